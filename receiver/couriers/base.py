@@ -1,0 +1,265 @@
+"""The contract of a driver: what a courier's file hands over, and the tools all of them share.
+
+A driver is one file about one courier. It turns a message's JSON into snapshots of orders and
+tours, and knows nothing of HTTP, tables or other couriers.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from marshmallow import EXCLUDE, Schema, ValidationError
+
+from receiver import statuses
+from receiver.errors import Undecodable
+
+# An event stamped further ahead than this is a wrong clock, not news from the future.
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+TIME_INFERRED = "time_inferred"
+CLOCK_SKEW = "clock_skew"
+ZONE_ASSUMED = "zone_assumed"
+STATE_DISAGREES = "state_disagrees"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time as a courier told it: aware UTC, and what had to be assumed to read it."""
+
+    at: datetime
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The circumstances of a message: when it came, how, and with which field map to read it.
+
+    kind is `webhook` or `poll`; a poll's received_at is when we asked.
+    """
+
+    received_at: datetime
+    kind: str = "webhook"
+    field_map: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to an order, as its courier tells it.
+
+    told_at is the courier's own stamp, None where it gave none; occurred_at is the time it counts
+    at. step is the word's place in the driver's map: it puts two words of one status that were
+    stamped in the same second into the order in which the courier uses them. parcel is the
+    parcel's tracking number where the courier tells per parcel, else empty.
+    """
+
+    status: str
+    courier_status: str
+    occurred_at: datetime
+    told_at: datetime | None = None
+    step: int = 0
+    reason: str | None = None
+    parcel: str = ""
+    flags: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> str:
+        """What makes this event itself: the same fact told again has the same key."""
+        told = self.told_at
+        stamp = told.isoformat() if told else f"observed {self.occurred_at.isoformat()}"
+        return f"{self.courier_status}|{stamp}|{self.parcel}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one message tells of one order.
+
+    recency orders snapshots by the courier's clock: of two that give the same detail, the more
+    recent counts. details: tracking_url, label_url, pickup_at, eta as JSON values; parcels: the
+    same per tracking number (tracking_url, courier_name, status). None and empty values say
+    nothing and never erase what is known.
+    """
+
+    courier_order_id: str
+    recency: datetime
+    events: tuple[Event, ...]
+    reference: str | None = None
+    identifiers: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    parcels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """An order's place in a tour; order_key is whichever of its identifiers the courier used."""
+
+    order_key: str
+    eta: datetime | None
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tour:
+    """One tour of a plan: who drives, from when, past which orders."""
+
+    tour_id: str
+    courier_name: str | None
+    pick_up_at: datetime | None
+    window_from: datetime | None
+    window_to: datetime | None
+    stops: tuple[Stop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A message, read."""
+
+    orders: tuple[Snapshot, ...] = ()
+    tours: tuple[Tour, ...] = ()
+
+
+Decode = Callable[[dict[str, Any], Heard], Decoded]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One courier.
+
+    words      their words to our statuses, in the order in which an order passes through them
+    topics     what the courier calls us about, and how to read each
+    signature_header   header with the hex HMAC-SHA256 of the raw body, where the courier signs;
+               where it does not, the account's token stands in the URL
+    names_order   where the courier documents a 404 for an order that the shop does not know: reads
+               the order's id, and the name to answer with, out of a body
+    sample     a body that the courier might send, for trying an installation
+    """
+
+    name: str
+    words: Mapping[str, str]
+    topics: Mapping[str, Decode]
+    sample: bytes
+    sample_order_id: str
+    signature_header: str | None = None
+    names_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
+    check_fields: Callable[[Mapping[str, Any]], list[str]] | None = None
+
+    @property
+    def signed(self) -> bool:
+        return self.signature_header is not None
+
+    @cached_property
+    def steps(self) -> dict[str, int]:
+        return {word: step for step, word in enumerate(self.words)}
+
+
+class Body(Schema):
+    """Names what we read of a courier's body; all else in it is left alone."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+def sign(secret: str, raw: bytes) -> str:
+    """The lower-case hex HMAC-SHA256 of a raw body."""
+    return hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
+
+
+def tell(  # noqa: PLR0913 (an event has this many sides)
+    word: str,
+    status: str | None,
+    heard: Heard,
+    when: Moment | None,
+    *,
+    step: int = 0,
+    reason: str | None = None,
+    parcel: str = "",
+    flags: frozenset[str] = frozenset(),
+) -> Event:
+    """Make the event that `word` tells of.
+
+    A word without a status becomes an event of status `unknown`, never a guess. Without a time it
+    is an observation at received_at; a time ahead of ours by more than CLOCK_TOLERANCE counts at
+    received_at too.
+    """
+    if when is None:
+        occurred_at, told_at, flags = heard.received_at, None, flags | {TIME_INFERRED}
+    else:
+        occurred_at, told_at, flags = when.at, when.at, flags | when.flags
+        if told_at > heard.received_at + CLOCK_TOLERANCE:
+            occurred_at, flags = heard.received_at, flags | {CLOCK_SKEW}
+    return Event(
+        status=status or statuses.UNKNOWN,
+        courier_status=word,
+        occurred_at=occurred_at,
+        told_at=told_at,
+        step=step if status else -1,
+        reason=reason,
+        parcel=parcel,
+        flags=flags,
+    )
+
+
+def load(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a body through a driver's schema.
+
+    Raises: Undecodable, naming each field that was refused and why.
+    """
+    try:
+        return dict(schema.load(body))
+    except ValidationError as refused:
+        told = json.dumps(refused.messages, sort_keys=True, ensure_ascii=False)
+        raise Undecodable(f"the courier's schema refuses it: {told}") from None
+
+
+def read_time(value: Any, zone: str, field_name: str = "time") -> Moment | None:
+    """Read a courier's time; None where there is none.
+
+    Shape:  an ISO 8601 string. One without a zone is read in `zone` and flagged.
+    Raises: Undecodable where it is no time, or outside the years 1 to 9999.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        told = datetime.fromisoformat(value)
+        if told.tzinfo is None:
+            local = told.replace(tzinfo=ZoneInfo(zone))
+            return Moment(local.astimezone(UTC), frozenset({ZONE_ASSUMED}))
+        return Moment(told.astimezone(UTC))
+    except (TypeError, ValueError, OverflowError):
+        raise Undecodable(f"{field_name} is not a time: {value!r:.80}") from None
+
+
+def read_seconds(value: Any, zone: str, field_name: str = "timestamp") -> Moment | None:
+    """Read a time told as Unix seconds (a number, or one in a string), or as read_time does."""
+    if isinstance(value, bool):
+        raise Undecodable(f"{field_name} is not a time: {value!r}")
+    try:
+        return Moment(datetime.fromtimestamp(float(value), UTC))
+    except (TypeError, ValueError):
+        return read_time(value, zone, field_name)
+    except (OverflowError, OSError):
+        raise Undecodable(f"{field_name} is not a time: {value!r:.80}") from None
+
+
+def rfc3339(at: datetime | None) -> str | None:
+    """A time as the API shows it: UTC with Z, fractions only where there are any."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else None
+
+
+def without_nul(value: Any) -> Any:
+    """The same JSON value without U+0000, which PostgreSQL keeps in neither text nor jsonb.
+
+    The message keeps its raw bytes; this is for what is shown of it.
+    """
+    if isinstance(value, str):
+        return value.replace("\x00", "") if "\x00" in value else value
+    if isinstance(value, list):
+        return [without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {without_nul(name): without_nul(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,317 @@
+"""Tiramizoo: unsigned snapshots of an order, in any order of arrival, and tour plans.
+
+Source: the courier's documents 003 (current API: order states, web hooks, tour plan), 000 and 001
+(older API, v1: no *_at columns, state `processing`).
+
+A hook's body is the whole order. One snapshot therefore tells several events: one for each *_at
+column, one for each entry of history[] and events[], and one for `state` itself.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import available_timezones
+
+from marshmallow import fields, validate
+
+from receiver import statuses
+from receiver.couriers.base import (
+    STATE_DISAGREES,
+    TIME_INFERRED,
+    Body,
+    Decoded,
+    Driver,
+    Event,
+    Heard,
+    Moment,
+    Snapshot,
+    Stop,
+    Tour,
+    load,
+    read_time,
+    rfc3339,
+    tell,
+)
+
+ZONE = "Europe/Berlin"
+ZONES = available_timezones()
+
+WORDS = {
+    "created": statuses.INFO_RECEIVED,
+    "processing": statuses.INFO_RECEIVED,
+    "dispatched": statuses.AWAITING_PICKUP,
+    "pickup_failed": statuses.PICKUP_FAILED,
+    "picked_up": statuses.PICKED_UP,
+    "delivery_failed": statuses.DELIVERY_FAILED,
+    "cancelled": statuses.CANCELLED,
+    "returned": statuses.RETURNED,
+    "delivered": statuses.DELIVERED,
+}
+STEPS = {word: step for step, word in enumerate(WORDS)}
+
+TIMED_STATES = tuple(word for word in WORDS if word != "processing")
+
+# The event types that the document lists as reasons, so that an entry of events[] without
+# current_state (the return process shows such) still says which state it explains.
+REASONS = {
+    "pickup_failed": (
+        "package_was_not_ready",
+        "sender_wants_to_cancel",
+        "sender_was_not_at_home",
+        "wrong_package_size",
+    ),
+    "delivery_failed": (
+        "abort_delivery",
+        "address_not_found",
+        "failed_due_to_business_closed",
+        "name_not_found_on_doorbell",
+        "no_attempt_due_to_being_late",
+        "not_enough_money_for_payment",
+        "package_is_damaged",
+        "package_was_delivered_too_late",
+        "package_was_not_accepted",
+        "package_was_not_ordered",
+        "recipient_was_not_at_home",
+    ),
+}
+STATE_OF_REASON = {reason: state for state, reasons in REASONS.items() for reason in reasons}
+
+# Package states as 003 shows them; any other follows its order.
+PACKAGE_STATES = {
+    "picked_up": statuses.PICKED_UP,
+    "not_picked_up": statuses.PICKUP_FAILED,
+    "delivered": statuses.DELIVERED,
+    "not_delivered": statuses.DELIVERY_FAILED,
+}
+
+IDENTIFIER = validate.Length(min=1, max=255)
+
+
+class Entry(Body):
+    """One entry of history[] or events[]."""
+
+    type = fields.String(allow_none=True, load_default=None)
+    current_state = fields.String(allow_none=True, load_default=None)
+    recorded_at = fields.String(allow_none=True, load_default=None)
+
+
+class Package(Body):
+    identifier = fields.String(required=True, validate=IDENTIFIER)
+    state = fields.String(allow_none=True, load_default=None)
+    pickup_state = fields.String(allow_none=True, load_default=None)
+
+
+class Place(Body):
+    eta = fields.String(allow_none=True, load_default=None)
+
+
+class Order(Body):
+    uuid = fields.String(required=True, validate=IDENTIFIER)
+    state = fields.String(required=True, validate=IDENTIFIER)
+    identifier = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
+    tracking_code = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
+    external_id = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
+    timezone = fields.String(allow_none=True, load_default=None)
+    tracking_url = fields.String(allow_none=True, load_default=None)
+    cancellation_reason = fields.String(allow_none=True, load_default=None)
+    pickup = fields.Nested(Place, allow_none=True, load_default=None)
+    delivery = fields.Nested(Place, allow_none=True, load_default=None)
+    packages = fields.List(fields.Nested(Package), allow_none=True, load_default=None)
+    history = fields.List(fields.Nested(Entry), allow_none=True, load_default=None)
+    events = fields.List(fields.Nested(Entry), allow_none=True, load_default=None)
+
+
+class TourPlanWindow(Body):
+    from_ = fields.String(data_key="from", allow_none=True, load_default=None)
+    to = fields.String(allow_none=True, load_default=None)
+
+
+class TourPackage(Body):
+    id = fields.String(required=True, validate=IDENTIFIER)
+
+
+class TourOrder(Body):
+    id = fields.String(required=True, validate=IDENTIFIER)
+    delivery_eta = fields.String(allow_none=True, load_default=None)
+    packages = fields.List(fields.Nested(TourPackage), allow_none=True, load_default=None)
+
+
+class TourSchema(Body):
+    id = fields.String(required=True, validate=IDENTIFIER)
+    courier = fields.String(allow_none=True, load_default=None)
+    pick_up_at = fields.String(allow_none=True, load_default=None)
+    orders = fields.List(fields.Nested(TourOrder), allow_none=True, load_default=None)
+
+
+class TourPlan(Body):
+    time_window = fields.Nested(TourPlanWindow, allow_none=True, load_default=None)
+    tours = fields.List(fields.Nested(TourSchema), required=True)
+
+
+ORDER = Order()
+TOUR_PLAN = TourPlan()
+
+
+def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
+    """Decode an order hook or a Show Order answer.
+
+    Shape:  {"uuid", "state", "<state>_at"..., "history": [{"type", "recorded_at",
+            "current_state"}], "packages": [{"identifier", "state"}], ...}
+    Units:  times are ISO 8601 with an offset; one without is read in the order's own timezone.
+    Raises: Undecodable where uuid or state is missing, or a time is none.
+    Source: document 003, "Order states" and "Web Hooks"; document 001 for v1.
+    """
+    order = load(ORDER, body)
+    zone = order["timezone"] if order["timezone"] in ZONES else ZONE
+    times = dict(_times(body, zone))
+    entries = list(_entries(order, zone))
+
+    events = {}
+    for state, when in times.items():
+        reason = order["cancellation_reason"] if state == "cancelled" else None
+        event = tell(state, WORDS[state], heard, when, step=STEPS[state], reason=reason)
+        events[event.key] = event
+    for state, reason, when in entries:
+        event = tell(state, WORDS.get(state), heard, when, step=STEPS.get(state, 0), reason=reason)
+        if event.key not in events or reason:
+            events[event.key] = event
+
+    own_times = [*times.values(), *(when for _, _, when in entries)]
+    newest = max((moment.at for moment in own_times), default=None)
+    state_event = _state_event(order["state"], times, body, newest, heard)
+    if state_event is not None:
+        events[state_event.key] = state_event
+
+    recency = heard.received_at
+    if newest is not None and heard.kind != "poll" and _has_columns(body):
+        recency = min(newest, heard.received_at)
+    snapshot = Snapshot(
+        courier_order_id=order["uuid"],
+        recency=recency,
+        events=tuple(events.values()),
+        reference=order["external_id"],
+        identifiers={
+            name: order[name] for name in ("identifier", "tracking_code") if order[name] is not None
+        },
+        details=_details(order, zone, heard),
+        parcels={
+            package["identifier"]: {
+                "status": PACKAGE_STATES.get(package["state"] or package["pickup_state"] or "")
+            }
+            for package in order["packages"] or ()
+        },
+    )
+    return Decoded(orders=(snapshot,))
+
+
+def _has_columns(body: dict[str, Any]) -> bool:
+    """Whether the body is of the current API: v1 has created_at, but no later state's column."""
+    return any(f"{state}_at" in body for state in TIMED_STATES if state != "created")
+
+
+def _times(body: dict[str, Any], zone: str) -> Iterator[tuple[str, Moment]]:
+    for state in TIMED_STATES:
+        when = read_time(body.get(f"{state}_at"), zone, f"{state}_at")
+        if when is not None:
+            yield state, when
+
+
+def _entries(order: dict[str, Any], zone: str) -> Iterator[tuple[str, str | None, Moment]]:
+    """The state, reason and time of each entry of history[] and events[] that has a time."""
+    for entry in [*(order["history"] or ()), *(order["events"] or ())]:
+        when = read_time(entry["recorded_at"], zone, "recorded_at")
+        kind = entry["type"]
+        state = entry["current_state"] or STATE_OF_REASON.get(kind or "") or kind
+        if when is not None and state:
+            # Elsewhere the type only names the deed again (`pick_up`): that is no reason.
+            yield state, kind if state in REASONS else None, when
+
+
+def _state_event(
+    state: str,
+    times: dict[str, Moment],
+    body: dict[str, Any],
+    newest: datetime | None,
+    heard: Heard,
+) -> Event | None:
+    """The event that `state` itself tells, where no column tells it already.
+
+    v1 gives no time for its state, so it is an observation. In a snapshot with columns a state
+    that is not the one with the newest time is believed, since the courier says it last: it counts
+    just after that newest time, by the courier's clock, so that this snapshot sent again in a week
+    still takes its old place.
+    """
+    status, step = WORDS.get(state), STEPS.get(state, 0)
+    if newest is None or not _has_columns(body):
+        return tell(state, status, heard, None, step=step)
+    latest = max(times, key=lambda word: (times[word].at, STEPS[word]), default=None)
+    if state == latest and times[state].at == newest:
+        return None
+    flags = frozenset({STATE_DISAGREES, TIME_INFERRED})
+    just_after = Moment(newest + timedelta(microseconds=1))
+    return tell(state, status, heard, just_after, step=step, flags=flags)
+
+
+def _details(order: dict[str, Any], zone: str, heard: Heard) -> dict[str, Any]:
+    pickup_at = read_time((order["pickup"] or {}).get("eta"), zone, "pickup.eta")
+    eta = read_time((order["delivery"] or {}).get("eta"), zone, "delivery.eta")
+    source = "poll" if heard.kind == "poll" else "order"
+    return {
+        "tracking_url": order["tracking_url"],
+        "pickup_at": rfc3339(pickup_at.at) if pickup_at else None,
+        "eta": (
+            {"from": rfc3339(eta.at), "to": rfc3339(eta.at), "source": source} if eta else None
+        ),
+    }
+
+
+def decode_tour_plan(body: dict[str, Any], heard: Heard) -> Decoded:
+    """Decode a tour-plan hook: times of arrival, never a status.
+
+    Shape:  {"time_window": {"from", "to"}, "tours": [{"id", "courier", "pick_up_at",
+            "orders": [{"id", "delivery_eta", "packages": [{"id"}]}]}]}
+    Raises: Undecodable where a tour or an order has no id, or a time is none.
+    Source: document 003, "Tour plan".
+    """
+    plan = load(TOUR_PLAN, body)
+    window = plan["time_window"] or {}
+
+    def at(value: str | None, name: str) -> datetime | None:
+        moment = read_time(value, ZONE, name)
+        return moment.at if moment else None
+
+    return Decoded(
+        tours=tuple(
+            Tour(
+                tour_id=tour["id"],
+                courier_name=tour["courier"],
+                pick_up_at=at(tour["pick_up_at"], "pick_up_at"),
+                window_from=at(window.get("from_"), "time_window.from"),
+                window_to=at(window.get("to"), "time_window.to"),
+                stops=tuple(
+                    Stop(
+                        order_key=stop["id"],
+                        eta=at(stop["delivery_eta"], "delivery_eta"),
+                        packages=tuple(package["id"] for package in stop["packages"] or ()),
+                    )
+                    for stop in tour["orders"] or ()
+                ),
+            )
+            for tour in plan["tours"]
+        )
+    )
+
+
+driver = Driver(
+    name="tiramizoo",
+    words=WORDS,
+    topics={"orders": decode_order, "tours": decode_tour_plan},
+    sample=(
+        b'{"uuid":"0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55","identifier":"OT4TRY",'
+        b'"tracking_code":"ORDER-TRAI-LTRY","external_id":"T-1001","timezone":"Europe/Berlin",'
+        b'"state":"picked_up","created_at":"2026-04-16T09:00:00+02:00",'
+        b'"dispatched_at":"2026-04-16T09:05:00+02:00","picked_up_at":"2026-04-16T10:10:00+02:00",'
+        b'"delivered_at":null,"packages":[{"identifier":"18A24901BE5D49C3","state":"pending"}]}'
+    ),
+    sample_order_id="0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55",
+)
