@@ -1,0 +1,197 @@
+"""Fold an order's events to what we know of it now. Pure: no clock, no tables, no I/O.
+
+The result depends only on the set of events, so the order of arrival, repetitions and batches
+cannot matter. Events are walked by the courier's clock, and each either applies or says why not.
+"""
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from receiver import statuses
+from receiver.couriers.base import STATE_DISAGREES, TIME_INFERRED, Event
+from receiver.statuses import VOCABULARY
+
+# A courier takes back a delivery within a day, or not at all.
+CORRECTION_WINDOW = timedelta(hours=24)
+
+REPEATS = "the same observation as the event before"
+
+PHYSICAL_EVIDENCE = frozenset(
+    {
+        statuses.PICKED_UP,
+        statuses.IN_TRANSIT,
+        statuses.OUT_FOR_DELIVERY,
+        statuses.DELIVERY_FAILED,
+        statuses.EXCEPTION,
+        statuses.RETURNING,
+        statuses.RETURNED,
+        statuses.DELIVERED,
+    }
+)
+REBOOKING = frozenset({statuses.INFO_RECEIVED, statuses.AWAITING_PICKUP})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one event: applied, or the reason why not."""
+
+    applied: bool
+    why_not: str | None = None
+    conflict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two facts of which only one can be true; a person decides. kind is `<new>_after_<old>`."""
+
+    kind: str
+    occurred_at: datetime
+    event_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """An order's state, and how each event fared (verdicts stand in the order of the input).
+
+    set_by is the index of the event that set the status, None where there is no event.
+    milestones: when each status was first reached.
+    """
+
+    status: str
+    courier_status: str | None
+    status_at: datetime | None
+    reason: str | None
+    set_by: int | None
+    milestones: dict[str, datetime]
+    conflicts: tuple[Conflict, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+APPLIED = Verdict(applied=True)
+IN_CONFLICT = Verdict(applied=True, conflict=True)
+
+
+def after_delivered(event: Event, since: datetime) -> Verdict:
+    if event.status in {statuses.RETURNING, statuses.RETURNED}:
+        return APPLIED
+    if event.status in {statuses.EXCEPTION, statuses.DELIVERY_FAILED}:
+        if event.occurred_at - since <= CORRECTION_WINDOW:
+            return IN_CONFLICT
+        return Verdict(False, f"{event.status} comes more than 24 hours after delivered")
+    contradicts = event.status in {statuses.CANCELLED, statuses.LOST}
+    return Verdict(False, f"{event.status} cannot follow delivered", conflict=contradicts)
+
+
+def after_cancelled(event: Event, since: datetime) -> Verdict:
+    if event.status in PHYSICAL_EVIDENCE | REBOOKING:
+        return IN_CONFLICT
+    return Verdict(False, f"{event.status} cannot follow cancelled")
+
+
+def after_returned(event: Event, since: datetime) -> Verdict:
+    if event.status == statuses.DELIVERED:
+        return IN_CONFLICT
+    return Verdict(False, f"{event.status} cannot follow returned")
+
+
+# What may follow a terminal status; anything mapped may follow the others.
+AFTER_TERMINAL: dict[str, Callable[[Event, datetime], Verdict]] = {
+    statuses.DELIVERED: after_delivered,
+    statuses.CANCELLED: after_cancelled,
+    statuses.RETURNED: after_returned,
+}
+
+
+class Positioned(Protocol):
+    """What places an event in the walk: a driver's Event and a stored one both have it."""
+
+    @property
+    def occurred_at(self) -> datetime: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def flags(self) -> Container[str]: ...
+    @property
+    def key(self) -> str: ...
+
+
+def position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
+    """Where an event stands in the walk.
+
+    Time first, since rank alone breaks re-attempts and returns; rank next, since couriers stamp
+    several states in one second; then the courier's own order of words. When we received it says
+    nothing about what happened, so it takes no part. A state that its snapshot contradicts was
+    told last, so at equal time it stands last.
+    """
+    return (
+        event.occurred_at,
+        STATE_DISAGREES in event.flags,
+        VOCABULARY[event.status].rank,
+        event.step,
+        event.key,
+    )
+
+
+def fold(events: Sequence[Event]) -> Folded:
+    """Walk the events of one order (or of one parcel) and return the state they lead to."""
+    status, status_at, set_by = statuses.PENDING, None, None
+    verdicts: list[Verdict] = [APPLIED] * len(events)
+    milestones: dict[str, datetime] = {}
+    conflicts: list[Conflict] = []
+    before: Event | None = None
+
+    for index in sorted(range(len(events)), key=lambda index: position(events[index])):
+        event = events[index]
+        verdict = _verdict(event, before, status, status_at)
+        before = event
+        verdicts[index] = verdict
+        if verdict.conflict:
+            kind = f"{event.status}_after_{status}"
+            conflicts.append(Conflict(kind, event.occurred_at, event.key))
+        if verdict.applied:
+            status, status_at, set_by = event.status, event.occurred_at, index
+            milestones.setdefault(status, event.occurred_at)
+
+    if set_by is None and events:
+        # Nothing that we have a word for: show the newest of what we do not understand.
+        set_by = max(range(len(events)), key=lambda index: position(events[index]))
+        status, status_at = statuses.UNKNOWN, events[set_by].occurred_at
+    setter = events[set_by] if set_by is not None else None
+    return Folded(
+        status=status,
+        courier_status=setter.courier_status if setter else None,
+        status_at=status_at,
+        reason=setter.reason if setter else None,
+        set_by=set_by,
+        milestones=milestones,
+        conflicts=tuple(conflicts),
+        verdicts=tuple(verdicts),
+    )
+
+
+def _verdict(event: Event, before: Event | None, status: str, since: datetime | None) -> Verdict:
+    if event.status == statuses.UNKNOWN:
+        return Verdict(False, f"the courier's word {event.courier_status!r} is not in our map")
+    if before is not None and _repeats(event, before):
+        return Verdict(False, REPEATS)
+    rule = AFTER_TERMINAL.get(status)
+    if rule is None or since is None:
+        return APPLIED
+    if event.status == status:
+        return Verdict(False, f"already {status}")
+    return rule(event, since)
+
+
+def _repeats(event: Event, before: Event) -> bool:
+    """Two looks at the same state, one after the other: what was seen, not what happened."""
+    return (
+        TIME_INFERRED in event.flags
+        and event.told_at is None
+        and before.told_at is None
+        and event.courier_status == before.courier_status
+        and event.reason == before.reason
+    )
