@@ -1,0 +1,201 @@
+"""The tables. Times are timestamptz; an aware UTC datetime goes in and comes out.
+
+messages  every body we answered 200 for, word for word: the truth
+orders    what we know now: derived, can be rebuilt
+events    an order's timeline: derived
+tours     tour plans as last heard, and the stop at which each order stands in one
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+PENDING = "pending"
+APPLIED = "applied"
+PARKED = "parked"
+QUARANTINED = "quarantined"
+DISCARDED = "discarded"
+OUTCOMES = (PENDING, APPLIED, PARKED, QUARANTINED, DISCARDED)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it off the class)
+        datetime: TIMESTAMP(timezone=True),
+        str: Text,
+        bytes: LargeBinary,
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        list[str]: ARRAY(Text),
+    }
+
+
+class Message(Base):
+    """One webhook body or poll answer. reason says in words why it was quarantined or parked."""
+
+    __tablename__ = "messages"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    account: Mapped[str]
+    topic: Mapped[str]
+    kind: Mapped[str]
+    trust: Mapped[str]
+    body: Mapped[bytes | None]
+    body_sha256: Mapped[bytes]
+    received_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    repetitions: Mapped[int] = mapped_column(server_default=text("0"))
+    outcome: Mapped[str] = mapped_column(server_default=PENDING)
+    reason: Mapped[str | None]
+    processed_at: Mapped[datetime | None]
+    courier_order_id: Mapped[str | None]
+
+    __table_args__ = (
+        # The topic is part of it: an order's body sent to the tours URL by mistake must not make
+        # its later, rightly addressed copy a repetition.
+        UniqueConstraint("account", "topic", "body_sha256"),
+        Index("messages_pending_idx", "id", postgresql_where=text("outcome = 'pending'")),
+        Index(
+            "messages_account_courier_order_id_idx",
+            "account",
+            "courier_order_id",
+            postgresql_where=text("courier_order_id IS NOT NULL"),
+        ),
+    )
+
+
+class Order(Base):
+    """One order of one account, as its events and its newest details have it.
+
+    details holds each detail with where it came from; reference, identifiers, tracking_url,
+    label_url, pickup_at, eta and parcels are its values, spread out for reading.
+    """
+
+    __tablename__ = "orders"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    account: Mapped[str]
+    courier: Mapped[str]
+    courier_order_id: Mapped[str]
+    reference: Mapped[str | None]
+    shop_reference: Mapped[str | None]
+    identifiers: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    status: Mapped[str]
+    courier_status: Mapped[str | None]
+    status_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    needs_attention: Mapped[bool] = mapped_column(server_default=text("false"))
+    source: Mapped[dict[str, Any] | None]
+    milestones: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    conflicts: Mapped[list[Any]] = mapped_column(server_default="[]")
+    tracking_url: Mapped[str | None]
+    label_url: Mapped[str | None]
+    pickup_at: Mapped[datetime | None]
+    eta: Mapped[dict[str, Any] | None]
+    parcels: Mapped[list[Any]] = mapped_column(server_default="[]")
+    details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    shop_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default="{}")
+    next_poll_at: Mapped[datetime | None]
+    last_polled_at: Mapped[datetime | None]
+    poll_failures: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    poll_stopped_at: Mapped[datetime | None]
+    poll_stop_reason: Mapped[str | None]
+    last_heard_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (
+        UniqueConstraint("account", "courier_order_id"),
+        Index("orders_reference_id_idx", "reference", "id"),
+        Index("orders_account_id_idx", "account", "id"),
+        Index("orders_status_id_idx", "status", "id"),
+        Index("orders_updated_at_id_idx", "updated_at", "id"),
+        Index("orders_attention_idx", "id", postgresql_where=text("needs_attention")),
+    )
+
+
+class Identifier(Base):
+    """A further name that the courier gave an order; an order is found by any of them."""
+
+    __tablename__ = "identifiers"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+
+
+class Event(Base):
+    """One event of an order's timeline. key is what makes it itself (couriers.base.Event.key)."""
+
+    __tablename__ = "events"
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    occurred_at: Mapped[datetime]
+    told_at: Mapped[datetime | None]
+    received_at: Mapped[datetime]
+    status: Mapped[str]
+    courier_status: Mapped[str]
+    step: Mapped[int] = mapped_column(SmallInteger)
+    reason: Mapped[str | None]
+    parcel: Mapped[str]
+    flags: Mapped[list[str]]
+    message_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str]
+    trust: Mapped[str]
+    applied: Mapped[bool]
+    not_applied_why: Mapped[str | None]
+
+
+class Tour(Base):
+    """A tour as the newest plan that names it has it."""
+
+    __tablename__ = "tours"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    tour_id: Mapped[str] = mapped_column(primary_key=True)
+    courier_name: Mapped[str | None]
+    pick_up_at: Mapped[datetime | None]
+    window_from: Mapped[datetime | None]
+    window_to: Mapped[datetime | None]
+    stops: Mapped[list[Any]]
+    received_at: Mapped[datetime]
+    message_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class TourStop(Base):
+    """When a tour is to reach an order, kept by the order's name in the plan.
+
+    It has no key to an order, since a plan may come before the order that it names.
+    """
+
+    __tablename__ = "tour_stops"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    order_key: Mapped[str] = mapped_column(primary_key=True)
+    tour_id: Mapped[str]
+    eta: Mapped[datetime]
+    received_at: Mapped[datetime]
+    message_id: Mapped[int] = mapped_column(BigInteger)
