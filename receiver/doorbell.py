@@ -1,0 +1,111 @@
+"""The doorbell: tells the workers that the inbox holds something. A wake-up, never data.
+
+One RQ job empties the whole inbox, so one ring is enough until a worker has come to the door.
+"""
+
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from redis import Redis, RedisError
+from redis.sentinel import Sentinel
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "ordertrail"
+DRAIN = "workers.jobs.drain"
+RUNG = "ordertrail:drain:rung"
+
+# A ring that was lost (its worker died between taking the job and clearing the ring) blocks the
+# next one for this long; the sweep looks more seldom than that.
+RING_SECONDS = 5
+DRAIN_SECONDS = 180
+
+
+def connect_redis(url: str) -> "Redis":
+    """A client for Redis or Valkey; redis+sentinel://host:port,host:port/service asks Sentinel.
+
+    Short timeouts: whoever rings has better things to do than to wait for Redis.
+    """
+    if not url.startswith("redis+sentinel://"):
+        return Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
+    parts = urlsplit(url)
+    hosts = [
+        (host, int(port or 26379))
+        for host, _, port in (
+            address.partition(":") for address in parts.netloc.rpartition("@")[2].split(",")
+        )
+    ]
+    service, _, database = parts.path.strip("/").partition("/")
+    sentinel: Any = Sentinel(hosts, socket_timeout=2)  # type: ignore[no-untyped-call] # redis-py's
+    primary: Redis = sentinel.master_for(
+        service or "mymaster",
+        db=int(database or 0),
+        username=parts.username,
+        password=parts.password,
+        socket_timeout=5,
+        socket_connect_timeout=2,
+    )
+    return primary
+
+
+def queue(redis: "Redis") -> Queue:
+    """The one queue. JSON, since pickle from a shared Redis is code from a stranger."""
+    return Queue(QUEUE, connection=redis, serializer=JSONSerializer)
+
+
+def ring(redis: "Redis") -> bool:
+    """Queue a drain unless one is queued already; whether it was.
+
+    Raises: RedisError; the sweep will ring for what this ring was for.
+    """
+    if not redis.set(RUNG, 1, nx=True, ex=RING_SECONDS):
+        return False
+    queue(redis).enqueue(DRAIN, job_timeout=DRAIN_SECONDS, result_ttl=0, failure_ttl=86_400)
+    return True
+
+
+def answered(redis: "Redis") -> None:
+    """Clear the ring: called before the last look into the inbox, never after.
+
+    Whatever is kept from now on rings anew, and whatever was kept before is about to be seen.
+    """
+    redis.delete(RUNG)
+
+
+class Doorbell:
+    """Rings in the background, so that a slow or absent Redis never delays an answer."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._wanted = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._start = threading.Lock()
+
+    def ring(self) -> None:
+        """Ask for a ring and return at once; many asks become one."""
+        if self._thread is None:
+            with self._start:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, daemon=True)
+                    self._thread.start()
+        self._wanted.set()
+
+    def _run(self) -> None:
+        reachable = True
+        while True:
+            self._wanted.wait()
+            # Cleared before ringing: what is kept meanwhile sets it again.
+            self._wanted.clear()
+            try:
+                ring(self._redis)
+                if not reachable:
+                    log.info("doorbell works again")
+                reachable = True
+            except (RedisError, OSError) as failure:
+                if reachable:
+                    log.warning("doorbell does not work, the sweep will", error=str(failure))
+                reachable = False

@@ -1,0 +1,77 @@
+"""JSON lines on stdout for every process. No bodies, no tokens, no personal data go into one."""
+
+import logging
+import logging.config
+from typing import Any
+
+import structlog
+
+SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+
+def config(process: str) -> dict[str, Any]:
+    """The standard library's logging as JSON lines that name the process (web, worker, clock)."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "json": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": SHARED,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    _named(process),
+                    structlog.processors.JSONRenderer(),
+                ],
+            }
+        },
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                "stream": "ext://sys.stdout",
+            }
+        },
+        "root": {"handlers": ["console"], "level": "INFO"},
+        "loggers": {
+            # RQ tells of every job at INFO; a drain tells of itself where it did something.
+            "rq": {"level": "WARNING", "handlers": ["console"], "propagate": False},
+            "alembic": {"level": "WARNING"},
+            "gunicorn.error": {"level": "INFO", "handlers": ["console"], "propagate": False},
+            "gunicorn.access": {"level": "WARNING", "handlers": ["console"], "propagate": False},
+        },
+    }
+
+
+def gunicorn_logconfig() -> dict[str, Any]:
+    """What deploy/gunicorn.conf.py sets as logconfig_dict."""
+    _structlog()
+    return config("web")
+
+
+def configure(process: str) -> None:
+    """Set up logging for a process that is not gunicorn's."""
+    _structlog()
+    logging.config.dictConfig(config(process))
+
+
+def _structlog() -> None:
+    structlog.configure(
+        processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _named(process: str) -> Any:
+    def add(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        return {"process": process, **event}
+
+    return add
