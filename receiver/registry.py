@@ -1,0 +1,90 @@
+"""Which orders we know: find one by any of its names, register one, release what waited for it."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from receiver import statuses
+from receiver.errors import AmbiguousIdentifier, UnknownOrder
+from receiver.models import PARKED, PENDING, Identifier, Message, Order
+
+
+def find(session: Session, account: str, order_id: str) -> Order:
+    """An account's order by the courier's id, or by any other identifier the courier gave it.
+
+    Raises: UnknownOrder; AmbiguousIdentifier where several orders share the identifier.
+    """
+    if "\x00" in account + order_id:
+        raise UnknownOrder("no order has an id with U+0000 in it")
+    by_id = select(Order).where(Order.account == account, Order.courier_order_id == order_id)
+    order = session.scalar(by_id)
+    if order is not None:
+        return order
+    named = select(Identifier.order_id).where(
+        Identifier.account == account, Identifier.value == order_id
+    )
+    found = session.scalars(select(Order).where(Order.id.in_(named)).limit(2)).all()
+    if not found:
+        raise UnknownOrder(f"account {account!r} has no order {order_id!r}")
+    if len(found) > 1:
+        raise AmbiguousIdentifier(
+            f"several orders of account {account!r} carry {order_id!r}: ask by courier_order_id"
+        )
+    return found[0]
+
+
+def register(
+    session: Session,
+    account: str,
+    courier: str,
+    courier_order_id: str,
+    now: datetime,
+    reference: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> tuple[Order, bool]:
+    """Put an order of the shop's on record and return it with whether it is new to us.
+
+    What the shop gives counts over what the courier tells. Messages that were parked for the
+    order go back to the workers. The caller commits, then rings.
+    """
+    created = session.scalar(
+        insert(Order)
+        .values(
+            account=account,
+            courier=courier,
+            courier_order_id=courier_order_id,
+            status=statuses.PENDING,
+            created_at=now,
+            updated_at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(Order.id)
+    )
+    order = session.scalars(
+        select(Order)
+        .where(Order.account == account, Order.courier_order_id == courier_order_id)
+        .with_for_update()
+    ).one()
+    changes: dict[str, Any] = {}
+    if reference is not None and reference != order.shop_reference:
+        changes |= {"shop_reference": reference, "reference": reference}
+    if metadata is not None and metadata != order.shop_metadata:
+        changes["shop_metadata"] = metadata
+    for name, value in changes.items():
+        setattr(order, name, value)
+    if changes and created is None:
+        order.version += 1
+        order.updated_at = now
+    session.execute(
+        update(Message)
+        .where(
+            Message.account == account,
+            Message.courier_order_id == courier_order_id,
+            Message.outcome == PARKED,
+        )
+        .values(outcome=PENDING, reason=None, processed_at=None)
+    )
+    return order, created is not None

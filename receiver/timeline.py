@@ -1,0 +1,85 @@
+"""An order's events as they are stored: each with the message that told it first."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from receiver.couriers.base import Event, rfc3339
+from receiver.fold import Verdict
+from receiver.models import Event as Row
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event, and which message told it."""
+
+    event: Event
+    received_at: datetime
+    message_id: int
+    kind: str
+    trust: str
+
+    def source(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "trust": self.trust,
+            "message_id": str(self.message_id),
+            "received_at": rfc3339(self.received_at),
+        }
+
+
+def combine(known: Entry | None, told: Entry) -> Entry:
+    """The same event told twice: who told it first, and all that either says.
+
+    Whichever of the two comes first, the result is the same. The status is read anew each time,
+    so that a mended word map mends old events as they are told or rebuilt.
+    """
+    if known is None:
+        return told
+    first = min(known, told, key=lambda entry: (entry.received_at, entry.message_id))
+    reasons = [entry.event.reason for entry in (known, told) if entry.event.reason]
+    event = replace(
+        told.event,
+        occurred_at=min(known.event.occurred_at, told.event.occurred_at),
+        reason=max(reasons, default=None),
+        flags=known.event.flags | told.event.flags,
+    )
+    return replace(first, event=event)
+
+
+def from_row(row: Row) -> Entry:
+    """The entry that a row holds."""
+    event = Event(
+        status=row.status,
+        courier_status=row.courier_status,
+        occurred_at=row.occurred_at,
+        told_at=row.told_at,
+        step=row.step,
+        reason=row.reason,
+        parcel=row.parcel,
+        flags=frozenset(row.flags),
+    )
+    return Entry(event, row.received_at, row.message_id, row.kind, row.trust)
+
+
+def to_values(order_id: int, entry: Entry, verdict: Verdict) -> dict[str, Any]:
+    """The values of an entry's row."""
+    event = entry.event
+    return {
+        "order_id": order_id,
+        "key": event.key,
+        "occurred_at": event.occurred_at,
+        "told_at": event.told_at,
+        "received_at": entry.received_at,
+        "status": event.status,
+        "courier_status": event.courier_status,
+        "step": event.step,
+        "reason": event.reason,
+        "parcel": event.parcel,
+        "flags": sorted(event.flags),
+        "message_id": entry.message_id,
+        "kind": entry.kind,
+        "trust": entry.trust,
+        "applied": verdict.applied,
+        "not_applied_why": verdict.why_not,
+    }

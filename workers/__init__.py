@@ -1,0 +1,1 @@
+"""What happens in the background: drain the inbox, sweep up what was forgotten."""

@@ -1,0 +1,64 @@
+"""The clock process: `python -m workers.clock`. It queues what is due, and does none of it.
+
+Any number of clocks may run: whoever sets a job's key in Redis first has queued it for this
+interval. RQ's own cron would do, but it can only pickle its jobs.
+"""
+
+import signal
+import sys
+import threading
+
+import structlog
+from redis import Redis, RedisError
+
+from receiver import logs
+from receiver.doorbell import queue
+from receiver.settings import BadSettings
+from workers.runtime import runtime
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 0.5
+
+# The job, and how many seconds lie between two of it.
+SCHEDULE = {"workers.jobs.sweep": 3}
+
+
+def tick(redis: "Redis") -> list[str]:
+    """Queue every job that is due and return their names.
+
+    A job that no worker takes within its interval goes away: the next one does the same work.
+    """
+    due = [job for job, seconds in SCHEDULE.items() if redis.set(_key(job), 1, nx=True, ex=seconds)]
+    for job in due:
+        queue(redis).enqueue(job, ttl=SCHEDULE[job], result_ttl=0, failure_ttl=3600)
+    return due
+
+
+def _key(job: str) -> str:
+    return f"ordertrail:clock:{job}"
+
+
+def main() -> None:
+    """Tick until told to stop."""
+    logs.configure("clock")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        redis = runtime().redis
+    except BadSettings as bad:
+        sys.exit(str(bad))
+    reachable = True
+    while not stop.wait(TICK_SECONDS):
+        try:
+            tick(redis)
+            reachable = True
+        except (RedisError, OSError) as failure:
+            if reachable:
+                log.warning("Redis is away", error=str(failure))
+            reachable = False
+
+
+if __name__ == "__main__":
+    main()

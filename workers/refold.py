@@ -1,0 +1,247 @@
+"""Refold: add what messages tell to the orders they tell of, and fold each order anew."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from receiver import details, statuses
+from receiver.couriers.base import Snapshot, rfc3339
+from receiver.fold import Folded, fold
+from receiver.models import Event, Identifier, Message, Order, TourStop
+from receiver.settings import Account
+from receiver.statuses import VOCABULARY
+from receiver.timeline import Entry, combine, from_row, to_values
+
+OrderKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A snapshot, and the message that told it."""
+
+    message: Message
+    snapshot: Snapshot
+
+    @property
+    def order(self) -> OrderKey:
+        return self.message.account, self.snapshot.courier_order_id
+
+
+def refold(
+    session: Session,
+    told: Sequence[Told],
+    stops: Collection[tuple[str, str]],
+    accounts: Mapping[str, Account],
+    now: datetime,
+) -> list[Told]:
+    """Fold what was told into its orders; return what waits because its order is not registered.
+
+    stops: (account, order's name) of each stop of the tour plans in this batch.
+    """
+    new, unregistered = _put_on_record(session, {item.order for item in told}, accounts, now)
+    parked = [item for item in told if item.order in unregistered]
+    of_order: dict[OrderKey, list[Told]] = defaultdict(list)
+    for item in told:
+        if item.order not in unregistered:
+            of_order[item.order].append(item)
+    orders = _lock(session, of_order, stops)
+    timelines = _timelines(session, [order.id for order in orders])
+
+    rows: list[dict[str, Any]] = []
+    names: list[dict[str, Any]] = []
+    for order in orders:
+        items = of_order[order.account, order.courier_order_id]
+        rows += _add(order, items, timelines[order.id])
+        names += _names(order)
+    _write_events(session, rows)
+    if names:
+        session.execute(insert(Identifier).on_conflict_do_nothing(), names)
+    _add_etas(session, orders)
+    for order in orders:
+        if session.is_modified(order):
+            order.version += order.id not in new
+            order.updated_at = now
+    return parked
+
+
+def _put_on_record(
+    session: Session, wanted: Collection[OrderKey], accounts: Mapping[str, Account], now: datetime
+) -> tuple[set[int], set[OrderKey]]:
+    """Insert the orders not known yet; the ids of the new ones, and the orders that must wait.
+
+    Sorted, so that two workers that meet the same new orders wait for each other in turn.
+    """
+    if not wanted:
+        return set(), set()
+    key = tuple_(Order.account, Order.courier_order_id)
+    known = {
+        (account, order_id)
+        for account, order_id in session.execute(
+            select(Order.account, Order.courier_order_id).where(key.in_(list(wanted)))
+        )
+    }
+    unknown = sorted(set(wanted) - known)
+    waiting = {order for order in unknown if accounts[order[0]].parks_unknown_orders}
+    rows = [
+        {
+            "account": account,
+            "courier": accounts[account].driver,
+            "courier_order_id": order_id,
+            "status": statuses.PENDING,
+            "created_at": now,
+            "updated_at": now,
+        }
+        for account, order_id in unknown
+        if (account, order_id) not in waiting
+    ]
+    if not rows:
+        return set(), waiting
+    inserted = session.scalars(
+        insert(Order).on_conflict_do_nothing().returning(Order.id, sort_by_parameter_order=False),
+        rows,
+    )
+    return set(inserted), waiting
+
+
+def _lock(
+    session: Session, told_of: Collection[OrderKey], stops: Collection[tuple[str, str]]
+) -> Sequence[Order]:
+    """Lock every order of the batch in one sorted statement, so that workers cannot deadlock."""
+    key = tuple_(Order.account, Order.courier_order_id)
+    ids: set[int] = set()
+    if told_of:
+        ids.update(session.scalars(select(Order.id).where(key.in_(list(told_of)))))
+    if stops:
+        wanted = list(stops)
+        reference = tuple_(Order.account, Order.reference)
+        name = tuple_(Identifier.account, Identifier.value)
+        ids.update(session.scalars(select(Order.id).where(key.in_(wanted))))
+        ids.update(session.scalars(select(Order.id).where(reference.in_(wanted))))
+        ids.update(session.scalars(select(Identifier.order_id).where(name.in_(wanted))))
+    if not ids:
+        return []
+    return session.scalars(
+        select(Order)
+        .where(Order.id.in_(ids))
+        .order_by(Order.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+
+
+def _timelines(session: Session, order_ids: Collection[int]) -> dict[int, dict[str, Event]]:
+    timelines: dict[int, dict[str, Event]] = defaultdict(dict)
+    if order_ids:
+        for row in session.scalars(select(Event).where(Event.order_id.in_(order_ids))):
+            timelines[row.order_id][row.key] = row
+    return timelines
+
+
+def _add(order: Order, items: Iterable[Told], stored: dict[str, Event]) -> list[dict[str, Any]]:
+    """Add messages to an order and fold it; the values of those event rows that change."""
+    entries: dict[str, Entry] = {key: from_row(row) for key, row in stored.items()}
+    known = order.details
+    for item in items:
+        message = item.message
+        for event in item.snapshot.events:
+            entry = Entry(event, message.received_at, message.id, message.kind, message.trust)
+            entries[event.key] = combine(entries.get(event.key), entry)
+        known = details.learn(known, item.snapshot, message.id)
+        order.last_heard_at = max(order.last_heard_at or message.received_at, message.received_at)
+    return settle(order, known, list(entries.values()), stored)
+
+
+def settle(
+    order: Order, known: details.Known, entries: Sequence[Entry], stored: Mapping[str, Event]
+) -> list[dict[str, Any]]:
+    """Set an order's columns from its details and entries; the values of changed event rows."""
+    by_parcel: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_parcel[entry.event.parcel].append(entry)
+    of_parcels: dict[str, str] = {}
+    rows = []
+    for parcel, group in by_parcel.items():
+        folded = fold([entry.event for entry in group])
+        if parcel:
+            of_parcels[parcel] = folded.status
+        else:
+            _show_state(order, folded, group)
+        for entry, verdict in zip(group, folded.verdicts, strict=True):
+            values = to_values(order.id, entry, verdict)
+            row = stored.get(entry.event.key)
+            if row is None or any(getattr(row, name) != told for name, told in values.items()):
+                rows.append(values)
+    _show_details(order, known, of_parcels)
+    return rows
+
+
+def _show_state(order: Order, folded: Folded, entries: Sequence[Entry]) -> None:
+    order.status = folded.status
+    order.courier_status = folded.courier_status
+    order.status_at = folded.status_at
+    order.reason = folded.reason
+    order.milestones = {name: rfc3339(at) for name, at in folded.milestones.items()}
+    order.conflicts = [
+        {"kind": conflict.kind, "occurred_at": rfc3339(conflict.occurred_at)}
+        for conflict in folded.conflicts
+    ]
+    order.needs_attention = VOCABULARY[folded.status].attention or bool(folded.conflicts)
+    order.source = entries[folded.set_by].source() if folded.set_by is not None else None
+
+
+def _show_details(order: Order, known: details.Known, of_parcels: Mapping[str, str]) -> None:
+    pickup_at = details.value(known, "pickup_at")
+    order.details = known
+    order.reference = order.shop_reference or details.value(known, "reference")
+    order.identifiers = details.identifiers(known)
+    order.tracking_url = details.value(known, "tracking_url")
+    order.label_url = details.value(known, "label_url")
+    order.pickup_at = datetime.fromisoformat(pickup_at) if pickup_at else None
+    order.eta = details.eta(known)
+    order.parcels = details.parcels(known, order.status, of_parcels)
+
+
+def _names(order: Order) -> list[dict[str, Any]]:
+    return [
+        {"account": order.account, "value": name, "order_id": order.id}
+        for name in sorted(set(order.identifiers.values()))
+        if name != order.courier_order_id
+    ]
+
+
+def _write_events(session: Session, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    statement = insert(Event)
+    changed = {
+        column.name: statement.excluded[column.name]
+        for column in Event.__table__.columns
+        if not column.primary_key
+    }
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["order_id", "key"], set_=changed), rows
+    )
+
+
+def _add_etas(session: Session, orders: Sequence[Order]) -> None:
+    """Give each order the ETA of the tour stop that names it, whichever of the two came first."""
+    by_name: dict[OrderKey, list[Order]] = defaultdict(list)
+    for order in orders:
+        names = {order.courier_order_id, order.reference, *order.identifiers.values()}
+        for name in names - {None}:
+            by_name[order.account, name].append(order)
+    if not by_name:
+        return
+    named = tuple_(TourStop.account, TourStop.order_key).in_(list(by_name))
+    for stop in session.scalars(select(TourStop).where(named).order_by(TourStop.received_at)):
+        for order in by_name[stop.account, stop.order_key]:
+            order.details = details.learn_eta(
+                order.details, stop.eta, stop.received_at, stop.message_id
+            )
+            order.eta = details.eta(order.details)

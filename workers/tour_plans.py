@@ -1,0 +1,81 @@
+"""Tour plans: when a tour is to reach each order, before or after the order is known."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from receiver.couriers.base import Decoded, rfc3339
+from receiver.models import Message, Tour, TourStop
+
+# Any number that nothing else locks.
+TOURS_LOCK = 7_203_118_403
+
+
+def lock_tours(session: Session, writing: bool) -> None:
+    """Keep a plan and a new order from missing each other.
+
+    Two transactions at once, one with a plan and one with an order that it names, would each not
+    see what the other writes, and the ETA would be lost. Batches without plans do not wait for
+    one another. Taken before any row is locked.
+    """
+    shared = "" if writing else "_shared"
+    session.execute(text(f"SELECT pg_advisory_xact_lock{shared}(:key)"), {"key": TOURS_LOCK})
+
+
+def keep_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> set[tuple[str, str]]:
+    """Keep the plans' tours and stops; the (account, order's name) of every stop.
+
+    A plan that came later counts over one that came earlier, in whichever order they are read.
+    """
+    tours: dict[tuple[str, str], dict[str, object]] = {}
+    stops: dict[tuple[str, str], dict[str, object]] = {}
+    named: set[tuple[str, str]] = set()
+    for message, decoded in sorted(plans, key=lambda plan: (plan[0].received_at, plan[0].id)):
+        heard = {"received_at": message.received_at, "message_id": message.id}
+        for tour in decoded.tours:
+            tours[message.account, tour.tour_id] = {
+                "account": message.account,
+                "tour_id": tour.tour_id,
+                "courier_name": tour.courier_name,
+                "pick_up_at": tour.pick_up_at,
+                "window_from": tour.window_from,
+                "window_to": tour.window_to,
+                "stops": [
+                    {
+                        "order_id": stop.order_key,
+                        "eta": rfc3339(stop.eta),
+                        "packages": list(stop.packages),
+                    }
+                    for stop in tour.stops
+                ],
+                **heard,
+            }
+            for stop in tour.stops:
+                if stop.eta is None:
+                    continue
+                named.add((message.account, stop.order_key))
+                stops[message.account, stop.order_key] = {
+                    "account": message.account,
+                    "order_key": stop.order_key,
+                    "tour_id": tour.tour_id,
+                    "eta": stop.eta,
+                    **heard,
+                }
+    for table, rows in ((Tour, tours), (TourStop, stops)):
+        if rows:
+            statement = insert(table)
+            session.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[column.name for column in table.__table__.primary_key],
+                    set_={
+                        column.name: statement.excluded[column.name]
+                        for column in table.__table__.columns
+                        if not column.primary_key
+                    },
+                    where=table.received_at <= statement.excluded.received_at,
+                ),
+                list(rows.values()),
+            )
+    return named
