@@ -1,0 +1,43 @@
+"""The web application. Not in the package's __init__: workers and the CLI need no Flask."""
+
+import os
+
+from flask import Flask
+
+from receiver import api, problems
+from receiver.db import connect, sessions
+from receiver.doorbell import Doorbell, connect_redis
+from receiver.inbox import Inbox
+from receiver.ops import ops
+from receiver.parts import Parts
+from receiver.settings import Settings
+from receiver.webhooks import webhooks
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the application; without settings it reads the environment.
+
+    Raises: BadSettings.
+    """
+    settings = settings or Settings.from_env(os.environ)
+    app = Flask(__name__)
+    app.json.sort_keys = False  # type: ignore[attr-defined] # of Flask's default provider
+    # A redirect to a tidier URL is a failed delivery to a courier that wants 200.
+    app.url_map.merge_slashes = False
+
+    engine = connect(settings.database_url)
+    redis = connect_redis(settings.redis_url)
+    doorbell = Doorbell(redis)
+    app.extensions["ordertrail"] = Parts(
+        settings=settings,
+        engine=engine,
+        sessions=sessions(engine),
+        redis=redis,
+        inbox=Inbox(sessions(engine), doorbell.ring),
+        doorbell=doorbell,
+    )
+    problems.init_app(app)
+    app.register_blueprint(webhooks)
+    app.register_blueprint(ops)
+    api.init_app(app)
+    return app

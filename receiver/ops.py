@@ -1,0 +1,73 @@
+"""For ops: is it alive, is it ready, what are its numbers."""
+
+import os
+from typing import Any
+
+from flask import Blueprint, Response, current_app, request
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    generate_latest,
+    multiprocess,
+)
+from redis import RedisError
+from rq import Worker
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from receiver.api import bearer_fits
+from receiver.errors import MissingBearerToken
+from receiver.parts import parts
+
+ops = Blueprint("ops", __name__)
+
+
+@ops.get("/livez")
+def livez() -> dict[str, str]:
+    """The process runs."""
+    return {"status": "ok"}
+
+
+@ops.get("/readyz")
+def readyz() -> tuple[dict[str, Any], int]:
+    """Whether messages can be taken in: PostgreSQL is writable.
+
+    Redis and the workers are reported and not required, since without them we still keep.
+    """
+    app = parts()
+    try:
+        with app.sessions() as session:
+            read_only = session.scalar(text("SHOW transaction_read_only")) == "on"
+        postgresql = "read-only" if read_only else "ok"
+    except SQLAlchemyError:
+        postgresql = "unreachable"
+    workers: int | None = None
+    try:
+        workers = Worker.count(connection=app.redis)
+        redis = "ok"
+    except (RedisError, OSError):
+        redis = "unreachable"
+    ready = postgresql == "ok"
+    answer = {
+        "status": "ready" if ready else "not ready",
+        "postgresql": postgresql,
+        "redis": redis,
+        "workers": workers,
+    }
+    return answer, 200 if ready else 503
+
+
+@ops.get("/metrics")
+def metrics() -> Response:
+    """Prometheus text, for whoever holds METRICS_TOKEN or an API token."""
+    settings = parts().settings
+    tokens = settings.api_tokens + ((settings.metrics_token,) if settings.metrics_token else ())
+    if not bearer_fits(request, tokens):
+        raise MissingBearerToken("a bearer token is needed: METRICS_TOKEN or one of API_TOKENS")
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        # Under gunicorn each worker counts in a file of its own.
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return current_app.response_class(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,30 @@
+"""What one web process is made of, and how a view gets at it."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+from redis import Redis
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.doorbell import Doorbell
+from receiver.inbox import Inbox
+from receiver.settings import Settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The settings, and the ways to PostgreSQL and Redis."""
+
+    settings: Settings
+    engine: Engine
+    sessions: sessionmaker[Session]
+    redis: "Redis"
+    inbox: Inbox
+    doorbell: Doorbell
+
+
+def parts() -> Parts:
+    """The parts of the application that serves the current request."""
+    return cast("Parts", current_app.extensions["ordertrail"])

@@ -1,0 +1,22 @@
+"""GET /v1/tours: tour plans as last heard."""
+
+from flask_smorest import Blueprint
+
+from receiver import schemas
+from receiver.errors import UnknownTour
+from receiver.models import Tour
+from receiver.parts import parts
+
+tours = Blueprint("tours", __name__, description="Tour plans")
+
+
+@tours.get("/tours/<account>/<path:tour_id>")
+@tours.response(200, schemas.Tour)
+@tours.alt_response(404, schema=schemas.Problem, description="No plan names this tour")
+def get_tour(account: str, tour_id: str) -> Tour:
+    """A tour: who drives it, and when it is to reach each order."""
+    with parts().sessions() as session:
+        tour = None if "\x00" in account + tour_id else session.get(Tour, (account, tour_id))
+    if tour is None:
+        raise UnknownTour(f"no tour plan of account {account!r} names {tour_id!r}")
+    return tour

@@ -1,0 +1,34 @@
+"""GET /v1/statuses: our words, and each courier's words for them."""
+
+from dataclasses import asdict
+from typing import Any
+
+from flask_smorest import Blueprint
+
+from receiver import schemas
+from receiver.couriers import DRIVERS
+from receiver.statuses import VOCABULARY
+
+vocabulary = Blueprint("statuses", __name__, description="The vocabulary")
+
+
+@vocabulary.get("/statuses")
+@vocabulary.response(200, schemas.Vocabulary)
+def list_statuses() -> dict[str, Any]:
+    """The statuses, and each courier's words mapped to them.
+
+    An open set: treat a status that you do not know by its group.
+    """
+    return {
+        "statuses": [
+            {
+                **asdict(status),
+                "couriers": {
+                    driver.name: words
+                    for driver in DRIVERS.values()
+                    if (words := [word for word, ours in driver.words.items() if ours == name])
+                },
+            }
+            for name, status in VOCABULARY.items()
+        ]
+    }

@@ -1,0 +1,186 @@
+"""What couriers call: verify, accept, answer. The answer is all they ever learn.
+
+The order of the checks is the defence: method, account and topic, size, token or signature, and
+only then is anything read or stored.
+"""
+
+import hmac
+import re
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from flask import Blueprint, Request, Response, current_app, request
+from sqlalchemy import select
+
+from receiver import metrics
+from receiver.couriers import DRIVERS
+from receiver.couriers.base import Driver, sign, without_nul
+from receiver.errors import (
+    BodyCutOff,
+    BodyTooLarge,
+    RefusedCredential,
+    UnknownAccount,
+    UnknownOrder,
+    UnreadableBody,
+)
+from receiver.inbox import Incoming
+from receiver.models import PENDING, QUARANTINED, Order
+from receiver.parts import Parts, parts
+from receiver.settings import Account
+
+webhooks = Blueprint("webhooks", __name__, url_prefix="/webhooks")
+
+OK = b'{"status":"ok"}'
+HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+
+# How much of a body past the limit is read and thrown away before 413: a sender that is cut off
+# while it still writes sees a broken connection and never learns why.
+DISCARD_BYTES = 16 * 1024 * 1024
+DISCARD_SECONDS = 5.0
+
+
+@webhooks.route(
+    "/<account>/<topic>", methods=["POST"], provide_automatic_options=False, strict_slashes=False
+)
+@webhooks.route(
+    "/<account>/<topic>/<token>",
+    methods=["POST"],
+    provide_automatic_options=False,
+    strict_slashes=False,
+)
+def take_in(account: str, topic: str, token: str | None = None) -> Response:
+    """Keep a courier's message and say so."""
+    app = parts()
+    contract, driver = find_account(app, account, topic, token)
+    try:
+        raw = read_body(request, app.settings.max_body_bytes)
+        trust = verify(contract, driver, token, raw)
+    except (BodyTooLarge, BodyCutOff, RefusedCredential) as refused:
+        why = refused.why if isinstance(refused, RefusedCredential) else type(refused).__name__
+        metrics.REFUSED.labels(account, why).inc()
+        raise
+    try:
+        body, reason = parse(raw), None
+    except UnreadableBody as unreadable:
+        body, reason = {}, str(without_nul(str(unreadable)))
+    accepted = app.inbox.accept(
+        Incoming(
+            account=account,
+            topic=topic,
+            kind="webhook",
+            trust=trust,
+            body=raw,
+            received_at=datetime.now(UTC),
+            outcome=QUARANTINED if reason else PENDING,
+            reason=reason,
+        )
+    )
+    counted = metrics.REPEATED if accepted.repeated else metrics.ACCEPTED
+    counted.labels(account, topic).inc()
+    if reason is not None:
+        raise UnreadableBody(reason)
+    if contract.parks_unknown_orders:
+        refuse_unknown_order(app, contract, driver, body)
+    return current_app.response_class(OK, mimetype="application/json")
+
+
+def find_account(app: Parts, account: str, topic: str, token: str | None) -> tuple[Account, Driver]:
+    """The account and its driver.
+
+    Raises: UnknownAccount for an account that is off, and for a path that its courier never calls.
+    """
+    contract = app.settings.accounts.get(account)
+    if contract is None:
+        raise UnknownAccount("no such account")
+    driver = DRIVERS[contract.driver]
+    if topic not in driver.topics or (driver.signed and token is not None):
+        raise UnknownAccount("this account has no such topic")
+    return contract, driver
+
+
+def read_body(incoming: Request, limit: int) -> bytes:
+    """The raw body, read up to one byte past the limit whatever Content-Length says.
+
+    Raises: BodyTooLarge past the limit; BodyCutOff where fewer bytes came than were promised.
+    """
+    raw = incoming.stream.read(limit + 1)
+    if len(raw) > limit:
+        deadline = time.monotonic() + DISCARD_SECONDS
+        discarded = 0
+        while discarded < DISCARD_BYTES and time.monotonic() < deadline:
+            chunk = incoming.stream.read(65_536)
+            if not chunk:
+                break
+            discarded += len(chunk)
+        raise BodyTooLarge(f"the body is larger than {limit} bytes")
+    if incoming.content_length is not None and len(raw) < incoming.content_length:
+        raise BodyCutOff(
+            f"Content-Length promised {incoming.content_length} bytes, {len(raw)} came"
+        )
+    return bytes(raw)
+
+
+def verify(contract: Account, driver: Driver, token: str | None, raw: bytes) -> str:
+    """How far the body can be trusted: `signed`, or `token`.
+
+    Every live secret is tried, and each comparison takes the same time wherever they differ.
+    Raises: RefusedCredential.
+    """
+    if driver.signature_header is not None:
+        given = request.headers.get(driver.signature_header)
+        if given is None:
+            raise RefusedCredential(f"{driver.signature_header} is missing", "missing")
+        if not HEX_SHA256.fullmatch(given):
+            raise RefusedCredential("the signature is not hex HMAC-SHA256", "malformed")
+        fits = [hmac.compare_digest(sign(one, raw), given.lower()) for one in contract.secrets]
+        if not any(fits):
+            raise RefusedCredential("the signature does not fit the body", "wrong")
+        return "signed"
+    if token is None:
+        raise RefusedCredential("the URL lacks its token", "missing")
+    offered = token.encode(errors="replace")
+    fits = [hmac.compare_digest(secret.encode(), offered) for secret in contract.secrets]
+    if not any(fits):
+        raise RefusedCredential("the token is wrong", "wrong")
+    return "token"
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """The JSON object in a body.
+
+    Raises: UnreadableBody, which says what stands in the way and where.
+    """
+    if not raw.strip():
+        raise UnreadableBody("the body is empty")
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as wrong:
+        raise UnreadableBody(f"the body is not UTF-8: byte {wrong.start}: {wrong.reason}") from None
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as wrong:
+        raise UnreadableBody(f"the body is not JSON: {wrong}") from None
+    if not isinstance(body, dict):
+        raise UnreadableBody("the body is JSON, but not an object")
+    return body
+
+
+def refuse_unknown_order(
+    app: Parts, contract: Account, driver: Driver, body: dict[str, Any]
+) -> None:
+    """Give the documented 404 for an order that the shop has not registered; the body is kept.
+
+    Raises: UnknownOrder.
+    """
+    named = driver.names_order(body) if driver.names_order else None
+    if named is None:
+        return
+    order_id, name = named
+    known = select(Order.id).where(
+        Order.account == contract.slug, Order.courier_order_id == without_nul(order_id)
+    )
+    with app.sessions() as session:
+        if session.scalar(known) is None:
+            raise UnknownOrder(f"Order {name} not found")
