@@ -1,0 +1,176 @@
+"""One PostgreSQL and one Valkey for the whole run; a database of its own for each worker of it.
+
+The process that leads the run (xdist's controller, or pytest itself) starts both servers and
+migrates a template; each worker copies the template and empties its copy between tests.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from redis import Redis
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver import embedded
+from receiver.app import create_app
+from receiver.db import connect, migrate
+from receiver.db import sessions as open_sessions
+from receiver.doorbell import connect_redis
+from receiver.models import Base
+from receiver.settings import Settings
+from workers.drain import drain_batch
+
+TEMPLATE = "ordertrail_template"
+SERVERS = pytest.StashKey[dict[str, str]]()
+STACK = pytest.StashKey[ExitStack]()
+
+API_TOKEN = "test-api-token"
+ENVIRON = {
+    "API_TOKENS": API_TOKEN,
+    "METRICS_TOKEN": "test-metrics-token",
+    "COURIER_TIRAMIZOO_SECRETS": "tiramizoo-token,tiramizoo-old-token",
+    "COURIER_COTTONCAST_SECRETS": "cottoncast-key,cottoncast-old-key",
+    "COURIER_SHIPMENTAPI_SECRETS": "shipmentapi-token",
+    "COURIER_COTTONCAST_PARKING_DRIVER": "cottoncast",
+    "COURIER_COTTONCAST_PARKING_SECRETS": "parking-key",
+    "COURIER_COTTONCAST_PARKING_UNKNOWN_ORDERS": "park",
+    "COURIER_TIRAMIZOO_PARKING_DRIVER": "tiramizoo",
+    "COURIER_TIRAMIZOO_PARKING_SECRETS": "parking-token",
+    "COURIER_TIRAMIZOO_PARKING_UNKNOWN_ORDERS": "park",
+}
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
+    if hasattr(config, "workerinput"):
+        config.stash[SERVERS] = config.workerinput["servers"]
+        return
+    if config.option.collectonly:
+        return
+    stack = config.stash[STACK] = ExitStack()
+    # Short, since a socket's path may have only 107 bytes; resolved, since macOS links /tmp.
+    directory = Path(tempfile.mkdtemp(prefix="ot-tests-")).resolve()
+    stack.callback(shutil.rmtree, directory, ignore_errors=True)
+    servers = stack.enter_context(embedded.running(directory))
+    servers.postgres.create_database(TEMPLATE)
+    migrate(servers.postgres.url(TEMPLATE))
+    config.stash[SERVERS] = {
+        "admin": servers.postgres.url("postgres"),
+        "postgres": servers.postgres.url("{}"),
+        "valkey": servers.valkey.url(0).partition("?")[0],
+    }
+
+
+def pytest_configure_node(node: Any) -> None:
+    """xdist: hand the servers to a worker."""
+    node.workerinput["servers"] = node.config.stash[SERVERS]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if STACK in config.stash:
+        config.stash[STACK].close()
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> dict[str, str]:
+    return request.config.stash[SERVERS]
+
+
+@pytest.fixture(scope="session")
+def new_database(servers: dict[str, str], worker_id: str) -> Callable[[str], str]:
+    """Make a database with all tables, and return its URL."""
+
+    def make(name: str) -> str:
+        full_name = f"ot_{worker_id}_{name}"
+        with psycopg.connect(servers["admin"], autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE IF EXISTS {full_name} WITH (FORCE)")
+            admin.execute(f"CREATE DATABASE {full_name} TEMPLATE {TEMPLATE}")
+        return servers["postgres"].replace("%7B%7D", full_name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def environ(
+    new_database: Callable[[str], str], servers: dict[str, str], worker_id: str
+) -> dict[str, str]:
+    """What a process of this test worker's own service is given."""
+    number = 1 + int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
+    return {
+        **ENVIRON,
+        "DATABASE_URL": new_database("main"),
+        "REDIS_URL": f"{servers['valkey']}?db={number}",
+    }
+
+
+@pytest.fixture(scope="session")
+def settings(environ: dict[str, str]) -> Settings:
+    return Settings.from_env(environ)
+
+
+@pytest.fixture(scope="session")
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = connect(settings.database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> sessionmaker[Session]:
+    """Sessions on an empty database."""
+    tables = ", ".join(Base.metadata.tables)
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    return open_sessions(engine)
+
+
+@pytest.fixture
+def redis(settings: Settings) -> "Iterator[Redis]":
+    """An empty Redis."""
+    client = connect_redis(settings.redis_url)
+    client.flushdb()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def app(sessions: sessionmaker[Session], redis: "Redis", settings: Settings) -> Iterator[Flask]:
+    app = create_app(settings)
+    yield app
+    app.extensions["ordertrail"].engine.dispose()
+    app.extensions["ordertrail"].redis.close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def shop(app: Flask) -> FlaskClient:
+    """A client with the shop's token."""
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
+    return client
+
+
+@pytest.fixture
+def drain(sessions: sessionmaker[Session], settings: Settings) -> Callable[[], int]:
+    """Empty the inbox, as a worker would; how many messages there were."""
+
+    def run() -> int:
+        folded = 0
+        while size := drain_batch(sessions, settings.accounts, datetime.now(UTC)):
+            folded += size
+        return folded
+
+    return run
