@@ -8,6 +8,7 @@ from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
 from receiver import problems, schemas
+from receiver.attention import attention
 from receiver.errors import MissingBearerToken
 from receiver.orders import orders
 from receiver.parts import parts
@@ -41,7 +42,7 @@ def init_app(app: Flask) -> None:
             "components": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
         },
     )
-    for blueprint in (orders, tours, vocabulary):
+    for blueprint in (orders, attention, tours, vocabulary):
         api.register_blueprint(blueprint, url_prefix="/v1")
 
 

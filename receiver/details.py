@@ -7,24 +7,27 @@ Each detail is kept with where it came from: {"value", "at", "message_id"}.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from receiver.couriers.base import Snapshot, rfc3339
+from receiver.couriers.base import Eta, Snapshot, rfc3339
 
 Known = dict[str, Any]
+
+# What is kept of an order's ETAs: enough to see them slip, and no room for a flood.
+MOST_ETAS = 50
 
 
 def learn(known: Known, snapshot: Snapshot, message_id: int) -> Known:
     """`known` with what a snapshot adds to it.
 
     Shape: {"details": {name: detail}, "identifiers": {name: detail},
-            "parcels": {tracking number: {name: detail}}}
+            "parcels": {tracking number: {name: detail}}, "etas": [eta, oldest first]}
     """
     at, told_by = _stamp(snapshot.recency), str(message_id)
     parcels = known.get("parcels", {})
-    return {
+    learnt = known | {
         "details": _newest(
             known.get("details", {}),
             {"reference": snapshot.reference, **snapshot.details},
@@ -38,27 +41,58 @@ def learn(known: Known, snapshot: Snapshot, message_id: int) -> Known:
             for tracking_number, told in snapshot.parcels.items()
         },
     }
+    if snapshot.eta is not None:
+        learnt = learn_eta(learnt, snapshot.eta, snapshot.recency, message_id)
+    return learnt
 
 
-def learn_eta(known: Known, eta: datetime, told_at: datetime, message_id: int) -> Known:
-    """`known` with an ETA from a tour plan; a plan has no time of its own but its arrival."""
-    told = {"from": rfc3339(eta), "to": rfc3339(eta), "source": "tour_plan"}
-    details = _newest(known.get("details", {}), {"eta": told}, _stamp(told_at), str(message_id))
-    return known | {"details": details}
+def learn_eta(known: Known, eta: Eta, told_at: datetime, message_id: int) -> Known:
+    """`known` with an ETA; a tour plan has no time of its own, so told_at is its arrival."""
+    told = {
+        "at": _stamp(told_at),
+        "from": rfc3339(eta.from_),
+        "to": rfc3339(eta.to),
+        "source": eta.source,
+        "message_id": str(message_id),
+    }
+    etas = {_text(it): it for it in (*known.get("etas", ()), told)}
+    return known | {"etas": [etas[text] for text in sorted(etas)][-MOST_ETAS:]}
+
+
+def without(known: Known, message_ids: Collection[int]) -> Known:
+    """`known` less all that these messages told; for reading them anew."""
+    told_by = {str(message_id) for message_id in message_ids}
+
+    def rest(told: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: it for name, it in told.items() if it["message_id"] not in told_by}
+
+    left: Known = {
+        "details": rest(known.get("details", {})),
+        "identifiers": rest(known.get("identifiers", {})),
+        "parcels": {name: rest(told) for name, told in known.get("parcels", {}).items()},
+    }
+    left_etas = [eta for eta in known.get("etas", ()) if eta["message_id"] not in told_by]
+    return left | ({"etas": left_etas} if left_etas else {})
+
+
+def etas(known: Known) -> list[dict[str, Any]]:
+    """The ETAs as the API shows them, oldest first, each once for as long as it stood."""
+    shown: list[dict[str, Any]] = []
+    for it in known.get("etas", ()):
+        told = {name: it[name] for name in ("from", "to", "source")}
+        if not shown or {name: shown[-1][name] for name in told} != told:
+            shown.append({**told, "updated_at": rfc3339(datetime.fromisoformat(it["at"]))})
+    return shown
+
+
+def eta(known: Known) -> dict[str, Any] | None:
+    """The ETA that counts: the one told last."""
+    return next(reversed(etas(known)), None)
 
 
 def value(known: Known, name: str) -> Any:
     """The value of a detail, None where nobody told it."""
     return known.get("details", {}).get(name, {}).get("value")
-
-
-def eta(known: Known) -> dict[str, Any] | None:
-    """The ETA as the API shows it."""
-    detail = known.get("details", {}).get("eta")
-    if detail is None:
-        return None
-    told_at = datetime.fromisoformat(detail["at"])
-    return {**detail["value"], "updated_at": rfc3339(told_at)}
 
 
 def identifiers(known: Known) -> dict[str, str]:
@@ -93,14 +127,19 @@ def _newest(
     for name, new in told.items():
         if new is None or new == "":
             continue
+        detail = {"value": new, "at": at, "message_id": told_by}
         standing = known.get(name)
-        if standing is None or (at, _text(new)) > (standing["at"], _text(standing["value"])):
-            newest[name] = {"value": new, "at": at, "message_id": told_by}
+        if standing is None or _weight(detail) > _weight(standing):
+            newest[name] = detail
     return newest
 
 
+def _weight(detail: Mapping[str, Any]) -> tuple[str, str, int]:
+    """The more recent counts; then anything, as long as it is the same whichever came first."""
+    return detail["at"], _text(detail["value"]), -int(detail["message_id"])
+
+
 def _text(told: Any) -> str:
-    """Breaks the tie between two values that are equally recent, whichever came first."""
     return json.dumps(told, sort_keys=True)
 
 

@@ -52,6 +52,10 @@ class UnknownTour(OrdertrailError):
     """No tour plan of this account names this tour."""
 
 
+class UnknownConflict(OrdertrailError):
+    """No conflict of this order has this id."""
+
+
 class InvalidCursor(OrdertrailError):
     """A page cursor that this service did not hand out."""
 

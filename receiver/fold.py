@@ -5,7 +5,7 @@ cannot matter. Events are walked by the courier's clock, and each either applies
 """
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -44,11 +44,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two facts of which only one can be true; a person decides. kind is `<new>_after_<old>`."""
+    """Two facts that do not go together. kind is `<new>_after_<old>`; event_key is the new one's.
+
+    It is open until a person closes it, or until settled_at: when a later fact brought the order
+    to an end that nothing contradicts.
+    """
 
     kind: str
     occurred_at: datetime
     event_key: str
+    settled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,8 @@ def fold(events: Sequence[Event]) -> Folded:
         if verdict.conflict:
             kind = f"{event.status}_after_{status}"
             conflicts.append(Conflict(kind, event.occurred_at, event.key))
+        elif VOCABULARY[event.status].terminal and (verdict.applied or event.status == status):
+            conflicts = [_settled(conflict, event.occurred_at) for conflict in conflicts]
         if verdict.applied:
             status, status_at, set_by = event.status, event.occurred_at, index
             milestones.setdefault(status, event.occurred_at)
@@ -171,6 +178,61 @@ def fold(events: Sequence[Event]) -> Folded:
         conflicts=tuple(conflicts),
         verdicts=tuple(verdicts),
     )
+
+
+def _settled(conflict: Conflict, at: datetime) -> Conflict:
+    return conflict if conflict.settled_at else replace(conflict, settled_at=at)
+
+
+def fold_order(events: Sequence[Event]) -> tuple[Folded, dict[str, str]]:
+    """Fold an order that may tell of its parcels one by one: its state, and each parcel's status.
+
+    Where the courier tells per parcel, the order is delivered when all its parcels that were not
+    cancelled are. So a delivered told of the whole order does not apply while a parcel is on its
+    way, and the delivery of the last parcel is the delivery of the order.
+    """
+    of_parcel: dict[str, list[int]] = {}
+    whole: list[int] = []
+    for index, event in enumerate(events):
+        (of_parcel.setdefault(event.parcel, []) if event.parcel else whole).append(index)
+    if not of_parcel:
+        return fold(events), {}
+
+    verdicts: list[Verdict] = [APPLIED] * len(events)
+    parcels: dict[str, Folded] = {}
+    for parcel, indexes in of_parcel.items():
+        parcels[parcel] = fold([events[index] for index in indexes])
+        for index, verdict in zip(indexes, parcels[parcel].verdicts, strict=True):
+            verdicts[index] = verdict
+
+    awaited = {
+        parcel: folded for parcel, folded in parcels.items() if folded.status != statuses.CANCELLED
+    }
+    delivered = [parcel for parcel in awaited if awaited[parcel].status == statuses.DELIVERED]
+    if awaited and len(delivered) == len(awaited):
+        last = max(delivered, key=lambda parcel: _end(events, of_parcel[parcel], parcels[parcel]))
+        whole.append(of_parcel[last][parcels[last].set_by or 0])
+    elif awaited:
+        early = [index for index in whole if events[index].status == statuses.DELIVERED]
+        whole = [index for index in whole if index not in early]
+        why = f"{len(delivered)} of {len(awaited)} parcels are delivered"
+        for index in early:
+            verdicts[index] = Verdict(False, why)
+
+    folded = fold([events[index] for index in whole])
+    for index, verdict in zip(whole, folded.verdicts, strict=True):
+        if not events[index].parcel:
+            verdicts[index] = verdict
+    set_by = whole[folded.set_by] if folded.set_by is not None else None
+    told = {parcel: folded.status for parcel, folded in parcels.items()}
+    return replace(folded, set_by=set_by, verdicts=tuple(verdicts)), told
+
+
+def _end(
+    events: Sequence[Event], indexes: Sequence[int], folded: Folded
+) -> tuple[datetime, bool, int, int, str]:
+    """Where the event that set a parcel's status stands in the walk."""
+    return position(events[indexes[folded.set_by or 0]])
 
 
 def _verdict(event: Event, before: Event | None, status: str, since: datetime | None) -> Verdict:

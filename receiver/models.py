@@ -132,6 +132,7 @@ class Order(Base):
         Index("orders_account_id_idx", "account", "id"),
         Index("orders_status_id_idx", "status", "id"),
         Index("orders_updated_at_id_idx", "updated_at", "id"),
+        Index("orders_conflicts_idx", "id", postgresql_where=text("conflicts <> '[]'::jsonb")),
         Index("orders_attention_idx", "id", postgresql_where=text("needs_attention")),
     )
 
@@ -162,6 +163,7 @@ class Event(Base):
     reason: Mapped[str | None]
     parcel: Mapped[str]
     flags: Mapped[list[str]]
+    proofs: Mapped[list[Any]] = mapped_column(server_default="[]")
     message_id: Mapped[int] = mapped_column(BigInteger)
     kind: Mapped[str]
     trust: Mapped[str]
@@ -186,7 +188,7 @@ class Tour(Base):
 
 
 class TourStop(Base):
-    """When a tour is to reach an order, kept by the order's name in the plan.
+    """When a tour is to reach an order, as each plan told it, by the order's name in the plan.
 
     It has no key to an order, since a plan may come before the order that it names.
     """
@@ -195,7 +197,7 @@ class TourStop(Base):
 
     account: Mapped[str] = mapped_column(primary_key=True)
     order_key: Mapped[str] = mapped_column(primary_key=True)
+    message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     tour_id: Mapped[str]
     eta: Mapped[datetime]
     received_at: Mapped[datetime]
-    message_id: Mapped[int] = mapped_column(BigInteger)

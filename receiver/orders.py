@@ -1,8 +1,5 @@
 """Orders for the shop's services: find one, list many, read a timeline, register one."""
 
-import base64
-import binascii
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +8,8 @@ from flask_smorest import Blueprint
 from sqlalchemy import select
 
 from receiver import schemas, statuses
-from receiver.errors import InvalidCursor, UnknownAccount
+from receiver.cursors import read_cursor, write_cursor
+from receiver.errors import UnknownAccount
 from receiver.fold import REPEATS, position
 from receiver.models import Event, Order
 from receiver.parts import parts
@@ -20,7 +18,6 @@ from receiver.registry import find, register
 orders = Blueprint("orders", __name__, description="Orders and their timelines")
 
 ORDER = schemas.Order()
-CURSOR = re.compile(rb"o([0-9]{1,18})")
 
 
 @orders.get("/orders/<account>/<path:order_id>")
@@ -103,23 +100,3 @@ def register_order(new: dict[str, Any]) -> tuple[Order, int]:
         )
     app.doorbell.ring()
     return order, 201 if created else 200
-
-
-def write_cursor(order_id: int) -> str:
-    """A cursor as we hand it out: opaque, so that what is in it can change."""
-    return base64.urlsafe_b64encode(f"o{order_id}".encode()).decode().rstrip("=")
-
-
-def read_cursor(cursor: str) -> int:
-    """The id in a cursor of ours.
-
-    Raises: InvalidCursor.
-    """
-    try:
-        told = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-    except (ValueError, binascii.Error):
-        told = b""
-    match = CURSOR.fullmatch(told)
-    if match is None:
-        raise InvalidCursor("cursor is not one that this service handed out")
-    return int(match[1])

@@ -25,6 +25,7 @@ STATUS_OF: dict[type[errors.OrdertrailError], HTTPStatus] = {
     errors.UnknownOrder: HTTPStatus.NOT_FOUND,
     errors.AmbiguousIdentifier: HTTPStatus.CONFLICT,
     errors.UnknownTour: HTTPStatus.NOT_FOUND,
+    errors.UnknownConflict: HTTPStatus.NOT_FOUND,
     errors.InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.MissingBearerToken: HTTPStatus.UNAUTHORIZED,
 }

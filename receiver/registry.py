@@ -1,10 +1,11 @@
 """Which orders we know: find one by any of its names, register one, release what waited for it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONPATH, insert
 from sqlalchemy.orm import Session
 
 from receiver import statuses
@@ -12,21 +13,25 @@ from receiver.errors import AmbiguousIdentifier, UnknownOrder
 from receiver.models import PARKED, PENDING, Identifier, Message, Order
 
 
-def find(session: Session, account: str, order_id: str) -> Order:
+def find(session: Session, account: str, order_id: str, lock: bool = False) -> Order:
     """An account's order by the courier's id, or by any other identifier the courier gave it.
+
+    lock: hold its row until the transaction ends.
 
     Raises: UnknownOrder; AmbiguousIdentifier where several orders share the identifier.
     """
     if "\x00" in account + order_id:
         raise UnknownOrder("no order has an id with U+0000 in it")
-    by_id = select(Order).where(Order.account == account, Order.courier_order_id == order_id)
-    order = session.scalar(by_id)
+    orders = select(Order).with_for_update() if lock else select(Order)
+    order = session.scalar(
+        orders.where(Order.account == account, Order.courier_order_id == order_id)
+    )
     if order is not None:
         return order
     named = select(Identifier.order_id).where(
         Identifier.account == account, Identifier.value == order_id
     )
-    found = session.scalars(select(Order).where(Order.id.in_(named)).limit(2)).all()
+    found = session.scalars(orders.where(Order.id.in_(named)).limit(2)).all()
     if not found:
         raise UnknownOrder(f"account {account!r} has no order {order_id!r}")
     if len(found) > 1:
@@ -34,6 +39,24 @@ def find(session: Session, account: str, order_id: str) -> Order:
             f"several orders of account {account!r} carry {order_id!r}: ask by courier_order_id"
         )
     return found[0]
+
+
+OPEN_CONFLICT = func.jsonb_path_exists(
+    Order.conflicts,
+    cast("$[*] ? (@.settled_at == null && @.closed_at == null)", JSONPATH),
+)
+
+
+def in_conflict(
+    session: Session, account: str | None, limit: int, before: int | None = None
+) -> Sequence[Order]:
+    """Orders with an open conflict, the newest first; before: only those with a lower id."""
+    orders = select(Order).where(Order.conflicts != [], OPEN_CONFLICT)
+    if account is not None:
+        orders = orders.where(Order.account == account)
+    if before is not None:
+        orders = orders.where(Order.id < before)
+    return session.scalars(orders.order_by(Order.id.desc()).limit(limit)).all()
 
 
 def register(

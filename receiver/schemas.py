@@ -195,10 +195,99 @@ class Event(Schema):
         fields.String(),
         metadata=example(["clock_skew"], "time_inferred, clock_skew, zone_assumed, ..."),
     )
+    proofs = fields.List(
+        fields.Dict(),
+        metadata=example(
+            [{"kind": "signature", "url": "https://example.com/1.png", "name": "B. Obbay"}],
+            "Signatures and photos: where they are, and whose name they bear",
+        ),
+    )
 
 
 class Timeline(Schema):
     events = fields.List(fields.Nested(Event))
+
+
+class Conflict(Schema):
+    """Two facts that do not go together; open until settled_at or closed_at is there."""
+
+    id = fields.String(metadata=example("0f3a9c11d2e4", "Stays the same for its order"))
+    kind = fields.String(metadata=example("picked_up_after_cancelled", "<new>_after_<old>"))
+    occurred_at = fields.String()
+    settled_at = fields.String(allow_none=True, metadata={"description": "By a later fact"})
+    closed_at = fields.String(allow_none=True, metadata={"description": "By a person"})
+    closed_by = fields.String(allow_none=True)
+    note = fields.String(allow_none=True)
+
+
+class OrderConflict(Conflict):
+    account = fields.String()
+    courier_order_id = fields.String()
+    reference = fields.String(allow_none=True)
+    status = fields.String()
+
+
+class ConflictPage(Schema):
+    conflicts = fields.List(fields.Nested(OrderConflict))
+    next_cursor = fields.String(allow_none=True)
+
+
+class ConflictFilters(Schema):
+    account = Line(validate=IDENTIFIER)
+    limit = fields.Integer(load_default=50, validate=validate.Range(1, 200))
+    cursor = Line(validate=validate.Length(max=200))
+
+
+class ConflictNote(Schema):
+    by = Line(required=True, validate=validate.Length(1, 100))
+    note = Line(load_default="", validate=validate.Length(max=1000))
+
+
+class ExplainedMessage(Schema):
+    id = fields.String()
+    topic = fields.String()
+    kind = fields.String()
+    trust = fields.String()
+    received_at = fields.String()
+    repetitions = fields.Integer(metadata=example(2, "How often the same body came again"))
+    last_seen_at = fields.String()
+    outcome = fields.String()
+    reason = fields.String(allow_none=True)
+    first_told = fields.List(
+        fields.String(), metadata={"description": "The courier's words that it told first"}
+    )
+
+
+class ExplainedEvent(Schema):
+    occurred_at = fields.String()
+    received_at = fields.String()
+    courier_status = fields.String()
+    status = fields.String()
+    reason = fields.String(allow_none=True)
+    parcel = fields.String(allow_none=True)
+    message_id = fields.String()
+    applied = fields.Boolean()
+    not_applied_why = fields.String(allow_none=True)
+    set_status = fields.Boolean(metadata={"description": "Whether it set the order's status"})
+    flags = fields.List(fields.String())
+
+
+class ExplainedDetail(Schema):
+    name = fields.String()
+    value = fields.Raw()
+    told_at = fields.String(metadata={"description": "By the courier's clock"})
+    message_id = fields.String()
+
+
+class Explanation(Schema):
+    """Why an order stands where it stands."""
+
+    order = fields.Dict()
+    messages = fields.List(fields.Nested(ExplainedMessage))
+    events = fields.List(fields.Nested(ExplainedEvent))
+    details = fields.List(fields.Nested(ExplainedDetail))
+    etas = fields.List(fields.Nested(Eta), metadata={"description": "Oldest first"})
+    conflicts = fields.List(fields.Nested(Conflict))
 
 
 class TourStop(Schema):

@@ -1,10 +1,10 @@
 """An order's events as they are stored: each with the message that told it first."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from receiver.couriers.base import Event, rfc3339
+from receiver.couriers.base import Event, Proof, rfc3339
 from receiver.fold import Verdict
 from receiver.models import Event as Row
 
@@ -43,6 +43,7 @@ def combine(known: Entry | None, told: Entry) -> Entry:
         occurred_at=min(known.event.occurred_at, told.event.occurred_at),
         reason=max(reasons, default=None),
         flags=known.event.flags | told.event.flags,
+        proofs=known.event.proofs | told.event.proofs,
     )
     return replace(first, event=event)
 
@@ -58,6 +59,7 @@ def from_row(row: Row) -> Entry:
         reason=row.reason,
         parcel=row.parcel,
         flags=frozenset(row.flags),
+        proofs=frozenset(Proof(**proof) for proof in row.proofs),
     )
     return Entry(event, row.received_at, row.message_id, row.kind, row.trust)
 
@@ -77,6 +79,7 @@ def to_values(order_id: int, entry: Entry, verdict: Verdict) -> dict[str, Any]:
         "reason": event.reason,
         "parcel": event.parcel,
         "flags": sorted(event.flags),
+        "proofs": [asdict(proof) for proof in sorted(event.proofs)],
         "message_id": entry.message_id,
         "kind": entry.kind,
         "trust": entry.trust,

@@ -1,7 +1,7 @@
 """Refold: add what messages tell to the orders they tell of, and fold each order anew."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,9 +10,9 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from receiver import details, statuses
-from receiver.couriers.base import Snapshot, rfc3339
-from receiver.fold import Folded, fold
+from receiver import conflicts, details, statuses
+from receiver.couriers.base import Eta, Snapshot, rfc3339
+from receiver.fold import Folded, fold_order
 from receiver.models import Event, Identifier, Message, Order, TourStop
 from receiver.settings import Account
 from receiver.statuses import VOCABULARY
@@ -51,18 +51,18 @@ def refold(
         if item.order not in unregistered:
             of_order[item.order].append(item)
     orders = _lock(session, of_order, stops)
-    timelines = _timelines(session, [order.id for order in orders])
+    stored = timelines(session, [order.id for order in orders])
 
     rows: list[dict[str, Any]] = []
     names: list[dict[str, Any]] = []
     for order in orders:
         items = of_order[order.account, order.courier_order_id]
-        rows += _add(order, items, timelines[order.id])
+        rows += _add(order, items, stored[order.id])
         names += _names(order)
-    _write_events(session, rows)
+    write_events(session, rows)
     if names:
         session.execute(insert(Identifier).on_conflict_do_nothing(), names)
-    _add_etas(session, orders)
+    add_etas(session, orders)
     for order in orders:
         if session.is_modified(order):
             order.version += order.id not in new
@@ -135,49 +135,52 @@ def _lock(
     ).all()
 
 
-def _timelines(session: Session, order_ids: Collection[int]) -> dict[int, dict[str, Event]]:
-    timelines: dict[int, dict[str, Event]] = defaultdict(dict)
+def timelines(session: Session, order_ids: Collection[int]) -> dict[int, dict[str, Event]]:
+    """The stored events of each order, by key."""
+    found: dict[int, dict[str, Event]] = defaultdict(dict)
     if order_ids:
         for row in session.scalars(select(Event).where(Event.order_id.in_(order_ids))):
-            timelines[row.order_id][row.key] = row
-    return timelines
+            found[row.order_id][row.key] = row
+    return found
 
 
-def _add(order: Order, items: Iterable[Told], stored: dict[str, Event]) -> list[dict[str, Any]]:
+def _add(order: Order, items: Sequence[Told], stored: dict[str, Event]) -> list[dict[str, Any]]:
     """Add messages to an order and fold it; the values of those event rows that change."""
-    entries: dict[str, Entry] = {key: from_row(row) for key, row in stored.items()}
-    known = order.details
+    entries = {key: from_row(row) for key, row in stored.items()}
+    known = learn_all(entries, order.details, items)
+    heard = [item.message.received_at for item in items]
+    if order.last_heard_at is not None:
+        heard.append(order.last_heard_at)
+    order.last_heard_at = max(heard, default=None)
+    return settle(order, known, list(entries.values()), stored)
+
+
+def learn_all(
+    entries: dict[str, Entry], known: details.Known, items: Sequence[Told]
+) -> details.Known:
+    """Add what was told to the entries, and return the details with it."""
     for item in items:
         message = item.message
         for event in item.snapshot.events:
             entry = Entry(event, message.received_at, message.id, message.kind, message.trust)
             entries[event.key] = combine(entries.get(event.key), entry)
         known = details.learn(known, item.snapshot, message.id)
-        order.last_heard_at = max(order.last_heard_at or message.received_at, message.received_at)
-    return settle(order, known, list(entries.values()), stored)
+    return known
 
 
 def settle(
     order: Order, known: details.Known, entries: Sequence[Entry], stored: Mapping[str, Event]
 ) -> list[dict[str, Any]]:
     """Set an order's columns from its details and entries; the values of changed event rows."""
-    by_parcel: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        by_parcel[entry.event.parcel].append(entry)
-    of_parcels: dict[str, str] = {}
-    rows = []
-    for parcel, group in by_parcel.items():
-        folded = fold([entry.event for entry in group])
-        if parcel:
-            of_parcels[parcel] = folded.status
-        else:
-            _show_state(order, folded, group)
-        for entry, verdict in zip(group, folded.verdicts, strict=True):
-            values = to_values(order.id, entry, verdict)
-            row = stored.get(entry.event.key)
-            if row is None or any(getattr(row, name) != told for name, told in values.items()):
-                rows.append(values)
+    folded, of_parcels = fold_order([entry.event for entry in entries])
+    _show_state(order, folded, entries)
     _show_details(order, known, of_parcels)
+    rows = []
+    for entry, verdict in zip(entries, folded.verdicts, strict=True):
+        values = to_values(order.id, entry, verdict)
+        row = stored.get(entry.event.key)
+        if row is None or any(getattr(row, name) != told for name, told in values.items()):
+            rows.append(values)
     return rows
 
 
@@ -187,11 +190,10 @@ def _show_state(order: Order, folded: Folded, entries: Sequence[Entry]) -> None:
     order.status_at = folded.status_at
     order.reason = folded.reason
     order.milestones = {name: rfc3339(at) for name, at in folded.milestones.items()}
-    order.conflicts = [
-        {"kind": conflict.kind, "occurred_at": rfc3339(conflict.occurred_at)}
-        for conflict in folded.conflicts
-    ]
-    order.needs_attention = VOCABULARY[folded.status].attention or bool(folded.conflicts)
+    order.conflicts = conflicts.merge(order.conflicts, folded.conflicts)
+    order.needs_attention = VOCABULARY[folded.status].attention or conflicts.any_open(
+        order.conflicts
+    )
     order.source = entries[folded.set_by].source() if folded.set_by is not None else None
 
 
@@ -215,7 +217,8 @@ def _names(order: Order) -> list[dict[str, Any]]:
     ]
 
 
-def _write_events(session: Session, rows: list[dict[str, Any]]) -> None:
+def write_events(session: Session, rows: list[dict[str, Any]]) -> None:
+    """Insert or replace event rows."""
     if not rows:
         return
     statement = insert(Event)
@@ -229,7 +232,7 @@ def _write_events(session: Session, rows: list[dict[str, Any]]) -> None:
     )
 
 
-def _add_etas(session: Session, orders: Sequence[Order]) -> None:
+def add_etas(session: Session, orders: Sequence[Order]) -> None:
     """Give each order the ETA of the tour stop that names it, whichever of the two came first."""
     by_name: dict[OrderKey, list[Order]] = defaultdict(list)
     for order in orders:
@@ -241,7 +244,8 @@ def _add_etas(session: Session, orders: Sequence[Order]) -> None:
     named = tuple_(TourStop.account, TourStop.order_key).in_(list(by_name))
     for stop in session.scalars(select(TourStop).where(named).order_by(TourStop.received_at)):
         for order in by_name[stop.account, stop.order_key]:
+            told = Eta(stop.eta, stop.eta, "tour_plan")
             order.details = details.learn_eta(
-                order.details, stop.eta, stop.received_at, stop.message_id
+                order.details, told, stop.received_at, stop.message_id
             )
             order.eta = details.eta(order.details)

@@ -30,7 +30,7 @@ def keep_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> se
     A plan that came later counts over one that came earlier, in whichever order they are read.
     """
     tours: dict[tuple[str, str], dict[str, object]] = {}
-    stops: dict[tuple[str, str], dict[str, object]] = {}
+    stops: dict[tuple[str, str, int], dict[str, object]] = {}
     named: set[tuple[str, str]] = set()
     for message, decoded in sorted(plans, key=lambda plan: (plan[0].received_at, plan[0].id)):
         heard = {"received_at": message.received_at, "message_id": message.id}
@@ -56,7 +56,7 @@ def keep_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> se
                 if stop.eta is None:
                     continue
                 named.add((message.account, stop.order_key))
-                stops[message.account, stop.order_key] = {
+                stops[message.account, stop.order_key, message.id] = {
                     "account": message.account,
                     "order_key": stop.order_key,
                     "tour_id": tour.tour_id,

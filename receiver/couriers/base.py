@@ -48,6 +48,18 @@ class Heard:
     field_map: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Proof:
+    """A picture that shows what happened: where it is, never fetched, and whose name it bears.
+
+    kind is `signature` or `photo`.
+    """
+
+    kind: str
+    url: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened to an order, as its courier tells it.
@@ -66,6 +78,7 @@ class Event:
     reason: str | None = None
     parcel: str = ""
     flags: frozenset[str] = frozenset()
+    proofs: frozenset[Proof] = frozenset()
 
     @property
     def key(self) -> str:
@@ -76,12 +89,21 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Eta:
+    """When an order is to arrive. source is `order`, `poll` or `tour_plan`."""
+
+    from_: datetime
+    to: datetime
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What one message tells of one order.
 
     recency orders snapshots by the courier's clock: of two that give the same detail, the more
-    recent counts. details: tracking_url, label_url, pickup_at, eta as JSON values; parcels: the
-    same per tracking number (tracking_url, courier_name, status). None and empty values say
+    recent counts. details: tracking_url, label_url, pickup_at as JSON values; parcels: the same
+    per tracking number (tracking_url, courier_name, status, is_new). None and empty values say
     nothing and never erase what is known.
     """
 
@@ -91,6 +113,7 @@ class Snapshot:
     reference: str | None = None
     identifiers: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    eta: Eta | None = None
     parcels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -179,6 +202,7 @@ def tell(  # noqa: PLR0913 (an event has this many sides)
     reason: str | None = None,
     parcel: str = "",
     flags: frozenset[str] = frozenset(),
+    proofs: frozenset[Proof] = frozenset(),
 ) -> Event:
     """Make the event that `word` tells of.
 
@@ -201,6 +225,7 @@ def tell(  # noqa: PLR0913 (an event has this many sides)
         reason=reason,
         parcel=parcel,
         flags=flags,
+        proofs=proofs,
     )
 
 

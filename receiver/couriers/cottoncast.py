@@ -63,6 +63,7 @@ class Shipment(Body):
     carrierName = fields.String(allow_none=True, load_default=None)
     code = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
     timestamp = fields.Raw(allow_none=True, load_default=None)
+    new = fields.Raw(allow_none=True, load_default=None)
 
 
 class OrderStatus(Body):
@@ -96,6 +97,7 @@ def decode_order_status(body: dict[str, Any], heard: Heard) -> Decoded:
         parcels[tracking_number] = {
             "tracking_url": shipment["trackingurl"],
             "courier_name": shipment["carrierName"] or shipment["carrier"],
+            "is_new": shipment["new"] if isinstance(shipment["new"], bool) else None,
         }
         if shipment["code"] is not None:
             code = shipment["code"]

@@ -7,7 +7,9 @@ A hook's body is the whole order. One snapshot therefore tells several events: o
 column, one for each entry of history[] and events[], and one for `state` itself.
 """
 
+import functools
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import available_timezones
@@ -21,9 +23,11 @@ from receiver.couriers.base import (
     Body,
     Decoded,
     Driver,
+    Eta,
     Event,
     Heard,
     Moment,
+    Proof,
     Snapshot,
     Stop,
     Tour,
@@ -84,36 +88,60 @@ PACKAGE_STATES = {
     "not_delivered": statuses.DELIVERY_FAILED,
 }
 
+# Whose signature a snapshot shows beside its states, by the state that it belongs to.
+SIGNATURES = {
+    "picked_up": ("pickup_signature",),
+    "delivered": ("delivery_signature", "signature"),
+    "returned": ("return_signature",),
+}
+
 IDENTIFIER = validate.Length(min=1, max=255)
 
 
-class Entry(Body):
-    """One entry of history[] or events[]."""
+optional_text = functools.partial(fields.String, allow_none=True, load_default=None)
+optional_id = functools.partial(optional_text, validate=IDENTIFIER)
 
-    type = fields.String(allow_none=True, load_default=None)
-    current_state = fields.String(allow_none=True, load_default=None)
-    recorded_at = fields.String(allow_none=True, load_default=None)
+
+class Picture(Body):
+    url = optional_text()
+    name = optional_text()
+
+
+class Entry(Body):
+    """One entry of history[] or events[]; the return process shows flat signature_* names."""
+
+    type = optional_text()
+    current_state = optional_text()
+    recorded_at = optional_text()
+    signature = fields.Nested(Picture, allow_none=True, load_default=None)
+    photo_proof = fields.Nested(Picture, allow_none=True, load_default=None)
+    signature_url = optional_text()
+    signature_name = optional_text()
 
 
 class Package(Body):
     identifier = fields.String(required=True, validate=IDENTIFIER)
-    state = fields.String(allow_none=True, load_default=None)
-    pickup_state = fields.String(allow_none=True, load_default=None)
+    state = optional_text()
+    pickup_state = optional_text()
 
 
 class Place(Body):
-    eta = fields.String(allow_none=True, load_default=None)
+    eta = optional_text()
 
 
 class Order(Body):
     uuid = fields.String(required=True, validate=IDENTIFIER)
     state = fields.String(required=True, validate=IDENTIFIER)
-    identifier = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
-    tracking_code = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
-    external_id = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
-    timezone = fields.String(allow_none=True, load_default=None)
-    tracking_url = fields.String(allow_none=True, load_default=None)
-    cancellation_reason = fields.String(allow_none=True, load_default=None)
+    identifier = optional_id()
+    tracking_code = optional_id()
+    external_id = optional_id()
+    timezone = optional_text()
+    tracking_url = optional_text()
+    cancellation_reason = optional_text()
+    signature = fields.Nested(Picture, allow_none=True, load_default=None)
+    pickup_signature = fields.Nested(Picture, allow_none=True, load_default=None)
+    delivery_signature = fields.Nested(Picture, allow_none=True, load_default=None)
+    return_signature = fields.Nested(Picture, allow_none=True, load_default=None)
     pickup = fields.Nested(Place, allow_none=True, load_default=None)
     delivery = fields.Nested(Place, allow_none=True, load_default=None)
     packages = fields.List(fields.Nested(Package), allow_none=True, load_default=None)
@@ -123,7 +151,7 @@ class Order(Body):
 
 class TourPlanWindow(Body):
     from_ = fields.String(data_key="from", allow_none=True, load_default=None)
-    to = fields.String(allow_none=True, load_default=None)
+    to = optional_text()
 
 
 class TourPackage(Body):
@@ -132,14 +160,14 @@ class TourPackage(Body):
 
 class TourOrder(Body):
     id = fields.String(required=True, validate=IDENTIFIER)
-    delivery_eta = fields.String(allow_none=True, load_default=None)
+    delivery_eta = optional_text()
     packages = fields.List(fields.Nested(TourPackage), allow_none=True, load_default=None)
 
 
 class TourSchema(Body):
     id = fields.String(required=True, validate=IDENTIFIER)
-    courier = fields.String(allow_none=True, load_default=None)
-    pick_up_at = fields.String(allow_none=True, load_default=None)
+    courier = optional_text()
+    pick_up_at = optional_text()
     orders = fields.List(fields.Nested(TourOrder), allow_none=True, load_default=None)
 
 
@@ -152,39 +180,56 @@ ORDER = Order()
 TOUR_PLAN = TourPlan()
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A state that a snapshot tells with its time, by a column or by an entry of its history."""
+
+    state: str
+    when: Moment
+    reason: str | None = None
+    proofs: frozenset[Proof] = frozenset()
+
+    @property
+    def place(self) -> tuple[datetime, int]:
+        return self.when.at, STEPS.get(self.state, -1)
+
+
 def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
     """Decode an order hook or a Show Order answer.
 
     Shape:  {"uuid", "state", "<state>_at"..., "history": [{"type", "recorded_at",
-            "current_state"}], "packages": [{"identifier", "state"}], ...}
+            "current_state", "signature", "photo_proof"}], "packages": [{"identifier", "state"}],
+            "pickup_signature", "delivery_signature", "return_signature", ...}
     Units:  times are ISO 8601 with an offset; one without is read in the order's own timezone.
     Raises: Undecodable where uuid or state is missing, or a time is none.
-    Source: document 003, "Order states" and "Web Hooks"; document 001 for v1.
+    Source: document 003, "Order states", "Return process" and "Web Hooks"; document 001 for v1.
     """
     order = load(ORDER, body)
     zone = order["timezone"] if order["timezone"] in ZONES else ZONE
-    times = dict(_times(body, zone))
-    entries = list(_entries(order, zone))
+    facts = [*_columns(body, order, zone), *_entries(order, zone)]
 
-    events = {}
-    for state, when in times.items():
-        reason = order["cancellation_reason"] if state == "cancelled" else None
-        event = tell(state, WORDS[state], heard, when, step=STEPS[state], reason=reason)
+    events: dict[str, Event] = {}
+    for fact in facts:
+        event = _event(fact.state, heard, fact)
+        known = events.get(event.key)
+        if known is not None:
+            # A column and an entry tell the same: the entry knows why, and who signed.
+            event = replace(
+                event, reason=event.reason or known.reason, proofs=event.proofs | known.proofs
+            )
         events[event.key] = event
-    for state, reason, when in entries:
-        event = tell(state, WORDS.get(state), heard, when, step=STEPS.get(state, 0), reason=reason)
-        if event.key not in events or reason:
-            events[event.key] = event
 
-    own_times = [*times.values(), *(when for _, _, when in entries)]
-    newest = max((moment.at for moment in own_times), default=None)
-    state_event = _state_event(order["state"], times, body, newest, heard)
+    newest = max((fact.when.at for fact in facts), default=None)
+    timed = newest is not None and _has_columns(body)
+    state_event = _state_event(order["state"], facts if timed else [], heard)
     if state_event is not None:
         events[state_event.key] = state_event
 
     recency = heard.received_at
-    if newest is not None and heard.kind != "poll" and _has_columns(body):
+    if newest is not None and timed and heard.kind != "poll":
         recency = min(newest, heard.received_at)
+    pickup_at = read_time((order["pickup"] or {}).get("eta"), zone, "pickup.eta")
+    eta = read_time((order["delivery"] or {}).get("eta"), zone, "delivery.eta")
     snapshot = Snapshot(
         courier_order_id=order["uuid"],
         recency=recency,
@@ -193,7 +238,11 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
         identifiers={
             name: order[name] for name in ("identifier", "tracking_code") if order[name] is not None
         },
-        details=_details(order, zone, heard),
+        details={
+            "tracking_url": order["tracking_url"],
+            "pickup_at": rfc3339(pickup_at.at) if pickup_at else None,
+        },
+        eta=Eta(eta.at, eta.at, "poll" if heard.kind == "poll" else "order") if eta else None,
         parcels={
             package["identifier"]: {
                 "status": PACKAGE_STATES.get(package["state"] or package["pickup_state"] or "")
@@ -209,60 +258,79 @@ def _has_columns(body: dict[str, Any]) -> bool:
     return any(f"{state}_at" in body for state in TIMED_STATES if state != "created")
 
 
-def _times(body: dict[str, Any], zone: str) -> Iterator[tuple[str, Moment]]:
+def _columns(body: dict[str, Any], order: dict[str, Any], zone: str) -> Iterator[Fact]:
+    """What the *_at columns tell, each with the signature that belongs to it."""
     for state in TIMED_STATES:
         when = read_time(body.get(f"{state}_at"), zone, f"{state}_at")
         if when is not None:
-            yield state, when
+            reason = order["cancellation_reason"] if state == "cancelled" else None
+            pictures = [order[name] for name in SIGNATURES.get(state, ())]
+            yield Fact(state, when, reason, _proofs(signature=pictures))
 
 
-def _entries(order: dict[str, Any], zone: str) -> Iterator[tuple[str, str | None, Moment]]:
-    """The state, reason and time of each entry of history[] and events[] that has a time."""
+def _entries(order: dict[str, Any], zone: str) -> Iterator[Fact]:
+    """What the entries of history[] and events[] tell, where they have a time."""
     for entry in [*(order["history"] or ()), *(order["events"] or ())]:
         when = read_time(entry["recorded_at"], zone, "recorded_at")
         kind = entry["type"]
         state = entry["current_state"] or STATE_OF_REASON.get(kind or "") or kind
         if when is not None and state:
+            flat = {"url": entry["signature_url"], "name": entry["signature_name"]}
             # Elsewhere the type only names the deed again (`pick_up`): that is no reason.
-            yield state, kind if state in REASONS else None, when
+            yield Fact(
+                state,
+                when,
+                kind if state in REASONS else None,
+                _proofs(signature=[entry["signature"], flat], photo=[entry["photo_proof"]]),
+            )
 
 
-def _state_event(
-    state: str,
-    times: dict[str, Moment],
-    body: dict[str, Any],
-    newest: datetime | None,
-    heard: Heard,
-) -> Event | None:
-    """The event that `state` itself tells, where no column tells it already.
+def _proofs(**pictures: list[dict[str, Any] | None]) -> frozenset[Proof]:
+    return frozenset(
+        Proof(kind, picture["url"] or "", picture["name"] or "")
+        for kind, shown in pictures.items()
+        for picture in shown
+        if picture and (picture["url"] or picture["name"])
+    )
+
+
+def _state_event(state: str, facts: list[Fact], heard: Heard) -> Event | None:
+    """The event that `state` itself tells, where no fact tells it already.
 
     v1 gives no time for its state, so it is an observation. In a snapshot with columns a state
     that is not the one with the newest time is believed, since the courier says it last: it counts
     just after that newest time, by the courier's clock, so that this snapshot sent again in a week
     still takes its old place.
     """
-    status, step = WORDS.get(state), STEPS.get(state, 0)
-    if newest is None or not _has_columns(body):
-        return tell(state, status, heard, None, step=step)
-    latest = max(times, key=lambda word: (times[word].at, STEPS[word]), default=None)
-    if state == latest and times[state].at == newest:
+    mapped = [fact for fact in facts if fact.state in WORDS]
+    if not mapped:
+        return _event(state, heard, None)
+    latest = max(mapped, key=lambda fact: fact.place)
+    if latest.state == state:
         return None
-    flags = frozenset({STATE_DISAGREES, TIME_INFERRED})
-    just_after = Moment(newest + timedelta(microseconds=1))
-    return tell(state, status, heard, just_after, step=step, flags=flags)
+    newest = max(fact.when.at for fact in facts)
+    try:
+        just_after = Moment(newest + timedelta(microseconds=1))
+    except OverflowError:
+        just_after = Moment(newest)
+    return _event(
+        state, heard, Fact(state, just_after), frozenset({STATE_DISAGREES, TIME_INFERRED})
+    )
 
 
-def _details(order: dict[str, Any], zone: str, heard: Heard) -> dict[str, Any]:
-    pickup_at = read_time((order["pickup"] or {}).get("eta"), zone, "pickup.eta")
-    eta = read_time((order["delivery"] or {}).get("eta"), zone, "delivery.eta")
-    source = "poll" if heard.kind == "poll" else "order"
-    return {
-        "tracking_url": order["tracking_url"],
-        "pickup_at": rfc3339(pickup_at.at) if pickup_at else None,
-        "eta": (
-            {"from": rfc3339(eta.at), "to": rfc3339(eta.at), "source": source} if eta else None
-        ),
-    }
+def _event(
+    state: str, heard: Heard, fact: Fact | None, flags: frozenset[str] = frozenset()
+) -> Event:
+    return tell(
+        state,
+        WORDS.get(state),
+        heard,
+        fact.when if fact else None,
+        step=STEPS.get(state, 0),
+        reason=fact.reason if fact else None,
+        proofs=fact.proofs if fact else frozenset(),
+        flags=flags,
+    )
 
 
 def decode_tour_plan(body: dict[str, Any], heard: Heard) -> Decoded:

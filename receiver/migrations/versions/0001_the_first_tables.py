@@ -90,6 +90,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("needs_attention"),
     )
+    op.create_index(
+        "orders_conflicts_idx",
+        "orders",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("conflicts <> '[]'::jsonb"),
+    )
     op.create_index("orders_reference_id_idx", "orders", ["reference", "id"], unique=False)
     op.create_index("orders_status_id_idx", "orders", ["status", "id"], unique=False)
     op.create_index("orders_updated_at_id_idx", "orders", ["updated_at", "id"], unique=False)
@@ -97,11 +104,11 @@ def upgrade() -> None:
         "tour_stops",
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("order_key", sa.Text(), nullable=False),
+        sa.Column("message_id", sa.BigInteger(), nullable=False),
         sa.Column("tour_id", sa.Text(), nullable=False),
         sa.Column("eta", TIMESTAMP(timezone=True), nullable=False),
         sa.Column("received_at", TIMESTAMP(timezone=True), nullable=False),
-        sa.Column("message_id", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("account", "order_key", name=op.f("tour_stops_pkey")),
+        sa.PrimaryKeyConstraint("account", "order_key", "message_id", name=op.f("tour_stops_pkey")),
     )
     op.create_table(
         "tours",
@@ -129,6 +136,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("parcel", sa.Text(), nullable=False),
         sa.Column("flags", ARRAY(sa.Text()), nullable=False),
+        sa.Column("proofs", JSONB(), server_default="[]", nullable=False),
         sa.Column("message_id", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("trust", sa.Text(), nullable=False),
@@ -157,6 +165,11 @@ def downgrade() -> None:
     op.drop_index("orders_updated_at_id_idx", table_name="orders")
     op.drop_index("orders_status_id_idx", table_name="orders")
     op.drop_index("orders_reference_id_idx", table_name="orders")
+    op.drop_index(
+        "orders_conflicts_idx",
+        table_name="orders",
+        postgresql_where=sa.text("conflicts <> '[]'::jsonb"),
+    )
     op.drop_index(
         "orders_attention_idx", table_name="orders", postgresql_where=sa.text("needs_attention")
     )

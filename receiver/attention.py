@@ -1,0 +1,64 @@
+"""For whoever has to look into an order: why it is where it is, and which facts contradict."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flask_smorest import Blueprint
+
+from receiver import conflicts, schemas
+from receiver.cursors import read_cursor, write_cursor
+from receiver.explain import explain
+from receiver.parts import parts
+from receiver.registry import find, in_conflict
+
+attention = Blueprint("attention", __name__, description="Explanations and conflicts")
+
+
+@attention.get("/orders/<account>/<path:order_id>/explain")
+@attention.response(200, schemas.Explanation)
+@attention.alt_response(404, schema=schemas.Problem, description="No such order")
+def explain_order(account: str, order_id: str) -> dict[str, Any]:
+    """Why the status is what it is: every message, every event, what applied and what did not."""
+    with parts().sessions() as session:
+        return explain(session, find(session, account, order_id))
+
+
+@attention.get("/conflicts")
+@attention.arguments(schemas.ConflictFilters, location="query")
+@attention.response(200, schemas.ConflictPage)
+def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
+    """Open conflicts: facts that do not go together, such as picked up after cancelled."""
+    before = read_cursor(filters["cursor"]) if "cursor" in filters else None
+    limit = filters["limit"]
+    with parts().sessions() as session:
+        orders = in_conflict(session, filters.get("account"), limit + 1, before)
+    return {
+        "conflicts": [
+            {
+                **conflict,
+                "account": order.account,
+                "courier_order_id": order.courier_order_id,
+                "reference": order.reference,
+                "status": order.status,
+            }
+            for order in orders[:limit]
+            for conflict in order.conflicts
+            if conflicts.is_open(conflict)
+        ],
+        "next_cursor": write_cursor(orders[limit - 1].id) if len(orders) > limit else None,
+    }
+
+
+@attention.post("/orders/<account>/<path:order_id>/conflicts/<conflict_id>/close")
+@attention.arguments(schemas.ConflictNote)
+@attention.response(200, schemas.Conflict)
+@attention.alt_response(404, schema=schemas.Problem, description="No such order or conflict")
+def close_conflict(
+    word: dict[str, str], account: str, order_id: str, conflict_id: str
+) -> dict[str, Any]:
+    """Say that a person dealt with a conflict, who, and how."""
+    with parts().sessions.begin() as session:
+        order = find(session, account, order_id, lock=True)
+        return conflicts.close(
+            session, order, conflict_id, word["by"], word["note"], datetime.now(UTC)
+        )

@@ -1,0 +1,199 @@
+"""Rebuild: fold orders anew from the messages that are kept, and say what comes out differently.
+
+After a change to a driver's word map this is how old orders are mended. Where a message's body
+was dropped (retention), the events and details that it told are taken as they are stored.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, inspect, select, tuple_
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver import details
+from receiver.errors import Undecodable
+from receiver.models import APPLIED, Event, Message, Order
+from receiver.settings import Account
+from receiver.timeline import Entry, from_row
+from workers.drain import decode
+from workers.refold import Told, add_etas, learn_all, settle, timelines, write_events
+from workers.tour_plans import keep_tours, lock_tours
+
+# Orders at a time: what a chunk holds in memory, and how long its orders are locked.
+CHUNK = 100
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which orders to rebuild; all of them where nothing is given."""
+
+    account: str | None = None
+    courier_order_id: str | None = None
+
+    def narrow(self, statement: Any) -> Any:
+        if self.account is not None:
+            statement = statement.where(Order.account == self.account)
+        if self.courier_order_id is not None:
+            statement = statement.where(Order.courier_order_id == self.courier_order_id)
+        return statement
+
+
+@dataclass
+class Report:
+    """What a rebuild did: orders and messages read, and what differs, in words, per order."""
+
+    orders: int = 0
+    messages: int = 0
+    differences: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def count(session: Session, scope: Scope) -> int:
+    """How many orders there are to rebuild."""
+    return session.scalar(scope.narrow(select(func.count()).select_from(Order))) or 0
+
+
+def rebuild(
+    sessions: sessionmaker[Session],
+    accounts: Mapping[str, Account],
+    scope: Scope,
+    now: datetime,
+    dry_run: bool = False,
+) -> Iterator[Report]:
+    """Rebuild chunk by chunk; yields what each chunk came to.
+
+    A chunk's orders are locked while it is folded, so live traffic and a rebuild take turns at an
+    order and neither undoes the other. A dry run does the same and keeps nothing.
+    """
+    if not dry_run:
+        _rebuild_tours(sessions, accounts, scope)
+    last = 0
+    while True:
+        with sessions() as session, session.no_autoflush:
+            lock_tours(session, writing=False)
+            orders = session.scalars(
+                scope.narrow(select(Order))
+                .where(Order.id > last)
+                .order_by(Order.id)
+                .limit(CHUNK)
+                .with_for_update()
+            ).all()
+            if not orders:
+                return
+            last = orders[-1].id
+            report = _rebuild_orders(session, orders, accounts, now)
+            if dry_run:
+                session.rollback()
+            else:
+                session.commit()
+        yield report
+
+
+def _rebuild_orders(
+    session: Session, orders: Sequence[Order], accounts: Mapping[str, Account], now: datetime
+) -> Report:
+    report = Report(orders=len(orders))
+    told = _messages(session, orders)
+    stored = timelines(session, [order.id for order in orders])
+    entries = {}
+    rows: list[dict[str, Any]] = []
+    gone: list[tuple[int, str]] = []
+    for order in orders:
+        items, readable = [], set()
+        for message in told[order.account, order.courier_order_id]:
+            report.messages += 1
+            try:
+                decoded = decode(message, accounts)
+            except Undecodable as undecodable:
+                report.unreadable.append(f"message {message.id}: {undecodable}")
+                continue
+            readable.add(message.id)
+            items += [Told(message, snapshot) for snapshot in decoded.orders]
+        kept = stored[order.id]
+        entries[order.id] = _unreadable_part(kept, readable)
+        order.details = learn_all(
+            entries[order.id], details.without(order.details, readable), items
+        )
+    add_etas(session, orders)
+    for order in orders:
+        kept = stored[order.id]
+        changed = settle(order, order.details, list(entries[order.id].values()), kept)
+        vanished = kept.keys() - entries[order.id].keys()
+        rows += changed
+        gone += [(order.id, key) for key in vanished]
+        if difference := _difference(order, changed, kept, len(vanished)):
+            report.differences.append(difference)
+            order.version += 1
+            order.updated_at = now
+    write_events(session, rows)
+    if gone:
+        session.execute(delete(Event).where(tuple_(Event.order_id, Event.key).in_(gone)))
+    return report
+
+
+def _messages(session: Session, orders: Sequence[Order]) -> dict[tuple[str, str], list[Message]]:
+    keys = [(order.account, order.courier_order_id) for order in orders]
+    found: dict[tuple[str, str], list[Message]] = defaultdict(list)
+    for message in session.scalars(
+        select(Message).where(
+            tuple_(Message.account, Message.courier_order_id).in_(keys),
+            Message.outcome == APPLIED,
+            Message.body.is_not(None),
+        )
+    ):
+        found[message.account, message.courier_order_id or ""].append(message)
+    return found
+
+
+def _unreadable_part(stored: Mapping[str, Event], readable: set[int]) -> dict[str, Entry]:
+    """The stored events that no readable message was first to tell."""
+    return {key: from_row(row) for key, row in stored.items() if row.message_id not in readable}
+
+
+def _difference(
+    order: Order, changed: Sequence[dict[str, Any]], stored: Mapping[str, Event], vanished: int
+) -> str | None:
+    """What comes out differently, in words; None where nothing does."""
+    columns = [
+        f"{attribute.key} {attribute.history.deleted[0]!r} -> {attribute.value!r}"
+        for attribute in inspect(order).attrs
+        if attribute.history.has_changes() and attribute.history.deleted
+    ]
+    new = sum(values["key"] not in stored for values in changed)
+    events = [
+        f"{count} events {what}"
+        for count, what in (
+            (new, "appear"),
+            (len(changed) - new, "change"),
+            (vanished, "vanish"),
+        )
+        if count
+    ]
+    told = "; ".join([*columns, *events])
+    return f"{order.account} {order.courier_order_id}: {told}" if told else None
+
+
+def _rebuild_tours(
+    sessions: sessionmaker[Session], accounts: Mapping[str, Account], scope: Scope
+) -> None:
+    """Keep every kept tour plan again; equal ones change nothing."""
+    last = 0
+    while True:
+        with sessions.begin() as session:
+            lock_tours(session, writing=True)
+            plans = select(Message).where(
+                Message.topic == "tours",
+                Message.outcome == APPLIED,
+                Message.body.is_not(None),
+                Message.id > last,
+            )
+            if scope.account is not None:
+                plans = plans.where(Message.account == scope.account)
+            messages = session.scalars(plans.order_by(Message.id).limit(CHUNK)).all()
+            if not messages:
+                return
+            last = messages[-1].id
+            keep_tours(session, [(message, decode(message, accounts)) for message in messages])
