@@ -1,0 +1,153 @@
+"""Rebuild: the same rows from the kept messages, old orders mended after a change to a word map."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver import statuses
+from receiver.cli import main
+from receiver.couriers import DRIVERS, cottoncast
+from receiver.models import Base, Event, Message, Order
+from tests.bodies import (
+    after,
+    cottoncast_shipment,
+    cottoncast_signature,
+    cottoncast_status,
+    life,
+    raw,
+    shipmentapi_order,
+    tiramizoo_snapshots,
+    tour_plan,
+)
+
+
+@pytest.fixture
+def filled(client: FlaskClient, drain: Callable[[], int]) -> None:
+    """Orders of every courier, told out of order, with a tour plan."""
+    times = life("created", "dispatched", "cancelled", "picked_up", "delivered")
+    bodies = [("tiramizoo/orders", body) for body in tiramizoo_snapshots("u-1", times)][::-1]
+    bodies.append(("tiramizoo/tours", tour_plan({"u-1": after(200)})))
+    bodies += [
+        ("shipmentapi/orders", shipmentapi_order(status=it)) for it in ("accepted", "shipped")
+    ]
+    for route, body in bodies:
+        token = f"{route.partition('/')[0]}-token"
+        assert client.post(f"/webhooks/{route}/{token}", data=raw(body)).status_code == 200
+        drain()
+    for code in "NLE":
+        shipments = [cottoncast_shipment("P1", code)]
+        signed = raw(cottoncast_status(code, after("NLE".index(code)), shipments=shipments))
+        headers = cottoncast_signature(signed)
+        client.post("/webhooks/cottoncast/orders", data=signed, headers=headers)
+    drain()
+
+
+def rebuild(environ: dict[str, str], *arguments: str) -> tuple[int, str]:
+    done = CliRunner(env=environ).invoke(main, ["rebuild", *arguments], catch_exceptions=False)
+    return done.exit_code, done.stdout
+
+
+def rows(sessions: sessionmaker[Session]) -> list[list[dict[str, Any]]]:
+    """Everything derived: every table but the inbox and Alembic's."""
+    with sessions() as session:
+        return [
+            [
+                dict(row)
+                for row in session.execute(select(table).order_by(*table.primary_key)).mappings()
+            ]
+            for name, table in sorted(Base.metadata.tables.items())
+            if name != "messages"
+        ]
+
+
+def without_stamps(tables: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    stamps = {"version", "updated_at"}
+    return [
+        [{name: it for name, it in row.items() if name not in stamps} for row in table]
+        for table in tables
+    ]
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_rebuild_gives_the_same_rows(
+    sessions: sessionmaker[Session], environ: dict[str, str]
+) -> None:
+    before = rows(sessions)
+    assert rebuild(environ, "--dry-run") == (
+        0,
+        "3 orders from 10 messages: 0 would differ, 0 messages could not be read\n",
+    )
+    assert rebuild(environ)[0] == 0
+    assert rows(sessions) == before
+
+
+@pytest.mark.usefixtures("filled")
+def test_it_mends_what_was_spoilt_and_a_dry_run_only_says_so(
+    sessions: sessionmaker[Session], environ: dict[str, str]
+) -> None:
+    before = rows(sessions)
+    with sessions.begin() as session:
+        session.execute(update(Order).values(status="lost", eta=None, details={}))
+        session.execute(delete(Event).where(Event.courier_status == "picked_up"))
+    spoilt = rows(sessions)
+    code, output = rebuild(environ, "--dry-run")
+    assert code == 1
+    assert "status 'lost' -> 'delivered'" in output
+    assert "1 events appear" in output
+    assert rows(sessions) == spoilt
+    assert rebuild(environ)[0] == 1
+    assert without_stamps(rows(sessions)) == without_stamps(before)
+    assert rebuild(environ)[0] == 0
+
+
+@pytest.mark.usefixtures("filled")
+def test_it_keeps_to_the_orders_it_is_asked_for(
+    sessions: sessionmaker[Session], environ: dict[str, str]
+) -> None:
+    with sessions.begin() as session:
+        session.execute(update(Order).values(status="lost"))
+    rebuild(environ, "--account", "tiramizoo", "--order", "u-1")
+    with sessions() as session:
+        found = {order.courier: order.status for order in session.scalars(select(Order))}
+    assert found == {"tiramizoo": "delivered", "shipmentapi": "lost", "cottoncast": "lost"}
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_mended_word_map_mends_old_orders(
+    sessions: sessionmaker[Session], environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = cottoncast.WORDS | {"E": statuses.OUT_FOR_DELIVERY}
+    monkeypatch.setattr(cottoncast, "WORDS", words)
+    monkeypatch.setitem(DRIVERS, "cottoncast", replace(cottoncast.driver, words=words))
+    assert rebuild(environ)[0] == 1
+    with sessions() as session:
+        order = session.scalars(select(Order).where(Order.courier == "cottoncast")).one()
+    assert order.status == statuses.OUT_FOR_DELIVERY
+    assert order.parcels[0]["status"] == statuses.OUT_FOR_DELIVERY
+
+
+@pytest.mark.usefixtures("filled")
+def test_dropped_bodies_are_made_up_for_by_the_stored_events(
+    sessions: sessionmaker[Session], environ: dict[str, str]
+) -> None:
+    before = rows(sessions)
+    with sessions.begin() as session:
+        session.execute(update(Message).where(Message.id % 2 == 0).values(body=None))
+    assert rebuild(environ)[0] == 0
+    assert rows(sessions) == before
+
+
+@pytest.mark.usefixtures("filled")
+def test_what_a_person_said_of_a_conflict_stays(shop: FlaskClient, environ: dict[str, str]) -> None:
+    path = "/v1/orders/tiramizoo/u-1"
+    (conflict,) = shop.get(f"{path}/explain").get_json()["conflicts"]
+    shop.post(f"{path}/conflicts/{conflict['id']}/close", json={"by": "Ada", "note": "known"})
+    assert rebuild(environ)[0] == 0
+    (conflict,) = shop.get(f"{path}/explain").get_json()["conflicts"]
+    assert (conflict["closed_by"], conflict["note"]) == ("Ada", "known")
