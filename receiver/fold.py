@@ -254,6 +254,6 @@ def _repeats(event: Event, before: Event) -> bool:
         TIME_INFERRED in event.flags
         and event.told_at is None
         and before.told_at is None
-        and event.courier_status == before.courier_status
+        and (event.status, event.courier_status) == (before.status, before.courier_status)
         and event.reason == before.reason
     )

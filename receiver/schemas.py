@@ -1,6 +1,7 @@
 """What the API takes and gives, field by field; the OpenAPI description is made from these."""
 
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
@@ -121,10 +122,12 @@ class Order(Schema):
     label_url = fields.String(allow_none=True)
     pickup_at = Time(allow_none=True)
     parcels = fields.List(fields.Nested(Parcel))
-    milestones = fields.Dict(
+    # jsonb orders names by length; people read milestones by time.
+    milestones = fields.Function(
+        lambda order: dict(sorted(order.milestones.items(), key=itemgetter(1))),
         metadata=example(
             {"info_received": "2026-04-16T07:00:00Z"}, "When each status was first reached"
-        )
+        ),
     )
     polling = fields.Function(lambda order: Polling().dump(order))
     last_heard_at = Time(allow_none=True)

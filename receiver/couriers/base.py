@@ -180,6 +180,10 @@ class Driver:
         return {word: step for step, word in enumerate(self.words)}
 
 
+# What becomes part of a key or an index; longer ones are no ids or words of any courier's.
+MOST_CHARACTERS = 255
+
+
 class Body(Schema):
     """Names what we read of a courier's body; all else in it is left alone."""
 

@@ -13,6 +13,7 @@ from marshmallow import fields, validate
 
 from receiver import statuses
 from receiver.couriers.base import (
+    MOST_CHARACTERS,
     Body,
     Decoded,
     Driver,
@@ -39,7 +40,7 @@ WORDS = {
 }
 STEPS = {word: step for step, word in enumerate(WORDS)}
 
-IDENTIFIER = validate.Length(min=1, max=255)
+IDENTIFIER = validate.Length(min=1, max=MOST_CHARACTERS)
 
 
 class Identifier(fields.Field[str]):

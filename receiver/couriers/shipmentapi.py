@@ -14,6 +14,7 @@ from jmespath.exceptions import JMESPathError
 
 from receiver import statuses
 from receiver.couriers.base import (
+    MOST_CHARACTERS,
     Decoded,
     Driver,
     Heard,
@@ -63,7 +64,7 @@ FIELDS: dict[str, Any] = {
     "statuses": {},
 }
 
-MAX_IDENTIFIER = 255
+KEYS = {"courier_order_id", "reference", "courier_status", "tracking_number"}
 PICKUP_AT_UNREADABLE = "pickup_at_unreadable"
 
 
@@ -105,7 +106,11 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
     field_map = {**FIELDS, **heard.field_map}
 
     def find(name: str, required: bool = False) -> str | None:
-        value = compiled(field_map[name]).search(body)
+        try:
+            value = compiled(field_map[name]).search(body)
+        except JMESPathError as wrong:
+            told = str(wrong).splitlines()[0]
+            raise Undecodable(f"{field_map[name]!r} does not fit this body: {told}") from None
         text = None if isinstance(value, bool | dict | list) else value
         if text is None or text == "":
             if not required:
@@ -114,11 +119,11 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
                 f"no {name} at {field_map[name]!r}: correct COURIER_<ACCOUNT>_FIELDS if the body"
                 " has it elsewhere"
             )
+        if name in KEYS and len(str(text)) > MOST_CHARACTERS:
+            raise Undecodable(f"{name} is longer than {MOST_CHARACTERS} characters")
         return str(text)
 
     courier_order_id = find("courier_order_id", required=True) or ""
-    if len(courier_order_id) > MAX_IDENTIFIER:
-        raise Undecodable(f"courier_order_id is longer than {MAX_IDENTIFIER} characters")
     word = find("courier_status", required=True) or ""
     own_words = {normal(theirs): ours for theirs, ours in field_map["statuses"].items()}
     status = {**WORDS, **own_words}.get(normal(word))

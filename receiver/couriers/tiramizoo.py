@@ -18,6 +18,7 @@ from marshmallow import fields, validate
 
 from receiver import statuses
 from receiver.couriers.base import (
+    MOST_CHARACTERS,
     STATE_DISAGREES,
     TIME_INFERRED,
     Body,
@@ -36,6 +37,7 @@ from receiver.couriers.base import (
     rfc3339,
     tell,
 )
+from receiver.errors import Undecodable
 
 ZONE = "Europe/Berlin"
 ZONES = available_timezones()
@@ -95,7 +97,7 @@ SIGNATURES = {
     "returned": ("return_signature",),
 }
 
-IDENTIFIER = validate.Length(min=1, max=255)
+IDENTIFIER = validate.Length(min=1, max=MOST_CHARACTERS)
 
 
 optional_text = functools.partial(fields.String, allow_none=True, load_default=None)
@@ -110,8 +112,8 @@ class Picture(Body):
 class Entry(Body):
     """One entry of history[] or events[]; the return process shows flat signature_* names."""
 
-    type = optional_text()
-    current_state = optional_text()
+    type = optional_text(validate=validate.Length(max=MOST_CHARACTERS))
+    current_state = optional_text(validate=validate.Length(max=MOST_CHARACTERS))
     recorded_at = optional_text()
     signature = fields.Nested(Picture, allow_none=True, load_default=None)
     photo_proof = fields.Nested(Picture, allow_none=True, load_default=None)
@@ -126,7 +128,8 @@ class Package(Body):
 
 
 class Place(Body):
-    eta = optional_text()
+    # The documents show only null here.
+    eta = fields.Raw(allow_none=True, load_default=None)
 
 
 class Order(Body):
@@ -228,8 +231,8 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
     recency = heard.received_at
     if newest is not None and timed and heard.kind != "poll":
         recency = min(newest, heard.received_at)
-    pickup_at = read_time((order["pickup"] or {}).get("eta"), zone, "pickup.eta")
-    eta = read_time((order["delivery"] or {}).get("eta"), zone, "delivery.eta")
+    pickup_at = _expected((order["pickup"] or {}).get("eta"), zone)
+    eta = _expected((order["delivery"] or {}).get("eta"), zone)
     snapshot = Snapshot(
         courier_order_id=order["uuid"],
         recency=recency,
@@ -240,9 +243,9 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
         },
         details={
             "tracking_url": order["tracking_url"],
-            "pickup_at": rfc3339(pickup_at.at) if pickup_at else None,
+            "pickup_at": rfc3339(pickup_at),
         },
-        eta=Eta(eta.at, eta.at, "poll" if heard.kind == "poll" else "order") if eta else None,
+        eta=Eta(eta, eta, "poll" if heard.kind == "poll" else "order") if eta else None,
         parcels={
             package["identifier"]: {
                 "status": PACKAGE_STATES.get(package["state"] or package["pickup_state"] or "")
@@ -251,6 +254,15 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
         },
     )
     return Decoded(orders=(snapshot,))
+
+
+def _expected(value: Any, zone: str) -> datetime | None:
+    """An expected time, None where it is none: it must not cost us the states beside it."""
+    try:
+        moment = read_time(value, zone)
+    except Undecodable:
+        return None
+    return moment.at if moment else None
 
 
 def _has_columns(body: dict[str, Any]) -> bool:
