@@ -3,15 +3,14 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from flask_smorest import Blueprint
-
 from receiver import conflicts, schemas
 from receiver.cursors import read_cursor, write_cursor
 from receiver.explain import explain
 from receiver.parts import parts
 from receiver.registry import find, in_conflict
+from receiver.routes import Routes
 
-attention = Blueprint("attention", __name__, description="Explanations and conflicts")
+attention = Routes("attention", __name__, description="Explanations and conflicts")
 
 
 @attention.get("/orders/<account>/<path:order_id>/explain")

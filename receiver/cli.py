@@ -2,10 +2,12 @@
 
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 from sqlalchemy.exc import OperationalError
@@ -36,13 +38,28 @@ class Commands(click.Group):
 
 
 def settings() -> Settings:
-    """The environment's settings; faults end the program with the whole report."""
+    """The environment's settings; faults end the program with the whole report.
+
+    Beside a `make run` they need not be set: what it runs with stands in DATA_DIR.
+    """
+    environ = dict(os.environ)
+    if not {"DATABASE_URL", "DATABASE_URL_FILE"} & environ.keys():
+        environ = of_run(Path(environ.get("DATA_DIR") or ".data")) | environ
     try:
-        return Settings.from_env(os.environ)
+        return Settings.from_env(environ)
     except BadSettings as bad:
         click.echo(str(bad), err=True)
-        click.echo("On one machine: set -a; . .data/run.env; set +a", err=True)
         sys.exit(2)
+
+
+def of_run(data_dir: Path) -> dict[str, str]:
+    """What `ordertrail run` on this directory runs with; nothing where there is none."""
+    try:
+        lines = (data_dir / "run.env").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    words = (shlex.split(line, comments=True) for line in lines)
+    return dict(pair for word in words if word for pair in [word[0].partition("=")[::2]])
 
 
 @contextmanager

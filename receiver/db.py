@@ -27,6 +27,8 @@ def connect(database_url: str, pool_size: int = 8) -> Engine:
         max_overflow=pool_size,
         pool_timeout=POOL_SECONDS,
         pool_pre_ping=True,
+        # An error would show the values it was about in logs and in RQ: they are personal data.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "ordertrail",

@@ -5,10 +5,12 @@ One RQ job empties the whole inbox, so one ring is enough until a worker has com
 
 import threading
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 from rq import Queue
 from rq.serializers import JSONSerializer
@@ -23,15 +25,22 @@ RUNG = "ordertrail:drain:rung"
 # next one for this long; the sweep looks more seldom than that.
 RING_SECONDS = 5
 DRAIN_SECONDS = 180
+REDIS_SECONDS = 1.0
 
 
 def connect_redis(url: str) -> "Redis":
     """A client for Redis or Valkey; redis+sentinel://host:port,host:port/service asks Sentinel.
 
-    Short timeouts: whoever rings has better things to do than to wait for Redis.
+    Short timeouts and no second try: whoever rings has better things to do than to wait for
+    Redis. (RQ's worker sets longer ones for itself.)
     """
+    patience: dict[str, Any] = {
+        "socket_timeout": REDIS_SECONDS,
+        "socket_connect_timeout": REDIS_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+    }
     if not url.startswith("redis+sentinel://"):
-        return Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
+        return Redis.from_url(url, **patience)
     parts = urlsplit(url)
     hosts = [
         (host, int(port or 26379))
@@ -40,14 +49,13 @@ def connect_redis(url: str) -> "Redis":
         )
     ]
     service, _, database = parts.path.strip("/").partition("/")
-    sentinel: Any = Sentinel(hosts, socket_timeout=2)  # type: ignore[no-untyped-call] # redis-py's
+    sentinel: Any = Sentinel(hosts, **patience)  # type: ignore[no-untyped-call] # redis-py's
     primary: Redis = sentinel.master_for(
         service or "mymaster",
         db=int(database or 0),
-        username=parts.username,
-        password=parts.password,
-        socket_timeout=5,
-        socket_connect_timeout=2,
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        **patience,
     )
     return primary
 

@@ -6,12 +6,13 @@ Requests that wait at the same moment in one process share one multi-row INSERT 
 
 import hashlib
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Overdue
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from queue import Empty, SimpleQueue
 
 import structlog
 from sqlalchemy import text
@@ -53,6 +54,8 @@ class Accepted:
     message_id: int
     repeated: bool
 
+
+Waiting = tuple[Incoming, "Future[Accepted]"]
 
 # unnest keeps the statement's text the same for any number of rows, so that it is planned once.
 # xmax is 0 in a row that this statement inserted, and not in one that it updated.
@@ -117,43 +120,46 @@ class Inbox:
     def __init__(self, sessions: sessionmaker[Session], ring: Callable[[], None]) -> None:
         self._sessions = sessions
         self._ring = ring
-        self._waiting: SimpleQueue[tuple[Incoming, Future[Accepted]]] = SimpleQueue()
+        self._waiting: deque[Waiting] = deque()
+        self._changed = threading.Condition()
         self._writer: threading.Thread | None = None
-        self._start = threading.Lock()
 
     def accept(self, incoming: Incoming) -> Accepted:
         """Keep a message and return once it is committed and flushed; then ring the doorbell.
 
         Raises: StorageUnavailable where PostgreSQL did not take it within ACCEPT_SECONDS.
         """
-        # Not in __init__: a thread does not live on in a forked gunicorn worker.
-        if self._writer is None:
-            with self._start:
-                if self._writer is None:
-                    self._writer = threading.Thread(target=self._write, daemon=True)
-                    self._writer.start()
-        answer: Future[Accepted] = Future()
-        self._waiting.put((incoming, answer))
+        waiting: Waiting = (incoming, Future())
+        with self._changed:
+            # Not in __init__: a thread does not live on in a forked gunicorn worker.
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write, daemon=True)
+                self._writer.start()
+            self._waiting.append(waiting)
+            self._changed.notify()
         try:
-            return answer.result(timeout=ACCEPT_SECONDS)
+            return waiting[1].result(timeout=ACCEPT_SECONDS)
         except Overdue:
-            # Cancelled, so that a writer that comes back does not keep what was refused.
-            answer.cancel()
+            # Taken back, so that a writer that comes round again neither keeps what was refused
+            # nor holds it in memory until then.
+            waiting[1].cancel()
+            with self._changed, suppress(ValueError):
+                self._waiting.remove(waiting)
             raise StorageUnavailable("the message could not be kept in time") from None
 
     def _write(self) -> None:
         while True:
-            batch = [self._waiting.get()]
-            try:
-                while len(batch) < MOST_AT_ONCE:
-                    batch.append(self._waiting.get_nowait())
-            except Empty:
-                pass
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                size = min(len(self._waiting), MOST_AT_ONCE)
+                batch = [self._waiting.popleft() for _ in range(size)]
             live = [pair for pair in batch if pair[1].set_running_or_notify_cancel()]
             if live:
                 self._keep(live)
+            # Or the last batch would be held for as long as nothing comes after it.
+            del batch, live
 
-    def _keep(self, batch: list[tuple[Incoming, Future[Accepted]]]) -> None:
+    def _keep(self, batch: list[Waiting]) -> None:
         """Commit one batch and answer those who wait for it, and only those."""
         try:
             with self._sessions.begin() as session:

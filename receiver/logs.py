@@ -2,6 +2,8 @@
 
 import logging
 import logging.config
+import traceback
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -47,6 +49,17 @@ def config(process: str) -> dict[str, Any]:
             "gunicorn.access": {"level": "WARNING", "handlers": ["console"], "propagate": False},
         },
     }
+
+
+def told(failure: BaseException) -> dict[str, str]:
+    """What a log line says of a failure: what and where, never its text, which may hold rows."""
+    frames = traceback.extract_tb(failure.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
+    where = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "?"
+    sqlstate = getattr(getattr(failure, "orig", None), "sqlstate", None)
+    return {"error": type(failure).__name__, "where": where} | (
+        {"sqlstate": sqlstate} if sqlstate else {}
+    )
 
 
 def gunicorn_logconfig() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, jsonify, request
-from flask_smorest import Blueprint
 from sqlalchemy import select
 
 from receiver import schemas, statuses
@@ -14,8 +13,9 @@ from receiver.fold import REPEATS, position
 from receiver.models import Event, Order
 from receiver.parts import parts
 from receiver.registry import find, register
+from receiver.routes import Routes
 
-orders = Blueprint("orders", __name__, description="Orders and their timelines")
+orders = Routes("orders", __name__, description="Orders and their timelines")
 
 ORDER = schemas.Order()
 

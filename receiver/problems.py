@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from receiver import errors
+from receiver.logs import told
 
 log = structlog.get_logger(__name__)
 
@@ -58,12 +59,12 @@ def http(error: HTTPException) -> Response:
 
 
 def _storage(error: SQLAlchemyError) -> Response:
-    log.error("PostgreSQL failed a request", endpoint=request.endpoint, error=type(error).__name__)
+    log.error("PostgreSQL failed a request", endpoint=request.endpoint, **told(error))
     return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached just now")
 
 
 def _unforeseen(error: Exception) -> Response:
-    log.error("a request failed", endpoint=request.endpoint, exc_info=error)
+    log.error("a request failed", endpoint=request.endpoint, **told(error))
     return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "this is our fault; it has been logged")
 
 

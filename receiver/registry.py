@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from receiver import statuses
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
+from receiver.etas import add_etas, lock_tours
 from receiver.models import PARKED, PENDING, Identifier, Message, Order
 
 
@@ -59,6 +60,15 @@ def in_conflict(
     return session.scalars(orders.order_by(Order.id.desc()).limit(limit)).all()
 
 
+def lock_order(session: Session, account: str, courier_order_id: str) -> None:
+    """Keep the registration of an order and the parking of a message of it from crossing.
+
+    Without it a message could be parked just after the registration that should release it.
+    """
+    key = f"{account}/{courier_order_id}"
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
+
+
 def register(
     session: Session,
     account: str,
@@ -73,6 +83,8 @@ def register(
     What the shop gives counts over what the courier tells. Messages that were parked for the
     order go back to the workers. The caller commits, then rings.
     """
+    lock_tours(session, writing=False)
+    lock_order(session, account, courier_order_id)
     created = session.scalar(
         insert(Order)
         .values(
@@ -98,6 +110,7 @@ def register(
         changes["shop_metadata"] = metadata
     for name, value in changes.items():
         setattr(order, name, value)
+    add_etas(session, [order])
     if changes and created is None:
         order.version += 1
         order.updated_at = now

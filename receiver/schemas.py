@@ -41,6 +41,10 @@ class Line(fields.String):
         told = str(super()._deserialize(value, attr, data, **kwargs))
         if "\x00" in told:
             raise ValidationError("must not hold U+0000")
+        try:
+            told.encode()
+        except UnicodeEncodeError:
+            raise ValidationError("must not hold half a surrogate pair") from None
         return told
 
 

@@ -108,10 +108,13 @@ class JsonObject(fields.Field[dict[str, Any]]):
 def _scheme(*schemes: str) -> Callable[[str], None]:
     def check(url: str) -> None:
         try:
-            scheme = urlsplit(url).scheme
+            parts = urlsplit(url)
+            # Sentinels stand side by side: one:26379,two:26379.
+            hosts = parts.netloc.rpartition("@")[2].split(",")
+            ports = [urlsplit(f"//{host}").port for host in hosts]
         except ValueError:
-            scheme = ""
-        if scheme not in schemes:
+            raise ValidationError("is not a URL: look at its host and port") from None
+        if parts.scheme not in schemes or 0 in ports:
             raise ValidationError(f"is not a URL that starts with {' or '.join(schemes)}:")
 
     return check
@@ -177,16 +180,17 @@ def _with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
         name = file_name.removesuffix("_FILE")
         if name not in GENERAL.fields and not ACCOUNT_NAME.fullmatch(name):
             continue
+        file = Path(values.pop(file_name))
         if name in values:
             faults.append(f"{name} and {file_name} are both set: keep one")
             continue
         try:
-            values[name] = Path(values[file_name]).read_text(encoding="utf-8").strip()
+            value = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as wrong:
             faults.append(f"{file_name} cannot be read: {wrong}")
-            # So that NAME is not called missing as well.
-            values[name] = ""
-        del values[file_name]
+            continue
+        if value:
+            values[name] = value
     return values, faults
 
 
@@ -198,7 +202,7 @@ def _load(
         return dict(schema.load(values, unknown=EXCLUDE))
     except ValidationError as refused:
         for name, told in _told(refused).items():
-            if values.get(name) != "":
+            if not any(fault.startswith(f"{prefix}{name}_FILE ") for fault in faults):
                 faults += [f"{prefix}{name}: {line}" for line in told]
         return {}
 

@@ -7,6 +7,7 @@ from typing import Any
 from receiver.couriers.base import Event, Proof, rfc3339
 from receiver.fold import Verdict
 from receiver.models import Event as Row
+from receiver.statuses import VOCABULARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +32,19 @@ class Entry:
 def combine(known: Entry | None, told: Entry) -> Entry:
     """The same event told twice: who told it first, and all that either says.
 
-    Whichever of the two comes first, the result is the same. The status is read anew each time,
-    so that a mended word map mends old events as they are told or rebuilt.
+    Whichever of the two comes first, the result is the same. Where a word was read as two statuses
+    (an `accepted` without and with a pickup time) the further one counts.
     """
     if known is None:
         return told
     first = min(known, told, key=lambda entry: (entry.received_at, entry.message_id))
     reasons = [entry.event.reason for entry in (known, told) if entry.event.reason]
+    further = max(
+        (known.event, told.event),
+        key=lambda event: (VOCABULARY[event.status].rank, event.step),
+    )
     event = replace(
-        told.event,
+        further,
         occurred_at=min(known.event.occurred_at, told.event.occurred_at),
         reason=max(reasons, default=None),
         flags=known.event.flags | told.event.flags,

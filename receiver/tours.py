@@ -1,13 +1,12 @@
 """GET /v1/tours: tour plans as last heard."""
 
-from flask_smorest import Blueprint
-
 from receiver import schemas
 from receiver.errors import UnknownTour
 from receiver.models import Tour
 from receiver.parts import parts
+from receiver.routes import Routes
 
-tours = Blueprint("tours", __name__, description="Tour plans")
+tours = Routes("tours", __name__, description="Tour plans")
 
 
 @tours.get("/tours/<account>/<path:tour_id>")

@@ -3,13 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
-from flask_smorest import Blueprint
-
 from receiver import schemas
 from receiver.couriers import DRIVERS
+from receiver.routes import Routes
 from receiver.statuses import VOCABULARY
 
-vocabulary = Blueprint("statuses", __name__, description="The vocabulary")
+vocabulary = Routes("statuses", __name__, description="The vocabulary")
 
 
 @vocabulary.get("/statuses")

@@ -6,17 +6,16 @@ only then is anything read or stored.
 
 import hmac
 import re
-import time
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-from flask import Blueprint, Request, Response, current_app, request
+from flask import Blueprint, Response, current_app, request
 from sqlalchemy import select
 
 from receiver import metrics
+from receiver.body import parse, read_body
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Driver, sign, without_nul
+from receiver.couriers.base import Driver, sign
 from receiver.errors import (
     BodyCutOff,
     BodyTooLarge,
@@ -35,11 +34,6 @@ webhooks = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 OK = b'{"status":"ok"}'
 HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
-# How much of a body past the limit is read and thrown away before 413: a sender that is cut off
-# while it still writes sees a broken connection and never learns why.
-DISCARD_BYTES = 16 * 1024 * 1024
-DISCARD_SECONDS = 5.0
-
 
 @webhooks.route(
     "/<account>/<topic>", methods=["POST"], provide_automatic_options=False, strict_slashes=False
@@ -55,7 +49,12 @@ def take_in(account: str, topic: str, token: str | None = None) -> Response:
     app = parts()
     contract, driver = find_account(app, account, topic, token)
     try:
-        raw = read_body(request, app.settings.max_body_bytes)
+        raw = read_body(
+            request.stream,
+            app.settings.max_body_bytes,
+            request.content_length,
+            request.environ.get("gunicorn.socket"),
+        )
         trust = verify(contract, driver, token, raw)
     except (BodyTooLarge, BodyCutOff, RefusedCredential) as refused:
         why = refused.why if isinstance(refused, RefusedCredential) else type(refused).__name__
@@ -64,7 +63,7 @@ def take_in(account: str, topic: str, token: str | None = None) -> Response:
     try:
         body, reason = parse(raw), None
     except UnreadableBody as unreadable:
-        body, reason = {}, str(without_nul(str(unreadable)))
+        body, reason = {}, str(unreadable).replace("\x00", "")
     accepted = app.inbox.accept(
         Incoming(
             account=account,
@@ -100,28 +99,6 @@ def find_account(app: Parts, account: str, topic: str, token: str | None) -> tup
     return contract, driver
 
 
-def read_body(incoming: Request, limit: int) -> bytes:
-    """The raw body, read up to one byte past the limit whatever Content-Length says.
-
-    Raises: BodyTooLarge past the limit; BodyCutOff where fewer bytes came than were promised.
-    """
-    raw = incoming.stream.read(limit + 1)
-    if len(raw) > limit:
-        deadline = time.monotonic() + DISCARD_SECONDS
-        discarded = 0
-        while discarded < DISCARD_BYTES and time.monotonic() < deadline:
-            chunk = incoming.stream.read(65_536)
-            if not chunk:
-                break
-            discarded += len(chunk)
-        raise BodyTooLarge(f"the body is larger than {limit} bytes")
-    if incoming.content_length is not None and len(raw) < incoming.content_length:
-        raise BodyCutOff(
-            f"Content-Length promised {incoming.content_length} bytes, {len(raw)} came"
-        )
-    return bytes(raw)
-
-
 def verify(contract: Account, driver: Driver, token: str | None, raw: bytes) -> str:
     """How far the body can be trusted: `signed`, or `token`.
 
@@ -147,26 +124,6 @@ def verify(contract: Account, driver: Driver, token: str | None, raw: bytes) -> 
     return "token"
 
 
-def parse(raw: bytes) -> dict[str, Any]:
-    """The JSON object in a body.
-
-    Raises: UnreadableBody, which says what stands in the way and where.
-    """
-    if not raw.strip():
-        raise UnreadableBody("the body is empty")
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as wrong:
-        raise UnreadableBody(f"the body is not UTF-8: byte {wrong.start}: {wrong.reason}") from None
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as wrong:
-        raise UnreadableBody(f"the body is not JSON: {wrong}") from None
-    if not isinstance(body, dict):
-        raise UnreadableBody("the body is JSON, but not an object")
-    return body
-
-
 def refuse_unknown_order(
     app: Parts, contract: Account, driver: Driver, body: dict[str, Any]
 ) -> None:
@@ -179,7 +136,7 @@ def refuse_unknown_order(
         return
     order_id, name = named
     known = select(Order.id).where(
-        Order.account == contract.slug, Order.courier_order_id == without_nul(order_id)
+        Order.account == contract.slug, Order.courier_order_id == order_id
     )
     with app.sessions() as session:
         if session.scalar(known) is None:

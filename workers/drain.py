@@ -8,20 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import orjson
 import structlog
-from sqlalchemy import select, text
+from sqlalchemy import Select, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import metrics
+from receiver.body import parse
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Decoded, Heard, without_nul
-from receiver.errors import Undecodable
+from receiver.couriers.base import Decoded, Heard
+from receiver.errors import Undecodable, UnreadableBody
+from receiver.etas import lock_tours
+from receiver.logs import told
 from receiver.models import APPLIED, PARKED, PENDING, QUARANTINED, Message
 from receiver.settings import Account
 from workers.refold import Told, refold
-from workers.tour_plans import keep_tours, lock_tours
+from workers.tour_plans import keep_tours
 
 log = structlog.get_logger(__name__)
 
@@ -47,43 +49,59 @@ def drain_batch(
 
     Raises: OperationalError where PostgreSQL fails us; nothing is done then.
     """
-    with sessions.begin() as session:
-        batch = session.scalars(
-            select(Message)
-            .where(Message.outcome == PENDING)
-            .order_by(Message.id)
-            .limit(BATCH)
-            .with_for_update(skip_locked=True)
-        ).all()
-        try:
-            with session.begin_nested():
-                outcomes = fold_messages(session, batch, accounts, now)
-        except OperationalError:
+    ids: list[int] = []
+    try:
+        with sessions.begin() as session:
+            batch = claim(session, select(Message).where(Message.outcome == PENDING))
+            ids += [message.id for message in batch]
+            _conclude(session, batch, fold_messages(session, batch, accounts, now), now)
+    except Exception as failure:
+        if passes(failure) or not ids:
             raise
-        except Exception:
-            log.exception("a batch failed, its messages are tried one by one", size=len(batch))
-            outcomes = {}
-            for message in batch:
-                outcomes |= _alone(session, message, accounts, now)
-        _conclude(session, outcomes, now)
-        for message in batch:
-            if outcomes[message.id].outcome == QUARANTINED:
-                metrics.QUARANTINED.labels(message.account).inc()
-    return len(batch)
+        log.warning("a batch failed, its messages are tried alone", size=len(ids), **told(failure))
+        # Each in a transaction of its own: locks taken message by message in one transaction
+        # would stand in no order, and two workers could deadlock.
+        for message_id in ids:
+            _alone(sessions, message_id, accounts, now)
+    return len(ids)
+
+
+def claim(session: Session, messages: Select[Message]) -> Sequence[Message]:
+    """Lock the oldest of these messages for this transaction, less what another worker holds."""
+    return session.scalars(
+        messages.order_by(Message.id).limit(BATCH).with_for_update(skip_locked=True)
+    ).all()
+
+
+def passes(failure: Exception) -> bool:
+    """Whether a failure is PostgreSQL's and goes away by itself (lost, restarted, deadlocked).
+
+    Class 54 is no such: a row that is too large for its limits stays so.
+    """
+    if not isinstance(failure, OperationalError):
+        return False
+    sqlstate = getattr(failure.orig, "sqlstate", None)
+    return sqlstate is None or not sqlstate.startswith("54")
 
 
 def _alone(
-    session: Session, message: Message, accounts: Mapping[str, Account], now: datetime
-) -> dict[int, Outcome]:
-    try:
-        with session.begin_nested():
-            return fold_messages(session, [message], accounts, now)
-    except OperationalError:
-        raise
-    except Exception as failure:
-        log.exception("a message is quarantined", message_id=message.id)
-        reason = f"it could not be folded: {type(failure).__name__}: {failure}"
-        return {message.id: Outcome(QUARANTINED, reason[:500].replace("\x00", ""))}
+    sessions: sessionmaker[Session], message_id: int, accounts: Mapping[str, Account], now: datetime
+) -> None:
+    with sessions.begin() as session:
+        own = select(Message).where(Message.id == message_id, Message.outcome == PENDING)
+        batch = claim(session, own)
+        try:
+            with session.begin_nested():
+                outcomes = fold_messages(session, batch, accounts, now)
+        except Exception as failure:
+            if passes(failure):
+                raise
+            log.error(  # noqa: TRY400 (a traceback may show what the message holds)
+                "a message is quarantined", message_id=message_id, **told(failure)
+            )
+            reason = f"it could not be folded: {type(failure).__name__}: {failure}"
+            outcomes = {message_id: Outcome(QUARANTINED, reason[:500].replace("\x00", ""))}
+        _conclude(session, batch, outcomes, now)
 
 
 def fold_messages(
@@ -91,24 +109,24 @@ def fold_messages(
 ) -> dict[int, Outcome]:
     """Decode and fold the messages, and return the outcome of each by its id."""
     outcomes: dict[int, Outcome] = {}
-    told: list[Told] = []
+    items: list[Told] = []
     plans: list[tuple[Message, Decoded]] = []
     for message in batch:
         try:
             decoded = decode(message, accounts)
-        except Undecodable as undecodable:
+        except (Undecodable, UnreadableBody) as undecodable:
             reason = str(undecodable).replace("\x00", "")[:2000]
             outcomes[message.id] = Outcome(QUARANTINED, reason)
             continue
         ids = [snapshot.courier_order_id for snapshot in decoded.orders]
         outcomes[message.id] = Outcome(APPLIED, None, ids[0] if len(ids) == 1 else None)
-        told += [Told(message, snapshot) for snapshot in decoded.orders]
+        items += [Told(message, snapshot) for snapshot in decoded.orders]
         if decoded.tours:
             plans.append((message, decoded))
 
     lock_tours(session, writing=bool(plans))
     stops = keep_tours(session, plans)
-    for unknown in refold(session, told, stops, accounts, now):
+    for unknown in refold(session, items, stops, accounts, now):
         outcomes[unknown.message.id] = Outcome(
             PARKED,
             "waits until the shop registers the order",
@@ -120,17 +138,13 @@ def fold_messages(
 def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
     """Read a message through its courier's driver.
 
-    Raises: Undecodable.
+    Raises: Undecodable; UnreadableBody where what is no JSON is tried again.
     """
     account = accounts.get(message.account)
     if account is None:
         raise Undecodable(f"account {message.account!r} is switched off: retry once it is on again")
-    raw = message.body or b""
-    body = orjson.loads(raw)
-    if b"\\u0000" in raw:
-        body = without_nul(body)
     heard = Heard(message.received_at, message.kind, account.field_map)
-    return DRIVERS[account.driver].topics[message.topic](body, heard)
+    return DRIVERS[account.driver].topics[message.topic](parse(message.body or b""), heard)
 
 
 # One statement for any number of messages, whatever became of each.
@@ -145,7 +159,12 @@ CONCLUDE = text("""
 """)
 
 
-def _conclude(session: Session, outcomes: Mapping[int, Outcome], now: datetime) -> None:
+def _conclude(
+    session: Session,
+    batch: Sequence[Message],
+    outcomes: Mapping[int, Outcome],
+    now: datetime,
+) -> None:
     session.execute(
         CONCLUDE,
         {
@@ -156,3 +175,6 @@ def _conclude(session: Session, outcomes: Mapping[int, Outcome], now: datetime) 
             "courier_order_id": [outcome.courier_order_id for outcome in outcomes.values()],
         },
     )
+    for message in batch:
+        if outcomes[message.id].outcome == QUARANTINED:
+            metrics.QUARANTINED.labels(message.account).inc()

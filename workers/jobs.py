@@ -1,11 +1,14 @@
 """The RQ entry points. A job carries no data: what there is to do stands in PostgreSQL."""
 
+import functools
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import structlog
 
 from receiver import doorbell
+from receiver.logs import told
 from workers.drain import drain_batch
 from workers.runtime import runtime
 from workers.sweep import forgotten
@@ -16,6 +19,29 @@ log = structlog.get_logger(__name__)
 DRAIN_FOR_SECONDS = 5.0
 
 
+class JobFailed(Exception):
+    """A job failed. What of, without its text: RQ keeps an error in Redis, and rows in it."""
+
+
+Job = Callable[[], None]
+
+
+def job(work: Job) -> Job:
+    """Make a function a job: the outermost edge, where a failure is recorded and raised on."""
+
+    @functools.wraps(work)
+    def run() -> None:
+        try:
+            work()
+        except Exception as failure:  # noqa: BLE001 (the edge)
+            what = told(failure)
+            log.error("a job failed", job=work.__name__, **what)  # noqa: TRY400 (see JobFailed)
+            raise JobFailed(f"{work.__name__}: {what['error']} at {what['where']}") from None
+
+    return run
+
+
+@job
 def drain() -> None:
     """Empty the inbox."""
     here = runtime()
@@ -31,6 +57,7 @@ def drain() -> None:
         log.info("drained", messages=folded, seconds=seconds)
 
 
+@job
 def sweep() -> None:
     """Ring for messages that were kept but whose ring was lost."""
     here = runtime()

@@ -15,12 +15,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import details
 from receiver.errors import Undecodable
+from receiver.etas import add_etas, lock_tours
 from receiver.models import APPLIED, Event, Message, Order
 from receiver.settings import Account
 from receiver.timeline import Entry, from_row
 from workers.drain import decode
-from workers.refold import Told, add_etas, learn_all, settle, timelines, write_events
-from workers.tour_plans import keep_tours, lock_tours
+from workers.refold import Told, learn_all, settle, timelines, write_events
+from workers.tour_plans import keep_tours
 
 # Orders at a time: what a chunk holds in memory, and how long its orders are locked.
 CHUNK = 100

@@ -11,9 +11,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from receiver import conflicts, details, statuses
-from receiver.couriers.base import Eta, Snapshot, rfc3339
+from receiver.couriers.base import Snapshot, rfc3339
+from receiver.etas import add_etas
 from receiver.fold import Folded, fold_order
-from receiver.models import Event, Identifier, Message, Order, TourStop
+from receiver.models import Event, Identifier, Message, Order
+from receiver.registry import lock_order
 from receiver.settings import Account
 from receiver.statuses import VOCABULARY
 from receiver.timeline import Entry, combine, from_row, to_values
@@ -55,18 +57,21 @@ def refold(
 
     rows: list[dict[str, Any]] = []
     names: list[dict[str, Any]] = []
-    for order in orders:
-        items = of_order[order.account, order.courier_order_id]
-        rows += _add(order, items, stored[order.id])
-        names += _names(order)
+    # Without autoflush: whether an order changed is only to be told before it is written.
+    with session.no_autoflush:
+        for order in orders:
+            items = of_order[order.account, order.courier_order_id]
+            rows += _add(order, items, stored[order.id])
+            names += _names(order)
+        add_etas(session, orders)
+        for order in orders:
+            if session.is_modified(order):
+                order.version += order.id not in new
+                order.updated_at = now
+    session.flush()
     write_events(session, rows)
     if names:
         session.execute(insert(Identifier).on_conflict_do_nothing(), names)
-    add_etas(session, orders)
-    for order in orders:
-        if session.is_modified(order):
-            order.version += order.id not in new
-            order.updated_at = now
     return parked
 
 
@@ -77,17 +82,12 @@ def _put_on_record(
 
     Sorted, so that two workers that meet the same new orders wait for each other in turn.
     """
-    if not wanted:
-        return set(), set()
-    key = tuple_(Order.account, Order.courier_order_id)
-    known = {
-        (account, order_id)
-        for account, order_id in session.execute(
-            select(Order.account, Order.courier_order_id).where(key.in_(list(wanted)))
-        )
-    }
-    unknown = sorted(set(wanted) - known)
-    waiting = {order for order in unknown if accounts[order[0]].parks_unknown_orders}
+    unknown = sorted(set(wanted) - _known(session, wanted))
+    parking = [order for order in unknown if accounts[order[0]].parks_unknown_orders]
+    for account, order_id in parking:
+        lock_order(session, account, order_id)
+    # Whoever registered one of them meanwhile has committed by now, and the rest must wait for us.
+    waiting = set(parking) - _known(session, parking)
     rows = [
         {
             "account": account,
@@ -98,7 +98,7 @@ def _put_on_record(
             "updated_at": now,
         }
         for account, order_id in unknown
-        if (account, order_id) not in waiting
+        if (account, order_id) not in parking
     ]
     if not rows:
         return set(), waiting
@@ -107,6 +107,16 @@ def _put_on_record(
         rows,
     )
     return set(inserted), waiting
+
+
+def _known(session: Session, wanted: Collection[OrderKey]) -> set[OrderKey]:
+    if not wanted:
+        return set()
+    key = tuple_(Order.account, Order.courier_order_id)
+    found = session.execute(
+        select(Order.account, Order.courier_order_id).where(key.in_(list(wanted)))
+    )
+    return {(account, order_id) for account, order_id in found}
 
 
 def _lock(
@@ -210,10 +220,14 @@ def _show_details(order: Order, known: details.Known, of_parcels: Mapping[str, s
 
 
 def _names(order: Order) -> list[dict[str, Any]]:
+    names = set(order.identifiers.values())
+    told = details.value(order.details, "reference")
+    if order.shop_reference and told:
+        # The shop has a reference of its own; the courier's still names the order in a tour plan.
+        names.add(told)
     return [
         {"account": order.account, "value": name, "order_id": order.id}
-        for name in sorted(set(order.identifiers.values()))
-        if name != order.courier_order_id
+        for name in sorted(names - {order.courier_order_id})
     ]
 
 
@@ -230,22 +244,3 @@ def write_events(session: Session, rows: list[dict[str, Any]]) -> None:
     session.execute(
         statement.on_conflict_do_update(index_elements=["order_id", "key"], set_=changed), rows
     )
-
-
-def add_etas(session: Session, orders: Sequence[Order]) -> None:
-    """Give each order the ETA of the tour stop that names it, whichever of the two came first."""
-    by_name: dict[OrderKey, list[Order]] = defaultdict(list)
-    for order in orders:
-        names = {order.courier_order_id, order.reference, *order.identifiers.values()}
-        for name in names - {None}:
-            by_name[order.account, name].append(order)
-    if not by_name:
-        return
-    named = tuple_(TourStop.account, TourStop.order_key).in_(list(by_name))
-    for stop in session.scalars(select(TourStop).where(named).order_by(TourStop.received_at)):
-        for order in by_name[stop.account, stop.order_key]:
-            told = Eta(stop.eta, stop.eta, "tour_plan")
-            order.details = details.learn_eta(
-                order.details, told, stop.received_at, stop.message_id
-            )
-            order.eta = details.eta(order.details)

@@ -2,26 +2,12 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import text
+from sqlalchemy import tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from receiver.couriers.base import Decoded, rfc3339
 from receiver.models import Message, Tour, TourStop
-
-# Any number that nothing else locks.
-TOURS_LOCK = 7_203_118_403
-
-
-def lock_tours(session: Session, writing: bool) -> None:
-    """Keep a plan and a new order from missing each other.
-
-    Two transactions at once, one with a plan and one with an order that it names, would each not
-    see what the other writes, and the ETA would be lost. Batches without plans do not wait for
-    one another. Taken before any row is locked.
-    """
-    shared = "" if writing else "_shared"
-    session.execute(text(f"SELECT pg_advisory_xact_lock{shared}(:key)"), {"key": TOURS_LOCK})
 
 
 def keep_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> set[tuple[str, str]]:
@@ -74,7 +60,8 @@ def keep_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> se
                         for column in table.__table__.columns
                         if not column.primary_key
                     },
-                    where=table.received_at <= statement.excluded.received_at,
+                    where=tuple_(table.received_at, table.message_id)
+                    <= tuple_(statement.excluded.received_at, statement.excluded.message_id),
                 ),
                 list(rows.values()),
             )

@@ -1,7 +1,9 @@
 """The worker process: `python -m workers.worker`."""
 
+import signal
 import sys
-import time
+import threading
+from typing import Any
 
 import structlog
 from redis import RedisError
@@ -16,6 +18,20 @@ from workers.runtime import runtime
 log = structlog.get_logger(__name__)
 
 WAIT_SECONDS = 1.0
+STOP = threading.Event()
+
+
+class Worker(SimpleWorker):
+    """RQ's worker, which does not fork: a job costs 3 ms instead of 8, and connections stay open.
+
+    Told to stop it remembers it, for while Redis is away RQ itself fails at that.
+    """
+
+    max_connection_wait_time = 2
+
+    def request_stop(self, signum: Any, frame: Any) -> None:
+        STOP.set()
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call] # RQ's
 
 
 def main() -> None:
@@ -25,17 +41,19 @@ def main() -> None:
         redis = runtime().redis
     except BadSettings as bad:
         sys.exit(str(bad))
-    while True:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: STOP.set())
+    while not STOP.is_set():
         try:
-            # Not forking: a job costs 3 ms instead of 8, and the pool of connections stays open.
             # One queue only: RQ then moves a job from list to list instead of popping it, so that
             # a crash between the two loses nothing.
-            worker = SimpleWorker([queue(redis)], connection=redis, serializer=JSONSerializer)
+            worker = Worker([queue(redis)], connection=redis, serializer=JSONSerializer)
             worker.work(logging_level="WARNING")
-            return
         except (RedisError, OSError) as failure:
-            log.warning("Redis is away", error=str(failure))
-            time.sleep(WAIT_SECONDS)
+            log.warning("Redis is away", error=type(failure).__name__)
+            STOP.wait(WAIT_SECONDS)
+        else:
+            return
 
 
 if __name__ == "__main__":

@@ -278,17 +278,3 @@ def read_seconds(value: Any, zone: str, field_name: str = "timestamp") -> Moment
 def rfc3339(at: datetime | None) -> str | None:
     """A time as the API shows it: UTC with Z, fractions only where there are any."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else None
-
-
-def without_nul(value: Any) -> Any:
-    """The same JSON value without U+0000, which PostgreSQL keeps in neither text nor jsonb.
-
-    The message keeps its raw bytes; this is for what is shown of it.
-    """
-    if isinstance(value, str):
-        return value.replace("\x00", "") if "\x00" in value else value
-    if isinstance(value, list):
-        return [without_nul(item) for item in value]
-    if isinstance(value, dict):
-        return {without_nul(name): without_nul(item) for name, item in value.items()}
-    return value

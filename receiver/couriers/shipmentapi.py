@@ -85,7 +85,7 @@ def check_fields(field_map: Mapping[str, Any]) -> list[str]:
     if not isinstance(words, Mapping):
         return [*faults, "statuses is not a JSON object"]
     for word, status in words.items():
-        if status not in statuses.VOCABULARY:
+        if not isinstance(status, str) or status not in statuses.VOCABULARY:
             faults.append(f"statuses maps {word!r} to {status!r}, which is no status")
     return faults
 
