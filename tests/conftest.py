@@ -174,3 +174,49 @@ def drain(sessions: sessionmaker[Session], settings: Settings) -> Callable[[], i
         return folded
 
     return run
+
+
+# Real processes, and applications with other settings (tests/service.py). All of it stands here,
+# with what it imports, so that the part above needs none of it.
+
+from tests.service import Web, at_rest, running_web, wait_until  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def web(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """A gunicorn on this test worker's database and Redis; ask for `sessions` to empty them."""
+    with running_web(environ, tmp_path_factory.mktemp("web") / "web.log") as web:
+        yield web
+
+
+@pytest.fixture
+def new_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
+    """Make an application with other settings, by the names of the environment."""
+    apps: list[Flask] = []
+
+    def make(**changed: str) -> Flask:
+        apps.append(create_app(Settings.from_env({**environ, **changed})))
+        return apps[-1]
+
+    yield make
+    wait_until(lambda: all(map(at_rest, apps)))
+    for app in apps:
+        app.extensions["ordertrail"].engine.dispose()
+        app.extensions["ordertrail"].redis.close()
+
+
+@pytest.fixture(autouse=True)
+def doorbell_at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let an application's doorbell ring to the end before `app` closes its Redis.
+
+    The ring is a thread of its own and comes after the answer, which is all a test waits for.
+    """
+    app = request.getfixturevalue("app") if "app" in request.fixturenames else None
+    yield
+    if app is not None:
+        wait_until(lambda: at_rest(app))
+
+
+from tests import hypothesis_profiles  # noqa: E402
+
+hypothesis_profiles.load()

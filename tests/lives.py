@@ -22,7 +22,6 @@ from tests.bodies import (
     cottoncast_shipment,
     cottoncast_status,
     history_entry,
-    package,
     shipmentapi_order,
     tiramizoo_order,
     tiramizoo_v1,

@@ -1,0 +1,78 @@
+# Ordertrail's front door: `make` lists what there is. One .venv serves both running and testing.
+#
+# Every path here is relative, because Make splits at spaces and the clone may stand in a path with one.
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help run test lint lock clean venv dev
+.SILENT:
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+
+# Is .venv whole, and does its ordertrail point at this very tree? (A moved or copied clone's does not.)
+whole := .venv/bin/python -I -c 'import importlib.util as u, os, sys; found = u.find_spec("receiver"); \
+    sys.exit(not (found and os.path.samefile(list(found.submodule_search_locations)[0], "receiver")))' 2>/dev/null
+
+# $(call install,<lock>): the stamps are copies of what was installed; they are compared, not dated,
+# so that neither `git checkout` nor a copied tree can make an old .venv look new.
+define install
+	if ! cmp -s $(1) .venv/$(notdir $(1)) || ! $(whole); \
+	then $(call build,$(1)); fi
+endef
+
+define build
+	fail() { echo "ordertrail: $$1" >&2; exit 1; }; \
+	command -v "$(PYTHON)" >/dev/null \
+	    || fail "'$(PYTHON)' not found: install Python 3.11 or newer, or say make PYTHON=/path/to/python3"; \
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || fail "$$("$(PYTHON)" --version 2>&1) is too old: install 3.11 or newer, or say make PYTHON=/path/to/python3"; \
+	"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
+	    || fail "this Python cannot make a venv: install that part of it (Debian, Ubuntu: apt-get install python3-venv)"; \
+	echo "ordertrail: installing $(1) into .venv" >&2; \
+	umask 022; \
+	$(whole) || "$(PYTHON)" -m venv --clear .venv || fail "could not make .venv, see above"; \
+	export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore; \
+	.venv/bin/python -m pip install -qq --require-hashes --no-deps -r $(1) \
+	    && .venv/bin/python -m pip install -qq --no-deps --no-build-isolation -e . \
+	    || fail "the install failed, see above (it needs the network; later starts do not)"; \
+	cp $(1) .venv/
+endef
+
+help: ## this list
+	sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+# On make's leash: where make is killed, the run is told to stop (15: SIGTERM) and is not left behind.
+run: ## everything on this machine: database, Valkey, web, worker, clock; Ctrl-C stops it
+	$(call install,deploy/requirements.lock)
+	exec .venv/bin/python -I -S receiver/leash.py 15 $$PPID -1 -1 .venv/bin/ordertrail run
+
+dev: ## .venv with what tests and lint need
+	$(call install,deploy/requirements-dev.lock)
+	cp deploy/requirements.lock .venv/
+
+lint: dev ## ruff and mypy
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m mypy
+
+test: lint ## lint, then the whole suite on its own servers
+	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; trap 'exit 130' INT TERM HUP; \
+	chmod 711 "$$tmp"; \
+	TMPDIR="$$tmp" HYPOTHESIS_STORAGE_DIRECTORY="$$tmp/hypothesis" \
+	    .venv/bin/python -m pytest -n logical --maxprocesses 8 --dist loadgroup $(ARGS)
+
+lock: ## resolve pyproject.toml anew into deploy/*.lock
+	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	"$(PYTHON)" -m venv "$$tmp/venv"; \
+	"$$tmp/venv/bin/python" -m pip install -qq --disable-pip-version-check uv==$(UV_VERSION); \
+	compile() { "$$tmp/venv/bin/uv" pip compile pyproject.toml --quiet --no-config --no-cache --upgrade \
+	    --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \
+	    --extra embedded --group build "$$@"; }; \
+	compile -o deploy/requirements.lock; \
+	compile --group dev -c deploy/requirements.lock -o deploy/requirements-dev.lock
+
+clean: ## remove .venv and caches (data in DATA_DIR stays)
+	rm -rf .venv .cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

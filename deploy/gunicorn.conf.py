@@ -1,0 +1,58 @@
+"""gunicorn's settings for the web process: `gunicorn -c deploy/gunicorn.conf.py`."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+# Must stand before anything imports prometheus_client, which looks for it once. Every worker writes
+# its numbers into this directory, and /metrics adds them up. Fresh each time, for old files would
+# be counted again. `ordertrail run` sets it, and then empties it itself.
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    _master = os.getpid()
+    _metrics = tempfile.mkdtemp(prefix="ordertrail-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics
+
+    @atexit.register
+    def _remove_metrics():
+        # A worker is a fork and runs this too, while the others still write.
+        if os.getpid() == _master:
+            shutil.rmtree(_metrics, ignore_errors=True)
+
+
+from receiver.logs import gunicorn_logconfig
+
+_host = os.environ.get("HOST") or "127.0.0.1"
+_port = os.environ.get("PORT") or "8000"
+bind = f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"
+
+worker_class = "gevent"
+workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
+worker_connections = 1000
+
+# A worker that shows no sign of life for so long is killed: gevent workers give one each second,
+# whatever their requests do, so this is about a worker that hangs, not about a slow request.
+timeout = 30
+# A stop waits so long for the requests under way; whoever stops us must wait longer.
+graceful_timeout = 10
+keepalive = 5
+
+# No access log: the couriers' tokens stand in the URLs.
+accesslog = None
+logconfig_dict = gunicorn_logconfig()
+
+# A socket to steer gunicorn by, which nobody here uses, and a thread for it.
+control_socket_disable = True
+
+
+def child_exit(_server, worker):
+    """Drop a dead worker's gauges: its counters stay, for what it counted has happened."""
+    from prometheus_client import multiprocess  # noqa: PLC0415 - see above
+
+    multiprocess.mark_process_dead(worker.pid)
+
+
+def post_worker_init(_worker):
+    """Under `ordertrail run` web loads while the release migrates: serve when that is through."""
+    if "ORDERTRAIL_GATE" in os.environ:
+        os.read(int(os.environ["ORDERTRAIL_GATE"]), 1)

@@ -1,0 +1,342 @@
+"""ShipmentAPI's callback, read through the default field map and through a shop's own."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from receiver import statuses
+from receiver.couriers.base import Event, Heard, Snapshot
+from receiver.couriers.shipmentapi import check_fields, driver
+from receiver.errors import Undecodable
+from receiver.fold import fold
+from tests.bodies import after, shipmentapi_order
+
+HEARD_AT = after(24 * 60)
+
+
+def decode(
+    body: Mapping[str, Any],
+    field_map: Mapping[str, Any] | None = None,
+    received_at: datetime = HEARD_AT,
+    kind: str = "webhook",
+) -> Snapshot:
+    heard = Heard(received_at, kind, field_map or {})
+    (snapshot,) = driver.topics["orders"](dict(body), heard).orders
+    return snapshot
+
+
+def event_of(body: Mapping[str, Any], field_map: Mapping[str, Any] | None = None) -> Event:
+    (event,) = decode(body, field_map).events
+    return event
+
+
+def test_callback_with_everything_in_it() -> None:
+    body = shipmentapi_order(
+        "SA-2001",
+        "shipped",
+        client_reference="S-2001",
+        reference="not this one",
+        status_changed_at="2026-04-16T09:00:00+02:00",
+        updated_at="2026-04-16T10:00:00+02:00",
+        reason="left the depot",
+        carrier="DPD",
+        tracking_number="01405012345678",
+        tracking_url="https://dpd.example/01405012345678",
+        label_url="https://example.com/labels/SA-2001.pdf",
+        pickup_time="2026-04-16T08:00:00Z",
+    )
+    assert decode(body) == Snapshot(
+        courier_order_id="SA-2001",
+        recency=after(0),
+        events=(
+            Event(
+                status="in_transit",
+                courier_status="shipped",
+                occurred_at=after(0),
+                told_at=after(0),
+                step=driver.steps["shipped"],
+                reason="left the depot",
+            ),
+        ),
+        reference="S-2001",
+        details={
+            "tracking_url": "https://dpd.example/01405012345678",
+            "label_url": "https://example.com/labels/SA-2001.pdf",
+            "pickup_at": "2026-04-16T08:00:00Z",
+        },
+        parcels={
+            "01405012345678": {
+                "tracking_url": "https://dpd.example/01405012345678",
+                "courier_name": "DPD",
+            }
+        },
+    )
+
+
+def test_callback_with_nothing_but_id_and_status() -> None:
+    assert decode(shipmentapi_order()) == Snapshot(
+        courier_order_id="SA-2001",
+        recency=HEARD_AT,
+        events=(
+            Event(
+                status="info_received",
+                courier_status="accepted",
+                occurred_at=HEARD_AT,
+                step=driver.steps["accepted"],
+                flags=frozenset({"time_inferred"}),
+            ),
+        ),
+        details={"tracking_url": None, "label_url": None, "pickup_at": None},
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        ("client_reference", "reference", "reference"),
+        ("label_url", "label", "label_url"),
+        ("pickup_time", "pickup_at", "pickup_at"),
+    ],
+)
+def test_second_name_of_a_field_counts_where_the_first_is_absent_or_empty(
+    first: str, second: str, name: str
+) -> None:
+    def found(**fields: Any) -> Any:
+        snapshot = decode(shipmentapi_order(**fields))
+        return snapshot.reference if name == "reference" else snapshot.details[name]
+
+    one, other = "2026-01-01T00:00:00Z", "2026-02-02T00:00:00Z"
+    assert found(**{first: one, second: other}) == one
+    assert found(**{second: other}) == other
+    assert found(**{first: None, second: other}) == other
+    assert found(**{first: "", second: other}) == other
+    assert found() is None
+
+
+def test_reason_may_be_a_cancellation_reason() -> None:
+    body = shipmentapi_order(status="cancelled", cancellation_reason="no driver")
+    assert event_of(body).reason == "no driver"
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("In Transit", "in_transit"),
+        ("IN-TRANSIT", "in_transit"),
+        ("  in_transit ", "in_transit"),
+        ("Out for Delivery", "out_for_delivery"),
+        ("out-for_delivery", "out_for_delivery"),
+        ("Picked Up", "picked_up"),
+        ("CANCELED", "cancelled"),
+        ("Cancelled", "cancelled"),
+    ],
+)
+def test_spelling_of_a_word_does_not_matter_and_is_kept(word: str, status: str) -> None:
+    event = event_of(shipmentapi_order(status=word))
+    assert (event.status, event.courier_status) == (status, word)
+
+
+@pytest.mark.parametrize("word", ["accepted", "confirmed", "placed", "processed", "Accepted"])
+def test_accepted_awaits_pickup_once_a_pickup_time_is_known(word: str) -> None:
+    body = shipmentapi_order(status=word, pickup_time="2026-04-17T14:00:00+02:00")
+    assert event_of(shipmentapi_order(status=word)).status == statuses.INFO_RECEIVED
+    assert event_of(body).status == statuses.AWAITING_PICKUP
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [("in_transit", "in_transit"), ("cancelled", "cancelled"), ("odd", "unknown")],
+)
+def test_pickup_time_changes_no_other_word(word: str, status: str) -> None:
+    body = shipmentapi_order(status=word, pickup_time="2026-04-17T14:00:00+02:00")
+    assert event_of(body).status == status
+
+
+@pytest.mark.parametrize("pickup_time", ["10-12", "tomorrow morning", "2026-04-31T10:00:00Z"])
+def test_pickup_time_that_cannot_be_read_does_not_cost_the_state(pickup_time: str) -> None:
+    snapshot = decode(shipmentapi_order(status="accepted", pickup_time=pickup_time))
+    (event,) = snapshot.events
+    assert event.status == statuses.INFO_RECEIVED
+    assert "pickup_at_unreadable" in event.flags
+    assert snapshot.details["pickup_at"] is None
+
+
+def test_unknown_word_is_unknown() -> None:
+    assert event_of(shipmentapi_order(status="abducted")).status == statuses.UNKNOWN
+
+
+# Times
+
+
+@pytest.mark.parametrize("name", ["status_changed_at", "updated_at"])
+@pytest.mark.parametrize(
+    ("told", "flags"),
+    [
+        ("2026-04-16T09:00:00+02:00", set()),
+        ("2026-04-16T07:00:00", {"zone_assumed"}),
+        ("2026-04-16 07:00", {"zone_assumed"}),
+        (1776322800, set()),
+        ("1776322800", set()),
+    ],
+)
+def test_time_is_iso_or_unix_seconds(name: str, told: object, flags: set[str]) -> None:
+    event = event_of(shipmentapi_order(**{name: told}))
+    assert (event.occurred_at, event.told_at, event.flags) == (after(0), after(0), frozenset(flags))
+
+
+def test_status_changed_at_counts_over_updated_at() -> None:
+    body = shipmentapi_order(
+        status_changed_at=after(1).isoformat(), updated_at=after(9).isoformat()
+    )
+    assert event_of(body).occurred_at == after(1)
+
+
+def test_time_that_is_no_time_cannot_be_read() -> None:
+    with pytest.raises(Undecodable, match="occurred_at"):
+        decode(shipmentapi_order(updated_at="a moment ago"))
+
+
+def test_recency_is_the_told_time_of_a_hook_and_the_asking_of_a_poll() -> None:
+    body = shipmentapi_order(updated_at=after(1).isoformat())
+    assert decode(body).recency == after(1)
+    assert decode(body, kind="poll").recency == HEARD_AT
+    assert decode(shipmentapi_order()).recency == HEARD_AT
+
+
+def test_recency_does_not_lie_ahead_of_arrival() -> None:
+    body = shipmentapi_order(updated_at=(HEARD_AT + timedelta(days=9)).isoformat())
+    assert decode(body).recency == HEARD_AT
+
+
+def test_pickup_time_learnt_later_moves_the_order_on() -> None:
+    """The callback knows none; asked again, the courier still says `accepted`, now with a time."""
+    callback = decode(shipmentapi_order(), received_at=after(0))
+    poll = decode(
+        shipmentapi_order(pickup_time="2026-04-17T14:00:00Z"), received_at=after(20), kind="poll"
+    )
+    assert fold([*callback.events, *poll.events]).status == statuses.AWAITING_PICKUP
+
+
+# Parcels
+
+
+def test_tracking_number_makes_the_parcel() -> None:
+    assert decode(shipmentapi_order(tracking_number=None, carrier="DPD")).parcels == {}
+    assert decode(shipmentapi_order(tracking_number=1405)).parcels == {
+        "1405": {"tracking_url": None, "courier_name": None}
+    }
+
+
+# A shop's own field map
+
+
+def test_own_map_reads_the_body_where_it_has_its_fields() -> None:
+    body = {
+        "order": {"ids": [{"value": "SA-77"}], "state": {"name": "Shipped", "since": 1776322800}},
+        "client_reference": "S-77",
+    }
+    own = {
+        "courier_order_id": "order.ids[0].value",
+        "courier_status": "order.state.name",
+        "occurred_at": "order.state.since",
+    }
+    snapshot = decode(body, own)
+    (event,) = snapshot.events
+    assert (snapshot.courier_order_id, snapshot.reference) == ("SA-77", "S-77")
+    assert (event.status, event.occurred_at) == ("in_transit", after(0))
+
+
+def test_own_statuses_add_to_the_words() -> None:
+    own = {"statuses": {"Ready-For Pickup": "awaiting_pickup"}}
+    assert event_of(shipmentapi_order(status="ready_for_pickup"), own).status == "awaiting_pickup"
+    assert event_of(shipmentapi_order(status="delivered"), own).status == "delivered"
+
+
+def test_own_statuses_change_a_word() -> None:
+    own = {"statuses": {"failed": "delivery_failed"}}
+    assert event_of(shipmentapi_order(status="failed")).status == "cancelled"
+    assert event_of(shipmentapi_order(status="failed"), own).status == "delivery_failed"
+
+
+def test_own_words_of_one_second_follow_the_maps_order() -> None:
+    own = {"statuses": {"sorted": "in_transit", "loaded": "in_transit"}}
+    stamp = after(1).isoformat()
+    first, last = (
+        event_of(shipmentapi_order(status=word, updated_at=stamp), own)
+        for word in ("sorted", "loaded")
+    )
+    assert fold([last, first]).courier_status == "loaded"
+
+
+def test_own_map_that_does_not_fit_a_body_leaves_it_undecodable() -> None:
+    own = {"reference": "join('-', references)"}
+    with pytest.raises(Undecodable, match="reference"):
+        decode(shipmentapi_order(), own)
+
+
+@pytest.mark.parametrize(
+    ("field_map", "faults"),
+    [
+        ({}, []),
+        ({"courier_order_id": "id", "statuses": {"gone": "lost"}}, []),
+        ({"order_id": "id"}, ["unknown field 'order_id'"]),
+        ({"reference": "a ||"}, ["reference is not a JMESPath expression"]),
+        ({"reference": 5}, ["reference is not a JMESPath expression"]),
+        ({"statuses": ["lost"]}, ["statuses is not a JSON object"]),
+        ({"statuses": {"gone": "vanished"}}, ["statuses maps 'gone' to 'vanished'"]),
+    ],
+)
+def test_faults_of_a_field_map_are_named(field_map: dict[str, Any], faults: list[str]) -> None:
+    told = check_fields(field_map)
+    assert len(told) == len(faults)
+    assert all(line.startswith(fault) for line, fault in zip(told, faults, strict=True))
+
+
+# What cannot be read
+
+
+@pytest.mark.parametrize("value", [None, "", [], {}, True, False])
+def test_callback_without_an_id_says_where_it_was_looked_for(value: object) -> None:
+    with pytest.raises(Undecodable, match=r"'order_reference'.*COURIER_<ACCOUNT>_FIELDS"):
+        decode(shipmentapi_order(value))
+
+
+@pytest.mark.parametrize("value", [None, "", [], {}, True])
+def test_callback_without_a_status_says_where_it_was_looked_for(value: object) -> None:
+    with pytest.raises(Undecodable, match=r"'status'.*COURIER_<ACCOUNT>_FIELDS"):
+        decode(shipmentapi_order(status=value))
+
+
+def test_empty_body_cannot_be_read() -> None:
+    with pytest.raises(Undecodable, match="courier_order_id"):
+        decode({})
+
+
+def test_id_may_be_a_number() -> None:
+    assert decode(shipmentapi_order(2001)).courier_order_id == "2001"
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("order_reference", "courier_order_id"),
+        ("client_reference", "reference"),
+        ("status", "courier_status"),
+        ("tracking_number", "tracking_number"),
+    ],
+)
+def test_what_orders_are_found_by_has_at_most_255_characters(field: str, name: str) -> None:
+    assert decode(shipmentapi_order() | {field: "x" * 255})
+    with pytest.raises(Undecodable, match=name):
+        decode(shipmentapi_order() | {field: "x" * 256})
+
+
+@pytest.mark.parametrize("at", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
+def test_times_at_the_ends_of_the_calendar_are_read(at: datetime) -> None:
+    event = event_of(shipmentapi_order(updated_at=at.isoformat()))
+    assert event.told_at == at

@@ -1,0 +1,242 @@
+"""What ops look at: does it live, is it ready, what are its numbers, what does it log."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.doorbell import queue
+from tests.bodies import cottoncast_status, payload, raw, tiramizoo_order
+from tests.service import Web, wait_until
+
+Sessions = sessionmaker[Session]
+
+TIRAMIZOO = "/webhooks/tiramizoo/orders/tiramizoo-token"
+READY = {"status": "ready", "postgresql": "ok", "redis": "ok", "workers": 0}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def number(client: FlaskClient | Web, name: str, **labels: str) -> float:
+    """One of the numbers at /metrics; 0 where it is not there yet."""
+    shown = client.get("/metrics", headers=bearer("test-metrics-token"))
+    assert shown.status_code == 200
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(shown.data.decode())
+        for sample in family.samples
+        if (sample.name, sample.labels) == (name, labels)
+    )
+
+
+# Alive and ready
+
+
+def test_livez_says_that_the_process_runs(client: FlaskClient) -> None:
+    answer = client.get("/livez")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+
+
+def test_readyz_tells_of_every_part(client: FlaskClient) -> None:
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json) == (200, READY)
+
+
+def test_readyz_counts_the_workers(client: FlaskClient, redis: "Redis") -> None:
+    worker = SimpleWorker([queue(redis)], connection=redis, serializer=JSONSerializer)
+    worker.register_birth()  # type: ignore[no-untyped-call] # RQ's
+    assert client.get("/readyz").json == {**READY, "workers": 1}
+    worker.register_death()  # type: ignore[no-untyped-call]
+    assert client.get("/readyz").json == READY
+
+
+def test_readyz_reports_a_redis_that_is_gone_and_does_not_need_it(
+    new_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    client = new_app(REDIS_URL=f"unix://{tmp_path}/gone").test_client()
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json == {**READY, "redis": "unreachable", "workers": None}
+
+
+def test_readyz_does_not_wait_long_for_a_redis_that_hangs(new_app: Callable[..., Flask]) -> None:
+    # A probe gives us a second or a few: past that, ready is as good as not ready.
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        client = new_app(REDIS_URL=f"redis://127.0.0.1:{mute.getsockname()[1]}/0").test_client()
+        start = monotonic()
+        answer = client.get("/readyz")
+        seconds = monotonic() - start
+    assert answer.json == {**READY, "redis": "unreachable", "workers": None}
+    assert seconds < 3
+
+
+def test_without_postgresql_it_lives_and_is_not_ready(
+    new_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    client = new_app(DATABASE_URL=f"postgresql://postgres@/x?host={tmp_path}").test_client()
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json == {**READY, "status": "not ready", "postgresql": "unreachable"}
+    assert client.get("/livez").status_code == 200
+
+
+def test_a_postgresql_that_takes_no_writes_is_not_ready(
+    new_app: Callable[..., Flask], new_database: Callable[[str], str]
+) -> None:
+    # As a replica, or a primary whose disk is full.
+    database_url = new_database("read_only")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    client = new_app(DATABASE_URL=database_url).test_client()
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json == {**READY, "status": "not ready", "postgresql": "read-only"}
+    refused = client.post(TIRAMIZOO, data=raw(tiramizoo_order()))
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_need_no_token(path: str, web: Web) -> None:
+    assert web.get(path).status_code == 200
+    assert web.get(path, bearer("wrong")).status_code == 200
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("token", ["test-metrics-token", "test-api-token"])
+def test_metrics_are_shown_to_a_metrics_or_an_api_token(token: str, client: FlaskClient) -> None:
+    answer = client.get("/metrics", headers=bearer(token))
+    assert answer.status_code == 200
+    assert answer.mimetype == "text/plain"
+    assert "ordertrail_messages_accepted" in answer.text
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        "Bearer test-metrics-toke",
+        "Bearer test-metrics-token test-api-token",
+        "Basic test-metrics-token",
+        "test-metrics-token",
+        "Bearer tiramizoo-token",
+        "Bearer cottoncast-key",
+    ],
+)
+def test_metrics_are_shown_to_nobody_else(authorization: str | None, client: FlaskClient) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    answer = client.get("/metrics", headers=headers)
+    assert answer.status_code == 401
+    assert answer.mimetype == "application/problem+json"
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert "ordertrail_messages" not in answer.text
+
+
+def test_metrics_are_not_shown_to_a_token_in_the_address(client: FlaskClient) -> None:
+    assert client.get("/metrics?token=test-metrics-token").status_code == 401
+
+
+def test_without_a_metrics_token_only_api_tokens_open_metrics(
+    new_app: Callable[..., Flask],
+) -> None:
+    client = new_app(METRICS_TOKEN="").test_client()
+    for authorization in ("Bearer ", "Bearer None", "Bearer test-metrics-token"):
+        answer = client.get("/metrics", headers={"Authorization": authorization})
+        assert answer.status_code == 401
+    assert client.get("/metrics", headers=bearer("test-api-token")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/orders"),
+        ("GET", "/v1/orders/tiramizoo/a"),
+        ("GET", "/v1/orders/tiramizoo/a/events"),
+        ("POST", "/v1/orders"),
+        ("GET", "/v1/statuses"),
+        ("GET", "/v1/tours/tiramizoo/a"),
+        ("GET", "/v1/openapi.json"),
+        ("GET", "/v1/no-such-thing"),
+        ("GET", "/v1"),
+        ("GET", "/v1/"),
+    ],
+)
+def test_the_metrics_token_opens_nothing_under_v1(
+    method: str, path: str, client: FlaskClient
+) -> None:
+    answer = client.open(path, method=method, json={}, headers=bearer("test-metrics-token"))
+    assert answer.status_code == 401
+    assert answer.mimetype == "application/problem+json"
+
+
+def test_the_metrics_token_is_no_couriers_token(client: FlaskClient) -> None:
+    path = "/webhooks/tiramizoo/orders/test-metrics-token"
+    assert client.post(path, data=raw(tiramizoo_order())).status_code == 401
+
+
+def test_messages_are_counted(web: Web, sessions: Sessions) -> None:
+    names = ("ordertrail_messages_accepted_total", "ordertrail_messages_repeated_total")
+
+    def counted() -> list[float]:
+        of_account = [number(web, name, account="tiramizoo", topic="orders") for name in names]
+        return [
+            *of_account,
+            number(web, "ordertrail_messages_refused_total", account="tiramizoo", reason="wrong"),
+        ]
+
+    before = counted()
+    for _ in range(3):
+        web.post(TIRAMIZOO, raw(tiramizoo_order()))
+    web.post("/webhooks/tiramizoo/orders/wrong", b"{}")
+    # An account that is none of ours is not counted: anybody could fill the memory with names.
+    web.post("/webhooks/nobody/orders/wrong", b"{}")
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [1, 2, 1]
+    shown = web.get("/metrics", bearer("test-metrics-token")).data
+    assert b"nobody" not in shown
+    assert b"token" not in shown
+
+
+# Logs
+
+
+def test_logs_are_json_lines_without_tokens_bodies_or_personal_data(
+    web: Web, sessions: Sessions
+) -> None:
+    start = web.log.stat().st_size
+    order = raw(payload("tiramizoo/order_web_hook.json"))
+    for body in (order, order[:-9], raw(cottoncast_status())):
+        web.post(TIRAMIZOO, body)
+        web.post("/webhooks/tiramizoo/orders/guessed-token", body)
+        web.post("/webhooks/cottoncast/orders", body, {"Cottoncast-Authentication": "guessed-key"})
+    web.post("/webhooks/tiramizoo%00/orders/tiramizoo-token", order)
+    web.get("/v1/orders?reference=ZVW8GV", bearer("guessed-token"))
+    web.get("/v1/orders/tiramizoo/ZVW8GV", bearer("test-api-token"))
+    wait_until(lambda: web.log.read_bytes().endswith(b"\n"))
+    for line in web.log.read_text().splitlines():
+        told = json.loads(line)
+        assert told["process"] == "web"
+        assert {"event", "level", "timestamp"} <= told.keys()
+    told_now = web.log.read_bytes()[start:].decode()
+    secrets = ("tiramizoo-token", "guessed", "test-api-token", "Cottoncast-Authentication")
+    bodies = ("Icealay", "+491234567890", "Im Dol", "ZVW8GV", "3SCEBU", "external id")
+    assert [word for word in (*secrets, *bodies) if word in told_now] == []
