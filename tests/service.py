@@ -202,16 +202,18 @@ def at_once(*calls: Callable[[], Found]) -> list[Found]:
     return [results[index] for index in range(len(calls))]
 
 
-def waiting_for(sessions: sessionmaker[Session], table: str) -> list[int]:
-    """The PostgreSQL processes that wait for the table, by their pids."""
+def waiting_for(sessions: sessionmaker[Session], table: str | None = None) -> list[int]:
+    """The PostgreSQL processes that wait for the table, or for anything, by their pids."""
     # Databases made from one template give their tables the same numbers.
-    waiting = text(
+    waiting = (
         "SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database"
-        " WHERE datname = current_database() AND relation = CAST(:table AS regclass)"
-        " AND NOT granted"
+        " WHERE datname = current_database() AND NOT granted"
     )
+    of_table = " AND relation = CAST(:table AS regclass)"
     with sessions() as session:
-        return list(session.scalars(waiting, {"table": table}))
+        if table is None:
+            return list(session.scalars(text(waiting)))
+        return list(session.scalars(text(waiting + of_table), {"table": table}))
 
 
 def chunked(*chunks: bytes, last: bytes = b"0\r\n\r\n") -> bytes:

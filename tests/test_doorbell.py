@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,6 @@ from receiver.doorbell import DRAIN, RING_SECONDS, RUNG, Doorbell, connect_redis
 from receiver.embedded import Home, Valkey
 from receiver.inbox import Incoming, keep
 from receiver.models import APPLIED, PENDING, Base, Message
-from receiver.registry import register
 from tests.bodies import (
     cottoncast_signature,
     cottoncast_status,
@@ -386,16 +386,20 @@ def test_a_message_being_parked_while_its_order_is_registered_is_folded_all_the_
     service: Service,
 ) -> None:
     account, body = "cottoncast-parking", raw(cottoncast_status())
-    with service.sessions() as shop:
+    new = raw({"account": account, "courier_order_id": "3AF7"})
+    headers = {"Authorization": "Bearer test-api-token", "Content-Type": "application/json"}
+    with service.sessions() as holding, ThreadPoolExecutor(1) as pool:
         with locked(service, "orders", "ACCESS EXCLUSIVE"):
             keep_silently(service.sessions, body, account)
             wait_until(lambda: ring(service.redis))
             wait_until(lambda: waiting_for(service.sessions, "orders"))
-            shop.execute(text("LOCK TABLE messages IN SHARE MODE"))
+            holding.execute(text("LOCK TABLE messages IN SHARE MODE"))
         # The drain finds no such order, and is held up before it can note that the message waits.
         wait_until(lambda: waiting_for(service.sessions, "messages"))
-        register(shop, account, "cottoncast", "3AF7", datetime.now(UTC))
-        shop.commit()
+        registered = pool.submit(service.web.post, "/v1/orders", new, headers)
+        wait_until(lambda: len(waiting_for(service.sessions)) == 2)
+        holding.rollback()
+        assert registered.result().status_code == 201
     wait_until(lambda: service.outcomes() == [APPLIED], seconds=10)
 
 
