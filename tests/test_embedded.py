@@ -211,13 +211,26 @@ def test_sockets_that_a_crash_left_elsewhere_are_removed_by_the_next_start(tmp_p
     now.close()
 
 
+def test_a_link_that_is_not_of_our_making_is_never_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "ordertrail-elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "sockets").symlink_to(elsewhere)
+    Home.make(tmp_path / "data").close()
+    assert (elsewhere / "kept").exists()
+
+
 def test_root_lets_its_servers_user_pass_and_opens_nothing_else(tmp_path: Path) -> None:
     private = tmp_path / "private"
     beside = tmp_path / "beside"
     private.mkdir(mode=0o700)
     beside.mkdir(mode=0o700)
     told: list[str] = []
-    Home.make(private / "data", told.append).close()
+    home = Home.make(private / "data", told.append)
+    # Not only the sockets: these stand elsewhere where the path is too long for them.
+    home.own(private / "data" / "server")
+    home.close()
     is_root = os.geteuid() == 0
     assert stat.S_IMODE(private.stat().st_mode) == (0o701 if is_root else 0o700)
     assert stat.S_IMODE(beside.stat().st_mode) == 0o700
