@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test lint lock clean venv dev
+.PHONY: help run dev lint test lock clean
 .SILENT:
 
 PYTHON ?= python3

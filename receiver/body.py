@@ -4,8 +4,6 @@ Nothing that a sender says of its body is trusted: not its length, not that it w
 """
 
 import re
-import time
-from socket import socket
 from typing import IO, Any
 
 import orjson
@@ -25,39 +23,30 @@ CHUNK = 65_536
 NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
-def read_body(
-    stream: IO[bytes], limit: int, promised: int | None, connection: socket | None
-) -> bytes:
+def read_body(stream: IO[bytes], limit: int, promised: int | None) -> bytes:
     """The raw body, read up to one byte past the limit whatever Content-Length promised.
 
-    connection: the socket behind the stream, where the server shows it.
     Raises: BodyTooLarge past the limit; BodyCutOff where it ends early, is no valid transfer, or
-        takes longer than BODY_SECONDS.
+        the caller's patience (a TimeoutError) ends before it.
     """
-    deadline = time.monotonic() + BODY_SECONDS
     chunks: list[bytes] = []
     size = 0
     failure: Exception | None = None
     try:
         while size <= limit + DISCARD_BYTES:
-            if connection is not None:
-                # Left behind where reading fails, so that nobody waits for the rest of it either.
-                connection.settimeout(max(deadline - time.monotonic(), 0.01))
             chunk = stream.read(min(CHUNK, limit + 1 - size) if size <= limit else CHUNK)
             if not chunk:
                 break
             size += len(chunk)
             if size <= limit:
                 chunks.append(chunk)
-        if connection is not None:
-            connection.settimeout(None)
     except (OSError, ParseException) as wrong:
         # A timeout is an OSError, a transfer that is no valid one gunicorn's own.
         failure = wrong
     if size > limit:
         raise BodyTooLarge(f"the body is larger than {limit} bytes")
     if failure is not None:
-        raise BodyCutOff(f"the body broke off after {size} bytes")
+        raise BodyCutOff("the body broke off, or took too long")
     if promised is not None and size < promised:
         raise BodyCutOff(f"Content-Length promised {promised} bytes, {size} came")
     return b"".join(chunks)

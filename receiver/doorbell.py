@@ -8,12 +8,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import structlog
-from redis import Redis, RedisError
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 from rq import Queue
 from rq.serializers import JSONSerializer
+
+from receiver.logs import told
 
 log = structlog.get_logger(__name__)
 
@@ -113,7 +115,7 @@ class Doorbell:
                 if not reachable:
                     log.info("doorbell works again")
                 reachable = True
-            except (RedisError, OSError) as failure:
+            except Exception as failure:  # noqa: BLE001 (nobody else would start this thread again)
                 if reachable:
-                    log.warning("doorbell does not work, the sweep will", error=str(failure))
+                    log.warning("doorbell does not work, the sweep will", **told(failure))
                 reachable = False

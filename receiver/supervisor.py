@@ -161,9 +161,12 @@ class Supervisor:
         return metrics
 
     def _start(self, argv: list[str], env: dict[str, str], *keep: int) -> subprocess.Popen[bytes]:
+        # Where we are killed, gunicorn must be asked, for it ends its workers. The rest is killed
+        # outright: it would first finish what it does, with servers that are ending as well.
+        asked = "gunicorn" in argv
         return leash.start(
             argv,
-            death_signal=signal.SIGTERM,
+            death_signal=signal.SIGTERM if asked else signal.SIGKILL,
             cwd=str(ROOT),
             env=env,
             keep=(self.held.parts, *keep),

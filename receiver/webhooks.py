@@ -9,11 +9,12 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+import gevent
 from flask import Blueprint, Response, current_app, request
 from sqlalchemy import select
 
 from receiver import metrics
-from receiver.body import parse, read_body
+from receiver.body import BODY_SECONDS, parse, read_body
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Driver, sign
 from receiver.errors import (
@@ -49,12 +50,8 @@ def take_in(account: str, topic: str, token: str | None = None) -> Response:
     app = parts()
     contract, driver = find_account(app, account, topic, token)
     try:
-        raw = read_body(
-            request.stream,
-            app.settings.max_body_bytes,
-            request.content_length,
-            request.environ.get("gunicorn.socket"),
-        )
+        with gevent.Timeout(BODY_SECONDS, TimeoutError):
+            raw = read_body(request.stream, app.settings.max_body_bytes, request.content_length)
         trust = verify(contract, driver, token, raw)
     except (BodyTooLarge, BodyCutOff, RefusedCredential) as refused:
         why = refused.why if isinstance(refused, RefusedCredential) else type(refused).__name__

@@ -141,6 +141,7 @@ def test_every_required_name_that_is_missing_is_named() -> None:
         ("DATABASE_URL", "postgresql://db:port/x"),
         ("REDIS_URL", "http://cache"),
         ("REDIS_URL", "redis://cache:port/0"),
+        ("REDIS_URL", "redis://cache:0/0"),
         ("REDIS_URL", "redis+sentinel://one:port/mymaster"),
         ("API_TOKENS", ","),
         ("PORT", "0"),

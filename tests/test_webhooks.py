@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from select import select as readable
 from time import monotonic
 from typing import Any
 
@@ -30,7 +31,18 @@ from tests.bodies import (
     tiramizoo_order,
     tour_plan,
 )
-from tests.service import Answer, Web, at_once, chunked, head, running_web, wait_until, waiting_for
+from tests.service import (
+    PATIENCE,
+    Answer,
+    Web,
+    at_once,
+    chunked,
+    head,
+    read_answer,
+    running_web,
+    wait_until,
+    waiting_for,
+)
 
 Sessions = sessionmaker[Session]
 Drain = Callable[[], int]
@@ -451,17 +463,30 @@ def test_a_body_over_the_limit_that_is_cut_off_is_refused_as_too_large(
     assert messages(sessions) == []
 
 
-def test_senders_that_stall_are_given_up_on(web: Web, sessions: Sessions) -> None:
+def trickle(web: Web) -> Answer:
+    """Send a body so slowly that it would take half an hour, until there is an answer."""
+    with web.connected() as connection:
+        connection.sendall(head(TIRAMIZOO, "Content-Length: 9999"))
+        deadline = monotonic() + PATIENCE
+        while not readable([connection], [], [], 0.2)[0]:
+            assert monotonic() < deadline
+            connection.sendall(b" ")
+        return read_answer(connection)
+
+
+def test_senders_that_stall_or_trickle_are_given_up_on(web: Web, sessions: Sessions) -> None:
     # They would hold a connection each for good, of which a worker has a thousand.
     whole = raw(tiramizoo_order())
-    promised, too_large = at_once(
+    promised, too_large, slow = at_once(
         lambda: web.send(head(TIRAMIZOO, "Content-Length: 9999") + whole),
         lambda: web.send(
             head(TIRAMIZOO, "Transfer-Encoding: chunked") + chunked(filled(2 * LIMIT), last=b"")
         ),
+        lambda: trickle(web),
     )
     assert_refused(promised, 400)
     assert_refused(too_large, 413)
+    assert_refused(slow, 400)
     assert messages(sessions) == []
 
 
@@ -682,6 +707,16 @@ def test_a_body_with_u0000_is_kept_as_it_is_and_shown_without_it(
     assert (order["reference"], order["identifiers"]["tracking_code"]) == ("S-1", "TC")
     words = [event["courier_status"] for event in events(shop, "tiramizoo", "ab")]
     assert words == ["created", "xy"]
+
+
+def test_a_backslash_before_the_text_u0000_is_no_u0000(
+    client: FlaskClient, shop: FlaskClient, drain: Drain
+) -> None:
+    for order_id, reference in (("a", "x\\u0000y"), ("b", "x\\\x00y"), ("c", "x\\\\u0000y")):
+        post(client, "tiramizoo", raw(tiramizoo_order(order_id, external_id=reference)))
+        drain()
+        shown = read(shop, f"orders/tiramizoo/{order_id}")["reference"]
+        assert shown == reference.replace("\x00", "")
 
 
 def test_an_id_that_is_nothing_but_u0000_is_a_missing_id(

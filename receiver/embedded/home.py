@@ -19,6 +19,7 @@ UNPRIVILEGED = ("nobody", "daemon")
 
 SOCKETS = "sockets"
 TEMPORARY = "ordertrail-"
+SHORT = "/tmp"  # noqa: S108 - mkdtemp makes a private, unpredictable directory in it
 # The longest a socket's path may be, and the longest name that is put into the directory.
 SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 LONGEST_SOCKET = "/.s.PGSQL.5432"
@@ -127,7 +128,7 @@ def _socket_dir(data_dir: Path) -> Path:
         return here
     parent = tempfile.gettempdir()
     if len(parent) > SOCKET_PATH_BYTES // 2:
-        parent = "/tmp"  # noqa: S108 - mkdtemp makes a private, unpredictable directory in it
+        parent = SHORT
     there = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=parent))
     here.symlink_to(there)
     return there
@@ -137,7 +138,8 @@ def _remove_sockets(data_dir: Path) -> None:
     here = data_dir / SOCKETS
     if here.is_symlink():
         there = here.readlink()
-        if there.name.startswith(TEMPORARY):
+        # Of our own making only: root must not remove what somebody else's link points to.
+        if there.name.startswith(TEMPORARY) and str(there.parent) in (tempfile.gettempdir(), SHORT):
             shutil.rmtree(there, ignore_errors=True)
         here.unlink()
     else:

@@ -44,8 +44,9 @@ class Postgres(Server):
         argv += ["--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         if self.settings.get("fsync") == "off":
             argv += ["--no-sync"]
-        if self._run(argv, making).wait() != 0:
-            raise EmbeddedError(f"PostgreSQL's initdb failed: {self._last_words()}")
+        code = self._run(argv, making).wait()
+        if code != 0:
+            raise EmbeddedError(f"PostgreSQL's initdb failed ({code}): {self._last_words()}")
         making.rename(self.data)
         _flush(self.home.data_dir)
 
