@@ -37,6 +37,11 @@ timeout = 30
 graceful_timeout = 10
 keepalive = 5
 
+# By default gunicorn believes such headers from loopback, and behind a proxy everybody comes from
+# there: a stranger's SCRIPT_NAME would be a 500. Nothing here needs any of them.
+forwarder_headers = ""
+secure_scheme_headers = {}
+
 # No access log: the couriers' tokens stand in the URLs.
 accesslog = None
 logconfig_dict = gunicorn_logconfig()

@@ -46,12 +46,18 @@ def init_app(app: Flask) -> None:
         api.register_blueprint(blueprint, url_prefix="/v1")
 
 
+# What the shop sends is small.
+API_BODY_BYTES = 262_144
+
+
 def _require_token() -> None:
     # Before routing has its say: without a token an unknown path and a known one look alike.
     if (request.path == "/v1" or request.path.startswith("/v1/")) and not bearer_fits(
         request, parts().settings.api_tokens
     ):
         raise MissingBearerToken("a valid bearer token is needed: Authorization: Bearer <token>")
+    if request.path.startswith("/v1/"):
+        request.max_content_length = API_BODY_BYTES
 
 
 def bearer_fits(incoming: Request, tokens: tuple[str, ...]) -> bool:

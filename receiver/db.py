@@ -1,11 +1,28 @@
 """The way to PostgreSQL: one engine a process, and the migrations."""
 
+from collections.abc import Collection
 from importlib.resources import files
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Engine,
+    Text,
+    any_,
+    cast,
+    create_engine,
+    func,
+    make_url,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
+
+Column = InstrumentedAttribute[Any]
 
 # Any waiting on PostgreSQL ends after these, so that a hanging server costs an answer, not a
 # process. Milliseconds where PostgreSQL counts, seconds where we do.
@@ -49,6 +66,22 @@ def connect(database_url: str, pool_size: int = 8) -> Engine:
 def sessions(engine: Engine) -> sessionmaker[Session]:
     """What opens a session on the engine."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def among(
+    first: Column, second: Column, wanted: Collection[tuple[str, str]]
+) -> ColumnElement[bool]:
+    """Whether (first, second) is one of the wanted pairs, however many there are.
+
+    Two arrays, since PostgreSQL takes 65,535 parameters, and a tour plan may name more orders.
+    """
+    arrays = [cast(list(values), ARRAY(Text)) for values in zip(*wanted, strict=True)]
+    return tuple_(first, second).in_(select(*map(func.unnest, arrays)))
+
+
+def of_ids(column: Column, ids: Collection[int]) -> ColumnElement[bool]:
+    """Whether a column is one of the ids, however many there are."""
+    return column == any_(cast(list(ids), ARRAY(BigInteger)))
 
 
 def alembic_config(database_url: str) -> Config:

@@ -6,11 +6,12 @@ A plan names an order by any of its identifiers or by its reference, so it is ma
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from receiver import details
 from receiver.couriers.base import Eta
+from receiver.db import among
 from receiver.models import Order, TourStop
 
 # Any number that nothing else locks.
@@ -45,7 +46,7 @@ def add_etas(session: Session, orders: Sequence[Order]) -> None:
             by_name[order.account, name].append(order)
     if not by_name:
         return
-    named = tuple_(TourStop.account, TourStop.order_key).in_(list(by_name))
+    named = among(TourStop.account, TourStop.order_key, list(by_name))
     for stop in session.scalars(select(TourStop).where(named)):
         for order in by_name[stop.account, stop.order_key]:
             told = Eta(stop.eta, stop.eta, "tour_plan")

@@ -158,7 +158,7 @@ def page(told: Told) -> str:
         lines += [f"  {line}" for line in table(map(_detail_row, told["details"]))]
     lines += ["", "Conflicts:" if told["conflicts"] else "Conflicts: none"]
     lines += [f"  {line}" for line in table(map(_conflict_row, told["conflicts"]))]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(clean, lines)) + "\n"
 
 
 def _because(told: Told) -> str:
@@ -166,7 +166,7 @@ def _because(told: Told) -> str:
     if setter is None:
         return "Nothing that we understand was heard of it yet."
     later = [event for event in told["events"] if not event["applied"]]
-    ignored = f" {len(later)} of the events below do not count, each with why." if later else ""
+    ignored = f" What does not count below ({len(later)}) says why." if later else ""
     return (
         f"Set by the courier's word {setter['courier_status']!r}, told by message"
         f" {setter['message_id']}: of all that counts, it happened last.{ignored}"
@@ -231,13 +231,15 @@ def _at(time: str | None) -> str:
 
 
 def table(rows: Iterable[list[str]]) -> list[str]:
-    """Rows as lines with aligned columns. Courier text cannot break a line or steer a terminal."""
-    clean = [
-        ["".join(char if char.isprintable() else "?" for char in cell) for cell in row]
-        for row in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(*clean, strict=True)]
+    """Rows as lines with aligned columns."""
+    told = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in clean
+        for row in told
     ]
+
+
+def clean(line: str) -> str:
+    """Text that cannot break a line or steer a terminal, whatever a courier put into it."""
+    return "".join(char if char.isprintable() else "?" for char in line)

@@ -17,6 +17,13 @@ SHARED: list[Any] = [
 ]
 
 
+def without_request_line(record: logging.LogRecord) -> bool:
+    """Keep gunicorn from logging the request line that it could not read: a token may be in it."""
+    if record.getMessage().startswith("Invalid request"):
+        record.msg, record.args = "an invalid request was refused", ()
+    return True
+
+
 def config(process: str) -> dict[str, Any]:
     """The standard library's logging as JSON lines that name the process (web, worker, clock)."""
     return {
@@ -45,7 +52,12 @@ def config(process: str) -> dict[str, Any]:
             # RQ tells of every job at INFO; a drain tells of itself where it did something.
             "rq": {"level": "WARNING", "handlers": ["console"], "propagate": False},
             "alembic": {"level": "WARNING"},
-            "gunicorn.error": {"level": "INFO", "handlers": ["console"], "propagate": False},
+            "gunicorn.error": {
+                "level": "INFO",
+                "handlers": ["console"],
+                "propagate": False,
+                "filters": [without_request_line],
+            },
             "gunicorn.access": {"level": "WARNING", "handlers": ["console"], "propagate": False},
         },
     }

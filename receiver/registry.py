@@ -8,7 +8,7 @@ from sqlalchemy import cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSONPATH, insert
 from sqlalchemy.orm import Session
 
-from receiver import statuses
+from receiver import details, statuses
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
 from receiver.etas import add_etas, lock_tours
 from receiver.models import PARKED, PENDING, Identifier, Message, Order
@@ -58,6 +58,12 @@ def in_conflict(
     if before is not None:
         orders = orders.where(Order.id < before)
     return session.scalars(orders.order_by(Order.id.desc()).limit(limit)).all()
+
+
+def shadowed_reference(order: Order) -> str | None:
+    """The courier's own reference, where the shop registered another: still a name of the order."""
+    told: str | None = details.value(order.details or {}, "reference")
+    return None if told in {order.reference, order.courier_order_id} else told
 
 
 def lock_order(session: Session, account: str, courier_order_id: str) -> None:
@@ -111,6 +117,12 @@ def register(
     for name, value in changes.items():
         setattr(order, name, value)
     add_etas(session, [order])
+    if told := shadowed_reference(order):
+        session.execute(
+            insert(Identifier)
+            .values(account=account, value=told, order_id=order.id)
+            .on_conflict_do_nothing()
+        )
     if changes and created is None:
         order.version += 1
         order.updated_at = now

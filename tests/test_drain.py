@@ -13,10 +13,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, func, select, text, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
+from receiver.db import connect
+from receiver.db import sessions as open_sessions
 from receiver.inbox import Incoming, keep
 from receiver.models import PENDING, Base, Event, Identifier, Message, Order, Tour, TourStop
 from receiver.registry import register
@@ -413,7 +415,7 @@ def test_message_that_postgresql_refuses_quarantines_itself_and_nobody_else(
     with trigger(engine, "orders", "NEW.courier_order_id = 'order 1'", refusal):
         assert drain_batch(sessions, settings.accounts, NOW) == 3
     assert outcomes(sessions) == {ids[0]: "applied", ids[1]: "quarantined", ids[2]: "applied"}
-    assert "refused" in reason_of(sessions, ids[1])
+    assert "could not be folded" in reason_of(sessions, ids[1])
 
 
 @pytest.mark.parametrize("table", ["orders", "events", "identifiers", "messages"])
@@ -432,6 +434,17 @@ def test_transaction_that_dies_leaves_nothing_half_done(
     assert work(sessions, settings) == 2
     assert outcomes(sessions) == dict.fromkeys(ids, "applied")
     assert [count(sessions, it) for it in (Order, Event, Identifier)] == [2, 2, 2]
+
+
+def test_database_without_our_tables_is_no_empty_inbox(
+    servers: dict[str, str], settings: Settings
+) -> None:
+    engine = connect(servers["admin"], pool_size=1)
+    try:
+        with pytest.raises(ProgrammingError, match="messages"):
+            drain_batch(open_sessions(engine), settings.accounts, NOW)
+    finally:
+        engine.dispose()
 
 
 # Several workers
@@ -630,6 +643,21 @@ def test_order_registered_while_its_message_is_being_parked_is_released(
     assert order_of(sessions, "3AF7", PARKING).status == "delivered"
 
 
+def test_message_that_meets_the_registration_of_its_order_is_not_parked(
+    sessions: Sessions, settings: Settings, engine: Engine
+) -> None:
+    """The shop has registered the order, and not yet said so when the worker looks for it."""
+    (message_id,) = put(sessions, cottoncast_status("D"), account=PARKING)
+    with ThreadPoolExecutor(1) as pool:
+        with sessions.begin() as session:
+            register(session, PARKING, "cottoncast", "3AF7", NOW)
+            worker = pool.submit(work, sessions, settings)
+            wait_until(lambda: worker.done() or waits_for_a_lock(engine))
+        worker.result()
+    work(sessions, settings)
+    assert outcomes(sessions) == {message_id: "applied"}
+
+
 # Tour plans
 
 NAMES: dict[str, Any] = {
@@ -752,6 +780,31 @@ def test_plan_and_order_that_are_folded_at_the_same_moment_find_each_other(
             other = pool.submit(drain_batch, sessions, settings.accounts, NOW)
             wait_until(lambda: other.done() or waits_for_a_lock(engine, 2))
         assert (one.result(), other.result()) == (1, 1)
+    assert eta_of(sessions) == "2026-04-16T08:30:00Z"
+
+
+def test_plan_that_is_folded_while_its_order_is_being_registered_finds_it(
+    sessions: Sessions, settings: Settings, engine: Engine
+) -> None:
+    put(sessions, tour_plan({UUID: after(90)}), topic="tours")
+    with ThreadPoolExecutor(1) as pool:
+        with sessions.begin() as session:
+            register(session, "tiramizoo", "tiramizoo", UUID, NOW)
+            worker = pool.submit(work, sessions, settings)
+            wait_until(lambda: worker.done() or waits_for_a_lock(engine))
+        assert worker.result() == 1
+    assert eta_of(sessions) == "2026-04-16T08:30:00Z"
+
+
+def test_order_that_is_registered_while_its_plan_is_being_folded_is_found(
+    sessions: Sessions, settings: Settings, engine: Engine
+) -> None:
+    put(sessions, tour_plan({UUID: after(90)}), topic="tours")
+    with ThreadPoolExecutor(2) as pool, paused(engine, "NEW.outcome = 'applied'"):
+        pool.submit(work, sessions, settings)
+        wait_until(lambda: waits_for_a_lock(engine))
+        shop = pool.submit(register_order, sessions, "tiramizoo", UUID)
+        wait_until(lambda: shop.done() or waits_for_a_lock(engine, 2))
     assert eta_of(sessions) == "2026-04-16T08:30:00Z"
 
 

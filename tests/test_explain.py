@@ -95,7 +95,12 @@ def test_the_page_tells_the_story_in_words(
 def test_courier_text_cannot_break_a_line_or_steer_the_terminal(
     client: FlaskClient, drain: Callable[[], int], environ: dict[str, str]
 ) -> None:
-    body = raw(tiramizoo_order("u-1", TIMES, tracking_url="https://x/\x1b[2J\nStatus: lost"))
+    evil = "\x1b[2J\nStatus: lost"
+    body = raw(
+        tiramizoo_order(
+            "u-1", TIMES, tracking_url=f"https://x/{evil}", external_id=evil, state=evil
+        )
+    )
     client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=body)
     drain()
     shown = CliRunner(env=environ).invoke(main, ["explain", "tiramizoo", "u-1"])

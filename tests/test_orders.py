@@ -893,6 +893,10 @@ def test_registration_with_an_unreadable_body_is_the_shops_fault(
     assert answer.mimetype == "application/problem+json"
 
 
+def test_registration_of_a_novel_is_too_large(shop: FlaskClient) -> None:
+    problem_of(registered(shop, metadata={"novel": "x" * 1_000_000}), 413)
+
+
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
 def test_registration_of_another_content_type_is_the_shops_fault(
     shop: FlaskClient, content_type: str | None

@@ -73,15 +73,21 @@ def claim(session: Session, messages: Select[Message]) -> Sequence[Message]:
     ).all()
 
 
-def passes(failure: Exception) -> bool:
-    """Whether a failure is PostgreSQL's and goes away by itself (lost, restarted, deadlocked).
+# Classes of SQLSTATE that say nothing of the message: connection, deadlock, resources, locks held,
+# an operator's doing, the system. Of all else the statement is the cause.
+PASSING = ("08", "40", "53", "55", "57", "58")
+# Not an operator's doing: the statement took too long.
+QUERY_CANCELED = "57014"
 
-    Class 54 is no such: a row that is too large for its limits stays so.
-    """
+
+def passes(failure: Exception) -> bool:
+    """Whether a failure is PostgreSQL's and goes away by itself (lost, restarted, deadlocked)."""
     if not isinstance(failure, OperationalError):
         return False
     sqlstate = getattr(failure.orig, "sqlstate", None)
-    return sqlstate is None or not sqlstate.startswith("54")
+    if sqlstate is None:
+        return failure.connection_invalidated
+    return bool(sqlstate.startswith(PASSING)) and sqlstate != QUERY_CANCELED
 
 
 def _alone(
@@ -99,8 +105,9 @@ def _alone(
             log.error(  # noqa: TRY400 (a traceback may show what the message holds)
                 "a message is quarantined", message_id=message_id, **told(failure)
             )
-            reason = f"it could not be folded: {type(failure).__name__}: {failure}"
-            outcomes = {message_id: Outcome(QUARANTINED, reason[:500].replace("\x00", ""))}
+            what = told(failure)
+            reason = f"it could not be folded ({what['error']} at {what['where']}): see the log"
+            outcomes = {message_id: Outcome(QUARANTINED, reason)}
         _conclude(session, batch, outcomes, now)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, inspect, select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import details
+from receiver.db import among
 from receiver.errors import Undecodable
 from receiver.etas import add_etas, lock_tours
 from receiver.models import APPLIED, Event, Message, Order
@@ -140,7 +141,7 @@ def _messages(session: Session, orders: Sequence[Order]) -> dict[tuple[str, str]
     found: dict[tuple[str, str], list[Message]] = defaultdict(list)
     for message in session.scalars(
         select(Message).where(
-            tuple_(Message.account, Message.courier_order_id).in_(keys),
+            among(Message.account, Message.courier_order_id, keys),
             Message.outcome == APPLIED,
             Message.body.is_not(None),
         )

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from receiver import conflicts, details, statuses
 from receiver.couriers.base import Snapshot, rfc3339
+from receiver.db import among, of_ids
 from receiver.etas import add_etas
 from receiver.fold import Folded, fold_order
 from receiver.models import Event, Identifier, Message, Order
-from receiver.registry import lock_order
+from receiver.registry import lock_order, shadowed_reference
 from receiver.settings import Account
 from receiver.statuses import VOCABULARY
 from receiver.timeline import Entry, combine, from_row, to_values
@@ -112,10 +113,8 @@ def _put_on_record(
 def _known(session: Session, wanted: Collection[OrderKey]) -> set[OrderKey]:
     if not wanted:
         return set()
-    key = tuple_(Order.account, Order.courier_order_id)
-    found = session.execute(
-        select(Order.account, Order.courier_order_id).where(key.in_(list(wanted)))
-    )
+    own = (Order.account, Order.courier_order_id)
+    found = session.execute(select(*own).where(among(*own, wanted)))
     return {(account, order_id) for account, order_id in found}
 
 
@@ -123,22 +122,21 @@ def _lock(
     session: Session, told_of: Collection[OrderKey], stops: Collection[tuple[str, str]]
 ) -> Sequence[Order]:
     """Lock every order of the batch in one sorted statement, so that workers cannot deadlock."""
-    key = tuple_(Order.account, Order.courier_order_id)
     ids: set[int] = set()
+    own = (Order.account, Order.courier_order_id)
     if told_of:
-        ids.update(session.scalars(select(Order.id).where(key.in_(list(told_of)))))
+        ids.update(session.scalars(select(Order.id).where(among(*own, told_of))))
     if stops:
-        wanted = list(stops)
-        reference = tuple_(Order.account, Order.reference)
-        name = tuple_(Identifier.account, Identifier.value)
-        ids.update(session.scalars(select(Order.id).where(key.in_(wanted))))
-        ids.update(session.scalars(select(Order.id).where(reference.in_(wanted))))
-        ids.update(session.scalars(select(Identifier.order_id).where(name.in_(wanted))))
+        reference = (Order.account, Order.reference)
+        name = (Identifier.account, Identifier.value)
+        ids.update(session.scalars(select(Order.id).where(among(*own, stops))))
+        ids.update(session.scalars(select(Order.id).where(among(*reference, stops))))
+        ids.update(session.scalars(select(Identifier.order_id).where(among(*name, stops))))
     if not ids:
         return []
     return session.scalars(
         select(Order)
-        .where(Order.id.in_(ids))
+        .where(of_ids(Order.id, ids))
         .order_by(Order.id)
         .with_for_update()
         .execution_options(populate_existing=True)
@@ -149,7 +147,7 @@ def timelines(session: Session, order_ids: Collection[int]) -> dict[int, dict[st
     """The stored events of each order, by key."""
     found: dict[int, dict[str, Event]] = defaultdict(dict)
     if order_ids:
-        for row in session.scalars(select(Event).where(Event.order_id.in_(order_ids))):
+        for row in session.scalars(select(Event).where(of_ids(Event.order_id, order_ids))):
             found[row.order_id][row.key] = row
     return found
 
@@ -221,9 +219,7 @@ def _show_details(order: Order, known: details.Known, of_parcels: Mapping[str, s
 
 def _names(order: Order) -> list[dict[str, Any]]:
     names = set(order.identifiers.values())
-    told = details.value(order.details, "reference")
-    if order.shop_reference and told:
-        # The shop has a reference of its own; the courier's still names the order in a tour plan.
+    if told := shadowed_reference(order):
         names.add(told)
     return [
         {"account": order.account, "value": name, "order_id": order.id}

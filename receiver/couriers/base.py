@@ -182,6 +182,9 @@ class Driver:
 
 # What becomes part of a key or an index; longer ones are no ids or words of any courier's.
 MOST_CHARACTERS = 255
+# What is only shown: enough for any honest one.
+MOST_ADDRESS = 2_000
+MOST_REASON = 1_000
 
 
 class Body(Schema):
@@ -226,7 +229,7 @@ def tell(  # noqa: PLR0913 (an event has this many sides)
         occurred_at=occurred_at,
         told_at=told_at,
         step=step if status else -1,
-        reason=reason,
+        reason=reason[:MOST_REASON] if reason else None,
         parcel=parcel,
         flags=flags,
         proofs=proofs,
@@ -273,6 +276,13 @@ def read_seconds(value: Any, zone: str, field_name: str = "timestamp") -> Moment
         return read_time(value, zone, field_name)
     except (OverflowError, OSError):
         raise Undecodable(f"{field_name} is not a time: {value!r:.80}") from None
+
+
+def web_address(value: Any) -> str | None:
+    """An address that may be shown as a link; None for anything else (`javascript:`, a novel)."""
+    if not isinstance(value, str) or len(value) > MOST_ADDRESS:
+        return None
+    return value if value.lower().startswith(("http://", "https://")) else None
 
 
 def rfc3339(at: datetime | None) -> str | None:

@@ -23,6 +23,7 @@ from receiver.couriers.base import (
     load,
     read_seconds,
     tell,
+    web_address,
 )
 
 # Times without a zone are Dutch local time.
@@ -96,7 +97,7 @@ def decode_order_status(body: dict[str, Any], heard: Heard) -> Decoded:
         if tracking_number is None:
             continue
         parcels[tracking_number] = {
-            "tracking_url": shipment["trackingurl"],
+            "tracking_url": web_address(shipment["trackingurl"]),
             "courier_name": shipment["carrierName"] or shipment["carrier"],
             "is_new": shipment["new"] if isinstance(shipment["new"], bool) else None,
         }
@@ -132,6 +133,8 @@ def names_order(body: dict[str, Any]) -> tuple[str, str] | None:
     order_id, reference = body.get("orderID"), body.get("ref")
     if not isinstance(order_id, str | int):
         return None
+    if len(str(order_id)) > MOST_CHARACTERS:
+        return None
     return str(order_id), str(reference if isinstance(reference, str | int) else order_id)
 
 
@@ -142,10 +145,10 @@ driver = Driver(
     signature_header="Cottoncast-Authentication",
     names_order=names_order,
     sample=(
-        b'{"orderID":"3AF7","ref":"41","status":{"code":"E","timestamp":1776322800},'
+        b'{"orderID":"SAMPLE-C","ref":"SAMPLE-41","status":{"code":"E","timestamp":1776322800},'
         b'"shipments":[{"carrier":"postnl","carrierName":"Postnl",'
         b'"trackingcode":"3SCEBU123456789","trackingurl":'
         b'"https://jouw.postnl.nl/track-and-trace/3SCEBU123456789-NL-1000AB","new":true}]}'
     ),
-    sample_order_id="3AF7",
+    sample_order_id="SAMPLE-C",
 )

@@ -22,6 +22,7 @@ from receiver.couriers.base import (
     read_seconds,
     rfc3339,
     tell,
+    web_address,
 )
 from receiver.errors import Undecodable
 
@@ -157,14 +158,14 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
         events=(event,),
         reference=find("reference"),
         details={
-            "tracking_url": find("tracking_url"),
-            "label_url": find("label_url"),
+            "tracking_url": web_address(find("tracking_url")),
+            "label_url": web_address(find("label_url")),
             "pickup_at": rfc3339(pickup_at.at) if pickup_at else None,
         },
         parcels=(
             {
                 tracking_number: {
-                    "tracking_url": find("tracking_url"),
+                    "tracking_url": web_address(find("tracking_url")),
                     "courier_name": find("courier_name"),
                 }
             }
@@ -181,10 +182,10 @@ driver = Driver(
     topics={"orders": decode_order},
     check_fields=check_fields,
     sample=(
-        b'{"order_reference":"SA-2001","client_reference":"S-2001","status":"accepted",'
+        b'{"order_reference":"SAMPLE-S","client_reference":"SAMPLE-2001","status":"accepted",'
         b'"carrier":"DPD","tracking_number":"01405012345678",'
-        b'"label_url":"https://example.com/labels/SA-2001.pdf",'
+        b'"label_url":"https://example.com/labels/sample.pdf",'
         b'"pickup_time":"2026-04-17T14:00:00+02:00"}'
     ),
-    sample_order_id="SA-2001",
+    sample_order_id="SAMPLE-S",
 )

@@ -36,6 +36,7 @@ from receiver.couriers.base import (
     read_time,
     rfc3339,
     tell,
+    web_address,
 )
 from receiver.errors import Undecodable
 
@@ -242,7 +243,7 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
             name: order[name] for name in ("identifier", "tracking_code") if order[name] is not None
         },
         details={
-            "tracking_url": order["tracking_url"],
+            "tracking_url": web_address(order["tracking_url"]),
             "pickup_at": rfc3339(pickup_at),
         },
         eta=Eta(eta, eta, "poll" if heard.kind == "poll" else "order") if eta else None,
@@ -298,12 +299,13 @@ def _entries(order: dict[str, Any], zone: str) -> Iterator[Fact]:
 
 
 def _proofs(**pictures: list[dict[str, Any] | None]) -> frozenset[Proof]:
-    return frozenset(
-        Proof(kind, picture["url"] or "", picture["name"] or "")
+    proofs = (
+        Proof(kind, web_address(picture["url"]) or "", (picture["name"] or "")[:MOST_CHARACTERS])
         for kind, shown in pictures.items()
         for picture in shown
-        if picture and (picture["url"] or picture["name"])
+        if picture
     )
+    return frozenset(proof for proof in proofs if proof.url or proof.name)
 
 
 def _state_event(state: str, facts: list[Fact], heard: Heard) -> Event | None:
@@ -388,7 +390,7 @@ driver = Driver(
     topics={"orders": decode_order, "tours": decode_tour_plan},
     sample=(
         b'{"uuid":"0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55","identifier":"OT4TRY",'
-        b'"tracking_code":"ORDER-TRAI-LTRY","external_id":"T-1001","timezone":"Europe/Berlin",'
+        b'"tracking_code":"ORDER-TRAI-LTRY","external_id":"SAMPLE-T","timezone":"Europe/Berlin",'
         b'"state":"picked_up","created_at":"2026-04-16T09:00:00+02:00",'
         b'"dispatched_at":"2026-04-16T09:05:00+02:00","picked_up_at":"2026-04-16T10:10:00+02:00",'
         b'"delivered_at":null,"packages":[{"identifier":"18A24901BE5D49C3","state":"pending"}]}'

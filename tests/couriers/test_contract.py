@@ -229,6 +229,36 @@ def test_sample_decodes_to_the_order_it_names(name: str) -> None:
     assert folded.status not in {statuses.UNKNOWN, statuses.PENDING}
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "JavaScript:alert(1)//http://",
+        " http://example.com",
+        "data:text/html,x",
+        "//example.com",
+        "ftp://example.com",
+        "example.com",
+        "http:",
+        "https://example.com/" + "x" * 2_000,
+    ],
+)
+def test_address_that_is_none_of_the_web_is_not_shown_and_costs_nothing_else(address: str) -> None:
+    bodies = {
+        "tiramizoo": tiramizoo_order(tracking_url=address),
+        "cottoncast": cottoncast_status(shipments=[cottoncast_shipment(trackingurl=address)]),
+        "shipmentapi": shipmentapi_order(
+            tracking_url=address, label_url=address, tracking_number="0140"
+        ),
+    }
+    for name, body in bodies.items():
+        (snapshot,) = DRIVERS[name].topics["orders"](body, HEARD).orders
+        shown = [snapshot.details, *snapshot.parcels.values()]
+        assert all(it.get("tracking_url") is None for it in shown)
+        assert all(it.get("label_url") is None for it in shown)
+        assert snapshot.events
+
+
 @pytest.mark.parametrize(("name", "topic"), ENTRANCES)
 def test_every_topic_refuses_an_empty_object(name: str, topic: str) -> None:
     with pytest.raises(Undecodable):

@@ -93,21 +93,21 @@ def test_callback_with_nothing_but_id_and_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "name"),
+    ("first", "second", "name", "values"),
     [
-        ("client_reference", "reference", "reference"),
-        ("label_url", "label", "label_url"),
-        ("pickup_time", "pickup_at", "pickup_at"),
+        ("client_reference", "reference", "reference", ("one", "other")),
+        ("label_url", "label", "label_url", ("https://one.example/", "https://other.example/")),
+        ("pickup_time", "pickup_at", "pickup_at", ("2026-01-01T00:00:00Z", "2026-02-02T00:00:00Z")),
     ],
 )
 def test_second_name_of_a_field_counts_where_the_first_is_absent_or_empty(
-    first: str, second: str, name: str
+    first: str, second: str, name: str, values: tuple[str, str]
 ) -> None:
     def found(**fields: Any) -> Any:
         snapshot = decode(shipmentapi_order(**fields))
         return snapshot.reference if name == "reference" else snapshot.details[name]
 
-    one, other = "2026-01-01T00:00:00Z", "2026-02-02T00:00:00Z"
+    one, other = values
     assert found(**{first: one, second: other}) == one
     assert found(**{second: other}) == other
     assert found(**{first: None, second: other}) == other
@@ -118,6 +118,11 @@ def test_second_name_of_a_field_counts_where_the_first_is_absent_or_empty(
 def test_reason_may_be_a_cancellation_reason() -> None:
     body = shipmentapi_order(status="cancelled", cancellation_reason="no driver")
     assert event_of(body).reason == "no driver"
+
+
+def test_reason_is_kept_word_for_word_up_to_a_thousand_characters() -> None:
+    assert event_of(shipmentapi_order(reason="x" * 1_000)).reason == "x" * 1_000
+    assert event_of(shipmentapi_order(reason="x" * 9_000)).reason == "x" * 1_000
 
 
 # Words

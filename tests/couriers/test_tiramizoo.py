@@ -341,6 +341,13 @@ def test_signature_of_an_order_belongs_to_its_state(name: str, state: str) -> No
     assert only(snapshot, state).proofs == {SIGNATURE}
 
 
+@pytest.mark.parametrize("url", [None, "", "javascript:alert(1)", "data:image/png;base64,AA=="])
+def test_picture_without_a_web_address_or_a_name_proves_nothing(url: str | None) -> None:
+    body = tiramizoo_order(times=life("created", "delivered"))
+    snapshot = decode(body | {"signature": {"url": url, "name": ""}})
+    assert only(snapshot, "delivered").proofs == frozenset()
+
+
 def test_empty_pictures_prove_nothing() -> None:
     snapshot = decode(payload("tiramizoo/show_order_delivery_failed.json"))
     assert all(not event.proofs for event in snapshot.events)
