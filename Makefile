@@ -46,7 +46,7 @@ help: ## this list
 # On make's leash: where make is killed, the run is told to stop (15: SIGTERM) and is not left behind.
 run: ## everything on this machine: database, Valkey, web, worker, clock; Ctrl-C stops it
 	$(call install,deploy/requirements.lock)
-	exec .venv/bin/python -I -S receiver/leash.py 15 $$PPID -1 -1 .venv/bin/ordertrail run
+	exec .venv/bin/python -I -S receiver/standalone/leash.py 15 $$PPID -1 -1 .venv/bin/ordertrail run
 
 dev: ## .venv with what tests and lint need
 	$(call install,deploy/requirements-dev.lock)

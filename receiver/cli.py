@@ -95,7 +95,7 @@ def migrate() -> None:
 @main.command()
 def run() -> None:
     """Run everything on this machine, with a PostgreSQL and a Valkey of its own."""
-    from receiver import supervisor
+    from receiver.standalone import supervisor
 
     sys.exit(supervisor.run(os.environ))
 

@@ -20,13 +20,13 @@ from redis import Redis
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import embedded
 from receiver.app import create_app
 from receiver.db import connect, migrate
 from receiver.db import sessions as open_sessions
 from receiver.doorbell import connect_redis
 from receiver.models import Base
 from receiver.settings import Settings
+from receiver.standalone import embedded
 from workers.drain import drain_batch
 
 TEMPLATE = "ordertrail_template"

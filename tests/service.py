@@ -23,7 +23,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 import receiver
-from receiver import leash
+from receiver.standalone import leash
 
 # Where the code under test stands: the processes run that, and never an installed copy.
 ROOT = Path(receiver.__file__).resolve().parent.parent

@@ -28,9 +28,9 @@ from receiver import doorbell
 from receiver.db import connect
 from receiver.db import sessions as open_sessions
 from receiver.doorbell import DRAIN, RING_SECONDS, RUNG, Doorbell, connect_redis, queue, ring
-from receiver.embedded import Home, Valkey
 from receiver.inbox import Incoming, keep
 from receiver.models import APPLIED, PENDING, Base, Message
+from receiver.standalone.embedded import Home, Valkey
 from tests.bodies import (
     cottoncast_signature,
     cottoncast_status,

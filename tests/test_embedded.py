@@ -16,8 +16,8 @@ import redis
 from psycopg import errors
 from sqlalchemy import create_engine, make_url, text
 
-from receiver import leash
-from receiver.embedded import EmbeddedError, Home, Postgres, Running, running
+from receiver.standalone import leash
+from receiver.standalone.embedded import EmbeddedError, Home, Postgres, Running, running
 from tests.service import wait_until
 
 pytestmark = pytest.mark.xdist_group("embedded")
@@ -251,7 +251,7 @@ def test_a_process_on_the_leash_does_not_outlive_a_killed_parent(
 ) -> None:
     script = f"""
 import signal
-from receiver import leash
+from receiver.standalone import leash
 process = leash.start(
     ["sleep", "60"], death_signal=signal.{death_signal.name}, cwd="/", env={{}}
 )

@@ -91,7 +91,7 @@ def test_only_the_settings_and_the_edges_read_the_environment() -> None:
     assert found <= {
         "receiver/app.py",
         "receiver/cli.py",
-        "receiver/embedded/server.py",
+        "receiver/standalone/embedded/server.py",
         "receiver/ops.py",
         "workers/runtime.py",
     }

@@ -20,9 +20,9 @@ import psutil
 import psycopg
 import pytest
 
-from receiver.datadir import DataDirError, hold, keep_secrets
 from receiver.db import migrate
-from receiver.embedded import running
+from receiver.standalone.datadir import DataDirError, hold, keep_secrets
+from receiver.standalone.embedded import running
 from tests.service import ROOT, wait_until
 
 pytestmark = pytest.mark.xdist_group("supervisor")

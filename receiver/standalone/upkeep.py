@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Self
 
-from receiver import leash
+from receiver.standalone import leash
 
 # Seconds until a part that ended is started again, and how long it must live to be trusted anew.
 BACKOFF_FIRST = 0.5

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import psutil
 
-from receiver.embedded.home import EmbeddedError
-from receiver.embedded.server import Server, clean_environment, packaged
+from receiver.standalone.embedded.home import EmbeddedError
+from receiver.standalone.embedded.server import Server, clean_environment, packaged
 
 
 class Postgres(Server):

@@ -21,11 +21,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from receiver import leash
-from receiver.banner import banner, say, service_url, tell
-from receiver.datadir import SECRETS_FILE, DataDirError, Hold, hold, keep_secrets, tell_run
-from receiver.embedded import EmbeddedError, Home, Postgres, Server, Valkey, private_dir
-from receiver.launch import (
+from receiver.settings import BadSettings, Settings
+from receiver.standalone import leash
+from receiver.standalone.banner import banner, say, service_url, tell
+from receiver.standalone.datadir import (
+    SECRETS_FILE,
+    DataDirError,
+    Hold,
+    hold,
+    keep_secrets,
+    tell_run,
+)
+from receiver.standalone.embedded import EmbeddedError, Home, Postgres, Server, Valkey, private_dir
+from receiver.standalone.launch import (
     CannotRun,
     check_port,
     is_missing,
@@ -34,10 +42,9 @@ from receiver.launch import (
     secrets_to_make,
     usable,
 )
-from receiver.settings import BadSettings, Settings
-from receiver.upkeep import Gate, Part, Signals, Stopped, end
+from receiver.standalone.upkeep import Gate, Part, Signals, Stopped, end
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DATABASE = "ordertrail"
 
 # Seconds.

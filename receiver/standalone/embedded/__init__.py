@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from receiver.embedded.home import EmbeddedError, Home, private_dir
-from receiver.embedded.postgres import Postgres
-from receiver.embedded.server import NOTHING, Server
-from receiver.embedded.valkey import Valkey
+from receiver.standalone.embedded.home import EmbeddedError, Home, private_dir
+from receiver.standalone.embedded.postgres import Postgres
+from receiver.standalone.embedded.server import NOTHING, Server
+from receiver.standalone.embedded.valkey import Valkey
 
 __all__ = [
     "EmbeddedError",

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from urllib.parse import quote
 
-from receiver.embedded.server import Server, packaged
+from receiver.standalone.embedded.server import Server, packaged
 
 
 class Valkey(Server):

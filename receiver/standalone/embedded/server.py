@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
-from receiver import leash
-from receiver.embedded.home import EmbeddedError, Home
+from receiver.standalone import leash
+from receiver.standalone.embedded.home import EmbeddedError, Home
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
