@@ -62,7 +62,3 @@ class InvalidCursor(OrdertrailError):
 
 class MissingBearerToken(OrdertrailError):
     """A request for the shop's side came without a valid bearer token."""
-
-
-class Unpollable(OrdertrailError):
-    """The account has no API token, so the courier cannot be asked."""

@@ -28,8 +28,6 @@ PENDING = "pending"
 APPLIED = "applied"
 PARKED = "parked"
 QUARANTINED = "quarantined"
-DISCARDED = "discarded"
-OUTCOMES = (PENDING, APPLIED, PARKED, QUARANTINED, DISCARDED)
 
 
 class Base(DeclarativeBase):
