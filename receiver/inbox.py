@@ -29,6 +29,9 @@ ACCEPT_SECONDS = 5.0
 MOST_AT_ONCE = 200
 
 
+Identity = tuple[str, str, str, bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A body on its way into the inbox. What could not even be read comes in quarantined."""
@@ -43,8 +46,8 @@ class Incoming:
     reason: str | None = None
 
     @property
-    def identity(self) -> tuple[str, str, bytes]:
-        return self.account, self.topic, hashlib.sha256(self.body).digest()
+    def identity(self) -> Identity:
+        return self.account, self.topic, self.kind, hashlib.sha256(self.body).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +73,24 @@ KEEP = text("""
                 CAST(:reason AS text[]), CAST(:repetitions AS integer[]))
          AS told (account, topic, kind, trust, body, body_sha256, received_at, outcome, reason,
                   repetitions)
-    ON CONFLICT (account, topic, body_sha256) DO UPDATE
+    ON CONFLICT (account, topic, body_sha256) WHERE kind = 'webhook' DO UPDATE
     SET repetitions = kept.repetitions + excluded.repetitions + 1,
         last_seen_at = greatest(kept.last_seen_at, excluded.last_seen_at)
-    RETURNING id, account, topic, body_sha256, xmax = 0 AS is_new
+    RETURNING id, account, topic, kind, body_sha256, xmax = 0 AS is_new
 """)
 
 
 def keep(session: Session, batch: Sequence[Incoming]) -> list[Accepted]:
-    """Insert the batch, or count repetitions; the caller commits.
+    """Insert the batch, or count repetitions of hooks; the caller commits.
+
+    A poll answer is always new: whoever polls compares it with the one before and knows better
+    whether a state that was told before has come back.
 
     One statement may not touch a row twice, so equal bodies of one batch are counted beforehand;
     sorted, so that two processes that keep the same bodies at once cannot deadlock.
     """
-    rows: dict[tuple[str, str, bytes], Incoming] = {}
-    repetitions: dict[tuple[str, str, bytes], int] = {}
+    rows: dict[Identity, Incoming] = {}
+    repetitions: dict[Identity, int] = {}
     identities = [incoming.identity for incoming in batch]
     for identity, incoming in zip(identities, batch, strict=True):
         rows.setdefault(identity, incoming)
@@ -98,15 +104,18 @@ def keep(session: Session, batch: Sequence[Incoming]) -> list[Accepted]:
             "kind": [row.kind for _, row in ordered],
             "trust": [row.trust for _, row in ordered],
             "body": [row.body for _, row in ordered],
-            "body_sha256": [identity[2] for identity, _ in ordered],
+            "body_sha256": [identity[3] for identity, _ in ordered],
             "received_at": [row.received_at for _, row in ordered],
             "outcome": [row.outcome for _, row in ordered],
             "reason": [row.reason for _, row in ordered],
             "repetitions": [repetitions[identity] for identity, _ in ordered],
         },
     )
-    found = {(row.account, row.topic, bytes(row.body_sha256)): (row.id, row.is_new) for row in kept}
-    answers, answered = [], set[tuple[str, str, bytes]]()
+    found = {
+        (row.account, row.topic, row.kind, bytes(row.body_sha256)): (row.id, row.is_new)
+        for row in kept
+    }
+    answers, answered = [], set[Identity]()
     for identity in identities:
         message_id, is_new = found[identity]
         answers.append(Accepted(message_id, repeated=not is_new or identity in answered))

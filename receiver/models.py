@@ -3,10 +3,13 @@
 messages  every body we answered 200 for, word for word: the truth
 orders    what we know now: derived, can be rebuilt
 events    an order's timeline: derived
+changes   what changed in which order, numbered without gaps, for those who follow along
+polls     per order: when its courier is asked next, and how asking has gone so far
+accounts  per account: what was counted, and whether its courier may be asked just now
 tours     tour plans as last heard, and the stop at which each order stands in one
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -14,6 +17,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Interval,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -22,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 PENDING = "pending"
 APPLIED = "applied"
@@ -41,6 +45,7 @@ class Base(DeclarativeBase):
     )
     type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it off the class)
         datetime: TIMESTAMP(timezone=True),
+        timedelta: Interval,
         str: Text,
         bytes: LargeBinary,
         dict[str, Any]: JSONB,
@@ -68,11 +73,20 @@ class Message(Base):
     reason: Mapped[str | None]
     processed_at: Mapped[datetime | None]
     courier_order_id: Mapped[str | None]
+    retried_at: Mapped[datetime | None]
 
     __table_args__ = (
         # The topic is part of it: an order's body sent to the tours URL by mistake must not make
-        # its later, rightly addressed copy a repetition.
-        UniqueConstraint("account", "topic", "body_sha256"),
+        # its later, rightly addressed copy a repetition. Poll answers are compared with the one
+        # before alone: a state that comes back is news.
+        Index(
+            "messages_hook_key",
+            "account",
+            "topic",
+            "body_sha256",
+            unique=True,
+            postgresql_where=text("kind = 'webhook'"),
+        ),
         Index("messages_pending_idx", "id", postgresql_where=text("outcome = 'pending'")),
         Index(
             "messages_account_courier_order_id_idx",
@@ -114,15 +128,13 @@ class Order(Base):
     parcels: Mapped[list[Any]] = mapped_column(server_default="[]")
     details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     shop_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default="{}")
-    next_poll_at: Mapped[datetime | None]
-    last_polled_at: Mapped[datetime | None]
-    poll_failures: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    poll_stopped_at: Mapped[datetime | None]
-    poll_stop_reason: Mapped[str | None]
     last_heard_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+    # Not loaded unless a query asks for it: what folds orders has no use for it.
+    poll: Mapped["Poll | None"] = relationship(lazy="raise", viewonly=True)
 
     __table_args__ = (
         UniqueConstraint("account", "courier_order_id"),
@@ -167,6 +179,97 @@ class Event(Base):
     trust: Mapped[str]
     applied: Mapped[bool]
     not_applied_why: Mapped[str | None]
+
+
+class Change(Base):
+    """One change of an order. seq is given at the commit, so that whoever reads misses none."""
+
+    __tablename__ = "changes"
+
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+    version: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str]
+    changed: Mapped[list[str]]
+    changed_at: Mapped[datetime]
+
+
+class Poll(Base):
+    """When an order's courier is asked next, and how asking has gone so far.
+
+    An order is due at some time, or finished (nothing more to come), or stopped (given up).
+    placed_at      when the order was placed with the courier, as far as we know
+    leased_until   a worker asks just now; until then no other does
+    quiet          answers in a row that told nothing new
+    unchanged_for  how long that has been so, counting only the time in which we could ask
+    failures       looks in a row that gave no answer about this order
+    answer_id      the last answer that was kept, None once anything else was heard since
+    """
+
+    __tablename__ = "polls"
+
+    order_id: Mapped[int] = mapped_column(
+        ForeignKey("orders.id"), primary_key=True, autoincrement=False
+    )
+    account: Mapped[str]
+    placed_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    leased_until: Mapped[datetime | None]
+    polled_at: Mapped[datetime | None]
+    confirmed_at: Mapped[datetime | None]
+    quiet: Mapped[int] = mapped_column(server_default=text("0"))
+    unchanged_for: Mapped[timedelta] = mapped_column(server_default=text("'00:00:00'"))
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    answer_id: Mapped[int | None] = mapped_column(BigInteger)
+    finished_at: Mapped[datetime | None]
+    stopped_at: Mapped[datetime | None]
+    stop_reason: Mapped[str | None]
+
+    __table_args__ = (
+        Index("polls_due_idx", "account", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("polls_placed_idx", "account", "placed_at"),
+        Index(
+            "polls_stopped_idx",
+            "account",
+            "stopped_at",
+            postgresql_where=text("stopped_at IS NOT NULL"),
+        ),
+        # Empty unless something went wrong: orders that nobody will ever ask about again.
+        Index(
+            "polls_lost_idx",
+            "account",
+            postgresql_where=text("due_at IS NULL AND finished_at IS NULL AND stopped_at IS NULL"),
+        ),
+    )
+
+
+class AccountState(Base):
+    """What is counted of an account, and whether its courier may be asked just now.
+
+    While paused_until lies ahead nobody asks. Once it has passed, one worker at a time may ask
+    about one order (it moves paused_until on while it does), until an answer clears it.
+    failures      requests in a row that the courier failed (5xx, no answer, nonsense)
+    missed        states that a poll had to tell, because their hook never came
+    longest_gap   the longest time between two hooks so far
+    tended_at     when a worker last looked after the account's polling
+    """
+
+    __tablename__ = "accounts"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    hooks: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    last_hook_at: Mapped[datetime | None]
+    longest_gap: Mapped[timedelta | None]
+    missed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    requests: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    requests_saved: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    answers: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    last_answer_at: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    paused_at: Mapped[datetime | None]
+    paused_until: Mapped[datetime | None]
+    pause_reason: Mapped[str | None]
+    tended_at: Mapped[datetime | None]
 
 
 class Tour(Base):

@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Response, jsonify, request
 from sqlalchemy import select
+from sqlalchemy.orm import joinedload
 
 from receiver import schemas, statuses
 from receiver.cursors import read_cursor, write_cursor
@@ -62,7 +63,7 @@ def list_orders(filters: dict[str, Any]) -> dict[str, Any]:
     the first page.
     """
     limit = filters["limit"]
-    page = select(Order).order_by(Order.id.desc()).limit(limit + 1)
+    page = select(Order).options(joinedload(Order.poll)).order_by(Order.id.desc()).limit(limit + 1)
     for name in ("reference", "account", "status", "needs_attention"):
         if name in filters:
             page = page.where(getattr(Order, name) == filters[name])

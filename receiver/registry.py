@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSONPATH, insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from receiver import details, statuses
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
@@ -23,7 +23,8 @@ def find(session: Session, account: str, order_id: str, lock: bool = False) -> O
     """
     if "\x00" in account + order_id:
         raise UnknownOrder("no order has an id with U+0000 in it")
-    orders = select(Order).with_for_update() if lock else select(Order)
+    orders = select(Order).options(joinedload(Order.poll))
+    orders = orders.with_for_update(of=Order) if lock else orders
     order = session.scalar(
         orders.where(Order.account == account, Order.courier_order_id == order_id)
     )
@@ -106,8 +107,9 @@ def register(
     )
     order = session.scalars(
         select(Order)
+        .options(joinedload(Order.poll))
         .where(Order.account == account, Order.courier_order_id == courier_order_id)
-        .with_for_update()
+        .with_for_update(of=Order)
     ).one()
     changes: dict[str, Any] = {}
     if reference is not None and reference != order.shop_reference:

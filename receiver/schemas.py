@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from receiver.couriers.base import rfc3339
+from receiver.models import Poll
 from receiver.statuses import GROUPS, VOCABULARY
 
 STATUSES = list(VOCABULARY)
@@ -86,11 +87,17 @@ class Parcel(Schema):
 
 
 class Polling(Schema):
-    next_poll_at = Time(allow_none=True)
-    last_polled_at = Time(allow_none=True)
-    failures = fields.Integer(attribute="poll_failures")
-    stopped_at = Time(attribute="poll_stopped_at", allow_none=True)
-    stop_reason = fields.String(attribute="poll_stop_reason", allow_none=True)
+    """How asking the courier about this order goes; no part of the order's version."""
+
+    next_poll_at = Time(attribute="due_at", allow_none=True)
+    last_polled_at = Time(attribute="polled_at", allow_none=True)
+    failures = fields.Integer(metadata={"description": "Looks in a row that gave no answer"})
+    stopped_at = Time(allow_none=True, metadata={"description": "When we gave up asking"})
+    stop_reason = fields.String(allow_none=True)
+
+
+# An order of an account that is not polled.
+NO_POLLING = Poll(failures=0)
 
 
 class Order(Schema):
@@ -133,7 +140,7 @@ class Order(Schema):
             {"info_received": "2026-04-16T07:00:00Z"}, "When each status was first reached"
         ),
     )
-    polling = fields.Function(lambda order: Polling().dump(order))
+    polling = fields.Function(lambda order: Polling().dump(order.poll or NO_POLLING))
     last_heard_at = Time(allow_none=True)
     metadata = fields.Dict(attribute="shop_metadata")
     version = fields.Integer(metadata=example(3, "Rises with every change; the ETag"))

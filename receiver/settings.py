@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from receiver.couriers import DRIVERS
+from receiver.couriers.base import Access
 
 ACCOUNT_NAME = re.compile(
     r"COURIER_(?P<account>[A-Z0-9][A-Z0-9_]*?)_"
@@ -47,6 +48,17 @@ class Account:
     field_map: Mapping[str, Any] = field(default_factory=dict)
     order_path: str = "/orders/{id}"
     confirm: str = "none"
+
+    @property
+    def access(self) -> Access | None:
+        """Where and as whom its courier is asked; None where that is not all given."""
+        api = DRIVERS[self.driver].api
+        url = self.api_url or (api.url if api else None)
+        if api is None or url is None or self.api_token is None:
+            return None
+        if api.needs_user and self.api_user is None:
+            return None
+        return Access(url.rstrip("/"), self.api_user, self.api_token, self.order_path)
 
 
 @dataclass(frozen=True)

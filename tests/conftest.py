@@ -169,7 +169,7 @@ def drain(sessions: sessionmaker[Session], settings: Settings) -> Callable[[], i
 
     def run() -> int:
         folded = 0
-        while size := drain_batch(sessions, settings.accounts, datetime.now(UTC)):
+        while size := drain_batch(sessions, settings, datetime.now(UTC)):
             folded += size
         return folded
 

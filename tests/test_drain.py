@@ -83,7 +83,7 @@ def put(
 def work(sessions: Sessions, settings: Settings, now: datetime = NOW) -> int:
     """Drain until the inbox is empty; how many messages there were."""
     folded = 0
-    while size := drain_batch(sessions, settings.accounts, now):
+    while size := drain_batch(sessions, settings, now):
         folded += size
     return folded
 
@@ -185,7 +185,7 @@ def test_snapshot_becomes_an_order_and_its_timeline(sessions: Sessions, settings
 
 
 def test_empty_inbox_is_no_work(sessions: Sessions, settings: Settings) -> None:
-    assert drain_batch(sessions, settings.accounts, NOW) == 0
+    assert drain_batch(sessions, settings, NOW) == 0
 
 
 def test_more_than_a_batch_takes_several(sessions: Sessions, settings: Settings) -> None:
@@ -194,7 +194,7 @@ def test_more_than_a_batch_takes_several(sessions: Sessions, settings: Settings)
         *[cottoncast_status(order_id=number) for number in range(BATCH + 1)],
         account="cottoncast",
     )
-    sizes = [drain_batch(sessions, settings.accounts, NOW) for _ in range(3)]
+    sizes = [drain_batch(sessions, settings, NOW) for _ in range(3)]
     assert sizes == [BATCH, 1, 0]
     assert count(sessions, Order) == BATCH + 1
 
@@ -353,7 +353,7 @@ def test_message_that_fails_quarantines_itself_and_nobody_else(
 ) -> None:
     ids = put(sessions, *[tiramizoo_order(f"order {number}") for number in range(5)])
     spoil(sessions, ids[2], **spoilt)
-    assert drain_batch(sessions, settings.accounts, NOW) == 5
+    assert drain_batch(sessions, settings, NOW) == 5
     told = outcomes(sessions)
     assert told.pop(ids[2]) == "quarantined"
     assert set(told.values()) == {"applied"}
@@ -413,7 +413,7 @@ def test_message_that_postgresql_refuses_quarantines_itself_and_nobody_else(
     ids = put(sessions, *[tiramizoo_order(f"order {number}") for number in range(3)])
     refusal = f"RAISE EXCEPTION 'refused' USING ERRCODE = '{sqlstate}'"
     with trigger(engine, "orders", "NEW.courier_order_id = 'order 1'", refusal):
-        assert drain_batch(sessions, settings.accounts, NOW) == 3
+        assert drain_batch(sessions, settings, NOW) == 3
     assert outcomes(sessions) == {ids[0]: "applied", ids[1]: "quarantined", ids[2]: "applied"}
     assert "could not be folded" in reason_of(sessions, ids[1])
 
@@ -427,7 +427,7 @@ def test_transaction_that_dies_leaves_nothing_half_done(
     )
     die = "PERFORM pg_terminate_backend(pg_backend_pid())"
     with trigger(engine, table, "true", die), pytest.raises(OperationalError):
-        drain_batch(sessions, settings.accounts, NOW)
+        drain_batch(sessions, settings, NOW)
     assert [count(sessions, it) for it in (Order, Event, Identifier)] == [0, 0, 0]
     assert outcomes(sessions) == dict.fromkeys(ids, "pending")
 
@@ -442,7 +442,7 @@ def test_database_without_our_tables_is_no_empty_inbox(
     engine = connect(servers["admin"], pool_size=1)
     try:
         with pytest.raises(ProgrammingError, match="messages"):
-            drain_batch(open_sessions(engine), settings.accounts, NOW)
+            drain_batch(open_sessions(engine), settings, NOW)
     finally:
         engine.dispose()
 
@@ -539,9 +539,9 @@ def test_batch_leaves_alone_what_another_worker_has_in_hand(
     first, second = put(sessions, tiramizoo_order("order 1"), tiramizoo_order("order 2"))
     with sessions.begin() as other:
         other.scalars(select(Message).where(Message.id == first).with_for_update()).one()
-        assert drain_batch(sessions, settings.accounts, NOW) == 1
+        assert drain_batch(sessions, settings, NOW) == 1
         assert outcomes(sessions) == {first: "pending", second: "applied"}
-    assert drain_batch(sessions, settings.accounts, NOW) == 1
+    assert drain_batch(sessions, settings, NOW) == 1
 
 
 # Orders that the shop has to register first
@@ -693,7 +693,7 @@ def test_plan_and_order_of_one_batch_find_each_other(
 ) -> None:
     put(sessions, tour_plan({"41": after(90)}), topic="tours")
     put(sessions, tiramizoo_order(UUID, external_id="41"))
-    assert drain_batch(sessions, settings.accounts, NOW) == 2
+    assert drain_batch(sessions, settings, NOW) == 2
     assert eta_of(sessions) == "2026-04-16T08:30:00Z"
 
 

@@ -94,7 +94,7 @@ def test_repetitions_add_up_over_batches(sessions: Sessions) -> None:
 def test_a_repetition_moves_only_when_the_body_was_last_seen(sessions: Sessions) -> None:
     minute = timedelta(minutes=1)
     keep_now(sessions, incoming(outcome=QUARANTINED, reason="why"))
-    keep_now(sessions, incoming(received_at=NOW + minute, kind="poll", trust="fetched"))
+    keep_now(sessions, incoming(received_at=NOW + minute, trust="signed"))
     keep_now(sessions, incoming(received_at=NOW - minute))
     [kept] = messages(sessions)
     assert (kept.received_at, kept.last_seen_at) == (NOW, NOW + minute)

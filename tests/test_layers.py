@@ -98,11 +98,16 @@ def test_only_the_settings_and_the_edges_read_the_environment() -> None:
 
 
 @pytest.mark.parametrize("path", DRIVER_FILES, ids=lambda path: path.stem)
-def test_a_driver_knows_its_contract_the_statuses_and_the_errors_and_nothing_else_of_ours(
+def test_a_driver_knows_its_contract_and_what_that_is_made_of_and_nothing_else_of_ours(
     path: Path,
 ) -> None:
     ours = {name for name in imported(path) if name.partition(".")[0] in {"receiver", "workers"}}
-    allowed = ("receiver.couriers.base.", "receiver.errors.", "receiver.statuses")
+    allowed = (
+        "receiver.couriers.base.",
+        "receiver.errors.",
+        "receiver.schedule.",
+        "receiver.statuses",
+    )
     assert {name for name in ours if not name.startswith(allowed)} == set()
 
 

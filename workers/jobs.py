@@ -47,7 +47,7 @@ def drain() -> None:
     here = runtime()
     doorbell.answered(here.redis)
     started, folded = time.monotonic(), 0
-    while size := drain_batch(here.sessions, here.settings.accounts, datetime.now(UTC)):
+    while size := drain_batch(here.sessions, here.settings, datetime.now(UTC)):
         folded += size
         if time.monotonic() - started > DRAIN_FOR_SECONDS:
             doorbell.ring(here.redis)

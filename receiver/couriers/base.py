@@ -18,6 +18,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 
 from receiver import statuses
 from receiver.errors import Undecodable
+from receiver.schedule import Schedule
 
 # An event stamped further ahead than this is a wrong clock, not news from the future.
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -149,6 +150,59 @@ class Decoded:
 Decode = Callable[[dict[str, Any], Heard], Decoded]
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where and as whom an account's API is asked: from configuration, never from a message.
+
+    url has no slash at its end; order_path is where one order stands under it, with `{id}`.
+    """
+
+    url: str
+    user: str | None
+    token: str = field(repr=False)
+    order_path: str = "/orders/{id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list of orders: each order's own JSON, word for word, and how many pages."""
+
+    orders: tuple[bytes, ...]
+    pages: int
+
+
+@dataclass(frozen=True)
+class Api:
+    """How a courier is asked about its orders: what to send, and how to read what comes back.
+
+    Nothing here sends anything (workers/courier_api.py does, alike for all couriers).
+
+    url         its production address; None where each shop has its own
+    headers     what says who asks
+    show        the address that tells of one order, by the courier's id (or another of its names)
+    decode      how to read the answer
+    schedule    when to ask
+    per_second  how many requests the courier bears from one account
+    needs_user  whether it asks for a user's name beside the token
+    show_by_reference  the same as show, by the shop's own number
+    list_page   the address of a page (the first is 1) of the orders created since a time
+    read_page   how to read that page
+    wait_told   the seconds to wait that the text of a 429 names, None where it names none
+    """
+
+    headers: Callable[[Access], Mapping[str, str]]
+    show: Callable[[Access, str], str]
+    decode: Decode
+    schedule: Schedule
+    per_second: float
+    url: str | None = None
+    needs_user: bool = False
+    show_by_reference: Callable[[Access, str], str] | None = None
+    list_page: Callable[[Access, datetime, int], str] | None = None
+    read_page: Callable[[bytes], Page] | None = None
+    wait_told: Callable[[str], float | None] | None = None
+
+
 @dataclass(frozen=True)
 class Driver:
     """One courier.
@@ -159,6 +213,7 @@ class Driver:
                where it does not, the account's token stands in the URL
     names_order   where the courier documents a 404 for an order that the shop does not know: reads
                the order's id, and the name to answer with, out of a body
+    api        how it is asked, where it can be
     sample     a body that the courier might send, for trying an installation
     """
 
@@ -170,6 +225,7 @@ class Driver:
     signature_header: str | None = None
     names_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
     check_fields: Callable[[Mapping[str, Any]], list[str]] | None = None
+    api: Api | None = None
 
     @property
     def signed(self) -> bool:
