@@ -26,9 +26,9 @@ class Rhythm:
 
     def after(self, quiet: int) -> timedelta:
         """How long to wait after so many looks in a row that told nothing new."""
-        doublings = max(0, quiet + 1 - self.steady)
         # Past 30 doublings of a second lie 34 years.
-        return min(self.first * 2 ** min(doublings, 30), self.most)
+        doublings = min(max(0, quiet + 1 - self.steady), 30)
+        return min(self.first * (1 << doublings), self.most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -632,7 +632,7 @@ def test_order_registered_while_its_message_is_being_parked_is_released(
     (message_id,) = put(sessions, cottoncast_status("D"), account=PARKING)
     with ThreadPoolExecutor(2) as pool:
         with paused(engine, "NEW.outcome = 'parked'"):
-            worker = pool.submit(drain_batch, sessions, settings.accounts, NOW)
+            worker = pool.submit(drain_batch, sessions, settings, NOW)
             wait_until(lambda: waits_for_a_lock(engine))
             shop = pool.submit(register_order, sessions, PARKING, "3AF7")
             wait_until(lambda: shop.done() or waits_for_a_lock(engine, 2))
@@ -774,10 +774,10 @@ def test_plan_and_order_that_are_folded_at_the_same_moment_find_each_other(
     with ThreadPoolExecutor(2) as pool:
         with paused(engine, f"NEW.outcome = 'applied' AND NEW.topic = '{first}'"):
             put(sessions, bodies[first], topic=first)
-            one = pool.submit(drain_batch, sessions, settings.accounts, NOW)
+            one = pool.submit(drain_batch, sessions, settings, NOW)
             wait_until(lambda: waits_for_a_lock(engine))
             put(sessions, bodies[second], topic=second)
-            other = pool.submit(drain_batch, sessions, settings.accounts, NOW)
+            other = pool.submit(drain_batch, sessions, settings, NOW)
             wait_until(lambda: other.done() or waits_for_a_lock(engine, 2))
         assert (one.result(), other.result()) == (1, 1)
     assert eta_of(sessions) == "2026-04-16T08:30:00Z"

@@ -5,7 +5,7 @@ together or not at all, so a worker that dies leaves nothing half done.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -13,15 +13,18 @@ from sqlalchemy import Select, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import metrics
+from receiver import feed, metrics
 from receiver.body import parse
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Decoded, Heard
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.etas import lock_tours
+from receiver.feed import Changed
 from receiver.logs import told
 from receiver.models import APPLIED, PARKED, PENDING, QUARANTINED, Message
-from receiver.settings import Account
+from receiver.polls import plan
+from receiver.settings import Account, Settings
+from workers.accounts import count
 from workers.refold import Told, refold
 from workers.tour_plans import keep_tours
 
@@ -39,9 +42,16 @@ class Outcome:
     courier_order_id: str | None = None
 
 
-def drain_batch(
-    sessions: sessionmaker[Session], accounts: Mapping[str, Account], now: datetime
-) -> int:
+@dataclass(frozen=True, slots=True)
+class FoldedBatch:
+    """What became of each message by its id, and what else is to be told at the commit."""
+
+    outcomes: dict[int, Outcome]
+    changes: Sequence[Changed] = ()
+    missed: Mapping[str, int] = field(default_factory=dict)
+
+
+def drain_batch(sessions: sessionmaker[Session], settings: Settings, now: datetime) -> int:
     """Fold one batch of pending messages; how many there were.
 
     A message that fails in the company of others is tried alone, and quarantined where it fails
@@ -54,7 +64,7 @@ def drain_batch(
         with sessions.begin() as session:
             batch = claim(session, select(Message).where(Message.outcome == PENDING))
             ids += [message.id for message in batch]
-            _conclude(session, batch, fold_messages(session, batch, accounts, now), now)
+            _conclude(session, batch, fold_messages(session, batch, settings, now), now)
     except Exception as failure:
         if passes(failure) or not ids:
             raise
@@ -62,7 +72,7 @@ def drain_batch(
         # Each in a transaction of its own: locks taken message by message in one transaction
         # would stand in no order, and two workers could deadlock.
         for message_id in ids:
-            _alone(sessions, message_id, accounts, now)
+            _alone(sessions, message_id, settings, now)
     return len(ids)
 
 
@@ -91,14 +101,14 @@ def passes(failure: Exception) -> bool:
 
 
 def _alone(
-    sessions: sessionmaker[Session], message_id: int, accounts: Mapping[str, Account], now: datetime
+    sessions: sessionmaker[Session], message_id: int, settings: Settings, now: datetime
 ) -> None:
     with sessions.begin() as session:
         own = select(Message).where(Message.id == message_id, Message.outcome == PENDING)
         batch = claim(session, own)
         try:
             with session.begin_nested():
-                outcomes = fold_messages(session, batch, accounts, now)
+                folded = fold_messages(session, batch, settings, now)
         except Exception as failure:
             if passes(failure):
                 raise
@@ -107,14 +117,15 @@ def _alone(
             )
             what = told(failure)
             reason = f"it could not be folded ({what['error']} at {what['where']}): see the log"
-            outcomes = {message_id: Outcome(QUARANTINED, reason)}
-        _conclude(session, batch, outcomes, now)
+            folded = FoldedBatch({message_id: Outcome(QUARANTINED, reason)})
+        _conclude(session, batch, folded, now)
 
 
 def fold_messages(
-    session: Session, batch: Sequence[Message], accounts: Mapping[str, Account], now: datetime
-) -> dict[int, Outcome]:
-    """Decode and fold the messages, and return the outcome of each by its id."""
+    session: Session, batch: Sequence[Message], settings: Settings, now: datetime
+) -> FoldedBatch:
+    """Decode and fold the messages."""
+    accounts = settings.accounts
     outcomes: dict[int, Outcome] = {}
     items: list[Told] = []
     plans: list[tuple[Message, Decoded]] = []
@@ -133,13 +144,15 @@ def fold_messages(
 
     lock_tours(session, writing=bool(plans))
     stops = keep_tours(session, plans)
-    for unknown in refold(session, items, stops, accounts, now):
+    refolded = refold(session, items, stops, accounts, now)
+    plan(session, refolded.news, accounts, settings.poll_interval_factor, now)
+    for unknown in refolded.parked:
         outcomes[unknown.message.id] = Outcome(
             PARKED,
             "waits until the shop registers the order",
             unknown.snapshot.courier_order_id,
         )
-    return outcomes
+    return FoldedBatch(outcomes, refolded.changes, refolded.missed)
 
 
 def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
@@ -167,11 +180,9 @@ CONCLUDE = text("""
 
 
 def _conclude(
-    session: Session,
-    batch: Sequence[Message],
-    outcomes: Mapping[int, Outcome],
-    now: datetime,
+    session: Session, batch: Sequence[Message], folded: FoldedBatch, now: datetime
 ) -> None:
+    outcomes = folded.outcomes
     session.execute(
         CONCLUDE,
         {
@@ -185,3 +196,6 @@ def _conclude(
     for message in batch:
         if outcomes[message.id].outcome == QUARANTINED:
             metrics.QUARANTINED.labels(message.account).inc()
+    # Last, since from here on the other workers wait for this one's commit.
+    count(session, batch, folded.missed)
+    feed.tell(session, folded.changes, now)

@@ -1,8 +1,8 @@
 """Refold: add what messages tell to the orders they tell of, and fold each order anew."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,10 @@ from receiver import conflicts, details, statuses
 from receiver.couriers.base import Snapshot, rfc3339
 from receiver.db import among, of_ids
 from receiver.etas import add_etas
+from receiver.feed import Changed, what_changed
 from receiver.fold import Folded, fold_order
 from receiver.models import Event, Identifier, Message, Order
+from receiver.polls import News, schedule_of
 from receiver.registry import lock_order, shadowed_reference
 from receiver.settings import Account
 from receiver.statuses import VOCABULARY
@@ -36,19 +38,35 @@ class Told:
         return self.message.account, self.snapshot.courier_order_id
 
 
+@dataclass
+class Refolded:
+    """What a batch came to.
+
+    parked   what waits because its order is not registered
+    changes  the orders that changed
+    news     the orders whose courier spoke, or of which we learnt by asking
+    missed   per account, how many states we had to ask for, though a hook should have told them
+    """
+
+    parked: list[Told] = field(default_factory=list)
+    changes: list[Changed] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
+    missed: Counter[str] = field(default_factory=Counter)
+
+
 def refold(
     session: Session,
     told: Sequence[Told],
     stops: Collection[tuple[str, str]],
     accounts: Mapping[str, Account],
     now: datetime,
-) -> list[Told]:
-    """Fold what was told into its orders; return what waits because its order is not registered.
+) -> Refolded:
+    """Fold what was told into its orders.
 
     stops: (account, order's name) of each stop of the tour plans in this batch.
     """
     new, unregistered = _put_on_record(session, {item.order for item in told}, accounts, now)
-    parked = [item for item in told if item.order in unregistered]
+    done = Refolded(parked=[item for item in told if item.order in unregistered])
     of_order: dict[OrderKey, list[Told]] = defaultdict(list)
     for item in told:
         if item.order not in unregistered:
@@ -56,24 +74,60 @@ def refold(
     orders = _lock(session, of_order, stops)
     stored = timelines(session, [order.id for order in orders])
 
-    rows: list[dict[str, Any]] = []
+    rows: dict[int, list[dict[str, Any]]] = {}
     names: list[dict[str, Any]] = []
     # Without autoflush: whether an order changed is only to be told before it is written.
     with session.no_autoflush:
         for order in orders:
             items = of_order[order.account, order.courier_order_id]
-            rows += _add(order, items, stored[order.id])
+            rows[order.id] = _add(order, items, stored[order.id])
             names += _names(order)
+            done.missed[order.account] += _missed(order, rows[order.id], stored[order.id], accounts)
         add_etas(session, orders)
         for order in orders:
-            if session.is_modified(order):
+            changed = [*what_changed(order), *(["events"] if rows[order.id] else [])]
+            if changed or order.id in new:
                 order.version += order.id not in new
                 order.updated_at = now
+                done.changes.append(Changed(order, tuple(changed)))
+            items = of_order[order.account, order.courier_order_id]
+            hook = any(item.message.kind == "webhook" for item in items)
+            if hook or (items and changed):
+                done.news.append(News(order, hook))
     session.flush()
-    write_events(session, rows)
+    write_events(session, [row for of_one in rows.values() for row in of_one])
     if names:
         session.execute(insert(Identifier).on_conflict_do_nothing(), names)
-    return parked
+    return done
+
+
+def _missed(
+    order: Order,
+    rows: Sequence[dict[str, Any]],
+    stored: Mapping[str, Event],
+    accounts: Mapping[str, Account],
+) -> int:
+    """How many of an order's new states we had to ask for, though a hook should have told them.
+
+    A parcel's state counts where it is the order's: hooks tell of orders.
+    """
+    schedule = schedule_of(accounts[order.account])
+    if schedule is None or (schedule.calls_once and stored):
+        return 0
+    asked_for = [
+        row
+        for row in rows
+        if row["kind"] == "poll"
+        and row["applied"]
+        and row["key"] not in stored
+        and (not row["parcel"] or _is_source(order, row))
+    ]
+    return min(len(asked_for), 1) if schedule.calls_once else len(asked_for)
+
+
+def _is_source(order: Order, row: Mapping[str, Any]) -> bool:
+    told = order.courier_status, order.status_at
+    return (row["courier_status"], row["occurred_at"]) == told
 
 
 def _put_on_record(
