@@ -56,9 +56,56 @@ class UnknownConflict(OrdertrailError):
     """No conflict of this order has this id."""
 
 
+class UnknownMessage(OrdertrailError):
+    """No message of the inbox has this id."""
+
+
+class WrongOutcome(OrdertrailError):
+    """What became of a message does not allow what was asked."""
+
+
 class InvalidCursor(OrdertrailError):
     """A page cursor that this service did not hand out."""
 
 
+class TooManyWaiting(OrdertrailError):
+    """So many readers wait for changes that there is no room for more."""
+
+
+class NotPolled(OrdertrailError):
+    """The account's courier cannot be asked: no API, or no credentials for it."""
+
+
 class MissingBearerToken(OrdertrailError):
     """A request for the shop's side came without a valid bearer token."""
+
+
+class CourierUnavailable(OrdertrailError):
+    """A courier's API did not answer, or not in time, or has a fault; to be tried again."""
+
+
+class CourierBusy(OrdertrailError):
+    """A courier's API wants to be left alone: for so many seconds, None where it does not say."""
+
+    def __init__(self, message: str, seconds: float | None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class CourierRefused(OrdertrailError):
+    """A courier's API does not take our credentials, or they cannot even be sent."""
+
+
+class UnknownToCourier(OrdertrailError):
+    """A courier knows no order of this name, or the name is one that no order can have."""
+
+
+class BrokenAnswer(OrdertrailError):
+    """A courier's API answered, but not with what was asked for.
+
+    body: what it answered, None where there is nothing to keep (empty, compressed, too large).
+    """
+
+    def __init__(self, message: str, body: bytes | None) -> None:
+        super().__init__(message)
+        self.body = body

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from receiver import statuses
-from receiver.couriers.base import STATE_DISAGREES, TIME_INFERRED, Event
+from receiver.couriers.base import MINUTE_ONLY, STATE_DISAGREES, TIME_INFERRED, Event
 from receiver.statuses import VOCABULARY
 
 # A courier takes back a delivery within a day, or not at all.
 CORRECTION_WINDOW = timedelta(hours=24)
 
 REPEATS = "the same observation as the event before"
+TOLD_BETTER = "the same is told to the second"
 
 PHYSICAL_EVIDENCE = frozenset(
     {
@@ -144,12 +145,13 @@ def position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
 def fold(events: Sequence[Event]) -> Folded:
     """Walk the events of one order (or of one parcel) and return the state they lead to."""
     status, status_at, set_by = statuses.PENDING, None, None
-    verdicts: list[Verdict] = [APPLIED] * len(events)
+    verdicts: list[Verdict] = [Verdict(False, TOLD_BETTER)] * len(events)
     milestones: dict[str, datetime] = {}
     conflicts: list[Conflict] = []
     before: Event | None = None
 
-    for index in sorted(range(len(events)), key=lambda index: position(events[index])):
+    walk = sorted(_told_best(events), key=lambda index: position(events[index]))
+    for index in walk:
         event = events[index]
         verdict = _verdict(event, before, status, status_at)
         before = event
@@ -163,9 +165,9 @@ def fold(events: Sequence[Event]) -> Folded:
             status, status_at, set_by = event.status, event.occurred_at, index
             milestones.setdefault(status, event.occurred_at)
 
-    if set_by is None and events:
+    if set_by is None and walk:
         # Nothing that we have a word for: show the newest of what we do not understand.
-        set_by = max(range(len(events)), key=lambda index: position(events[index]))
+        set_by = walk[-1]
         status, status_at = statuses.UNKNOWN, events[set_by].occurred_at
     setter = events[set_by] if set_by is not None else None
     return Folded(
@@ -178,6 +180,26 @@ def fold(events: Sequence[Event]) -> Folded:
         conflicts=tuple(conflicts),
         verdicts=tuple(verdicts),
     )
+
+
+def _told_best(events: Sequence[Event]) -> list[int]:
+    """The events less those that are told to the minute only, and to the second by another one.
+
+    Which of the two came first says nothing: the one with its seconds is the better told.
+    """
+    to_the_second: dict[str, list[datetime]] = {}
+    for event in events:
+        if event.told_at is not None and MINUTE_ONLY not in event.flags:
+            to_the_second.setdefault(event.courier_status, []).append(event.told_at)
+
+    def told_better(event: Event) -> bool:
+        minute = event.told_at
+        if minute is None or MINUTE_ONLY not in event.flags:
+            return False
+        precise = to_the_second.get(event.courier_status, ())
+        return any(timedelta(0) <= at - minute < timedelta(minutes=1) for at in precise)
+
+    return [index for index, event in enumerate(events) if not told_better(event)]
 
 
 def _settled(conflict: Conflict, at: datetime) -> Conflict:
@@ -249,11 +271,10 @@ def _verdict(event: Event, before: Event | None, status: str, since: datetime | 
 
 
 def _repeats(event: Event, before: Event) -> bool:
-    """Two looks at the same state, one after the other: what was seen, not what happened."""
+    """A look that sees what stood there already: what was seen, not what happened."""
     return (
         TIME_INFERRED in event.flags
         and event.told_at is None
-        and before.told_at is None
         and (event.status, event.courier_status) == (before.status, before.courier_status)
         and event.reason == before.reason
     )

@@ -132,6 +132,18 @@ def _scheme(*schemes: str) -> Callable[[str], None]:
     return check
 
 
+def _base_address(url: str) -> None:
+    """An address to which paths are added, and which goes to logs: nothing else may be in it."""
+    _scheme("http", "https")(url)
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValidationError("names no host")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValidationError("is to end with its path, and to hold no user, `?` or `#`")
+    if not url.isascii() or any(character.isspace() for character in url):
+        raise ValidationError("holds a space, or a letter that must be percent-encoded")
+
+
 def _not_empty(items: tuple[str, ...]) -> None:
     if not items:
         raise ValidationError("holds no token")
@@ -167,7 +179,7 @@ ACCOUNT = Schema.from_dict(
     {
         "DRIVER": fields.String(validate=validate.OneOf(list(DRIVERS))),
         "SECRETS": CommaList(load_default=()),
-        "API_URL": fields.String(load_default=None, validate=_scheme("http", "https")),
+        "API_URL": fields.String(load_default=None, validate=_base_address),
         "API_USER": fields.String(load_default=None),
         "API_TOKEN": fields.String(load_default=None),
         "UNKNOWN_ORDERS": fields.String(

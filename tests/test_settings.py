@@ -462,3 +462,55 @@ def test_the_example_says_what_each_setting_means() -> None:
         if LINE.fullmatch(line):
             # Names that belong together share the comment above the first of them.
             assert above.startswith("# ") or LINE.fullmatch(above), line
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://", "host"),
+        ("https://a.example/api?key=1", "path"),
+        ("https://a.example/api#top", "path"),
+        ("https://user:word@a.example/api", "path"),
+        ("https://a.example/my api", "space"),
+        ("https://a.example/ü", "letter"),
+        ("ftp://a.example", "http"),
+    ],
+)
+def test_address_of_an_api_is_a_plain_one(url: str, why: str) -> None:
+    told = fault(COURIER_TIRAMIZOO_API_URL=url)
+    assert told.startswith("COURIER_TIRAMIZOO_API_URL: ")
+    assert why in told
+    assert "word" not in told
+
+
+def test_slash_at_the_end_of_an_api_address_is_no_part_of_it() -> None:
+    read = settings(
+        COURIER_TIRAMIZOO_SECRETS="s",
+        COURIER_TIRAMIZOO_API_URL="https://a.example/api/",
+        COURIER_TIRAMIZOO_API_TOKEN="t",
+    )
+    access = read.accounts["tiramizoo"].access
+    assert access is not None
+    assert access.url == "https://a.example/api"
+
+
+@pytest.mark.parametrize(
+    ("account", "given", "polled"),
+    [
+        ("TIRAMIZOO", {"API_TOKEN": "t"}, True),
+        ("COTTONCAST", {"API_TOKEN": "t", "API_URL": "https://c.example"}, False),
+        (
+            "COTTONCAST",
+            {"API_TOKEN": "t", "API_URL": "https://c.example", "API_USER": "shop"},
+            True,
+        ),
+        ("SHIPMENTAPI", {"API_TOKEN": "t"}, False),
+        ("SHIPMENTAPI", {"API_TOKEN": "t", "API_URL": "https://s.example"}, True),
+    ],
+)
+def test_account_is_polled_where_all_that_its_courier_asks_for_is_given(
+    account: str, given: dict[str, str], polled: bool
+) -> None:
+    own = {f"COURIER_{account}_{name}": value for name, value in given.items()}
+    read = settings(**{f"COURIER_{account}_SECRETS": "s", **own})
+    assert (read.accounts[account.lower()].access is not None) == polled

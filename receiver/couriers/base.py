@@ -7,17 +7,19 @@ tours, and knows nothing of HTTP, tables or other couriers.
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from marshmallow import EXCLUDE, Schema, ValidationError
 
 from receiver import statuses
-from receiver.errors import Undecodable
+from receiver.errors import Undecodable, UnknownToCourier
 from receiver.schedule import Schedule
 
 # An event stamped further ahead than this is a wrong clock, not news from the future.
@@ -26,6 +28,7 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 TIME_INFERRED = "time_inferred"
 CLOCK_SKEW = "clock_skew"
 ZONE_ASSUMED = "zone_assumed"
+MINUTE_ONLY = "minute_only"
 STATE_DISAGREES = "state_disagrees"
 
 
@@ -175,7 +178,8 @@ class Page:
 class Api:
     """How a courier is asked about its orders: what to send, and how to read what comes back.
 
-    Nothing here sends anything (workers/courier_api.py does, alike for all couriers).
+    Nothing here sends anything (workers/courier_api.py does, alike for all couriers). show and
+    show_by_reference raise UnknownToCourier for a name that would lead to another address.
 
     url         its production address; None where each shop has its own
     headers     what says who asks
@@ -187,7 +191,7 @@ class Api:
     show_by_reference  the same as show, by the shop's own number
     list_page   the address of a page (the first is 1) of the orders created since a time
     read_page   how to read that page
-    wait_told   the seconds to wait that the text of a 429 names, None where it names none
+    wait_told   the seconds to wait that the text of a refusal for haste names, None where none
     """
 
     headers: Callable[[Access], Mapping[str, str]]
@@ -332,6 +336,17 @@ def read_seconds(value: Any, zone: str, field_name: str = "timestamp") -> Moment
         return read_time(value, zone, field_name)
     except (OverflowError, OSError):
         raise Undecodable(f"{field_name} is not a time: {value!r:.80}") from None
+
+
+def one_segment(name: str) -> str:
+    """A name as one segment of an address's path.
+
+    Raises: UnknownToCourier for a name that leads up the path wherever a server resolves it (`..`,
+        also beside a slash that it takes for one), or to the list of all orders (an empty one).
+    """
+    if not name or {".", ".."} & set(re.split(r"[/\\]", name)):
+        raise UnknownToCourier("no order's name is empty, or leads up the path of an address")
+    return quote(name, safe="")
 
 
 def web_address(value: Any) -> str | None:

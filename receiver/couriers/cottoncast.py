@@ -1,30 +1,45 @@
 """Cottoncast: signed single states, each told once, and nothing but 200 counts as delivered.
 
-Source: the courier's document 002 (orderstatus web hook), and its public pages for the signature.
+Source: the courier's document 002 (orderstatus web hook), and its public pages for the signature
+and for asking about an order.
 
 The letter C stands twice on one page: "Complete" beside status.code, "Collected" in the table of
 codes. It is read as collected and never as delivered, which D says without ambiguity.
+
+Asked about an order, it tells codes of two lists: those of the hook for each shipment, and others
+for the order (`F` is Fulfilled). Where both have a letter only its label says which is meant.
 """
 
-from datetime import datetime
+import re
+from base64 import b64encode
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from marshmallow import fields, validate
 
 from receiver import statuses
 from receiver.couriers.base import (
+    MINUTE_ONLY,
     MOST_CHARACTERS,
+    Access,
+    Api,
     Body,
     Decoded,
     Driver,
+    Event,
     Heard,
     Moment,
     Snapshot,
     load,
+    one_segment,
     read_seconds,
+    read_time,
     tell,
     web_address,
 )
+from receiver.errors import Undecodable
+from receiver.schedule import Rhythm, Schedule
 
 # Times without a zone are Dutch local time.
 ZONE = "Europe/Amsterdam"
@@ -40,6 +55,19 @@ WORDS = {
     "D": statuses.DELIVERED,
 }
 STEPS = {word: step for step, word in enumerate(WORDS)}
+
+# Document 002, "Status codes".
+LABELS = {
+    "N": "New",
+    "L": "Label created",
+    "R": "Ready",
+    "C": "Collected",
+    "E": "En route",
+    "I": "Problem",
+    "X": "Lost",
+    "D": "Delivered",
+}
+SECONDS = re.compile(r":[0-9]{2}:[0-9]{2}")
 
 IDENTIFIER = validate.Length(min=1, max=MOST_CHARACTERS)
 
@@ -75,7 +103,43 @@ class OrderStatus(Body):
     shipments = fields.List(fields.Nested(Shipment), allow_none=True, load_default=None)
 
 
+class ShownState(Body):
+    code = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
+    label = fields.String(allow_none=True, load_default=None)
+    since = fields.String(allow_none=True, load_default=None)
+
+
+class ShownStore(Body):
+    order_id = Identifier(allow_none=True, load_default=None, validate=IDENTIFIER)
+
+
+class ShownTracking(Body):
+    code = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
+    url = fields.String(allow_none=True, load_default=None)
+
+
+class ShownShipment(Body):
+    status = fields.Nested(ShownState, allow_none=True, load_default=None)
+    tracking = fields.Nested(ShownTracking, allow_none=True, load_default=None)
+
+
+class ShownOrder(Body):
+    id = Identifier(required=True, validate=IDENTIFIER)
+    store = fields.Nested(ShownStore, allow_none=True, load_default=None)
+    status = fields.Nested(ShownState, allow_none=True, load_default=None)
+    shipments = fields.List(fields.Nested(ShownShipment), allow_none=True, load_default=None)
+
+
+class ShownResponse(Body):
+    order = fields.Nested(ShownOrder, required=True)
+
+
+class ShowOrder(Body):
+    response = fields.Nested(ShownResponse, required=True)
+
+
 ORDER_STATUS = OrderStatus()
+SHOW_ORDER = ShowOrder()
 
 
 def decode_order_status(body: dict[str, Any], heard: Heard) -> Decoded:
@@ -128,6 +192,83 @@ def _recency(when: Moment | None, heard: Heard) -> datetime:
     return min(when.at, heard.received_at) if when else heard.received_at
 
 
+def decode_show_order(body: dict[str, Any], heard: Heard) -> Decoded:
+    """Decode an answer to a question about an order.
+
+    A shipment's state has no time of its own: it has the order's where both tell the same, and is
+    an observation elsewhere. Hooks tell of whole orders, so the state of a single shipment is told
+    as the order's too.
+
+    Shape:  {"status": "ok", "response": {"order": {"id", "store": {"order_id"}, "status": {"code",
+            "label", "since"}, "shipments": [{"status": {"code"}, "tracking": {"code", "url"}}]}}}
+    Units:  since is Dutch local time, to the minute.
+    Raises: Undecodable where the answer is not `ok` or has no order, or since is no time.
+    Source: the courier's public pages, as couriers/README.md has them.
+    """
+    if body.get("status") != "ok":
+        told = body.get("message") or body.get("status")
+        raise Undecodable(f"the courier's answer is not `ok`: {told!r:.200}")
+    order = load(SHOW_ORDER, body)["response"]["order"]
+    state = order["status"] or {}
+    code, since = _counted(state), _read_since(state.get("since"))
+
+    def event(word: str, tracking_number: str | None = None) -> Event:
+        when = since if word == code else None
+        step = STEPS.get(word, 0)
+        parcel = tracking_number or ""
+        return tell(word, WORDS.get(word), heard, when, step=step, parcel=parcel)
+
+    events = [event(code)] if code else []
+    parcels: dict[str, dict[str, Any]] = {}
+    states: list[tuple[str, str | None]] = []
+    for shipment in order["shipments"] or ():
+        own, tracking = shipment["status"] or {}, shipment["tracking"] or {}
+        word, tracking_number = own.get("code"), tracking.get("code")
+        if tracking_number is not None:
+            parcels[tracking_number] = {"tracking_url": web_address(tracking.get("url"))}
+        if word is not None:
+            states.append((word, tracking_number))
+    if states and (code is None or len(states) == 1):
+        # The order is as far as the shipment that is least far.
+        events.append(event(min((word for word, _ in states), key=lambda it: STEPS.get(it, -1))))
+    if len(states) > 1:
+        events += [
+            event(word, tracking_number) for word, tracking_number in states if tracking_number
+        ]
+    snapshot = Snapshot(
+        courier_order_id=order["id"],
+        recency=heard.received_at,
+        events=tuple({event.key: event for event in events}.values()),
+        reference=(order["store"] or {}).get("order_id"),
+        parcels=parcels,
+    )
+    return Decoded(orders=(snapshot,))
+
+
+def _counted(state: dict[str, Any]) -> str | None:
+    """The order's code where its label says that it is one of the shipments' too."""
+    code, label = state.get("code"), state.get("label")
+    if code not in LABELS or label is None or label.strip().casefold() != LABELS[code].casefold():
+        return None
+    return str(code)
+
+
+def _read_since(since: str | None) -> Moment | None:
+    moment = read_time(since, ZONE, "status.since")
+    if moment is None or SECONDS.search(since or ""):
+        return moment
+    return replace(moment, flags=moment.flags | {MINUTE_ONLY})
+
+
+def headers(access: Access) -> dict[str, str]:
+    credentials = f"{access.user}:{access.token}".encode()
+    return {"Authorization": f"Basic {b64encode(credentials).decode()}"}
+
+
+def show(access: Access, order_id: str) -> str:
+    return f"{access.url}/order/{one_segment(order_id)}"
+
+
 def names_order(body: dict[str, Any]) -> tuple[str, str] | None:
     """The order's id, and the name for it in the documented 404: the shop's own number."""
     order_id, reference = body.get("orderID"), body.get("ref")
@@ -144,6 +285,14 @@ driver = Driver(
     topics={"orders": decode_order_status},
     signature_header="Cottoncast-Authentication",
     names_order=names_order,
+    api=Api(
+        headers=headers,
+        show=show,
+        decode=decode_show_order,
+        needs_user=True,
+        per_second=2,
+        schedule=Schedule(silence=Rhythm(timedelta(hours=1), timedelta(hours=12))),
+    ),
     sample=(
         b'{"orderID":"SAMPLE-C","ref":"SAMPLE-41","status":{"code":"E","timestamp":1776322800},'
         b'"shipments":[{"carrier":"postnl","carrierName":"Postnl",'

@@ -8,10 +8,13 @@ column, one for each entry of history[] and events[], and one for `state` itself
 """
 
 import functools
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import available_timezones
 
 from marshmallow import fields, validate
@@ -21,6 +24,8 @@ from receiver.couriers.base import (
     MOST_CHARACTERS,
     STATE_DISAGREES,
     TIME_INFERRED,
+    Access,
+    Api,
     Body,
     Decoded,
     Driver,
@@ -28,17 +33,20 @@ from receiver.couriers.base import (
     Event,
     Heard,
     Moment,
+    Page,
     Proof,
     Snapshot,
     Stop,
     Tour,
     load,
+    one_segment,
     read_time,
     rfc3339,
     tell,
     web_address,
 )
 from receiver.errors import Undecodable
+from receiver.schedule import Rhythm, Schedule
 
 ZONE = "Europe/Berlin"
 ZONES = available_timezones()
@@ -384,10 +392,103 @@ def decode_tour_plan(body: dict[str, Any], heard: Heard) -> Decoded:
     )
 
 
+# How the courier is asked: document 003, "API Tokens", "List Orders", "Show Order".
+
+PER_PAGE = 100
+RETRY_IN = re.compile(r"retry request in ([0-9]{1,9}) second", re.IGNORECASE)
+# What stands between two values in JSON.
+GAP = re.compile(r"[ \t\n\r,:]*")
+
+
+def headers(access: Access) -> dict[str, str]:
+    return {"Api-Token": access.token}
+
+
+def show(access: Access, order_id: str) -> str:
+    return f"{access.url}/orders/{one_segment(order_id)}"
+
+
+def show_by_reference(access: Access, reference: str) -> str:
+    return f"{access.url}/orders/by_external_id/{one_segment(reference)}"
+
+
+def list_page(access: Access, since: datetime, page: int) -> str:
+    # Whole seconds, rounded down: an order too many is none too few.
+    created = rfc3339(since.replace(microsecond=0))
+    query = urlencode({"from": created, "page": page, "per_page": PER_PAGE}, safe=":")
+    return f"{access.url}/orders?{query}"
+
+
+def read_page(raw: bytes) -> Page:
+    """Read a page of List Orders.
+
+    Shape:  {"orders": [{...}], "meta": {"total_pages"}}; v1 has total_pages beside the orders.
+    Raises: Undecodable where it is no such page.
+    Source: document 003, "List Orders"; document 001 for v1.
+    """
+    try:
+        text = raw.decode()
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Undecodable("a page of the list of orders is not JSON") from None
+    body = body if isinstance(body, dict) else {}
+    meta = body.get("meta")
+    pages = {**body, **(meta if isinstance(meta, dict) else {})}.get("total_pages")
+    if not isinstance(body.get("orders"), list):
+        raise Undecodable("a page of the list of orders has no orders")
+    if not isinstance(pages, int) or isinstance(pages, bool):
+        raise Undecodable("a page of the list of orders does not say how many pages there are")
+    return Page(tuple(_word_for_word(text, "orders")), pages)
+
+
+def _word_for_word(text: str, name: str) -> Iterator[bytes]:
+    """The items of the list `name` in a JSON object, each as it was written.
+
+    The text is known to be JSON, and that name to hold a list.
+    """
+    scan = json.JSONDecoder().raw_decode
+
+    def past_gap(at: int) -> int:
+        gap = GAP.match(text, at)
+        return gap.end() if gap else at
+
+    at, found = past_gap(text.index("{") + 1), 0
+    while text[at] != "}":
+        key, at = scan(text, at)
+        at = past_gap(at)
+        # Of a name that is there twice JSON's readers take the last.
+        found = at if key == name else found
+        _, at = scan(text, at)
+        at = past_gap(at)
+    at = past_gap(found + 1)
+    while text[at] != "]":
+        _, end = scan(text, at)
+        yield text[at:end].encode()
+        at = past_gap(end)
+
+
+def wait_told(text: str) -> float | None:
+    """The seconds in `Too many requests, please retry request in 30 seconds.`"""
+    told = RETRY_IN.search(text)
+    return float(told[1]) if told else None
+
+
 driver = Driver(
     name="tiramizoo",
     words=WORDS,
     topics={"orders": decode_order, "tours": decode_tour_plan},
+    api=Api(
+        url="https://app.tiramizoo.com/api/v1",
+        headers=headers,
+        show=show,
+        show_by_reference=show_by_reference,
+        list_page=list_page,
+        read_page=read_page,
+        decode=decode_order,
+        wait_told=wait_told,
+        per_second=5,
+        schedule=Schedule(silence=Rhythm(timedelta(minutes=15), timedelta(hours=6))),
+    ),
     sample=(
         b'{"uuid":"0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55","identifier":"OT4TRY",'
         b'"tracking_code":"ORDER-TRAI-LTRY","external_id":"SAMPLE-T","timezone":"Europe/Berlin",'

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import example, given
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Decoded, Heard
-from receiver.errors import Undecodable
-from receiver.fold import fold
+from receiver.couriers.base import Access, Api, Decode, Decoded, Driver, Heard, one_segment
+from receiver.errors import Undecodable, UnknownToCourier
+from receiver.fold import fold, fold_order
+from receiver.schedule import Rhythm
 from tests.bodies import (
     cottoncast_shipment,
     cottoncast_status,
@@ -182,20 +184,26 @@ def times_in(told: Any) -> Iterator[datetime]:
 
 def check(name: str, topic: str, body: dict[str, Any]) -> None:
     """A body is decoded or refused, and whatever was decoded can be folded."""
+    decoded = check_with(DRIVERS[name].topics[topic], body, HEARD)
+    assert all(snapshot.events for snapshot in decoded.orders)
+
+
+def check_with(decode: Decode, body: dict[str, Any], heard: Heard) -> Decoded:
     try:
-        decoded = DRIVERS[name].topics[topic](body, HEARD)
+        decoded = decode(body, heard)
     except Undecodable:
-        return
+        return Decoded()
     assert isinstance(decoded, Decoded)
     assert all(at.utcoffset() == timedelta(0) for at in times_in(decoded))
     for snapshot in decoded.orders:
         assert snapshot.courier_order_id
-        assert snapshot.events
-        assert snapshot.recency <= HEARD.received_at
+        assert snapshot.recency <= heard.received_at
         fold(snapshot.events)
+        fold_order(snapshot.events)
         for event in snapshot.events:
             assert event.status in statuses.VOCABULARY
             assert event.courier_status
+    return decoded
 
 
 def test_every_courier_of_the_contract_has_a_driver() -> None:
@@ -315,3 +323,261 @@ def test_any_number_of_seconds_is_a_time_or_refused(name: str, seconds: float) -
         else shipmentapi_order(updated_at=seconds)
     )
     check(name, "orders", body)
+
+
+# Asking
+
+ASKED = [driver for driver in DRIVERS.values() if driver.api is not None]
+each_asked = pytest.mark.parametrize("driver", ASKED, ids=lambda driver: driver.name)
+
+BASE = "https://courier.example:8443/api/v1"
+TOKEN = "tkn-5f2c9a77"
+# Where an order stands under the base address, with {} for its id.
+PLACES = {
+    "tiramizoo": ["/orders/{}", "/orders/by_external_id/{}"],
+    "cottoncast": ["/order/{}"],
+    "shipmentapi": ["/orders/{}"],
+}
+
+
+def api_of(driver: Driver) -> Api:
+    assert driver.api is not None
+    return driver.api
+
+
+def access(url: str = BASE) -> Access:
+    return Access(url, "Shop", TOKEN)
+
+
+def built(driver: Driver, name: str) -> list[str]:
+    """Every address that a driver builds with an order's name."""
+    api = api_of(driver)
+    shows = [api.show, api.show_by_reference]
+    return [show(access(), name) for show in shows if show is not None]
+
+
+def test_every_courier_can_be_asked() -> None:
+    assert {driver.name for driver in ASKED} == set(PLACES) == set(DRIVERS)
+
+
+SHOW_ORDER: dict[str, Any] = {
+    "status": "ok",
+    "response": {
+        "order": {
+            "id": "3AF7",
+            "store": {"name": "shop", "order_id": "41"},
+            "status": {"code": "D", "label": "Delivered", "since": "2026-04-11 13:19"},
+            "shipments": [
+                {"status": {"code": "D"}, "tracking": {"code": "3S1", "url": "https://x.example"}},
+                {"status": {"code": "E"}, "tracking": {"code": None, "url": None}},
+                {"status": {"code": "I"}, "tracking": None},
+            ],
+        }
+    },
+}
+ANSWERS = {
+    "tiramizoo": BODIES["tiramizoo", "orders"],
+    "cottoncast": [SHOW_ORDER],
+    "shipmentapi": BODIES["shipmentapi", "orders"],
+}
+POLLED = Heard(HEARD.received_at, "poll")
+
+
+@each_asked
+def test_an_answer_is_as_recent_as_the_question(driver: Driver) -> None:
+    for body in ANSWERS[driver.name]:
+        (snapshot,) = check_with(api_of(driver).decode, body, POLLED).orders
+        assert snapshot.recency == POLLED.received_at
+
+
+@each_asked
+@given(body=objects)
+def test_any_answer_is_decoded_or_refused(driver: Driver, body: dict[str, Any]) -> None:
+    check_with(api_of(driver).decode, body, POLLED)
+
+
+@each_asked
+@given(data=st.data())
+def test_any_spoilt_answer_is_decoded_or_refused(driver: Driver, data: st.DataObject) -> None:
+    check_with(api_of(driver).decode, data.draw(spoilt(ANSWERS[driver.name])), POLLED)
+
+
+HOSTILE = [
+    "a/b",
+    "a\\b",
+    "//other.example/x",
+    "https://other.example/x",
+    "@other.example",
+    "?x=1",
+    "&page=2",
+    "#",
+    ";x",
+    ":",
+    "%",
+    "%2e%2e",
+    "%2f",
+    "...",
+    "a b",
+    " ",
+    "\r\nX: 1",
+    "\x00",
+    "\t",
+    "ü",
+    "注文",
+    "\U0001f4e6",
+    "{id}",
+    "x" * 255,
+    "\U0001f4e6" * 255,
+]
+
+
+def stays(driver: Driver, name: str) -> None:
+    """Addresses built with this name are the name's own place under the base, and nothing else."""
+    for url, place in zip(built(driver, name), PLACES[driver.name], strict=True):
+        parts = urlsplit(url)
+        before, after = f"{urlsplit(BASE).path}{place}".split("{}")
+        assert url.startswith(f"{BASE}/")
+        assert (parts.scheme, parts.netloc) == ("https", "courier.example:8443")
+        assert (parts.query, parts.fragment) == ("", "")
+        assert url.isascii()
+        assert url.isprintable()
+        assert " " not in url
+        told = parts.path.removeprefix(before).removesuffix(after)
+        assert "/" not in told
+        assert unquote(told) == name
+
+
+@each_asked
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_no_name_of_an_order_leads_out_of_its_place(driver: Driver, name: str) -> None:
+    stays(driver, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../../x", "a/../b", "a/.", "./a", "..\\x", "a\\..", "/..", "../"]
+)
+@each_asked
+def test_a_name_that_leads_up_the_path_is_nobodys(driver: Driver, name: str) -> None:
+    api = api_of(driver)
+    for show in (api.show, api.show_by_reference):
+        if show is not None:
+            with pytest.raises(UnknownToCourier):
+                show(access(), name)
+
+
+@each_asked
+@given(name=st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.text("./\\%2eE"))
+def test_any_name_stays_in_its_place_or_is_nobodys(driver: Driver, name: str) -> None:
+    try:
+        one_segment(name)
+    except UnknownToCourier:
+        # Refused only where there is a segment that leads up, or none at all.
+        parts = name.replace("\\", "/").split("/")
+        assert not name or "." in parts or ".." in parts
+        return
+    stays(driver, name)
+
+
+@each_asked
+def test_the_token_is_in_the_headers_and_never_in_an_address(driver: Driver) -> None:
+    api = api_of(driver)
+    credentials = {
+        "tiramizoo": {"Api-Token": TOKEN},
+        # base64 of `Shop:tkn-5f2c9a77`.
+        "cottoncast": {"Authorization": "Basic U2hvcDp0a24tNWYyYzlhNzc="},
+        "shipmentapi": {"Authorization": f"Bearer {TOKEN}"},
+    }
+    assert api.headers(access()) == credentials[driver.name]
+    urls = built(driver, "41")
+    if api.list_page is not None:
+        urls.append(api.list_page(access(), HEARD.received_at, 1))
+    assert not [url for url in urls if TOKEN in url or not url.startswith(f"{BASE}/")]
+    assert TOKEN not in repr(access())
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "needs_user", "per_second"),
+    [
+        ("tiramizoo", "https://app.tiramizoo.com/api/v1", False, 5),
+        ("cottoncast", None, True, 2),
+        ("shipmentapi", None, False, 5),
+    ],
+)
+def test_where_as_whom_and_how_often_a_courier_is_asked(
+    name: str, url: str | None, needs_user: bool, per_second: float
+) -> None:
+    api = api_of(DRIVERS[name])
+    assert (api.url, api.needs_user, api.per_second) == (url, needs_user, per_second)
+
+
+def minutes(number: float) -> timedelta:
+    return timedelta(minutes=number)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "most"),
+    [("tiramizoo", 15, 6 * 60), ("cottoncast", 60, 12 * 60), ("shipmentapi", 30, 4 * 60)],
+)
+def test_a_silent_courier_is_asked_after_a_while_then_ever_less(
+    name: str, first: float, most: float
+) -> None:
+    schedule = api_of(DRIVERS[name]).schedule
+    assert schedule.silence == Rhythm(minutes(first), minutes(most))
+    assert schedule.calls_once == (name == "shipmentapi")
+    assert (schedule.give_up, schedule.last_look, schedule.unknown_for) == (
+        timedelta(days=30),
+        timedelta(days=1),
+        timedelta(days=1),
+    )
+
+
+def test_a_courier_that_calls_once_is_asked_for_all_the_rest() -> None:
+    schedule = api_of(DRIVERS["shipmentapi"]).schedule
+    assert schedule.not_before == minutes(1)
+    accepted, complete = schedule.until_accepted, schedule.until_complete
+    assert accepted is not None
+    assert complete is not None
+    # Each minute for the 20 minutes that acceptance may take, each five for the hour after.
+    assert [accepted.after(quiet) for quiet in (0, 19, 20, 99)] == [
+        minutes(1),
+        minutes(1),
+        minutes(2),
+        minutes(30),
+    ]
+    assert [complete.after(quiet) for quiet in (0, 11, 12, 99)] == [
+        minutes(5),
+        minutes(5),
+        minutes(10),
+        minutes(60),
+    ]
+    assert schedule.pickup_every == minutes(5)
+    assert (schedule.pickup_before, schedule.pickup_after) == (minutes(30), minutes(60))
+
+
+@pytest.mark.parametrize("name", ["tiramizoo", "cottoncast"])
+def test_a_courier_that_calls_is_only_asked_when_it_is_silent(name: str) -> None:
+    schedule = api_of(DRIVERS[name]).schedule
+    assert schedule.not_before == timedelta(0)
+    assert (schedule.until_accepted, schedule.until_complete) == (None, None)
+    assert schedule.pickup_every is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Too many requests, please retry request in 30 seconds.", 30.0),
+        ('{"error":"Too many requests, Please retry request in 1 second"}', 1.0),
+        ("please retry request in 30", None),
+        ("please retry request in -30 seconds", None),
+        ("please retry request in \u0663 seconds", None),
+        ("please retry request in " + "9" * 5_000 + " seconds", None),
+        ("Too many requests", None),
+        ("", None),
+    ],
+)
+def test_the_words_of_a_busy_courier_tell_how_long_to_wait(
+    text: str, seconds: float | None
+) -> None:
+    wait_told = api_of(DRIVERS["tiramizoo"]).wait_told
+    assert wait_told is not None
+    assert wait_told(text) == seconds

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from receiver import statuses
-from receiver.couriers.base import Event, Heard, Snapshot
+from receiver.couriers.base import Access, Event, Heard, Snapshot
 from receiver.couriers.cottoncast import driver
 from receiver.errors import Undecodable
-from receiver.fold import fold
+from receiver.fold import REPEATS, TOLD_BETTER, fold, fold_order
 from tests.bodies import after, cottoncast_shipment, cottoncast_status, payload
 
 HEARD_AT = after(24 * 60)
@@ -296,3 +296,298 @@ def test_order_is_named_in_the_404_by_the_shops_own_number(
 ) -> None:
     assert driver.names_order is not None
     assert driver.names_order(body) == named
+
+
+# Asking about an order
+
+ASKED_AT = datetime(2030, 5, 11, 20, 0, tzinfo=UTC)
+SINCE = "2030-05-11 13:19"
+SINCE_AT = datetime(2030, 5, 11, 11, 19, tzinfo=UTC)
+TO_THE_MINUTE = frozenset({"zone_assumed", "minute_only"})
+OBSERVED = frozenset({"time_inferred"})
+
+
+def shipment(code: str | None, tracking_code: str | None = "3S1", **state: Any) -> dict[str, Any]:
+    return {
+        "status": {"code": code, "label": "?", **state},
+        "tracking": {"code": tracking_code, "url": f"https://postnl.example/{tracking_code}"},
+    }
+
+
+def show_order(
+    *shipments: Mapping[str, Any],
+    code: str | None = "F",
+    label: str | None = "Fulfilled",
+    since: str | None = SINCE,
+    **order: Any,
+) -> dict[str, Any]:
+    return {
+        "status": "ok",
+        "response": {
+            "order": {
+                "id": "3AF7",
+                "store": {"name": "shop", "order_id": "41"},
+                "status": {"code": code, "label": label, "since": since},
+                "addresses": {"shipping": {"name": "Bob Obbay"}},
+                "line_items": [{"sku": "T-1"}],
+                "shipments": [dict(one) for one in shipments],
+                **order,
+            }
+        },
+    }
+
+
+def shown(body: dict[str, Any], received_at: datetime = ASKED_AT) -> Snapshot:
+    assert driver.api is not None
+    (snapshot,) = driver.api.decode(body, Heard(received_at, "poll")).orders
+    return snapshot
+
+
+def told_by(snapshot: Snapshot) -> list[tuple[str, str, datetime | None, frozenset[str]]]:
+    return [
+        (event.courier_status, event.parcel, event.told_at, event.flags)
+        for event in snapshot.events
+    ]
+
+
+def test_an_order_is_shown_by_its_id_to_whom_names_the_store() -> None:
+    assert driver.api is not None
+    access = Access("https://store.example/api", "Shop", "geheim-ü")
+    assert driver.api.show(access, "3A/F7") == "https://store.example/api/order/3A%2FF7"
+    # base64 of `Shop:geheim-ü`.
+    assert driver.api.headers(access) == {"Authorization": "Basic U2hvcDpnZWhlaW0tw7w="}
+
+
+def test_shown_order_names_itself_and_its_parcels() -> None:
+    snapshot = shown(show_order(shipment("E"), shipment("D", "3S2")))
+    assert (snapshot.courier_order_id, snapshot.reference) == ("3AF7", "41")
+    assert snapshot.recency == ASKED_AT
+    assert snapshot.parcels == {
+        "3S1": {"tracking_url": "https://postnl.example/3S1"},
+        "3S2": {"tracking_url": "https://postnl.example/3S2"},
+    }
+
+
+@pytest.mark.parametrize(("code", "status"), STATUS_OF.items())
+def test_each_code_of_the_only_shipment_is_an_event_of_the_order(code: str, status: str) -> None:
+    (event,) = shown(show_order(shipment(code))).events
+    assert (event.courier_status, event.status, event.parcel) == (code, status, "")
+    assert (event.occurred_at, event.told_at, event.flags) == (ASKED_AT, None, OBSERVED)
+
+
+def test_code_of_a_shipment_that_is_not_in_the_document_is_unknown() -> None:
+    (event,) = shown(show_order(shipment("F"))).events
+    assert (event.courier_status, event.status) == ("F", statuses.UNKNOWN)
+
+
+LABELLED = [
+    ("N", "New"),
+    ("L", "Label created"),
+    ("R", "Ready"),
+    ("C", "Collected"),
+    ("E", "En route"),
+    ("I", "Problem"),
+    ("X", "Lost"),
+    ("D", "Delivered"),
+]
+
+
+@pytest.mark.parametrize("spell", [str, str.upper, str.lower, " {} ".format])
+@pytest.mark.parametrize(("code", "label"), LABELLED)
+def test_the_orders_code_counts_where_its_label_is_that_of_the_shipments(
+    code: str, label: str, spell: Any
+) -> None:
+    (event,) = shown(show_order(code=code, label=spell(label))).events
+    assert (event.courier_status, event.status, event.parcel) == (code, STATUS_OF[code], "")
+    assert (event.told_at, event.occurred_at, event.flags) == (SINCE_AT, SINCE_AT, TO_THE_MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("code", "label"),
+    [
+        ("F", "Fulfilled"),
+        ("F", "Delivered"),
+        ("C", "Complete"),
+        ("C", "Completed"),
+        ("C", "Delivered"),
+        ("D", "Draft"),
+        ("d", "Delivered"),
+        ("D", None),
+        ("D", ""),
+        (None, "Delivered"),
+        (None, None),
+    ],
+)
+def test_any_other_code_of_the_order_is_no_event_and_not_unknown(
+    code: str | None, label: str | None
+) -> None:
+    assert shown(show_order(code=code, label=label)).events == ()
+    told = told_by(shown(show_order(shipment("D"), code=code, label=label)))
+    assert told == [("D", "", None, OBSERVED)]
+
+
+def test_of_several_shipments_each_tells_of_its_parcel_and_the_least_far_of_the_order() -> None:
+    for first, second in (("E", "D"), ("D", "E")):
+        snapshot = shown(show_order(shipment(first), shipment(second, "3S2")))
+        assert told_by(snapshot) == [
+            ("E", "", None, OBSERVED),
+            (first, "3S1", None, OBSERVED),
+            (second, "3S2", None, OBSERVED),
+        ]
+        folded, of_parcels = fold_order(snapshot.events)
+        assert folded.status == statuses.IN_TRANSIT
+        assert sorted(of_parcels.values()) == [statuses.DELIVERED, statuses.IN_TRANSIT]
+    done = fold_order(shown(show_order(shipment("D"), shipment("D", "3S2"))).events)[0]
+    assert done.status == statuses.DELIVERED
+
+
+def test_a_look_that_sees_what_a_hook_told_is_no_news() -> None:
+    hook = decode(cottoncast_status("E", ASKED_AT - timedelta(hours=2)), ASKED_AT)
+    look = shown(show_order(shipment("E")))
+    for events in ([*hook.events, *look.events], [*look.events, *hook.events]):
+        folded, _ = fold_order(events)
+        assert (folded.status, folded.status_at) == (
+            statuses.IN_TRANSIT,
+            ASKED_AT - timedelta(hours=2),
+        )
+        assert folded.verdicts[events.index(look.events[0])].why_not == REPEATS
+
+
+def test_what_a_hook_tells_after_a_look_counts() -> None:
+    look = shown(show_order(shipment("E")))
+    hook = decode(
+        cottoncast_status("D", ASKED_AT + timedelta(hours=1)), ASKED_AT + timedelta(hours=1)
+    )
+    folded, _ = fold_order([*look.events, *hook.events])
+    assert folded.status == statuses.DELIVERED
+
+
+def test_a_shipment_in_the_orders_own_state_has_its_time() -> None:
+    snapshot = shown(show_order(shipment("E"), shipment("C", "3S2"), code="E", label="En route"))
+    assert told_by(snapshot) == [
+        ("E", "", SINCE_AT, TO_THE_MINUTE),
+        ("E", "3S1", SINCE_AT, TO_THE_MINUTE),
+        ("C", "3S2", None, OBSERVED),
+    ]
+
+
+def test_a_shipment_has_no_time_of_an_order_whose_letter_means_something_else() -> None:
+    told = told_by(shown(show_order(shipment("C"), code="C", label="Complete")))
+    assert told == [("C", "", None, OBSERVED)]
+
+
+def test_collected_is_never_delivered_in_what_is_shown_either() -> None:
+    body = show_order(shipment("C"), shipment("C", None), code="C", label="Complete")
+    assert {event.status for event in shown(body).events} == {statuses.PICKED_UP}
+
+
+@pytest.mark.parametrize("since", [None, ""])
+def test_the_orders_state_without_a_time_is_an_observation(since: str | None) -> None:
+    body = show_order(shipment("D"), code="D", label="Delivered", since=since)
+    assert told_by(shown(body)) == [("D", "", None, OBSERVED)]
+
+
+@pytest.mark.parametrize(
+    ("since", "at", "flags"),
+    [
+        ("2030-01-11 13:19", "2030-01-11T12:19:00", TO_THE_MINUTE),
+        ("2030-05-11 13:19:42", "2030-05-11T11:19:42", {"zone_assumed"}),
+        ("2030-05-11 13:19:00", "2030-05-11T11:19:00", {"zone_assumed"}),
+        ("2030-05-11T13:19+05:00", "2030-05-11T08:19:00", {"minute_only"}),
+        ("2030-05-11T13:19:42+05:00", "2030-05-11T08:19:42", set()),
+        # The clocks go back at three: this hour is there twice.
+        ("2029-10-28 02:30", "2029-10-28T00:30:00", TO_THE_MINUTE),
+        # They go forward at two: this hour is not there.
+        ("2030-03-31 02:30", "2030-03-31T01:30:00", TO_THE_MINUTE),
+    ],
+)
+def test_since_is_dutch_local_time_to_the_minute(since: str, at: str, flags: set[str]) -> None:
+    (event,) = shown(show_order(code="E", label="En route", since=since)).events
+    assert event.told_at == datetime.fromisoformat(at).replace(tzinfo=UTC)
+    assert event.flags == flags
+
+
+def test_a_shipment_without_a_tracking_code_tells_of_the_whole_order() -> None:
+    snapshot = shown(show_order(shipment("E", None)))
+    assert told_by(snapshot) == [("E", "", None, OBSERVED)]
+    assert snapshot.parcels == {}
+
+
+def test_shipments_without_tracking_codes_are_as_far_as_the_one_that_is_least_far() -> None:
+    for codes in (["D", "E", "D"], ["E", "D", "D"]):
+        body = show_order(*(shipment(code, None) for code in codes))
+        assert fold_order(shown(body).events)[0].status == statuses.IN_TRANSIT
+    body = show_order(shipment("D", None), shipment("?", None))
+    assert fold_order(shown(body).events)[0].status == statuses.UNKNOWN
+
+
+def test_what_is_told_of_the_whole_twice_is_one_event() -> None:
+    body = show_order(shipment("D", None), code="D", label="Delivered")
+    assert told_by(shown(body)) == [("D", "", SINCE_AT, TO_THE_MINUTE)]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"shipments": None},
+        {"shipments": []},
+        {"shipments": [{}]},
+        {"shipments": [{"status": None, "tracking": None}]},
+        {"shipments": [{"status": {"code": None}, "tracking": {"code": None}}]},
+        {"status": None},
+        {"status": {}},
+    ],
+)
+def test_an_order_of_which_nothing_is_told_is_known_all_the_same(order: dict[str, Any]) -> None:
+    snapshot = shown(show_order(**order))
+    assert (snapshot.courier_order_id, snapshot.events) == ("3AF7", ())
+    folded, of_parcels = fold_order(snapshot.events)
+    assert (folded.status, folded.status_at, of_parcels) == (statuses.PENDING, None, {})
+
+
+def test_a_parcel_without_a_state_is_known_all_the_same() -> None:
+    snapshot = shown(show_order(shipment(None)))
+    assert (list(snapshot.parcels), snapshot.events) == (["3S1"], ())
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, "not `ok`"),
+        ({"status": "error", "message": "Order 41 not found"}, "Order 41 not found"),
+        ({"status": "OK", "response": {"order": {"id": "3AF7"}}}, "not `ok`"),
+        ({"status": True, "response": {"order": {"id": "3AF7"}}}, "not `ok`"),
+        ({"status": "ok"}, "response"),
+        ({"status": "ok", "response": None}, "response"),
+        ({"status": "ok", "response": {}}, "order"),
+        ({"status": "ok", "response": {"order": None}}, "order"),
+        ({"status": "ok", "response": {"order": []}}, "order"),
+        ({"status": "ok", "response": {"order": {}}}, "id"),
+        (show_order(id=None), "id"),
+        (show_order(id=""), "id"),
+        (show_order(id="x" * 256), "id"),
+        (show_order(shipment("D", "x" * 256)), "code"),
+        (show_order(code="D", since="yesterday"), "status.since"),
+        (show_order(shipments={"status": {"code": "D"}}), "shipments"),
+    ],
+)
+def test_answer_that_cannot_be_read_says_why(body: dict[str, Any], named: str) -> None:
+    with pytest.raises(Undecodable, match=named):
+        shown(body)
+
+
+def test_address_in_an_answer_that_is_none_of_the_web_is_not_shown() -> None:
+    one = shipment("E") | {"tracking": {"code": "3S1", "url": "javascript:alert(1)"}}
+    assert shown(show_order(one)).parcels == {"3S1": {"tracking_url": None}}
+
+
+def test_a_look_after_a_hook_leaves_the_seconds_that_the_hook_told() -> None:
+    at = SINCE_AT + timedelta(seconds=42)
+    hook = decode(cottoncast_status("D", at), ASKED_AT)
+    look = shown(show_order(shipment("D"), code="D", label="Delivered"))
+    for events in ([*hook.events, *look.events], [*look.events, *hook.events]):
+        folded, of_parcels = fold_order(events)
+        assert (folded.status, folded.status_at) == (statuses.DELIVERED, at)
+        assert of_parcels == {}
+        verdict = folded.verdicts[events.index(look.events[0])]
+        assert verdict.why_not == TOLD_BETTER

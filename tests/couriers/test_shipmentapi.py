@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from receiver import statuses
-from receiver.couriers.base import Event, Heard, Snapshot
+from receiver.couriers.base import Access, Event, Heard, Snapshot
 from receiver.couriers.shipmentapi import check_fields, driver
 from receiver.errors import Undecodable
 from receiver.fold import fold
@@ -345,3 +345,23 @@ def test_what_orders_are_found_by_has_at_most_255_characters(field: str, name: s
 def test_times_at_the_ends_of_the_calendar_are_read(at: datetime) -> None:
     event = event_of(shipmentapi_order(updated_at=at.isoformat()))
     assert event.told_at == at
+
+
+# Asking about an order
+
+
+def test_an_order_is_shown_at_the_path_that_the_shop_gives() -> None:
+    assert driver.api is not None
+    access = Access("https://api.example/v2", None, "token-1")
+    assert driver.api.show(access, "SA 2001/b") == "https://api.example/v2/orders/SA%202001%2Fb"
+    own = Access("https://api.example/v2", None, "token-1", "/get?ref={id}&full=1")
+    assert driver.api.show(own, "a&b=c") == "https://api.example/v2/get?ref=a%26b%3Dc&full=1"
+    assert driver.api.headers(own) == {"Authorization": "Bearer token-1"}
+
+
+def test_an_answer_has_the_body_of_a_callback_and_is_as_recent_as_the_question() -> None:
+    assert driver.api is not None
+    body = shipmentapi_order(status="delivered", updated_at="2026-04-16T09:00:00Z")
+    (snapshot,) = driver.api.decode(body, Heard(after(300), "poll")).orders
+    assert snapshot.recency == after(300)
+    assert snapshot.events[0].occurred_at == after(120)

@@ -1,13 +1,16 @@
 """Tiramizoo's snapshots and tour plans, read as its documents 000, 001 and 003 describe them."""
 
+import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from receiver import statuses
-from receiver.couriers.base import Decoded, Eta, Event, Heard, Proof, Snapshot
+from receiver.couriers.base import Access, Decoded, Eta, Event, Heard, Page, Proof, Snapshot
 from receiver.couriers.tiramizoo import driver
 from receiver.errors import Undecodable
 from receiver.fold import fold
@@ -662,3 +665,133 @@ def test_an_order_is_no_plan_and_a_plan_no_order() -> None:
         decode_plan(payload("tiramizoo/order_web_hook.json"))
     with pytest.raises(Undecodable):
         decode(payload("tiramizoo/tour_plan_web_hook.json"))
+
+
+# Asking
+
+ACCESS = Access("https://app.tiramizoo.com/api/v1", None, "token-1")
+
+
+def read_page(raw: bytes) -> Page:
+    assert driver.api is not None
+    assert driver.api.read_page is not None
+    return driver.api.read_page(raw)
+
+
+def list_page(since: datetime, page: int) -> str:
+    assert driver.api is not None
+    assert driver.api.list_page is not None
+    return driver.api.list_page(ACCESS, since, page)
+
+
+def test_an_order_is_shown_by_its_id_and_by_the_shops_number() -> None:
+    api = driver.api
+    assert api is not None
+    assert api.show_by_reference is not None
+    base = "https://app.tiramizoo.com/api/v1"
+    assert api.url == base
+    assert api.show(ACCESS, "VZQSWU") == f"{base}/orders/VZQSWU"
+    assert api.show_by_reference(ACCESS, "41/a ü") == (
+        f"{base}/orders/by_external_id/41%2Fa%20%C3%BC"
+    )
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        datetime(2012, 1, 5, 11, 45, 34, tzinfo=UTC),
+        datetime(2012, 1, 5, 11, 45, 34, 999_999, tzinfo=UTC),
+        datetime(2012, 1, 5, 13, 45, 34, tzinfo=timezone(timedelta(hours=2))),
+    ],
+)
+def test_orders_are_listed_from_the_second_they_were_created_in(since: datetime) -> None:
+    assert list_page(since, 3) == (
+        "https://app.tiramizoo.com/api/v1/orders?from=2012-01-05T11:45:34Z&page=3&per_page=100"
+    )
+
+
+def test_page_of_the_document_is_read() -> None:
+    raw = json.dumps(payload("tiramizoo/list_orders.json"), indent=2).encode()
+    page = read_page(raw)
+    assert page.pages == 1
+    (order,) = page.orders
+    assert order in raw
+    assert driver.topics["orders"](json.loads(order), Heard(HEARD_AT, "poll")).orders
+
+
+def test_page_of_the_older_api_is_read() -> None:
+    raw = json.dumps({"page": 1, "total_pages": 7, "orders": [tiramizoo_v1()]}).encode()
+    assert read_page(raw) == Page((json.dumps(tiramizoo_v1()).encode(),), 7)
+
+
+def test_orders_of_a_page_are_told_apart_and_left_word_for_word() -> None:
+    first = b'{ "uuid":"u-1" ,"n":1.50e1, "t":"a]},\\"{[ \xc3\xa9\\u00e9", "l":[[],{ }] }'
+    second = b'{"orders":[1,2],"total_pages":9}'
+    raw = b"".join(
+        [
+            b' {"a":[{"orders":[0]}] ,\n"meta" : {"total_pages":2,"orders":[3]} ,',
+            b' "orders"\t:\r\n[ ',
+            first,
+            b"\n , \n",
+            second,
+            b' ] ,"z":{"orders":[4]}}\n',
+        ]
+    )
+    assert read_page(raw) == Page((first, second), 2)
+
+
+def test_page_without_orders_is_read() -> None:
+    assert read_page(b'{"orders":[],"meta":{"total_pages":0}}') == Page((), 0)
+
+
+def test_of_two_lists_of_one_name_the_last_counts_as_everywhere_in_json() -> None:
+    raw = b'{"orders":[{"a":1}],"orders":[{"b":2}],"meta":{"total_pages":1}}'
+    assert read_page(raw) == Page((b'{"b":2}',), 1)
+    assert read_page(b'{"orders":5,"orders":[{"b":2}],"total_pages":1}').orders == (b'{"b":2}',)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.sampled_from('[]{}",:\\'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+@given(
+    orders=st.lists(st.dictionaries(st.text(max_size=4), json_values), max_size=4),
+    beside=st.dictionaries(st.text(max_size=4), json_values, max_size=3),
+    indent=st.sampled_from([None, 0, 2]),
+    plain=st.booleans(),
+)
+def test_any_page_is_taken_apart_into_what_stood_in_it(
+    orders: list[Any], beside: dict[str, Any], indent: int | None, plain: bool
+) -> None:
+    body = {**beside, "orders": orders, **beside, "meta": {"total_pages": 3}}
+    raw = json.dumps(body, indent=indent, ensure_ascii=plain).encode("utf-8", "surrogatepass")
+    page = read_page(raw)
+    assert [json.loads(order) for order in page.orders] == orders
+    assert all(order in raw for order in page.orders)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b"{",
+        b"[" * 5_000,
+        b'{"orders":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        b'{"orders":null,"meta":{"total_pages":1}}',
+        b'{"orders":{},"meta":{"total_pages":1}}',
+        b'{"meta":{"total_pages":1}}',
+        b'{"orders":[]}',
+        b'{"orders":[],"meta":{}}',
+        b'{"orders":[],"meta":{"total_pages":"1"}}',
+        b'{"orders":[],"meta":{"total_pages":true}}',
+        b'{"orders":[],"meta":[],"total_pages":null}',
+    ],
+)
+def test_what_is_no_page_cannot_be_read(raw: bytes) -> None:
+    with pytest.raises(Undecodable, match="page of the list"):
+        read_page(raw)

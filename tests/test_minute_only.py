@@ -1,0 +1,171 @@
+"""A fact told to the minute, and the same told to the second: one fact, whichever came first."""
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from receiver import statuses
+from receiver.couriers.base import Event
+from receiver.fold import REPEATS, TOLD_BETTER, Folded, fold, fold_order
+from tests.bodies import START, after
+
+WORDS = {
+    "N": statuses.INFO_RECEIVED,
+    "E": statuses.IN_TRANSIT,
+    "I": statuses.EXCEPTION,
+    "D": statuses.DELIVERED,
+    "X": statuses.LOST,
+    "?": statuses.UNKNOWN,
+}
+COARSE = frozenset({"minute_only", "zone_assumed"})
+
+
+def precise(word: str, minutes: float, parcel: str = "") -> Event:
+    at = after(minutes)
+    return Event(WORDS[word], word, at, told_at=at, parcel=parcel)
+
+
+def coarse(word: str, minutes: int, parcel: str = "") -> Event:
+    return replace(precise(word, minutes, parcel), flags=COARSE)
+
+
+def in_any_order(*events: Event) -> Folded:
+    """The order that the events come to, told in each order of arrival; the verdicts are given as
+    if they had come as they stand here.
+    """
+    folded, parcels = fold_order(events)
+    for arrival in itertools.permutations(range(len(events))):
+        again, of_parcels = fold_order([events[index] for index in arrival])
+        verdicts = [again.verdicts[arrival.index(index)] for index in range(len(events))]
+        set_by = None if again.set_by is None else arrival[again.set_by]
+        assert replace(again, verdicts=tuple(verdicts), set_by=set_by) == folded
+        assert of_parcels == parcels
+    return folded
+
+
+@pytest.mark.parametrize("seconds", [1, 30, 59, 59.999999])
+def test_the_same_word_told_to_the_second_in_that_minute_is_what_counts(seconds: float) -> None:
+    exact = precise("D", 10 + seconds / 60)
+    folded = in_any_order(coarse("D", 10), exact)
+    assert (folded.status, folded.status_at, folded.set_by) == ("delivered", exact.occurred_at, 1)
+    assert folded.milestones == {"delivered": exact.occurred_at}
+    assert folded.verdicts[0].why_not == TOLD_BETTER
+    assert folded.verdicts[1].applied
+
+
+@pytest.mark.parametrize("minutes", [10 - 1 / 60, 11, 11.5])
+def test_the_same_word_of_another_minute_is_another_fact(minutes: float) -> None:
+    folded = in_any_order(coarse("E", 10), precise("E", minutes))
+    assert all(verdict.applied for verdict in folded.verdicts)
+    assert folded.milestones == {"in_transit": after(min(10, minutes))}
+
+
+def test_another_word_in_that_minute_is_another_fact() -> None:
+    folded = in_any_order(coarse("E", 10), precise("I", 10.5))
+    assert folded.status_at == after(10.5)
+    assert folded.milestones == {"in_transit": after(10), "exception": after(10.5)}
+
+
+def test_two_that_are_told_to_the_minute_are_no_better_than_each_other() -> None:
+    folded = in_any_order(coarse("D", 10), coarse("D", 10, "P1"))
+    assert (folded.status, folded.status_at) == ("delivered", after(10))
+    assert folded.verdicts[1].applied
+
+
+def test_an_observation_in_that_minute_is_no_better() -> None:
+    seen = Event("in_transit", "E", after(10.5), flags=frozenset({"time_inferred"}))
+    folded = in_any_order(coarse("E", 10), seen)
+    assert [verdict.why_not for verdict in folded.verdicts] == [None, REPEATS]
+
+
+def test_a_word_that_nobody_maps_is_shown_with_its_seconds_too() -> None:
+    folded = in_any_order(coarse("?", 10), precise("?", 10.5))
+    assert (folded.status, folded.status_at, folded.set_by) == ("unknown", after(10.5), 1)
+    assert folded.verdicts[0].why_not == TOLD_BETTER
+
+
+def test_what_is_told_better_settles_no_conflict_and_raises_none() -> None:
+    folded = in_any_order(precise("D", 0), precise("X", 10.5), coarse("X", 10))
+    assert [conflict.occurred_at for conflict in folded.conflicts] == [after(10.5)]
+
+
+def test_the_last_parcels_delivery_to_the_minute_gives_way_to_the_orders_to_the_second() -> None:
+    folded = in_any_order(
+        precise("E", 0), precise("D", 10.5), coarse("D", 10), coarse("D", 10, "P1")
+    )
+    assert (folded.status, folded.status_at, folded.set_by) == ("delivered", after(10.5), 1)
+    # Of the parcel it is the only word there is.
+    assert [verdict.applied for verdict in folded.verdicts] == [True, True, False, True]
+
+
+def test_the_orders_delivery_to_the_minute_gives_way_to_the_last_parcels_to_the_second() -> None:
+    folded = in_any_order(coarse("D", 10), precise("D", 10.5, "P1"))
+    assert (folded.status, folded.status_at, folded.set_by) == ("delivered", after(10.5), 1)
+
+
+# Properties
+
+moments = st.sampled_from([0, 0.25, 0.5, 1, 1.5, 60, 23 * 60, 25 * 60])
+parcels = st.sampled_from(["", "", "P1", "P2"])
+words = st.sampled_from(list(WORDS))
+events_to_the_second = st.builds(precise, words, moments, parcels)
+events_to_the_minute = st.builds(coarse, words, st.sampled_from([0, 1, 60, 61]), parcels)
+randoms = st.randoms(use_true_random=False)
+
+
+def facts(*of: st.SearchStrategy[Event]) -> st.SearchStrategy[list[Event]]:
+    return st.lists(st.one_of(*of), max_size=8, unique_by=lambda event: event.key)
+
+
+def minute_of(event: Event) -> Event:
+    """The same event as a look to the minute tells it."""
+    at: datetime = (event.told_at or START).replace(second=0, microsecond=0)
+    return replace(event, occurred_at=at, told_at=at, flags=COARSE)
+
+
+def state(events: Sequence[Event], folded: Folded) -> tuple[object, ...]:
+    verdicts = {event.key: verdict for event, verdict in zip(events, folded.verdicts, strict=True)}
+    setter = None if folded.set_by is None else events[folded.set_by].key
+    return replace(folded, verdicts=(), set_by=None), setter, verdicts
+
+
+@given(facts(events_to_the_second, events_to_the_minute), randoms)
+def test_the_order_of_arrival_does_not_matter(events: list[Event], choose: random.Random) -> None:
+    shuffled = choose.sample(events, len(events))
+    (folded, of_parcels), (again, of_parcels_again) = fold_order(events), fold_order(shuffled)
+    assert state(shuffled, again) == state(events, folded)
+    assert of_parcels_again == of_parcels
+
+
+@given(facts(events_to_the_second), randoms)
+def test_a_look_to_the_minute_adds_nothing_to_what_is_known_to_the_second(
+    events: list[Event], choose: random.Random
+) -> None:
+    looks = {minute_of(event).key: minute_of(event) for event in events if choose.random() < 0.5}
+    # One of the full minute is that very event.
+    new = [look for key, look in looks.items() if key not in {event.key for event in events}]
+    before, after_looks = fold(events), fold([*events, *new])
+    assert all(verdict.why_not == TOLD_BETTER for verdict in after_looks.verdicts[len(events) :])
+    assert after_looks.verdicts[: len(events)] == before.verdicts
+    assert replace(after_looks, verdicts=before.verdicts) == before
+
+
+@given(facts(events_to_the_minute))
+def test_without_seconds_from_anybody_the_minute_is_a_time_like_any_other(
+    events: list[Event],
+) -> None:
+    assume(events)
+    plain = [replace(event, flags=frozenset()) for event in events]
+    assert fold_order(events) == fold_order(plain)
+
+
+def test_a_minute_has_sixty_seconds() -> None:
+    last = precise("E", 10).occurred_at + timedelta(minutes=1) - timedelta(microseconds=1)
+    exact = replace(precise("E", 10), occurred_at=last, told_at=last)
+    assert in_any_order(coarse("E", 10), exact).status_at == last
