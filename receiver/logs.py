@@ -52,6 +52,9 @@ def config(process: str) -> dict[str, Any]:
             # RQ tells of every job at INFO; a drain tells of itself where it did something.
             "rq": {"level": "WARNING", "handlers": ["console"], "propagate": False},
             "alembic": {"level": "WARNING"},
+            # They tell of every request at INFO, with its address.
+            "httpx": {"level": "WARNING"},
+            "httpcore": {"level": "WARNING"},
             "gunicorn.error": {
                 "level": "INFO",
                 "handlers": ["console"],

@@ -1,6 +1,8 @@
 """What is counted. Names in the Prometheus manner; ops.py shows them at /metrics."""
 
-from prometheus_client import Counter
+import os
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, multiprocess
 
 ACCEPTED = Counter(
     "ordertrail_messages_accepted", "Messages kept in the inbox.", ["account", "topic"]
@@ -14,3 +16,36 @@ REFUSED = Counter(
 QUARANTINED = Counter(
     "ordertrail_messages_quarantined", "Messages that could not be read.", ["account"]
 )
+POLLS = Counter(
+    "ordertrail_polls", "Requests to couriers' APIs, by how they came out.", ["account", "result"]
+)
+WAITING = Gauge(
+    "ordertrail_changes_waiting", "Readers that wait for changes.", multiprocess_mode="livesum"
+)
+
+
+def registry() -> CollectorRegistry:
+    """What this host's web processes counted, together."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    # Under gunicorn each worker counts in a file of its own.
+    together = CollectorRegistry()
+    multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    return together
+
+
+def refused_credentials() -> dict[str, int]:
+    """Per account, how many requests came with a missing, malformed or wrong credential since
+    this host's web processes were started.
+    """
+    counts: dict[str, int] = {}
+    for family in registry().collect():
+        for sample in family.samples:
+            if sample.name == "ordertrail_messages_refused_total" and sample.labels["reason"] in {
+                "missing",
+                "malformed",
+                "wrong",
+            }:
+                account = sample.labels["account"]
+                counts[account] = counts.get(account, 0) + int(sample.value)
+    return counts

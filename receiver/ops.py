@@ -1,16 +1,9 @@
 """For ops: is it alive, is it ready, what are its numbers."""
 
-import os
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    generate_latest,
-    multiprocess,
-)
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis import RedisError
 from rq import Worker
 from sqlalchemy import text
@@ -18,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.api import bearer_fits
 from receiver.errors import MissingBearerToken
+from receiver.metrics import registry
 from receiver.parts import parts
 
 ops = Blueprint("ops", __name__)
@@ -65,9 +59,5 @@ def metrics() -> Response:
     tokens = settings.api_tokens + ((settings.metrics_token,) if settings.metrics_token else ())
     if not bearer_fits(request, tokens):
         raise MissingBearerToken("a bearer token is needed: METRICS_TOKEN or one of API_TOKENS")
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        # Under gunicorn each worker counts in a file of its own.
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return current_app.response_class(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    counted = generate_latest(registry())
+    return current_app.response_class(counted, content_type=CONTENT_TYPE_LATEST)

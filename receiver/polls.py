@@ -112,20 +112,30 @@ def _unconfirmed(order: Order, account: Account) -> bool:
     return account.confirm == "all" or VOCABULARY[order.status].terminal
 
 
-def ask_now(session: Session, order_id: int, now: datetime, factor: float) -> datetime | None:
-    """Make an order due at once, also one that was given up; when it is, None where it never is.
+# An order of which no row is there yet was known before its account could be polled.
+ASK_NOW = text("""
+    INSERT INTO polls AS known (order_id, account, placed_at, due_at)
+    VALUES (:order_id, :account, :placed_at, :now)
+    ON CONFLICT (order_id) DO UPDATE
+    SET due_at = greatest(excluded.due_at, known.polled_at + :least_between),
+        quiet = 0, failures = 0, unchanged_for = '0',
+        finished_at = NULL, stopped_at = NULL, stop_reason = NULL
+    RETURNING due_at
+""")
+
+
+def ask_now(session: Session, order: Order, account: str, now: datetime, factor: float) -> datetime:
+    """Make an order due at once, also one that is over or was given up; when it is due.
 
     An order that was looked at a moment ago is due a little later: nobody's impatience is to cost
     an account its courier's goodwill.
     """
-    due_at: datetime | None = session.scalar(
-        text("""
-            UPDATE polls
-            SET due_at = greatest(:now, polled_at + :least_between), quiet = 0, failures = 0,
-                unchanged_for = '0', finished_at = NULL, stopped_at = NULL, stop_reason = NULL
-            WHERE order_id = :order_id
-            RETURNING due_at
-        """),
-        {"now": now, "least_between": LEAST_BETWEEN * factor, "order_id": order_id},
-    )
+    values = {
+        "order_id": order.id,
+        "account": account,
+        "placed_at": placed_at(order),
+        "now": now,
+        "least_between": LEAST_BETWEEN * factor,
+    }
+    due_at: datetime = session.execute(ASK_NOW, values).scalar_one()
     return due_at

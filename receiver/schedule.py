@@ -12,6 +12,9 @@ from receiver.statuses import VOCABULARY
 # Looks at orders that were heard of in one moment are spread over so much of their interval.
 JITTER = 0.1
 
+# Nothing was heard yet that we understand.
+NOTHING_HEARD = {statuses.PENDING, statuses.UNKNOWN}
+
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
@@ -100,7 +103,7 @@ def next_look(schedule: Schedule, order: Standing, factor: float) -> datetime | 
 
 
 def _rhythm(schedule: Schedule, order: Standing) -> Rhythm:
-    if schedule.until_accepted is not None and order.status == statuses.PENDING:
+    if schedule.until_accepted is not None and order.status in NOTHING_HEARD:
         return schedule.until_accepted
     if schedule.until_complete is not None and not order.complete:
         return schedule.until_complete

@@ -1,5 +1,6 @@
 """An order's events as they are stored: each with the message that told it first."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,14 @@ from receiver.couriers.base import Event, Proof, rfc3339
 from receiver.fold import Verdict
 from receiver.models import Event as Row
 from receiver.statuses import VOCABULARY
+
+# How far what was told can be trusted: an open URL, our own asking, a signature.
+TRUST = ("token", "fetched", "signed")
+
+
+def strongest(trusts: Iterable[str]) -> str:
+    """The best that speaks for a fact."""
+    return max(trusts, key=TRUST.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,7 @@ class Entry:
 def combine(known: Entry | None, told: Entry) -> Entry:
     """The same event told twice: who told it first, and all that either says.
 
+    What an unsigned hook told is confirmed once the courier, asked, tells the same.
     Whichever of the two comes first, the result is the same. Where a word was read as two statuses
     (an `accepted` without and with a pickup time) the further one counts.
     """
@@ -50,7 +60,7 @@ def combine(known: Entry | None, told: Entry) -> Entry:
         flags=known.event.flags | told.event.flags,
         proofs=known.event.proofs | told.event.proofs,
     )
-    return replace(first, event=event)
+    return replace(first, event=event, trust=strongest((known.trust, told.trust)))
 
 
 def from_row(row: Row) -> Entry:

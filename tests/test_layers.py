@@ -86,13 +86,13 @@ def test_only_the_settings_and_the_edges_read_the_environment() -> None:
 
     files = (path for top in ("receiver", "workers") for path in (ROOT / top).rglob("*.py"))
     found = {str(path.relative_to(ROOT)) for path in files if reads_environment(path)}
-    # The edges hand it to the settings, or to a process that they start; ops looks whether
+    # The edges hand it to the settings, or to a process that they start; metrics looks whether
     # gunicorn's workers count together, which Prometheus' own library reads there too.
     assert found <= {
         "receiver/app.py",
         "receiver/cli.py",
         "receiver/standalone/embedded/server.py",
-        "receiver/ops.py",
+        "receiver/metrics.py",
         "workers/runtime.py",
     }
 

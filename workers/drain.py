@@ -5,11 +5,11 @@ together or not at all, so a worker that dies leaves nothing half done.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Select, select, text
+from sqlalchemy import Select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -21,16 +21,20 @@ from receiver.errors import Undecodable, UnreadableBody
 from receiver.etas import lock_tours
 from receiver.feed import Changed
 from receiver.logs import told
-from receiver.models import APPLIED, PARKED, PENDING, QUARANTINED, Message
+from receiver.models import APPLIED, PARKED, QUARANTINED, Message
+from receiver.personal_data import drop_bodies
 from receiver.polls import plan
 from receiver.settings import Account, Settings
 from workers.accounts import count
 from workers.refold import Told, refold
+from workers.sweep import pending
 from workers.tour_plans import keep_tours
 
 log = structlog.get_logger(__name__)
 
 BATCH = 200
+# Of a batch, at most so many messages that were sent back.
+SENT_BACK = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class FoldedBatch:
 
     outcomes: dict[int, Outcome]
     changes: Sequence[Changed] = ()
+    erased: Sequence[int] = ()
     missed: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -62,7 +67,7 @@ def drain_batch(sessions: sessionmaker[Session], settings: Settings, now: dateti
     ids: list[int] = []
     try:
         with sessions.begin() as session:
-            batch = claim(session, select(Message).where(Message.outcome == PENDING))
+            batch = claim(session)
             ids += [message.id for message in batch]
             _conclude(session, batch, fold_messages(session, batch, settings, now), now)
     except Exception as failure:
@@ -76,10 +81,22 @@ def drain_batch(sessions: sessionmaker[Session], settings: Settings, now: dateti
     return len(ids)
 
 
-def claim(session: Session, messages: Select[Message]) -> Sequence[Message]:
-    """Lock the oldest of these messages for this transaction, less what another worker holds."""
+def claim(session: Session) -> Sequence[Message]:
+    """Lock the next batch for this transaction, less what another worker holds.
+
+    New messages first, the oldest first. Where they are no whole batch, some follow that were sent
+    back: few, so that what comes in meanwhile does not wait for long.
+    """
+    batch = _lock(session, pending().where(Message.retried_at.is_(None)), BATCH)
+    if len(batch) < BATCH:
+        most = min(SENT_BACK, BATCH - len(batch))
+        batch = [*batch, *_lock(session, pending().where(Message.retried_at.is_not(None)), most)]
+    return batch
+
+
+def _lock(session: Session, messages: Select[Message], most: int) -> Sequence[Message]:
     return session.scalars(
-        messages.order_by(Message.id).limit(BATCH).with_for_update(skip_locked=True)
+        messages.order_by(Message.id).limit(most).with_for_update(skip_locked=True)
     ).all()
 
 
@@ -104,8 +121,7 @@ def _alone(
     sessions: sessionmaker[Session], message_id: int, settings: Settings, now: datetime
 ) -> None:
     with sessions.begin() as session:
-        own = select(Message).where(Message.id == message_id, Message.outcome == PENDING)
-        batch = claim(session, own)
+        batch = _lock(session, pending().where(Message.id == message_id), 1)
         try:
             with session.begin_nested():
                 folded = fold_messages(session, batch, settings, now)
@@ -152,7 +168,9 @@ def fold_messages(
             "waits until the shop registers the order",
             unknown.snapshot.courier_order_id,
         )
-    return FoldedBatch(outcomes, refolded.changes, refolded.missed)
+    for message_id, courier_order_id in refolded.renamed.items():
+        outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
+    return FoldedBatch(outcomes, refolded.changes, refolded.erased, refolded.missed)
 
 
 def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
@@ -163,8 +181,12 @@ def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
     account = accounts.get(message.account)
     if account is None:
         raise Undecodable(f"account {message.account!r} is switched off: retry once it is on again")
+    driver = DRIVERS[account.driver]
+    read = driver.topics[message.topic]
+    if message.kind == "poll" and driver.api is not None:
+        read = driver.api.decode
     heard = Heard(message.received_at, message.kind, account.field_map)
-    return DRIVERS[account.driver].topics[message.topic](parse(message.body or b""), heard)
+    return read(parse(message.body or b""), heard)
 
 
 # One statement for any number of messages, whatever became of each.
@@ -193,6 +215,8 @@ def _conclude(
             "courier_order_id": [outcome.courier_order_id for outcome in outcomes.values()],
         },
     )
+    if folded.erased:
+        drop_bodies(session, folded.erased)
     for message in batch:
         if outcomes[message.id].outcome == QUARANTINED:
             metrics.QUARANTINED.labels(message.account).inc()

@@ -10,7 +10,8 @@ import structlog
 from receiver import doorbell
 from receiver.logs import told
 from workers.drain import drain_batch
-from workers.runtime import runtime
+from workers.poll import Poller
+from workers.runtime import STOP, runtime
 from workers.sweep import forgotten
 
 log = structlog.get_logger(__name__)
@@ -49,12 +50,32 @@ def drain() -> None:
     started, folded = time.monotonic(), 0
     while size := drain_batch(here.sessions, here.settings, datetime.now(UTC)):
         folded += size
+        here.feed_bell.ring()
         if time.monotonic() - started > DRAIN_FOR_SECONDS:
             doorbell.ring(here.redis)
             break
     if folded:
         seconds = round(time.monotonic() - started, 3)
         log.info("drained", messages=folded, seconds=seconds)
+
+
+@functools.cache
+def poller() -> Poller:
+    """The poller of this process, made when first asked for."""
+    here = runtime()
+    return Poller(here.settings, here.sessions, here.redis, STOP)
+
+
+@job
+def poll() -> None:
+    """Set the askers going that the due orders need."""
+    poller().poll()
+
+
+def close() -> None:
+    """End what goes on beside the jobs; STOP is set."""
+    if poller.cache_info().currsize:
+        poller().close()
 
 
 @job

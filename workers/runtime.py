@@ -2,14 +2,20 @@
 
 import functools
 import os
+import threading
 from dataclasses import dataclass
 
 from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db import connect, sessions
-from receiver.doorbell import connect_redis
+from receiver.doorbell import Doorbell, connect_redis
+from receiver.feed import announcer
 from receiver.settings import Settings
+
+# Set once the process is told to stop; not in worker.py, which runs as __main__ and would be
+# imported a second time.
+STOP = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,7 @@ class Runtime:
     settings: Settings
     sessions: sessionmaker[Session]
     redis: "Redis"
+    feed_bell: Doorbell
 
 
 @functools.cache
@@ -26,5 +33,6 @@ def runtime() -> Runtime:
     Raises: BadSettings.
     """
     settings = Settings.from_env(os.environ)
-    engine = connect(settings.database_url, pool_size=2)
-    return Runtime(settings, sessions(engine), connect_redis(settings.redis_url))
+    engine = connect(settings.database_url, pool_size=8)
+    redis = connect_redis(settings.redis_url)
+    return Runtime(settings, sessions(engine), redis, announcer(redis))

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import threading
 from typing import Any
 
 import structlog
@@ -13,12 +12,12 @@ from rq.serializers import JSONSerializer
 from receiver import logs
 from receiver.doorbell import queue
 from receiver.settings import BadSettings
-from workers.runtime import runtime
+from workers import jobs
+from workers.runtime import STOP, runtime
 
 log = structlog.get_logger(__name__)
 
 WAIT_SECONDS = 1.0
-STOP = threading.Event()
 
 
 class Worker(SimpleWorker):
@@ -53,7 +52,8 @@ def main() -> None:
             log.warning("Redis is away", error=type(failure).__name__)
             STOP.wait(WAIT_SECONDS)
         else:
-            return
+            break
+    jobs.close()
 
 
 if __name__ == "__main__":

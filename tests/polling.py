@@ -1,0 +1,181 @@
+"""A shop, its couriers' stand-ins and our workers, all by one clock that a test moves.
+
+Nothing of ours is replaced: the asking goes over HTTP to the sandbox, the answers through the
+inbox. Only the threads and the queue are left out, so that a month passes in a second.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from redis import Redis
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session, joinedload, sessionmaker
+
+from receiver.inbox import Incoming, keep
+from receiver.models import AccountState, Message, Order, Poll
+from receiver.polls import News, plan
+from receiver.registry import register
+from receiver.settings import Settings
+from tests import sandbox
+from tests.bodies import START
+from tests.sandbox import Clock, Courier
+from workers import claims, recovery
+from workers.drain import drain_batch
+from workers.poll import Asker
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+class World:
+    """Orders of one courier's account, and everything that happens to them."""
+
+    def __init__(
+        self,
+        courier: Courier,
+        clock: Clock,
+        settings: Settings,
+        sessions: sessionmaker[Session],
+        redis: "Redis",
+    ) -> None:
+        self.courier, self.clock, self.settings = courier, clock, settings
+        self.sessions, self.redis = sessions, redis
+        self.account = settings.accounts[courier.account.lower().replace("_", "-")]
+        self.asker = self.new_asker()
+        with sessions.begin() as session:
+            recovery.start(session, self.account.slug, clock())
+
+    def new_asker(self) -> Asker:
+        access = self.account.access
+        assert access is not None
+        return Asker(
+            self.account,
+            access,
+            self.settings.poll_interval_factor,
+            self.sessions,
+            self.redis,
+            threading.Event(),
+            now=self.clock,
+        )
+
+    def place(self, life: sandbox.orders.Life, **given: Any) -> sandbox.Order:
+        """Place an order with the courier, and put it on record."""
+        placed = self.courier.create(life)
+        self.register(given.pop("name", placed.id), **given)
+        return placed
+
+    def register(self, name: str, **given: Any) -> None:
+        with self.sessions.begin() as session:
+            order, created = register(
+                session, self.account.slug, self.account.driver, name, now=self.clock(), **given
+            )
+            if created:
+                plan(session, [News(order, hook=True)], self.settings.accounts, 1.0, self.clock())
+
+    def place_many(self, count: int, life: sandbox.orders.Life) -> list[sandbox.Order]:
+        """Place many orders with the courier; all are known here, and due now."""
+        placed = self.courier.create_all([life] * count)
+        with self.sessions.begin() as session:
+            session.execute(
+                text(
+                    "INSERT INTO orders (account, courier, courier_order_id, status, created_at,"
+                    " updated_at) SELECT :account, :courier, unnest(CAST(:ids AS text[])),"
+                    " 'pending', :now, :now"
+                ),
+                {
+                    "account": self.account.slug,
+                    "courier": self.account.driver,
+                    "ids": [order.id for order in placed],
+                    "now": self.clock(),
+                },
+            )
+            claims.adopt(session, self.account.slug, self.clock())
+        return placed
+
+    def hook(self, body: bytes) -> None:
+        """Let a hook in, and fold it."""
+        trust = "signed" if self.courier.signs else "token"
+        incoming = Incoming(
+            self.account.slug, "orders", "webhook", trust, body, received_at=self.clock()
+        )
+        with self.sessions.begin() as session:
+            keep(session, [incoming])
+        self.drain()
+
+    def drain(self) -> int:
+        folded = 0
+        while size := drain_batch(self.sessions, self.settings, self.clock()):
+            folded += size
+        return folded
+
+    def ask(self) -> int:
+        """Ask about all that is due now and fold it; how many requests that took."""
+        before = len(self.courier.ledger)
+        # A new second by the pace, which goes by the real clock.
+        self.redis.flushdb()
+        while self.asker.ask_next():
+            self.redis.flushdb()
+        self.drain()
+        return len(self.courier.ledger) - before
+
+    def tend(self) -> int:
+        return self.asker.tend()
+
+    def next_due(self) -> datetime | None:
+        with self.sessions() as session:
+            return session.scalar(select(func.min(Poll.due_at)))
+
+    def live_until(self, end: datetime) -> None:
+        """Go from one due time to the next."""
+        while (due := self.next_due()) is not None and due <= end:
+            self.clock.move_to(max(due, self.clock()))
+            asked = self.ask()
+            still_due = self.next_due()
+            assert asked or still_due is None or still_due > self.clock(), "nobody asks"
+        self.clock.move_to(end)
+
+    def order(self, name: str) -> Order:
+        with self.sessions() as session:
+            found = select(Order).options(joinedload(Order.poll))
+            return session.scalars(found.where(Order.courier_order_id == name)).one()
+
+    def poll(self, name: str) -> Poll:
+        poll = self.order(name).poll
+        assert poll is not None
+        return poll
+
+    def state(self) -> AccountState:
+        with self.sessions() as session:
+            return session.get_one(AccountState, self.account.slug)
+
+    def messages(self) -> Sequence[Message]:
+        with self.sessions() as session:
+            return session.scalars(select(Message).order_by(Message.id)).all()
+
+
+MakeWorld = Callable[..., World]
+
+
+@contextmanager
+def making_worlds(
+    environ: Mapping[str, str], sessions: sessionmaker[Session], redis: "Redis"
+) -> Iterator[MakeWorld]:
+    """What makes worlds, each with a courier that is started and, in the end, stopped."""
+    with ExitStack() as stack:
+
+        def make(
+            kind: type[Courier] = sandbox.Tiramizoo,
+            start: datetime = START,
+            changed: Mapping[str, str] | None = None,
+            **given: Any,
+        ) -> World:
+            clock = Clock(start)
+            courier = stack.enter_context(kind(now=clock, **given))
+            settings = Settings.from_env({**environ, **courier.environ(), **(changed or {})})
+            world = World(courier, clock, settings, sessions, redis)
+            stack.callback(world.asker.courier.close)
+            return world
+
+        yield make

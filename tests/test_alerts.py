@@ -1,0 +1,87 @@
+"""GET /v1/alerts: one line for each condition and account."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+NOW = datetime.now(UTC)
+
+
+def alerts(shop: FlaskClient) -> Any:
+    answer: Any = shop.get("/v1/alerts").json
+    return answer["alerts"]
+
+
+def paused(sessions: sessionmaker[Session], reason: str, since: datetime) -> None:
+    with sessions.begin() as session:
+        session.execute(
+            text(
+                "INSERT INTO accounts (account, paused_at, paused_until, pause_reason, failures)"
+                " VALUES ('tiramizoo', :since, :until, :reason, 7)"
+            ),
+            {"since": since, "until": NOW + timedelta(hours=1), "reason": reason},
+        )
+
+
+def test_nothing_wrong_is_no_alert(shop: FlaskClient) -> None:
+    assert alerts(shop) == []
+
+
+def test_refused_credentials_are_told_at_once(
+    shop: FlaskClient, sessions: sessionmaker[Session]
+) -> None:
+    paused(sessions, "refused", NOW)
+    [alert] = alerts(shop)
+    assert (alert["condition"], alert["severity"]) == ("poll_refused", "critical")
+    assert "COURIER_TIRAMIZOO_API_TOKEN" in alert["what_to_do"]
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(9, []), (11, ["poll_failing"])])
+def test_a_courier_that_fails_is_told_once_it_lasts(
+    shop: FlaskClient, sessions: sessionmaker[Session], minutes: int, told: list[str]
+) -> None:
+    paused(sessions, "failing", NOW - timedelta(minutes=minutes))
+    assert [alert["condition"] for alert in alerts(shop)] == told
+
+
+def test_a_courier_that_wants_to_be_asked_later_is_no_alert(
+    shop: FlaskClient, sessions: sessionmaker[Session]
+) -> None:
+    paused(sessions, "busy", NOW - timedelta(hours=2))
+    assert alerts(shop) == []
+
+
+def test_orders_that_were_given_up_are_one_alert(
+    shop: FlaskClient, sessions: sessionmaker[Session]
+) -> None:
+    for number in range(3):
+        new = {"account": "shipmentapi", "courier_order_id": f"S-{number}"}
+        assert shop.post("/v1/orders", json=new).status_code == 201
+    with sessions.begin() as session:
+        session.execute(
+            text(
+                "INSERT INTO polls (order_id, account, placed_at, stopped_at, stop_reason)"
+                " SELECT id, account, created_at, CAST(:now AS timestamptz)"
+                " - (3 - id) * interval '4 days', 'given up: 30 days without news' FROM orders"
+            ),
+            {"now": NOW},
+        )
+    [alert] = alerts(shop)
+    assert (alert["condition"], alert["count"], alert["example"]) == ("orders_given_up", 2, "S-2")
+    assert "30 days without news" in alert["summary"]
+
+
+def test_quarantined_messages_are_one_alert_for_each_account(
+    shop: FlaskClient, client: FlaskClient, drain: Callable[[], int]
+) -> None:
+    for body in (b"not json", b"{}", b"[]"):
+        client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=body)
+    client.post("/webhooks/shipmentapi/orders/shipmentapi-token", data=b"nonsense")
+    drain()
+    found = {alert["account"]: alert["count"] for alert in alerts(shop)}
+    assert found == {"tiramizoo": 3, "shipmentapi": 1}

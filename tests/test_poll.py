@@ -1,0 +1,560 @@
+"""Polling against the couriers' stand-ins, by a clock that the test moves."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis import Redis
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.models import APPLIED, QUARANTINED
+from tests.bodies import START
+from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World, making_worlds
+from tests.sandbox import Cottoncast, Courier, ShipmentAPI, Tiramizoo, evenly
+from workers import claims, recovery
+from workers.accounts import BREAKER, FAILURES
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def new_world(
+    environ: Mapping[str, str], sessions: sessionmaker[Session], redis: "Redis"
+) -> Iterator[MakeWorld]:
+    with making_worlds(environ, sessions, redis) as make:
+        yield make
+
+
+@pytest.fixture
+def world(new_world: MakeWorld) -> World:
+    return new_world()
+
+
+def shortly(world: World, name: str) -> timedelta:
+    """How long it is from now until the order is asked about, less what spreads the orders."""
+    due = world.poll(name).due_at
+    assert due is not None
+    return due - world.clock()
+
+
+def about(interval: timedelta) -> object:
+    return pytest.approx(interval * 1.05, abs=interval * 0.0501)
+
+
+# --- one order ---
+
+
+@pytest.mark.parametrize("kind", [Tiramizoo, Cottoncast, ShipmentAPI])
+def test_an_order_of_a_courier_that_never_calls_reaches_its_end(
+    new_world: MakeWorld, kind: type[Courier]
+) -> None:
+    lives: dict[type[Courier], tuple[str, ...]] = {
+        Tiramizoo: ("created", "dispatched", "picked_up", "delivered"),
+        Cottoncast: ("N", "L", "R", "C", "E", "D"),
+        ShipmentAPI: ("accepted", "collected", "in_transit", "delivered"),
+    }
+    world = new_world(kind)
+    order = world.place(evenly(*lives[kind], start=START, apart=5 * HOUR))
+    world.live_until(START + 3 * DAY)
+    now = world.order(order.id)
+    assert (now.status, now.reference) == ("delivered", order.reference)
+    assert now.source is not None
+    assert (now.source["kind"], now.source["trust"]) == ("poll", "fetched")
+    poll = world.poll(order.id)
+    assert (poll.due_at, poll.stopped_at) == (None, None)
+    assert poll.finished_at is not None
+    assert {message.kind for message in world.messages()} == {"poll"}
+    assert {message.outcome for message in world.messages()} == {APPLIED}
+
+
+def test_a_silent_order_is_asked_about_after_a_quarter_of_an_hour_doubling_to_six_hours(
+    world: World,
+) -> None:
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    waits = []
+    for _ in range(9):
+        waits.append(shortly(world, order.id))
+        world.clock.move_to(world.poll(order.id).due_at or START)
+        assert world.ask() == 1
+    # The first answer is news, so the second look comes as soon as the first.
+    expected = [15, 15, 30, 60, 120, 240, 360, 360, 360]
+    for wait, minutes in zip(waits, expected, strict=True):
+        assert wait == about(minutes * MINUTE)
+
+
+def test_a_hook_starts_the_silence_anew(world: World) -> None:
+    order = world.place(evenly("created", "dispatched", start=START, apart=4 * HOUR))
+    world.live_until(START + 2.5 * HOUR)
+    assert shortly(world, order.id) > HOUR
+    world.hook(world.courier.hook_message(order, 1).body)
+    assert shortly(world, order.id) == about(15 * MINUTE)
+
+
+def test_an_answer_equal_to_the_last_one_is_noted_and_not_kept(world: World) -> None:
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    world.live_until(START + 2 * HOUR)
+    [message] = world.messages()
+    poll = world.poll(order.id)
+    assert message.repetitions == len(world.courier.ledger) - 1 > 1
+    assert poll.confirmed_at == poll.polled_at == message.last_seen_at
+    assert world.order(order.id).version == 2
+
+
+def test_a_state_that_comes_back_is_kept_again(new_world: MakeWorld) -> None:
+    world = new_world(ShipmentAPI)
+    apart = 10 * HOUR
+    order = world.place(evenly("accepted", "problem", "accepted", start=START, apart=apart))
+    world.courier.label_after = timedelta(days=400)  # type: ignore[attr-defined]
+    world.courier.pickup_after = timedelta(days=400)  # type: ignore[attr-defined]
+    world.live_until(START + 25 * HOUR)
+    assert [len(world.messages()), world.order(order.id).courier_status] == [3, "accepted"]
+
+
+def test_an_answer_that_repeats_the_one_before_a_hook_is_kept(world: World) -> None:
+    """Else it could not say that the hook was wrong."""
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    world.live_until(START + HOUR)
+    world.courier.extend(order, [("dispatched", START)])
+    forged = world.courier.hook_message(order, 1).body
+    order.life = order.life[:1]
+    world.hook(forged)
+    world.live_until(START + 2 * HOUR)
+    assert [message.kind for message in world.messages()] == ["poll", "webhook", "poll"]
+
+
+def test_what_a_poll_told_first_counts_as_a_missed_hook(world: World) -> None:
+    order = world.place(evenly("created", "dispatched", "delivered", start=START, apart=2 * HOUR))
+    world.hook(world.courier.hook_message(order, 0).body)
+    world.live_until(START + HOUR)
+    assert world.state().missed == 0
+    world.live_until(START + 10 * HOUR)
+    assert (world.state().missed, world.state().hooks) == (2, 1)
+    world.hook(world.courier.hook_message(order, 2).body)
+    assert world.state().missed == 2
+
+
+def test_of_a_courier_that_calls_once_only_that_call_is_ever_missed(new_world: MakeWorld) -> None:
+    world = new_world(ShipmentAPI)
+    missed = world.place(evenly("accepted", "collected", "delivered", start=START, apart=HOUR))
+    heard = world.place(evenly("accepted", "collected", "delivered", start=START, apart=HOUR))
+    world.hook(world.courier.hook_message(heard, 0).body)
+    world.live_until(START + 2 * DAY)
+    assert {world.order(one.id).status for one in (missed, heard)} == {"delivered"}
+    assert world.state().missed == 1
+
+
+def test_a_look_a_day_after_the_end_is_the_last(world: World) -> None:
+    order = world.place(evenly("created", "delivered", start=START, apart=10 * MINUTE))
+    world.live_until(START + HOUR)
+    poll = world.poll(order.id)
+    assert poll.due_at == START + 10 * MINUTE + DAY
+    world.live_until(START + 40 * DAY)
+    poll = world.poll(order.id)
+    assert (poll.due_at, poll.finished_at) == (None, START + 10 * MINUTE + DAY)
+    assert len(world.courier.ledger) == 2
+
+
+def test_what_the_last_look_finds_opens_the_order_again(world: World) -> None:
+    life = evenly("created", "delivered", start=START, apart=10 * MINUTE)
+    order = world.place([*life, ("returned", START + 20 * HOUR)])
+    world.live_until(START + 3 * DAY)
+    assert world.order(order.id).status == "returned"
+
+
+def test_an_order_without_news_for_thirty_days_is_given_up_and_keeps_its_status(
+    world: World,
+) -> None:
+    order = world.place(evenly("created", "dispatched", start=START, apart=HOUR))
+    world.live_until(START + 29 * DAY)
+    assert world.poll(order.id).stopped_at is None
+    world.live_until(START + 32 * DAY)
+    poll = world.poll(order.id)
+    assert poll.stopped_at is not None
+    assert poll.stopped_at - START == pytest.approx(30 * DAY, abs=DAY)
+    assert poll.stop_reason == "given up: 30 days without news"
+    assert (poll.due_at, world.order(order.id).status) == (None, "awaiting_pickup")
+    asked = len(world.courier.ledger)
+    world.live_until(START + 60 * DAY)
+    assert len(world.courier.ledger) == asked
+    world.hook(world.courier.hook_message(order, 1).body)
+    poll = world.poll(order.id)
+    assert (poll.stopped_at, poll.stop_reason) == (None, None)
+    assert poll.due_at is not None
+
+
+def test_time_in_which_the_courier_could_not_be_asked_ages_no_order(world: World) -> None:
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    world.live_until(START + DAY)
+    world.courier.faults.always("status", status=500)
+    for day in range(2, 41):
+        world.clock.move_to(START + day * DAY)
+        assert world.ask() == 1
+    world.courier.faults.clear()
+    world.live_until(START + 42 * DAY)
+    poll = world.poll(order.id)
+    assert (poll.stopped_at, poll.failures) == (None, 0)
+    assert poll.unchanged_for < 4 * DAY
+
+
+# --- ShipmentAPI's own rhythm ---
+
+
+def test_nobody_asks_in_the_first_minute_after_an_order_was_placed(new_world: MakeWorld) -> None:
+    world = new_world(ShipmentAPI)
+    world.courier.unknown_for = 15 * MINUTE  # type: ignore[attr-defined]
+    order = world.place(evenly("accepted", start=START, apart=HOUR))
+    assert shortly(world, order.id) >= MINUTE
+    world.live_until(START + 15 * MINUTE)
+    asked = len(world.courier.ledger)
+    assert 10 <= asked <= 15
+    world.live_until(START + 17 * MINUTE)
+    assert world.order(order.id).status == "info_received"
+
+
+def test_around_the_time_of_pickup_an_order_is_asked_about_every_five_minutes(
+    new_world: MakeWorld,
+) -> None:
+    world = new_world(ShipmentAPI)
+    order = world.place(evenly("accepted", start=START, apart=HOUR))
+    world.live_until(START + 1.5 * HOUR)
+    pickup_at = world.order(order.id).pickup_at
+    assert pickup_at is not None
+    world.live_until(pickup_at - 35 * MINUTE)
+    before = len(world.courier.ledger)
+    world.live_until(pickup_at + HOUR)
+    assert 17 <= len(world.courier.ledger) - before <= 20
+
+
+# --- manners ---
+
+
+def test_an_order_that_the_courier_does_not_know_yet_is_asked_about_again(
+    new_world: MakeWorld,
+) -> None:
+    world = new_world(ShipmentAPI)
+    world.courier.unknown_for = timedelta(hours=20)  # type: ignore[attr-defined]
+    order = world.place(evenly("accepted", start=START, apart=HOUR))
+    world.live_until(START + 19 * HOUR)
+    poll = world.poll(order.id)
+    assert poll.failures > 3
+    assert poll.stopped_at is None
+    world.live_until(START + 26 * HOUR)
+    assert world.order(order.id).status in {"info_received", "awaiting_pickup"}
+    assert world.poll(order.id).failures == 0
+
+
+def test_an_order_that_the_courier_never_knew_is_given_up_after_a_day(world: World) -> None:
+    world.register("nobody-knows-it")
+    world.live_until(START + 23 * HOUR)
+    assert world.poll("nobody-knows-it").stopped_at is None
+    world.live_until(START + 3 * DAY)
+    poll = world.poll("nobody-knows-it")
+    assert poll.stop_reason == "given up: the courier does not know this order"
+    assert world.order("nobody-knows-it").status == "pending"
+
+
+def test_an_order_on_record_by_the_shops_own_number_is_asked_about_by_it(world: World) -> None:
+    placed = world.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
+    world.register("whatever", reference=placed.reference)
+    world.live_until(START + 15 * MINUTE * 1.2)
+    paths = [asked.path for asked in world.courier.ledger.lines()]
+    assert paths[1].endswith(f"/orders/by_external_id/{placed.reference}")
+
+
+@pytest.mark.parametrize("name", ["identifier", "tracking_code"])
+def test_an_order_on_record_by_the_couriers_other_name_is_asked_about_by_that(
+    world: World, name: str
+) -> None:
+    placed = world.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
+    world.register(placed.names[name], reference=placed.reference)
+    world.live_until(START + 2 * DAY)
+    assert world.order(placed.names[name]).status == "delivered"
+    assert world.order(placed.names[name]).identifiers["id"] == placed.id
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        ({"seconds": 30.0}, 30),
+        ({"seconds": 90.0, "silent": True, "retry_after": "seconds"}, 90),
+        ({"seconds": 90.0, "silent": True, "retry_after": "date"}, 90),
+        ({"seconds": 5.0, "silent": True}, 60),
+    ],
+)
+def test_a_courier_that_is_asked_too_often_is_left_alone_for_as_long_as_it_says(
+    new_world: MakeWorld, options: Mapping[str, object], seconds: int
+) -> None:
+    # A date in a header is the courier's real one.
+    world = new_world(start=datetime.now(UTC) - HOUR)
+    orders = [world.place(evenly("created", start=world.clock(), apart=HOUR)) for _ in range(3)]
+    world.clock.move(HOUR)
+    world.courier.faults.next(1, "too_many", **options)
+    assert world.ask() == 1
+    state = world.state()
+    assert (state.pause_reason, state.failures) == ("busy", 0)
+    assert state.paused_until is not None
+    assert state.paused_until - world.clock() == pytest.approx(seconds * SECOND, abs=SECOND)
+    world.clock.move((seconds - 2) * SECOND)
+    assert world.ask() == 0
+    world.clock.move(4 * SECOND)
+    assert world.ask() == 3
+    assert world.state().paused_until is None
+    assert {world.poll(order.id).failures for order in orders} == {0}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_courier_that_refuses_our_credentials_is_asked_once_an_hour(
+    world: World, status: int
+) -> None:
+    for _ in range(3):
+        world.place(evenly("created", start=START, apart=HOUR))
+    world.courier.faults.always("status", status=status)
+    asked = []
+    for minute in range(0, 181, 5):
+        world.clock.move_to(START + HOUR + minute * MINUTE)
+        asked.append(world.ask())
+    assert sum(asked) == 4
+    assert world.state().pause_reason == "refused"
+
+
+def test_new_credentials_are_tried_at_once(world: World) -> None:
+    world.place(evenly("created", start=START, apart=HOUR))
+    world.courier.faults.next(1, "status", status=401)
+    world.clock.move_to(START + HOUR)
+    assert [world.ask(), world.ask()] == [1, 0]
+    with world.sessions.begin() as session:
+        recovery.start(session, world.account.slug, world.clock())
+    assert world.ask() == 1
+
+
+@pytest.mark.parametrize(
+    "fault", ["status", "cut", "broken_json", "html", "wrong_shape", "redirect", "bomb"]
+)
+def test_a_courier_that_fails_gets_a_pause_and_then_one_request_at_a_time(
+    new_world: MakeWorld, fault: str
+) -> None:
+    world = new_world(Cottoncast)
+    orders = [world.place(evenly("N", start=START, apart=HOUR)) for _ in range(20)]
+    world.clock.move_to(START + 2 * HOUR)
+    options = {"status": 503} if fault == "status" else {}
+    world.courier.faults.always(fault, **options)
+    asked = world.ask()
+    assert asked <= FAILURES + 1
+    state = world.state()
+    assert (state.pause_reason, state.failures) == ("failing", FAILURES)
+    for wait in (30, 60, 120):
+        paused_until = world.state().paused_until
+        assert paused_until is not None
+        assert paused_until - world.clock() == wait * SECOND
+        world.clock.move_to(paused_until)
+        assert world.ask() == 1
+    world.courier.faults.clear()
+    world.clock.move(BREAKER.most)
+    world.ask()
+    world.clock.move(HOUR)
+    world.ask()
+    state = world.state()
+    assert (state.failures, state.paused_until, state.pause_reason) == (0, None, None)
+    assert {world.order(order.id).status for order in orders} == {"info_received"}
+    assert {world.poll(order.id).stopped_at for order in orders} == {None}
+
+
+@pytest.mark.parametrize("fault", ["broken_json", "html", "wrong_shape", "other_order"])
+def test_an_answer_that_cannot_be_used_is_quarantined_with_its_body_and_only_once(
+    world: World, fault: str
+) -> None:
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    world.courier.faults.next(3, fault)
+    world.live_until(START + 3 * HOUR)
+    broken = [it for it in world.messages() if it.outcome == QUARANTINED]
+    assert len(broken) == (3 if fault == "other_order" else 1)
+    assert all(it.body and it.reason and it.kind == "poll" for it in broken)
+    assert world.order(order.id).status == "info_received"
+
+
+def test_an_answer_that_is_too_large_is_not_kept_at_all(world: World) -> None:
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    world.courier.faults.next(1, "huge")
+    world.live_until(START + HOUR)
+    assert [it.outcome for it in world.messages()] == [APPLIED]
+    assert world.order(order.id).status == "info_received"
+
+
+# --- leases ---
+
+
+def test_an_order_that_one_worker_asks_about_is_not_taken_by_another(world: World) -> None:
+    world.place(evenly("created", start=START, apart=HOUR))
+    slug, now = world.account.slug, START + HOUR
+    with world.sessions.begin() as session:
+        [claim] = claims.claim(session, slug, now, 10)
+        assert claims.claim(session, slug, now, 10) == []
+    with world.sessions.begin() as session:
+        assert claims.claim(session, slug, now + claims.LEASE - SECOND, 10) == []
+        [again] = claims.claim(session, slug, now + claims.LEASE, 10)
+    assert again.order_id == claim.order_id
+
+
+def test_the_word_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -> None:
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    slug, now = world.account.slug, START + HOUR
+    with world.sessions.begin() as session:
+        [late] = claims.claim(session, slug, now, 10)
+    with world.sessions.begin() as session:
+        claims.claim(session, slug, now + claims.LEASE, 10)
+    with world.sessions.begin() as session:
+        incoming = world.asker._incoming(b"{}", now, None)
+        assert claims.record(session, {late: incoming}, world.asker.api.schedule, 1.0) == 0
+        claims.release(session, [late])
+        claims.try_again(session, [late], now, 1.0)
+        claims.not_known(session, late, world.asker.api.schedule, now, 1.0)
+    poll = world.poll(order.id)
+    assert (poll.leased_until, poll.failures) == (now + 2 * claims.LEASE, 0)
+    assert world.messages() == []
+
+
+# --- many at once ---
+
+
+def test_two_thousand_due_orders_cost_little_more_than_twenty_requests(world: World) -> None:
+    world.place_many(2000, evenly("created", "dispatched", start=START, apart=10 * MINUTE))
+    world.clock.move_to(START + HOUR)
+    requests = world.ask()
+    assert 20 <= requests <= 25
+    with world.sessions() as session:
+        assert claims.due(session, world.account.slug, world.clock(), 10) == []
+    assert len(world.messages()) == 2000
+    assert world.state().requests == requests
+    assert world.state().requests_saved == 2000 - requests
+
+
+def test_what_no_page_tells_of_is_asked_about_by_itself(world: World) -> None:
+    placed = [world.place(evenly("created", start=START, apart=HOUR)) for _ in range(20)]
+    old = world.courier.create(evenly("created", start=START - 90 * DAY, apart=HOUR))
+    world.register(old.id)
+    world.clock.move_to(START + HOUR)
+    assert world.ask() == 2
+    assert {world.order(one.id).status for one in [*placed, old]} == {"info_received"}
+
+
+def test_a_list_that_is_longer_than_reckoned_is_left_for_single_requests(world: World) -> None:
+    for _ in range(1000):
+        world.courier.create(evenly("created", start=START + SECOND, apart=HOUR))
+    for _ in range(8):
+        world.place(evenly("created", start=START, apart=HOUR))
+    world.clock.move_to(START + HOUR)
+    world.courier.newest_first = True  # type: ignore[attr-defined]
+    assert world.ask() == 1 + 8
+    assert len(world.messages()) == 8
+
+
+def test_a_list_that_cannot_be_used_is_done_without(world: World) -> None:
+    for _ in range(8):
+        world.place(evenly("created", start=START, apart=HOUR))
+    world.courier.faults.always("html", path="/api/v1/orders?")
+    world.courier.faults.next(1, "html")
+    world.clock.move_to(START + HOUR)
+    world.ask()
+    world.clock.move(HOUR)
+    world.ask()
+    assert len([it for it in world.messages() if it.outcome == APPLIED]) == 8
+
+
+# --- confirmation of unsigned hooks ---
+
+
+@pytest.mark.parametrize(
+    ("confirm", "states", "trust"),
+    [
+        ("none", 2, "token"),
+        ("all", 2, "fetched"),
+        ("terminal", 2, "token"),
+        ("terminal", 3, "fetched"),
+    ],
+)
+def test_what_an_unsigned_hook_told_is_confirmed_by_asking_where_that_is_wanted(
+    new_world: MakeWorld, confirm: str, states: int, trust: str
+) -> None:
+    world = new_world(changed={"COURIER_TIRAMIZOO_CONFIRM": confirm})
+    life = evenly("created", "dispatched", "delivered", start=START, apart=HOUR)
+    order = world.courier.create(life)
+    world.clock.move_to(life[states - 1].at)
+    world.hook(world.courier.hook_message(order, states - 1).body)
+    source = world.order(order.id).source
+    assert source is not None
+    assert source["trust"] == "token"
+    version = world.order(order.id).version
+    world.ask()
+    now = world.order(order.id)
+    assert now.source is not None
+    assert (now.source["kind"], now.source["trust"]) == ("webhook", trust)
+    assert now.version == version + (trust == "fetched")
+    assert len(world.courier.ledger) == (trust == "fetched")
+    assert world.state().missed == 0
+
+
+def test_forged_hooks_cause_no_storm_of_requests(new_world: MakeWorld) -> None:
+    world = new_world(changed={"COURIER_TIRAMIZOO_CONFIRM": "all"})
+    order = world.courier.create(evenly("created", "dispatched", start=START, apart=HOUR))
+    for number in range(50):
+        body = world.courier.hook_message(order, 0).body
+        world.hook(body.replace(b'"description": null', f'"description": "{number}"'.encode()))
+        world.ask()
+        world.clock.move(SECOND)
+    assert len(world.courier.ledger) <= 3
+
+
+# --- after an outage ---
+
+
+def test_after_an_outage_of_ours_every_open_order_is_due_at_once(world: World) -> None:
+    life = evenly("created", "dispatched", "delivered", start=START, apart=30 * HOUR)
+    order = world.place(life)
+    over = world.place(evenly("created", "cancelled", start=START, apart=MINUTE))
+    world.live_until(START + 29 * HOUR)
+    world.tend()
+    assert shortly(world, order.id) > HOUR
+    world.clock.move(MINUTE)
+    assert world.tend() == 0
+    world.clock.move(3 * MINUTE)
+    assert world.tend() == 1
+    assert shortly(world, order.id) == timedelta()
+    assert world.poll(over.id).finished_at is not None
+
+
+def test_a_silence_twice_as_long_as_ever_before_makes_open_orders_due(world: World) -> None:
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    world.hook(world.courier.hook_message(order, 0).body)
+    dues = []
+    for _ in range(400):
+        world.clock.move(90 * SECOND)
+        if world.tend():
+            dues.append(world.clock() - START)
+            world.ask()
+    assert 1 <= len(dues) < 15
+    longest = world.state().longest_gap
+    assert longest is not None
+    assert longest > 2 * HOUR
+
+
+def test_orders_from_before_the_account_could_be_polled_are_taken_in(
+    new_world: MakeWorld, sessions: sessionmaker[Session]
+) -> None:
+    off = new_world(changed={})
+    order = off.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
+    off.hook(off.courier.hook_message(order, 0).body)
+    with sessions.begin() as session:
+        session.execute(text("DELETE FROM polls"))
+        recovery.start(session, off.account.slug, off.clock())
+    off.clock.move_to(START + HOUR)
+    off.ask()
+    assert off.order(order.id).status == "delivered"
+
+
+def test_an_order_whose_plan_was_lost_is_mended(world: World) -> None:
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    with world.sessions.begin() as session:
+        session.execute(text("UPDATE polls SET due_at = NULL"))
+    assert world.tend() == 1
+    assert shortly(world, order.id) == timedelta()

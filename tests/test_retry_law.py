@@ -1,0 +1,139 @@
+"""What an outage of ours costs: Tiramizoo's retries alone, and with our asking, over 25 days.
+
+The clock is a test's; all else is real: hooks and answers go over HTTP, and the orders through the
+inbox. The README shows the table that this prints.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.couriers import DRIVERS
+from receiver.inbox import Incoming, keep
+from receiver.models import Base, Order
+from tests.bodies import START
+from tests.polling import DAY, HOUR, MakeWorld, World, making_worlds
+from tests.sandbox import evenly
+from tests.sandbox.server import Server
+from tests.sandbox.wire import Answer, Request
+from tests.service import ROOT
+
+WORDS = DRIVERS["tiramizoo"].words
+STATES = ("created", "dispatched", "picked_up", "delivered")
+ORDERS = 8
+OUTAGES = (HOUR, 6 * HOUR, 24 * HOUR)
+
+
+@pytest.fixture
+def new_world(
+    environ: Mapping[str, str], sessions: sessionmaker[Session], redis: "Redis"
+) -> Iterator[MakeWorld]:
+    with making_worlds(environ, sessions, redis) as make:
+        yield make
+
+
+def minutes_until_right(world: World, outage: timedelta, asking: bool) -> int:
+    """How long after an outage some order was still not where its courier had it, in minutes."""
+    began = START + 4 * HOUR
+    ended = began + outage
+
+    def receive(request: Request, at: float) -> Answer:
+        if began <= world.clock() < ended:
+            return Answer(503, b"")
+        with world.sessions.begin() as session:
+            incoming = Incoming(
+                world.account.slug, "orders", "webhook", "token", request.body, world.clock()
+            )
+            keep(session, [incoming])
+        return Answer(200, b'{"status":"ok"}')
+
+    server = Server(receive)
+    server.start()
+    try:
+        world.courier.hook_url = f"http://127.0.0.1:{server.port}/hooks"
+        for number in range(ORDERS):
+            apart = 0.7 * HOUR * (number + 1)
+            world.place(evenly(*STATES, start=START, apart=apart))
+        return live(world, began, ended, asking)
+    finally:
+        server.stop()
+
+
+def live(world: World, began: datetime, ended: datetime, asking: bool) -> int:
+    right_at = ended
+    recovered = False
+    world.tend()
+    while world.clock() < START + 25 * DAY:
+        down = began <= world.clock() < ended
+        world.courier.hooks.send_due()
+        if not down:
+            world.drain()
+            if asking:
+                if world.clock() >= ended and not recovered:
+                    recovered = bool(world.tend())
+                world.ask()
+        is_wrong = world.clock() >= ended and wrong(world)
+        following = [world.courier.hooks.next_due(), *([world.next_due()] if asking else [])]
+        ahead = [at for at in following if at is not None and at > world.clock()]
+        ahead += [at for at in (began, ended) if at > world.clock()]
+        if not ahead:
+            break
+        if is_wrong:
+            # Until whatever comes next.
+            right_at = min(ahead)
+        world.clock.move_to(min(ahead))
+    assert not wrong(world)
+    return round((right_at - ended) / timedelta(minutes=1))
+
+
+def wrong(world: World) -> bool:
+    with world.sessions() as session:
+        known = {order.courier_order_id: order.status for order in session.scalars(select(Order))}
+    return any(
+        known.get(order.id) != WORDS[reached[-1].state]
+        for order in world.courier.orders
+        if (reached := order.reached(world.clock()))
+    )
+
+
+def empty(engine: Engine) -> None:
+    with engine.begin() as connection:
+        tables = ", ".join(Base.metadata.tables)
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+
+
+def table(figures: list[tuple[timedelta, int, int]]) -> list[str]:
+    return [
+        "| we were down for | right again, by retries alone | and with asking |",
+        "|---|---|---|",
+        *(
+            f"| {outage // HOUR} h | after {alone // 60} h {alone % 60:02} min | at once |"
+            if asking == 0
+            else f"| {outage // HOUR} h | after {alone // 60} h {alone % 60:02} min"
+            f" | after {asking} min |"
+            for outage, alone, asking in figures
+        ),
+    ]
+
+
+def test_after_an_outage_asking_spares_the_wait_for_retries(
+    new_world: MakeWorld, engine: Engine
+) -> None:
+    figures = []
+    for outage in OUTAGES:
+        times = []
+        for asking in (False, True):
+            world = new_world()
+            times.append(minutes_until_right(world, outage, asking))
+            empty(engine)
+        figures.append((outage, times[0], times[1]))
+    print("\n".join(table(figures)))  # noqa: T201 (what the README shows)
+    for _, alone, asked in figures:
+        assert asked <= 1
+        assert alone >= 20
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(table(figures)) in readme
