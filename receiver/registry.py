@@ -1,16 +1,18 @@
 """Which orders we know: find one by any of its names, register one, release what waited for it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import cast, func, select, update
+from sqlalchemy import cast, func, literal, select, union_all, update
 from sqlalchemy.dialects.postgresql import JSONPATH, insert
 from sqlalchemy.orm import Session, joinedload
 
 from receiver import details, statuses
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
 from receiver.etas import add_etas, lock_tours
+from receiver.feed import CREATED, Changed, tell, what_changed
 from receiver.models import PARKED, PENDING, Identifier, Message, Order
 
 
@@ -21,8 +23,7 @@ def find(session: Session, account: str, order_id: str, lock: bool = False) -> O
 
     Raises: UnknownOrder; AmbiguousIdentifier where several orders share the identifier.
     """
-    if "\x00" in account + order_id:
-        raise UnknownOrder("no order has an id with U+0000 in it")
+    _refuse_nul(account, order_id)
     orders = select(Order).options(joinedload(Order.poll))
     orders = orders.with_for_update(of=Order) if lock else orders
     order = session.scalar(
@@ -34,13 +35,45 @@ def find(session: Session, account: str, order_id: str, lock: bool = False) -> O
         Identifier.account == account, Identifier.value == order_id
     )
     found = session.scalars(orders.where(Order.id.in_(named)).limit(2)).all()
+    _refuse_other_than_one(len(found), account, order_id)
+    return found[0]
+
+
+def version_of(session: Session, account: str, order_id: str) -> int:
+    """The version of the order that `find` would find, without the rest of it: one statement.
+
+    Raises: UnknownOrder; AmbiguousIdentifier.
+    """
+    _refuse_nul(account, order_id)
+    own = select(literal(True).label("is_own"), Order.version).where(
+        Order.account == account, Order.courier_order_id == order_id
+    )
+    named = (
+        select(literal(False), Order.version)
+        .join(Identifier, Identifier.order_id == Order.id)
+        .where(Identifier.account == account, Identifier.value == order_id)
+        .limit(2)
+    )
+    found = session.execute(union_all(own, named.subquery().select())).all()
+    for is_own, version in found:
+        if is_own:
+            return int(version)
+    _refuse_other_than_one(len(found), account, order_id)
+    return int(found[0].version)
+
+
+def _refuse_nul(account: str, order_id: str) -> None:
+    if "\x00" in account + order_id:
+        raise UnknownOrder("no order has an id with U+0000 in it")
+
+
+def _refuse_other_than_one(found: int, account: str, order_id: str) -> None:
     if not found:
         raise UnknownOrder(f"account {account!r} has no order {order_id!r}")
-    if len(found) > 1:
+    if found > 1:
         raise AmbiguousIdentifier(
             f"several orders of account {account!r} carry {order_id!r}: ask by courier_order_id"
         )
-    return found[0]
 
 
 OPEN_CONFLICT = func.jsonb_path_exists(
@@ -76,6 +109,13 @@ def lock_order(session: Session, account: str, courier_order_id: str) -> None:
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
 
 
+def _known_as(session: Session, account: str, order_id: str) -> str:
+    """The id of the order to which the courier gave this name; the name itself if to none."""
+    with suppress(UnknownOrder, AmbiguousIdentifier):
+        return find(session, account, order_id).courier_order_id
+    return order_id
+
+
 def register(
     session: Session,
     account: str,
@@ -88,9 +128,10 @@ def register(
     """Put an order of the shop's on record and return it with whether it is new to us.
 
     What the shop gives counts over what the courier tells. Messages that were parked for the
-    order go back to the workers. The caller commits, then rings.
+    order go back to the workers. The caller commits at once, then rings.
     """
     lock_tours(session, writing=False)
+    courier_order_id = _known_as(session, account, courier_order_id)
     lock_order(session, account, courier_order_id)
     created = session.scalar(
         insert(Order)
@@ -110,22 +151,24 @@ def register(
         .options(joinedload(Order.poll))
         .where(Order.account == account, Order.courier_order_id == courier_order_id)
         .with_for_update(of=Order)
+        # Not as it was when its name was looked up, before it was locked.
+        .execution_options(populate_existing=True)
     ).one()
-    changes: dict[str, Any] = {}
-    if reference is not None and reference != order.shop_reference:
-        changes |= {"shop_reference": reference, "reference": reference}
-    if metadata is not None and metadata != order.shop_metadata:
-        changes["shop_metadata"] = metadata
-    for name, value in changes.items():
-        setattr(order, name, value)
-    add_etas(session, [order])
+    # Without autoflush: whether an order changed is only to be told before it is written.
+    with session.no_autoflush:
+        if reference is not None:
+            order.shop_reference = order.reference = reference
+        if metadata is not None:
+            order.shop_metadata = metadata
+        add_etas(session, [order])
+        changed = [*([CREATED] if created else []), *what_changed(order)]
     if told := shadowed_reference(order):
         session.execute(
             insert(Identifier)
             .values(account=account, value=told, order_id=order.id)
             .on_conflict_do_nothing()
         )
-    if changes and created is None:
+    if changed and created is None:
         order.version += 1
         order.updated_at = now
     session.execute(
@@ -135,6 +178,7 @@ def register(
             Message.courier_order_id == courier_order_id,
             Message.outcome == PARKED,
         )
-        .values(outcome=PENDING, reason=None, processed_at=None)
+        .values(outcome=PENDING, reason=None, processed_at=None, retried_at=None)
     )
+    tell(session, [Changed(order, tuple(changed))] if changed else [], now)
     return order, created is not None

@@ -13,13 +13,15 @@ from typing import Any
 from sqlalchemy import delete, func, inspect, select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import details
+from receiver import details, feed
 from receiver.db import among
 from receiver.errors import Undecodable
 from receiver.etas import add_etas, lock_tours
+from receiver.feed import EVENTS, Changed, what_changed
 from receiver.models import APPLIED, Event, Message, Order
 from receiver.settings import Account
 from receiver.timeline import Entry, from_row
+from workers.aliases import under
 from workers.drain import decode
 from workers.refold import Told, learn_all, settle, timelines, write_events
 from workers.tour_plans import keep_tours
@@ -45,12 +47,15 @@ class Scope:
 
 @dataclass
 class Report:
-    """What a rebuild did: orders and messages read, and what differs, in words, per order."""
+    """What a rebuild did: orders and messages read, what differs, in words, per order, and what of
+    that the change feed tells.
+    """
 
     orders: int = 0
     messages: int = 0
     differences: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    changes: list[Changed] = field(default_factory=list)
 
 
 def count(session: Session, scope: Scope) -> int:
@@ -90,6 +95,7 @@ def rebuild(
             if dry_run:
                 session.rollback()
             else:
+                feed.tell(session, report.changes, now)
                 session.commit()
         yield report
 
@@ -113,7 +119,10 @@ def _rebuild_orders(
                 report.unreadable.append(f"message {message.id}: {undecodable}")
                 continue
             readable.add(message.id)
-            items += [Told(message, snapshot) for snapshot in decoded.orders]
+            items += [
+                Told(message, under(order.courier_order_id, snapshot))
+                for snapshot in decoded.orders
+            ]
         kept = stored[order.id]
         entries[order.id] = _unreadable_part(kept, readable)
         order.details = learn_all(
@@ -128,8 +137,11 @@ def _rebuild_orders(
         gone += [(order.id, key) for key in vanished]
         if difference := _difference(order, changed, kept, len(vanished)):
             report.differences.append(difference)
-            order.version += 1
-            order.updated_at = now
+            # What differs only in how we keep it is nothing that the shop would see.
+            if names := [*what_changed(order), *([EVENTS] if changed or vanished else [])]:
+                report.changes.append(Changed(order, tuple(names)))
+                order.version += 1
+                order.updated_at = now
     write_events(session, rows)
     if gone:
         session.execute(delete(Event).where(tuple_(Event.order_id, Event.key).in_(gone)))

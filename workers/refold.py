@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,14 +14,16 @@ from receiver import conflicts, details, statuses
 from receiver.couriers.base import Snapshot, rfc3339
 from receiver.db import among, of_ids
 from receiver.etas import add_etas
-from receiver.feed import Changed, what_changed
-from receiver.fold import Folded, fold_order
+from receiver.feed import CREATED, EVENTS, Changed, what_changed
+from receiver.fold import REPEATS, Folded, fold_order, position
 from receiver.models import Event, Identifier, Message, Order
+from receiver.personal_data import without_people
 from receiver.polls import News, schedule_of
 from receiver.registry import lock_order, shadowed_reference
 from receiver.settings import Account
 from receiver.statuses import VOCABULARY
-from receiver.timeline import Entry, combine, from_row, to_values
+from receiver.timeline import Entry, combine, from_row, strongest, to_values
+from workers.aliases import known_by, under
 
 OrderKey = tuple[str, str]
 
@@ -43,12 +45,16 @@ class Refolded:
     """What a batch came to.
 
     parked   what waits because its order is not registered
+    erased   the messages, by id, of orders of which no personal data is kept any more
+    renamed  per message, the id by which we know its order, where the courier uses another
     changes  the orders that changed
     news     the orders whose courier spoke, or of which we learnt by asking
     missed   per account, how many states we had to ask for, though a hook should have told them
     """
 
     parked: list[Told] = field(default_factory=list)
+    erased: list[int] = field(default_factory=list)
+    renamed: dict[int, str] = field(default_factory=dict)
     changes: list[Changed] = field(default_factory=list)
     news: list[News] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
@@ -65,8 +71,18 @@ def refold(
 
     stops: (account, order's name) of each stop of the tour plans in this batch.
     """
-    new, unregistered = _put_on_record(session, {item.order for item in told}, accounts, now)
-    done = Refolded(parked=[item for item in told if item.order in unregistered])
+    known = _known(session, {item.order for item in told})
+    meant = known_by(
+        session, [(accounts[item.message.account], item.snapshot) for item in told], known
+    )
+    renamed = {item.message.id: meant[item.order] for item in told if item.order in meant}
+    told = [
+        Told(item.message, under(renamed.get(item.message.id, item.order[1]), item.snapshot))
+        for item in told
+    ]
+    unknown = {item.order for item in told} - known - {(key[0], meant[key]) for key in meant}
+    new, unregistered = _put_on_record(session, unknown, accounts, now)
+    done = Refolded(parked=[item for item in told if item.order in unregistered], renamed=renamed)
     of_order: dict[OrderKey, list[Told]] = defaultdict(list)
     for item in told:
         if item.order not in unregistered:
@@ -85,12 +101,18 @@ def refold(
             done.missed[order.account] += _missed(order, rows[order.id], stored[order.id], accounts)
         add_etas(session, orders)
         for order in orders:
-            changed = [*what_changed(order), *(["events"] if rows[order.id] else [])]
-            if changed or order.id in new:
+            changed = [
+                *([CREATED] if order.id in new else []),
+                *what_changed(order),
+                *([EVENTS] if rows[order.id] else []),
+            ]
+            if changed:
                 order.version += order.id not in new
                 order.updated_at = now
                 done.changes.append(Changed(order, tuple(changed)))
             items = of_order[order.account, order.courier_order_id]
+            if order.erased_at is not None:
+                done.erased += [item.message.id for item in items]
             hook = any(item.message.kind == "webhook" for item in items)
             if hook or (items and changed):
                 done.news.append(News(order, hook))
@@ -131,14 +153,13 @@ def _is_source(order: Order, row: Mapping[str, Any]) -> bool:
 
 
 def _put_on_record(
-    session: Session, wanted: Collection[OrderKey], accounts: Mapping[str, Account], now: datetime
+    session: Session, unknown: Collection[OrderKey], accounts: Mapping[str, Account], now: datetime
 ) -> tuple[set[int], set[OrderKey]]:
     """Insert the orders not known yet; the ids of the new ones, and the orders that must wait.
 
     Sorted, so that two workers that meet the same new orders wait for each other in turn.
     """
-    unknown = sorted(set(wanted) - _known(session, wanted))
-    parking = [order for order in unknown if accounts[order[0]].parks_unknown_orders]
+    parking = [order for order in sorted(unknown) if accounts[order[0]].parks_unknown_orders]
     for account, order_id in parking:
         lock_order(session, account, order_id)
     # Whoever registered one of them meanwhile has committed by now, and the rest must wait for us.
@@ -152,7 +173,7 @@ def _put_on_record(
             "created_at": now,
             "updated_at": now,
         }
-        for account, order_id in unknown
+        for account, order_id in sorted(unknown)
         if (account, order_id) not in parking
     ]
     if not rows:
@@ -208,6 +229,8 @@ def timelines(session: Session, order_ids: Collection[int]) -> dict[int, dict[st
 
 def _add(order: Order, items: Sequence[Told], stored: dict[str, Event]) -> list[dict[str, Any]]:
     """Add messages to an order and fold it; the values of those event rows that change."""
+    if order.erased_at is not None:
+        items = [Told(item.message, without_people(item.snapshot)) for item in items]
     entries = {key: from_row(row) for key, row in stored.items()}
     known = learn_all(entries, order.details, items)
     heard = [item.message.received_at for item in items]
@@ -256,7 +279,22 @@ def _show_state(order: Order, folded: Folded, entries: Sequence[Entry]) -> None:
     order.needs_attention = VOCABULARY[folded.status].attention or conflicts.any_open(
         order.conflicts
     )
-    order.source = entries[folded.set_by].source() if folded.set_by is not None else None
+    order.source = _source(folded, entries)
+
+
+def _source(folded: Folded, entries: Sequence[Entry]) -> dict[str, Any] | None:
+    """Who told the status first; trusted as far as the best that told it again since."""
+    if folded.set_by is None:
+        return None
+    setter = entries[folded.set_by]
+    again = [
+        entry.trust
+        for entry, verdict in zip(entries, folded.verdicts, strict=True)
+        if verdict.why_not == REPEATS
+        and entry.event.courier_status == setter.event.courier_status
+        and position(entry.event) > position(setter.event)
+    ]
+    return replace(setter, trust=strongest([setter.trust, *again])).source()
 
 
 def _show_details(order: Order, known: details.Known, of_parcels: Mapping[str, str]) -> None:

@@ -1,0 +1,111 @@
+"""An order that a shop put on record by another name than its courier's messages use."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.bodies import life, raw, tiramizoo_order
+
+UUID = "6d1f0b1e-5f0e-4c39-8f0c-0a3c1e8a7b11"
+HOOK = "/webhooks/tiramizoo/orders/tiramizoo-token"
+PARKING = "/webhooks/tiramizoo-parking/orders/parking-token"
+NAMES: dict[str, Any] = {
+    "identifier": "ZVW8GV",
+    "tracking_code": "ID4K7-EHQX",
+    "external_id": "T-1",
+}
+
+
+def orders(shop: FlaskClient) -> Any:
+    listed: Any = shop.get("/v1/orders").json
+    return listed["orders"]
+
+
+def register(shop: FlaskClient, name: str, account: str = "tiramizoo") -> Any:
+    answer = shop.post("/v1/orders", json={"account": account, "courier_order_id": name})
+    assert answer.status_code in {200, 201}, answer.json
+    return answer
+
+
+def order(shop: FlaskClient, name: str, account: str = "tiramizoo") -> Any:
+    answer = shop.get(f"/v1/orders/{account}/{name}")
+    assert answer.status_code == 200
+    return answer.json
+
+
+@pytest.mark.parametrize("name", sorted(NAMES.values()))
+def test_an_order_on_record_by_any_of_its_names_takes_in_its_hooks(
+    shop: FlaskClient, drain: Callable[[], int], name: str
+) -> None:
+    register(shop, name)
+    for times in (life("created"), life("created", "dispatched")):
+        shop.post(HOOK, data=raw(tiramizoo_order(UUID, times, **NAMES)))
+        drain()
+    told = order(shop, name)
+    assert (told["status"], told["courier_order_id"]) == ("awaiting_pickup", name)
+    assert told["identifiers"]["id"] == UUID
+    assert order(shop, UUID) == told
+    assert len(orders(shop)) == 1
+
+
+def test_both_hooks_of_one_batch_find_the_order_on_record(
+    shop: FlaskClient, drain: Callable[[], int]
+) -> None:
+    register(shop, "ZVW8GV")
+    for times in (life("created"), life("created", "dispatched")):
+        shop.post(HOOK, data=raw(tiramizoo_order(UUID, times, **NAMES)))
+    drain()
+    assert order(shop, "ZVW8GV")["status"] == "awaiting_pickup"
+    assert len(orders(shop)) == 1
+
+
+def test_an_order_on_record_is_known_where_unknown_ones_wait(
+    shop: FlaskClient, drain: Callable[[], int]
+) -> None:
+    register(shop, "ZVW8GV", "tiramizoo-parking")
+    shop.post(PARKING, data=raw(tiramizoo_order(UUID, **NAMES)))
+    drain()
+    assert order(shop, UUID, "tiramizoo-parking")["status"] == "info_received"
+
+
+def test_an_order_that_its_courier_told_of_is_known_when_registered_by_another_name(
+    shop: FlaskClient, drain: Callable[[], int]
+) -> None:
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, **NAMES)))
+    drain()
+    answer = register(shop, "ZVW8GV")
+    assert (answer.status_code, answer.json["courier_order_id"]) == (200, UUID)
+
+
+def test_an_order_that_was_heard_of_takes_in_no_other_by_a_shared_name(
+    shop: FlaskClient, drain: Callable[[], int]
+) -> None:
+    register(shop, "T-1")
+    for uuid in (UUID, UUID.replace("6", "7")):
+        shop.post(HOOK, data=raw(tiramizoo_order(uuid, external_id="T-1")))
+        drain()
+    ids = [one["courier_order_id"] for one in orders(shop)]
+    assert ids == [UUID.replace("6", "7"), "T-1"]
+
+
+def test_where_two_orders_on_record_may_be_meant_neither_is(
+    shop: FlaskClient, drain: Callable[[], int]
+) -> None:
+    register(shop, "ZVW8GV")
+    register(shop, "T-1")
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, **NAMES)))
+    drain()
+    assert [order(shop, name)["status"] for name in ("ZVW8GV", "T-1")] == ["pending"] * 2
+
+
+def test_a_courier_whose_ids_may_look_like_the_shops_numbers_is_not_mixed_up(
+    shop: FlaskClient, drain: Callable[[], int]
+) -> None:
+    register(shop, "41", "shipmentapi")
+    body = {"order_reference": "S-7", "client_reference": "41", "status": "accepted"}
+    shop.post("/webhooks/shipmentapi/orders/shipmentapi-token", data=raw(body))
+    drain()
+    assert order(shop, "41", "shipmentapi")["status"] == "pending"
+    assert order(shop, "S-7", "shipmentapi")["status"] == "info_received"
