@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import resource
 import shutil
 import tempfile
 
@@ -28,7 +29,15 @@ bind = f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"
 
 worker_class = "gevent"
 workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
-worker_connections = 1000
+# Most of these may be readers that wait for changes (receiver/watcher.py, MOST_WAITING); the rest
+# is for everybody else. Each takes a file, of which a process may often open no more than 1024
+# unless it asks for them.
+worker_connections = 4000
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+_files = worker_connections + 500
+if _soft != resource.RLIM_INFINITY and _soft < _files:
+    _most = _files if _hard == resource.RLIM_INFINITY else min(_files, _hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _hard))
 
 # A worker that shows no sign of life for so long is killed: gevent workers give one each second,
 # whatever their requests do, so this is about a worker that hangs, not about a slow request.
@@ -57,7 +66,17 @@ def child_exit(_server, worker):
     multiprocess.mark_process_dead(worker.pid)
 
 
-def post_worker_init(_worker):
+def post_worker_init(worker):
     """Under `ordertrail run` web loads while the release migrates: serve when that is through."""
     if "ORDERTRAIL_GATE" in os.environ:
         os.read(int(os.environ["ORDERTRAIL_GATE"]), 1)
+    import gevent  # noqa: PLC0415 - not before gunicorn patches what it patches
+
+    gevent.spawn(_end_waiting, worker, gevent.sleep)
+
+
+def _end_waiting(worker, sleep):
+    """Told to stop, answer those who wait for changes: else a stop takes all its time."""
+    while worker.alive:
+        sleep(0.2)
+    worker.wsgi.extensions["ordertrail"].watcher.close()

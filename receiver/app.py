@@ -7,10 +7,12 @@ from flask import Flask
 from receiver import api, problems
 from receiver.db import connect, sessions
 from receiver.doorbell import Doorbell, connect_redis
+from receiver.feed import announcer
 from receiver.inbox import Inbox
 from receiver.ops import ops
 from receiver.parts import Parts
 from receiver.settings import Settings
+from receiver.watcher import Watcher
 from receiver.webhooks import webhooks
 
 
@@ -35,6 +37,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         redis=redis,
         inbox=Inbox(sessions(engine), doorbell.ring),
         doorbell=doorbell,
+        feed_bell=announcer(redis),
+        watcher=Watcher(sessions(engine), redis),
     )
     problems.init_app(app)
     app.register_blueprint(webhooks)

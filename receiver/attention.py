@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from receiver import conflicts, schemas
-from receiver.cursors import read_cursor, write_cursor
 from receiver.explain import explain
 from receiver.parts import parts
-from receiver.registry import find, in_conflict
+from receiver.registry import find
 from receiver.routes import Routes
 
 attention = Routes("attention", __name__, description="Explanations and conflicts")
@@ -27,25 +26,8 @@ def explain_order(account: str, order_id: str) -> dict[str, Any]:
 @attention.response(200, schemas.ConflictPage)
 def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
     """Open conflicts: facts that do not go together, such as picked up after cancelled."""
-    before = read_cursor(filters["cursor"]) if "cursor" in filters else None
-    limit = filters["limit"]
     with parts().sessions() as session:
-        orders = in_conflict(session, filters.get("account"), limit + 1, before)
-    return {
-        "conflicts": [
-            {
-                **conflict,
-                "account": order.account,
-                "courier_order_id": order.courier_order_id,
-                "reference": order.reference,
-                "status": order.status,
-            }
-            for order in orders[:limit]
-            for conflict in order.conflicts
-            if conflicts.is_open(conflict)
-        ],
-        "next_cursor": write_cursor(orders[limit - 1].id) if len(orders) > limit else None,
-    }
+        return conflicts.page(session, filters)
 
 
 @attention.post("/orders/<account>/<path:order_id>/conflicts/<conflict_id>/close")
@@ -56,8 +38,11 @@ def close_conflict(
     word: dict[str, str], account: str, order_id: str, conflict_id: str
 ) -> dict[str, Any]:
     """Say that a person dealt with a conflict, who, and how."""
-    with parts().sessions.begin() as session:
+    app = parts()
+    with app.sessions.begin() as session:
         order = find(session, account, order_id, lock=True)
-        return conflicts.close(
+        closed = conflicts.close(
             session, order, conflict_id, word["by"], word["note"], datetime.now(UTC)
         )
+    app.feed_bell.ring()
+    return closed

@@ -11,9 +11,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from receiver.couriers.base import rfc3339
+from receiver.cursors import read_cursor, write_cursor
 from receiver.errors import UnknownConflict
+from receiver.feed import Changed, tell, what_changed
 from receiver.fold import Conflict
 from receiver.models import Order
+from receiver.registry import in_conflict
 from receiver.statuses import VOCABULARY
 
 Shown = dict[str, Any]
@@ -38,12 +41,37 @@ def any_open(conflicts: Iterable[Shown]) -> bool:
     return any(map(is_open, conflicts))
 
 
+def page(session: Session, filters: dict[str, Any]) -> dict[str, Any]:
+    """Open conflicts with their orders, the newest order first.
+
+    filters: as schemas.ConflictFilters gives them; limit counts orders.
+    """
+    before = read_cursor(filters["cursor"]) if "cursor" in filters else None
+    limit = filters["limit"]
+    orders = in_conflict(session, filters.get("account"), limit + 1, before)
+    return {
+        "conflicts": [
+            {
+                **conflict,
+                "account": order.account,
+                "courier_order_id": order.courier_order_id,
+                "reference": order.reference,
+                "status": order.status,
+            }
+            for order in orders[:limit]
+            for conflict in order.conflicts
+            if is_open(conflict)
+        ],
+        "next_cursor": write_cursor(orders[limit - 1].id) if len(orders) > limit else None,
+    }
+
+
 def close(
     session: Session, order: Order, conflict_id: str, by: str, note: str, now: datetime
 ) -> Shown:
     """Write down that a person dealt with a conflict; closing it again changes the note.
 
-    order is locked by the caller, who commits.
+    order is locked by the caller, who commits at once.
     Raises: UnknownConflict.
     """
     if all(conflict["id"] != conflict_id for conflict in order.conflicts):
@@ -54,9 +82,10 @@ def close(
         for conflict in order.conflicts
     ]
     order.needs_attention = VOCABULARY[order.status].attention or any_open(order.conflicts)
+    changed = what_changed(order)
     order.version += 1
     order.updated_at = now
-    session.flush()
+    tell(session, [Changed(order, tuple(changed))], now)
     return next(conflict for conflict in order.conflicts if conflict["id"] == conflict_id)
 
 

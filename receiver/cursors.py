@@ -1,4 +1,7 @@
-"""Page cursors: opaque to the outside, so that what is in them can change."""
+"""Cursors: opaque to the outside, so that what is in them can change.
+
+A cursor is a letter for what it goes through, so that no list takes another's, and numbers.
+"""
 
 import base64
 import binascii
@@ -6,16 +9,29 @@ import re
 
 from receiver.errors import InvalidCursor
 
-CURSOR = re.compile(rb"o([0-9]{1,18})")
+ORDERS = "o"
+CHANGES = "c"
+MESSAGES = "m"
+
+CURSOR = re.compile(rb"([a-z])([0-9]{1,18}(?:,[0-9]{1,18})*)")
 
 
-def write_cursor(order_id: int) -> str:
-    """The cursor of the page that comes after an order."""
-    return base64.urlsafe_b64encode(f"o{order_id}".encode()).decode().rstrip("=")
+def write_cursor(*numbers: int, kind: str = ORDERS) -> str:
+    """The cursor of the page that comes after the row with these numbers."""
+    told = kind + ",".join(map(str, numbers))
+    return base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
 
 
-def read_cursor(cursor: str) -> int:
-    """The id in a cursor of ours.
+def read_cursor(cursor: str, kind: str = ORDERS, name: str = "cursor") -> int:
+    """The one number in a cursor of ours. name: of the parameter, for the message.
+
+    Raises: InvalidCursor.
+    """
+    return read_numbers(cursor, 1, kind, name)[0]
+
+
+def read_numbers(cursor: str, count: int, kind: str, name: str = "cursor") -> tuple[int, ...]:
+    """The numbers in a cursor of ours.
 
     Raises: InvalidCursor.
     """
@@ -24,6 +40,7 @@ def read_cursor(cursor: str) -> int:
     except (ValueError, binascii.Error):
         told = b""
     match = CURSOR.fullmatch(told)
-    if match is None:
-        raise InvalidCursor("cursor is not one that this service handed out")
-    return int(match[1])
+    numbers = tuple(map(int, match[2].split(b","))) if match else ()
+    if match is None or match[1] != kind.encode() or len(numbers) != count:
+        raise InvalidCursor(f"{name} is not one that this service handed out here")
+    return numbers

@@ -4,6 +4,7 @@ One RQ job empties the whole inbox, so one ring is enough until a worker has com
 """
 
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -87,10 +88,23 @@ def answered(redis: "Redis") -> None:
 
 
 class Doorbell:
-    """Rings in the background, so that a slow or absent Redis never delays an answer."""
+    """Rings in the background, so that a slow or absent Redis never delays an answer.
 
-    def __init__(self, redis: "Redis") -> None:
+    act: what ringing does. fails, works: what the log says when that begins to fail, and when it
+    works again.
+    """
+
+    def __init__(
+        self,
+        redis: "Redis",
+        act: Callable[["Redis"], object] = ring,
+        fails: str = "doorbell does not work, the sweep will",
+        works: str = "doorbell works again",
+    ) -> None:
         self._redis = redis
+        self._act = act
+        self._fails = fails
+        self._works = works
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self._start = threading.Lock()
@@ -111,11 +125,11 @@ class Doorbell:
             # Cleared before ringing: what is kept meanwhile sets it again.
             self._wanted.clear()
             try:
-                ring(self._redis)
+                self._act(self._redis)
                 if not reachable:
-                    log.info("doorbell works again")
+                    log.info(self._works)
                 reachable = True
             except Exception as failure:  # noqa: BLE001 (nobody else would start this thread again)
                 if reachable:
-                    log.warning("doorbell does not work, the sweep will", **told(failure))
+                    log.warning(self._fails, **told(failure))
                 reachable = False

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.doorbell import Doorbell
 from receiver.inbox import Inbox
 from receiver.settings import Settings
+from receiver.watcher import Watcher
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Parts:
     redis: "Redis"
     inbox: Inbox
     doorbell: Doorbell
+    feed_bell: Doorbell
+    watcher: Watcher
 
 
 def parts() -> Parts:

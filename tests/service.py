@@ -6,10 +6,12 @@ Tests talk to them over HTTP alone, by whole requests or, where the wire matters
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +25,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 import receiver
+from receiver.doorbell import Doorbell
 from receiver.standalone import leash
+from receiver.standalone.embedded import Home, Valkey
 
 # Where the code under test stands: the processes run that, and never an installed copy.
 ROOT = Path(receiver.__file__).resolve().parent.parent
@@ -76,12 +80,40 @@ def running(
         leash.end_session(process.pid)
 
 
+@contextmanager
+def started(server: Valkey) -> Iterator[None]:
+    """The server runs inside."""
+    server.prepare()
+    process = server.start()
+    try:
+        server.wait_ready(process)
+        yield
+    finally:
+        server.stop(process)
+
+
+@contextmanager
+def valkey_made() -> Iterator[Valkey]:
+    """A Valkey that does not run yet; its socket's path is short, as it has to be."""
+    directory = Path(tempfile.mkdtemp(prefix="ot-valkey-")).resolve()
+    try:
+        home = Home.make(directory)
+        yield Valkey(home)
+        home.close()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def at_rest(app: Flask) -> bool:
-    """Whether the application's doorbell has done all that was asked of it."""
-    doorbell = app.extensions["ordertrail"].doorbell
-    wanted = doorbell._wanted
+    """Whether the application's bells have done all that was asked of them."""
+    here = app.extensions["ordertrail"]
+    return all(map(_rests, (here.doorbell, here.feed_bell)))
+
+
+def _rests(bell: Doorbell) -> bool:
+    wanted = bell._wanted
     # Nothing but a waiting thread tells that the last ring is over: the wish is cleared before it.
-    return doorbell._thread is None or bool(not wanted.is_set() and vars(wanted)["_cond"]._waiters)
+    return bell._thread is None or bool(not wanted.is_set() and vars(wanted)["_cond"]._waiters)
 
 
 @dataclass(frozen=True)

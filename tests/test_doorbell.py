@@ -2,8 +2,6 @@
 
 import base64
 import json
-import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +28,7 @@ from receiver.db import sessions as open_sessions
 from receiver.doorbell import DRAIN, RING_SECONDS, RUNG, Doorbell, connect_redis, queue, ring
 from receiver.inbox import Incoming, keep
 from receiver.models import APPLIED, PENDING, Base, Message
-from receiver.standalone.embedded import Home, Valkey
+from receiver.standalone.embedded import Valkey
 from tests.bodies import (
     cottoncast_signature,
     cottoncast_status,
@@ -48,6 +46,8 @@ from tests.service import (
     at_rest,
     running,
     running_web,
+    started,
+    valkey_made,
     wait_until,
     waiting_for,
 )
@@ -60,30 +60,6 @@ QUIET, BUSY = 0, 1
 
 TIRAMIZOO = "/webhooks/tiramizoo/orders/tiramizoo-token"
 NAMES = ("Alice Icealay", "+491234567890", "alice@icealay.de", "Im Dol 1", "Bob Obbay", "Thujaweg")
-
-
-@contextmanager
-def started(server: Valkey) -> Iterator[None]:
-    """The server runs inside."""
-    server.prepare()
-    process = server.start()
-    try:
-        server.wait_ready(process)
-        yield
-    finally:
-        server.stop(process)
-
-
-@contextmanager
-def valkey_made() -> Iterator[Valkey]:
-    """A Valkey that does not run yet; its socket's path is short, as it has to be."""
-    directory = Path(tempfile.mkdtemp(prefix="ot-valkey-")).resolve()
-    try:
-        home = Home.make(directory)
-        yield Valkey(home)
-        home.close()
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

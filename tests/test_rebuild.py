@@ -53,7 +53,7 @@ def rebuild(environ: dict[str, str], *arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
-def rows(sessions: sessionmaker[Session]) -> list[list[dict[str, Any]]]:
+def rows(sessions: sessionmaker[Session], *without: str) -> list[list[dict[str, Any]]]:
     """Everything derived: every table but the inbox and Alembic's."""
     with sessions() as session:
         return [
@@ -62,7 +62,7 @@ def rows(sessions: sessionmaker[Session]) -> list[list[dict[str, Any]]]:
                 for row in session.execute(select(table).order_by(*table.primary_key)).mappings()
             ]
             for name, table in sorted(Base.metadata.tables.items())
-            if name != "messages"
+            if name not in {"messages", *without}
         ]
 
 
@@ -91,7 +91,8 @@ def test_a_rebuild_gives_the_same_rows(
 def test_it_mends_what_was_spoilt_and_a_dry_run_only_says_so(
     sessions: sessionmaker[Session], environ: dict[str, str]
 ) -> None:
-    before = rows(sessions)
+    # The change feed tells how it was mended.
+    before = rows(sessions, "changes")
     with sessions.begin() as session:
         session.execute(update(Order).values(status="lost", eta=None, details={}))
         session.execute(delete(Event).where(Event.courier_status == "picked_up"))
@@ -102,7 +103,7 @@ def test_it_mends_what_was_spoilt_and_a_dry_run_only_says_so(
     assert "1 events appear" in output
     assert rows(sessions) == spoilt
     assert rebuild(environ)[0] == 1
-    assert without_stamps(rows(sessions)) == without_stamps(before)
+    assert without_stamps(rows(sessions, "changes")) == without_stamps(before)
     assert rebuild(environ)[0] == 0
 
 
