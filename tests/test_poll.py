@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from click.testing import CliRunner
 from redis import Redis
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.cli import main
 from receiver.models import APPLIED, QUARANTINED
 from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World, making_worlds
@@ -558,3 +560,22 @@ def test_an_order_whose_plan_was_lost_is_mended(world: World) -> None:
         session.execute(text("UPDATE polls SET due_at = NULL"))
     assert world.tend() == 1
     assert shortly(world, order.id) == timedelta()
+
+
+@pytest.mark.parametrize("kind", [Tiramizoo, Cottoncast, ShipmentAPI])
+def test_rebuild_reads_answers_as_they_were_folded(
+    new_world: MakeWorld, environ: Mapping[str, str], kind: type[Courier]
+) -> None:
+    world = new_world(kind)
+    first = {"tiramizoo": "created", "cottoncast": "N", "shipmentapi": "accepted"}[kind.name]
+    last = "D" if kind is Cottoncast else "delivered"
+    orders = [world.place(evenly(first, last, start=START, apart=9 * HOUR)) for _ in range(3)]
+    if kind is Tiramizoo:
+        placed = world.courier.create(evenly(first, last, start=START, apart=9 * HOUR))
+        world.register(placed.names["identifier"])
+    world.hook(world.courier.hook_message(orders[0], 0).body)
+    world.live_until(START + 2 * DAY)
+    env = {**environ, **world.courier.environ()}
+    done = CliRunner().invoke(main, ["rebuild", "--dry-run"], env=env)
+    assert done.exit_code == 0, done.output
+    assert "0 would differ" in done.output
