@@ -23,8 +23,8 @@ from tests import sandbox
 from tests.bodies import START
 from tests.sandbox import Clock, Courier
 from workers import claims, recovery
+from workers.asker import Asker
 from workers.drain import drain_batch
-from workers.poll import Asker
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 

@@ -14,7 +14,7 @@ from receiver.models import APPLIED, QUARANTINED
 from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World, making_worlds
 from tests.sandbox import Cottoncast, Courier, ShipmentAPI, Tiramizoo, evenly
-from workers import claims, recovery
+from workers import answers, claims, recovery
 from workers.accounts import BREAKER, FAILURES
 
 SECOND = timedelta(seconds=1)
@@ -406,7 +406,7 @@ def test_the_word_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -
     with world.sessions.begin() as session:
         claims.claim(session, slug, now + claims.LEASE, 10)
     with world.sessions.begin() as session:
-        incoming = world.asker._incoming(b"{}", now, None)
+        incoming = answers.incoming(slug, b"{}", now)
         assert claims.record(session, {late: incoming}, world.asker.api.schedule, 1.0) == 0
         claims.release(session, [late])
         claims.try_again(session, [late], now, 1.0)

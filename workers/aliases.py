@@ -37,7 +37,7 @@ def known_by(
     for account, snapshot in told:
         key = (account.slug, snapshot.courier_order_id)
         if key not in known:
-            names_of[key] |= _names(account, snapshot)
+            names_of[key] |= further_names(account, snapshot)
     if not names_of:
         return {}
     meant: dict[OrderKey, set[str]] = defaultdict(set)
@@ -62,8 +62,8 @@ def known_by(
     return {key: next(iter(ids)) for key, ids in meant.items() if len(ids) == 1}
 
 
-def _names(account: Account, snapshot: Snapshot) -> set[str]:
-    """The names by which a shop may have put an order on record; the shop's own number only where
+def further_names(account: Account, snapshot: Snapshot) -> set[str]:
+    """The names of an order beside the courier's id; the shop's own number among them only where
     the courier can be asked by it, and so keeps it apart from its own.
     """
     names = {*snapshot.identifiers.values()}

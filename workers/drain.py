@@ -87,7 +87,7 @@ def claim(session: Session) -> Sequence[Message]:
     New messages first, the oldest first. Where they are no whole batch, some follow that were sent
     back: few, so that what comes in meanwhile does not wait for long.
     """
-    batch = _lock(session, pending().where(Message.retried_at.is_(None)), BATCH)
+    batch = _lock(session, pending(), BATCH)
     if len(batch) < BATCH:
         most = min(SENT_BACK, BATCH - len(batch))
         batch = [*batch, *_lock(session, pending().where(Message.retried_at.is_not(None)), most)]
