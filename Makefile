@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run sandbox dev lint test lock clean
+.PHONY: help run sandbox dev lint test bench-growth lock clean
 .SILENT:
 
 PYTHON ?= python3
@@ -41,7 +41,7 @@ define build
 endef
 
 help: ## this list
-	sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+	sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
 
 # On make's leash: where make is killed, the run is told to stop (15: SIGTERM) and is not left behind.
 run: ## everything on this machine: database, Valkey, web, worker, clock; Ctrl-C stops it
@@ -67,6 +67,9 @@ test: lint ## lint, then the whole suite on its own servers
 	chmod 711 "$$tmp"; \
 	TMPDIR="$$tmp" HYPOTHESIS_STORAGE_DIRECTORY="$$tmp/hypothesis" \
 	    .venv/bin/python -m pytest -n logical --maxprocesses 8 --dist loadgroup $(ARGS)
+
+bench-growth: dev ## the shop's API with a million orders beside ten thousand; some minutes, about 6 GB; ARGS=--help
+	.venv/bin/python -m tests.bench.growth $(ARGS)
 
 lock: ## resolve pyproject.toml anew into deploy/*.lock
 	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \

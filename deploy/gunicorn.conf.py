@@ -51,6 +51,10 @@ keepalive = 5
 forwarder_headers = ""
 secure_scheme_headers = {}
 
+# The longest address, in bytes: an account and an id of 255 characters each have room in it, also
+# where each of them takes twelve, percent-encoded.
+limit_request_line = 8190
+
 # No access log: the couriers' tokens stand in the URLs.
 accesslog = None
 logconfig_dict = gunicorn_logconfig()

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from receiver import details
 from receiver.couriers.base import Eta
 from receiver.db import among
-from receiver.models import Order, TourStop
+from receiver.errors import UnknownTour
+from receiver.models import Order, Tour, TourStop
 
 # Any number that nothing else locks.
 TOURS_LOCK = 7_203_118_403
@@ -54,3 +55,14 @@ def add_etas(session: Session, orders: Sequence[Order]) -> None:
                 order.details or {}, told, stop.received_at, stop.message_id
             )
             order.eta = details.eta(order.details)
+
+
+def find_tour(session: Session, account: str, tour_id: str) -> Tour:
+    """A tour as the newest plan that names it has it.
+
+    Raises: UnknownTour.
+    """
+    tour = None if "\x00" in account + tour_id else session.get(Tour, (account, tour_id))
+    if tour is None:
+        raise UnknownTour(f"no tour plan of account {account!r} names {tour_id!r}")
+    return tour

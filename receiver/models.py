@@ -32,6 +32,7 @@ PENDING = "pending"
 APPLIED = "applied"
 PARKED = "parked"
 QUARANTINED = "quarantined"
+DISCARDED = "discarded"
 
 
 class Base(DeclarativeBase):
@@ -55,7 +56,10 @@ class Base(DeclarativeBase):
 
 
 class Message(Base):
-    """One webhook body or poll answer. reason says in words why it was quarantined or parked."""
+    """One webhook body or poll answer. reason says in words why its outcome is what it is.
+
+    retried_at: when it was last sent back to the workers; such a one waits behind the new ones.
+    """
 
     __tablename__ = "messages"
 
@@ -87,11 +91,22 @@ class Message(Base):
             unique=True,
             postgresql_where=text("kind = 'webhook'"),
         ),
-        Index("messages_pending_idx", "id", postgresql_where=text("outcome = 'pending'")),
+        Index(
+            "messages_pending_idx",
+            "id",
+            postgresql_where=text("outcome = 'pending' AND retried_at IS NULL"),
+        ),
+        Index(
+            "messages_sent_back_idx",
+            "id",
+            postgresql_where=text("outcome = 'pending' AND retried_at IS NOT NULL"),
+        ),
+        Index("messages_listed_idx", "account", "outcome", "id"),
         Index(
             "messages_account_courier_order_id_idx",
             "account",
             "courier_order_id",
+            "id",
             postgresql_where=text("courier_order_id IS NOT NULL"),
         ),
     )
@@ -102,6 +117,7 @@ class Order(Base):
 
     details holds each detail with where it came from; reference, identifiers, tracking_url,
     label_url, pickup_at, eta and parcels are its values, spread out for reading.
+    erased_at: when its personal data was erased; none is kept of it from then on.
     """
 
     __tablename__ = "orders"
@@ -129,6 +145,7 @@ class Order(Base):
     details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     shop_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default="{}")
     last_heard_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -139,11 +156,23 @@ class Order(Base):
     __table_args__ = (
         UniqueConstraint("account", "courier_order_id"),
         Index("orders_reference_id_idx", "reference", "id"),
-        Index("orders_account_id_idx", "account", "id"),
-        Index("orders_status_id_idx", "status", "id"),
-        Index("orders_updated_at_id_idx", "updated_at", "id"),
+        # These two serve every filter but the reference, see receiver/listing.py. No other index
+        # may begin as one of them does, or PostgreSQL may take that one and sort.
+        Index(
+            "orders_listed_idx",
+            "status",
+            "account",
+            "needs_attention",
+            "id",
+            postgresql_include=["updated_at"],
+        ),
+        Index(
+            "orders_updated_idx",
+            text("((updated_at AT TIME ZONE 'UTC')::date)"),
+            "id",
+            postgresql_include=["updated_at", "account", "status", "needs_attention"],
+        ),
         Index("orders_conflicts_idx", "id", postgresql_where=text("conflicts <> '[]'::jsonb")),
-        Index("orders_attention_idx", "id", postgresql_where=text("needs_attention")),
     )
 
 
@@ -203,6 +232,7 @@ class Poll(Base):
     quiet          answers in a row that told nothing new
     unchanged_for  how long that has been so, counting only the time in which we could ask
     failures       looks in a row that gave no answer about this order
+    unknown_since  since when the courier says that it does not know it
     answer_id      the last answer that was kept, None once anything else was heard since
     """
 
@@ -220,6 +250,7 @@ class Poll(Base):
     quiet: Mapped[int] = mapped_column(server_default=text("0"))
     unchanged_for: Mapped[timedelta] = mapped_column(server_default=text("'00:00:00'"))
     failures: Mapped[int] = mapped_column(server_default=text("0"))
+    unknown_since: Mapped[datetime | None]
     answer_id: Mapped[int | None] = mapped_column(BigInteger)
     finished_at: Mapped[datetime | None]
     stopped_at: Mapped[datetime | None]
@@ -233,6 +264,12 @@ class Poll(Base):
             "account",
             "stopped_at",
             postgresql_where=text("stopped_at IS NOT NULL"),
+        ),
+        Index(
+            "polls_unknown_idx",
+            "account",
+            "unknown_since",
+            postgresql_where=text("unknown_since IS NOT NULL"),
         ),
         # Empty unless something went wrong: orders that nobody will ever ask about again.
         Index(
@@ -252,6 +289,7 @@ class AccountState(Base):
     missed        states that a poll had to tell, because their hook never came
     longest_gap   the longest time between two hooks so far
     tended_at     when a worker last looked after the account's polling
+    recovered_at  when a silence, or an outage of ours, last made its open orders due
     """
 
     __tablename__ = "accounts"
@@ -270,6 +308,7 @@ class AccountState(Base):
     paused_until: Mapped[datetime | None]
     pause_reason: Mapped[str | None]
     tended_at: Mapped[datetime | None]
+    recovered_at: Mapped[datetime | None]
 
 
 class Tour(Base):

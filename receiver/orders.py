@@ -1,19 +1,20 @@
 """Orders for the shop's services: find one, list many, read a timeline, register one."""
 
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 from flask import Response, jsonify, request
-from sqlalchemy import select
-from sqlalchemy.orm import joinedload
 
-from receiver import schemas, statuses
-from receiver.cursors import read_cursor, write_cursor
-from receiver.errors import UnknownAccount
-from receiver.fold import REPEATS, position
-from receiver.models import Event, Order
+from receiver import schemas
+from receiver.errands import put_on_record
+from receiver.listing import snapshot
+from receiver.lookup import MOST_ORDERS, by_name, by_reference
+from receiver.models import Order
+from receiver.order_reading import page, timeline
 from receiver.parts import parts
-from receiver.registry import find, register
+from receiver.personal_data import erase
+from receiver.registry import find, version_of
 from receiver.routes import Routes
 
 orders = Routes("orders", __name__, description="Orders and their timelines")
@@ -21,20 +22,30 @@ orders = Routes("orders", __name__, description="Orders and their timelines")
 ORDER = schemas.Order()
 
 
-@orders.get("/orders/<account>/<path:order_id>")
+@orders.get("/orders/<account>/<order:order_id>")
 @orders.response(200, schemas.Order)
 @orders.alt_response(404, schema=schemas.Problem, description="No such order")
 def get_order(account: str, order_id: str) -> Response:
     """One order, by the courier's id or any identifier the courier gave it.
 
     The ETag is its version: send it back as If-None-Match and get 304 while nothing changed.
+
+    Percent-encode the id, slashes too. An id that itself ends in the name of something that orders
+    have, such as `/events`, cannot be asked for here: POST it to /v1/orders/lookup.
     """
+    known = request.if_none_match
     with parts().sessions() as session:
+        if known:
+            version = version_of(session, account, order_id)
+            if known.contains_weak(str(version)):
+                return _versioned(Response(status=HTTPStatus.NOT_MODIFIED), version)
         order = find(session, account, order_id)
-    answer = jsonify(ORDER.dump(order))
-    answer.set_etag(str(order.version))
+    return _versioned(jsonify(ORDER.dump(order)), order.version)
+
+
+def _versioned(answer: Response, version: int) -> Response:
+    answer.set_etag(str(version))
     answer.headers["Cache-Control"] = "no-cache"
-    answer.make_conditional(request)
     return answer
 
 
@@ -44,13 +55,7 @@ def get_order(account: str, order_id: str) -> Response:
 def list_events(account: str, order_id: str) -> dict[str, Any]:
     """The timeline, oldest first, with what did not count and why."""
     with parts().sessions() as session:
-        order = find(session, account, order_id)
-        events = session.scalars(
-            select(Event).where(
-                Event.order_id == order.id, Event.not_applied_why.is_distinct_from(REPEATS)
-            )
-        ).all()
-    return {"events": sorted(events, key=position)}
+        return timeline(session, find(session, account, order_id))
 
 
 @orders.get("/orders")
@@ -62,23 +67,42 @@ def list_orders(filters: dict[str, Any]) -> dict[str, Any]:
     Pages do not shift: an order that changes keeps its place, and one that is new comes before
     the first page.
     """
-    limit = filters["limit"]
-    page = select(Order).options(joinedload(Order.poll)).order_by(Order.id.desc()).limit(limit + 1)
-    for name in ("reference", "account", "status", "needs_attention"):
-        if name in filters:
-            page = page.where(getattr(Order, name) == filters[name])
-    if "status_group" in filters:
-        page = page.where(Order.status.in_(statuses.of_group(filters["status_group"])))
-    if "updated_since" in filters:
-        page = page.where(Order.updated_at >= filters["updated_since"])
-    if "cursor" in filters:
-        page = page.where(Order.id < read_cursor(filters["cursor"]))
     with parts().sessions() as session:
-        found = session.scalars(page).all()
-    more = len(found) > limit
+        return page(session, filters)
+
+
+@orders.post("/orders/lookup")
+@orders.arguments(schemas.Lookup)
+@orders.response(200, schemas.LookupAnswer)
+def look_up(asked: dict[str, Any]) -> dict[str, Any]:
+    """Up to 100 orders at once, by reference or by account and id; a result for each, in order.
+
+    `courier_order_id` may be any identifier that the courier gave the order. A reference may have
+    several orders: the newest 10 are shown, and `more` says whether there are others (list them by
+    `GET /v1/orders?reference=`).
+    """
+    with parts().sessions() as session:
+        snapshot(session)
+        if "references" in asked:
+            of = by_reference(session, asked["references"])
+            results = [({"reference": it}, of.get(it, [])) for it in asked["references"]]
+        else:
+            names = [(it["account"], it["courier_order_id"]) for it in asked["orders"]]
+            named = by_name(session, names)
+            results = [
+                (item, named.get(name, []))
+                for item, name in zip(asked["orders"], names, strict=True)
+            ]
     return {
-        "orders": found[:limit],
-        "next_cursor": write_cursor(found[limit - 1].id) if more else None,
+        "results": [
+            {
+                **item,
+                "found": bool(orders),
+                "orders": orders[:MOST_ORDERS],
+                "more": len(orders) > MOST_ORDERS,
+            }
+            for item, orders in results
+        ]
     }
 
 
@@ -86,18 +110,30 @@ def list_orders(filters: dict[str, Any]) -> dict[str, Any]:
 @orders.arguments(schemas.NewOrder)
 @orders.response(201, schemas.Order)
 @orders.alt_response(200, schema=schemas.Order, description="Known already")
+@orders.alt_response(404, schema=schemas.Problem, description="No such account is switched on")
 def register_order(new: dict[str, Any]) -> tuple[Order, int]:
     """Tell us of an order that was given to a courier.
 
+    From now on its courier is asked where it stays silent, if the account can be polled.
     Registering again changes only what is given. Messages that waited for it are read now.
     """
     app = parts()
-    account = app.settings.accounts.get(new.pop("account"))
-    if account is None:
-        raise UnknownAccount("no such account is switched on")
     with app.sessions.begin() as session:
-        order, created = register(
-            session, account.slug, account.driver, now=datetime.now(UTC), **new
-        )
+        order, created = put_on_record(session, app.settings, new, datetime.now(UTC))
     app.doorbell.ring()
+    app.feed_bell.ring()
     return order, 201 if created else 200
+
+
+@orders.delete("/orders/<account>/<path:order_id>/personal-data")
+@orders.response(204)
+@orders.alt_response(404, schema=schemas.Problem, description="No such order")
+def erase_personal_data(account: str, order_id: str) -> None:
+    """Erase what is known of people in an order, now and for good.
+
+    The bodies of its messages go, with whose signatures they showed and what the shop noted as
+    metadata; the status and the timeline stay. Of messages still to come none of it is kept either.
+    """
+    app = parts()
+    erase(app.sessions, account, order_id, datetime.now(UTC))
+    app.feed_bell.ring()

@@ -27,7 +27,11 @@ STATUS_OF: dict[type[errors.OrdertrailError], HTTPStatus] = {
     errors.AmbiguousIdentifier: HTTPStatus.CONFLICT,
     errors.UnknownTour: HTTPStatus.NOT_FOUND,
     errors.UnknownConflict: HTTPStatus.NOT_FOUND,
+    errors.UnknownMessage: HTTPStatus.NOT_FOUND,
+    errors.WrongOutcome: HTTPStatus.CONFLICT,
     errors.InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooManyWaiting: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.NotPolled: HTTPStatus.CONFLICT,
     errors.MissingBearerToken: HTTPStatus.UNAUTHORIZED,
 }
 

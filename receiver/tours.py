@@ -1,7 +1,7 @@
 """GET /v1/tours: tour plans as last heard."""
 
 from receiver import schemas
-from receiver.errors import UnknownTour
+from receiver.etas import find_tour
 from receiver.models import Tour
 from receiver.parts import parts
 from receiver.routes import Routes
@@ -15,7 +15,4 @@ tours = Routes("tours", __name__, description="Tour plans")
 def get_tour(account: str, tour_id: str) -> Tour:
     """A tour: who drives it, and when it is to reach each order."""
     with parts().sessions() as session:
-        tour = None if "\x00" in account + tour_id else session.get(Tour, (account, tour_id))
-    if tour is None:
-        raise UnknownTour(f"no tour plan of account {account!r} names {tour_id!r}")
-    return tour
+        return find_tour(session, account, tour_id)

@@ -180,6 +180,7 @@ def drain(sessions: sessionmaker[Session], settings: Settings) -> Callable[[], i
 # Real processes, and applications with other settings (tests/service.py). All of it stands here,
 # with what it imports, so that the part above needs none of it.
 
+from tests import everything  # noqa: E402
 from tests.service import Web, at_rest, running_web, wait_until  # noqa: E402
 
 
@@ -188,6 +189,29 @@ def web(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> It
     """A gunicorn on this test worker's database and Redis; ask for `sessions` to empty them."""
     with running_web(environ, tmp_path_factory.mktemp("web") / "web.log") as web:
         yield web
+
+
+@pytest.fixture(scope="session")
+def asking_web(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """The same, with an account whose courier can be asked."""
+    log = tmp_path_factory.mktemp("web") / "web.log"
+    with running_web({**environ, **everything.ENVIRON}, log) as web:
+        yield web
+
+
+@pytest.fixture
+def filled(
+    asking_web: Web,
+    new_app: Callable[..., Flask],
+    sessions: sessionmaker[Session],
+    redis: "Redis",
+    drain: Callable[[], int],
+) -> Web:
+    """A running service that holds one of everything."""
+    shop = new_app(**everything.ENVIRON).test_client()
+    shop.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
+    everything.put_in(shop, sessions, drain)
+    return asking_web
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from receiver.models import Order
 from tests.bodies import (
     START,
     cottoncast_shipment,
-    cottoncast_signature,
     cottoncast_status,
     history_entry,
     life,
@@ -31,6 +30,7 @@ from tests.bodies import (
     tiramizoo_snapshots,
 )
 from tests.hypothesis_profiles import examples
+from tests.shop import deliver, fill, get, problem_of
 
 Drain = Callable[[], int]
 Sessions = sessionmaker[Session]
@@ -76,40 +76,6 @@ HOSTILE = [
     "{}",
     "x" * 5000,
 ]
-
-
-def deliver(client: FlaskClient, *bodies: Any, account: str = "tiramizoo") -> None:
-    """Post order hooks as the account's courier does."""
-    for body in bodies:
-        sent = body if isinstance(body, bytes) else raw(body)
-        if account.startswith("cottoncast"):
-            key = {"cottoncast": "cottoncast-key", "cottoncast-parking": "parking-key"}[account]
-            answer = client.post(
-                f"/webhooks/{account}/orders", data=sent, headers=cottoncast_signature(sent, key)
-            )
-        else:
-            token = {"tiramizoo-parking": "parking-token"}.get(account, f"{account}-token")
-            answer = client.post(f"/webhooks/{account}/orders/{token}", data=sent)
-        assert answer.status_code in {200, 404}
-
-
-def problem_of(answer: TestResponse, status: int) -> dict[str, Any]:
-    """The problem details of an answer, which has to be one."""
-    assert answer.status_code == status
-    assert answer.mimetype == "application/problem+json"
-    problem: dict[str, Any] = json.loads(answer.data)
-    assert problem["status"] == status
-    assert problem["type"] == "about:blank"
-    assert problem["title"]
-    assert problem["detail"]
-    return problem
-
-
-def get(shop: FlaskClient, path: str, **parameters: Any) -> dict[str, Any]:
-    answer = shop.get(f"/v1{path}", query_string=parameters)
-    assert answer.status_code == 200, answer.data
-    assert answer.mimetype == "application/json"
-    return dict(json.loads(answer.data))
 
 
 def ids(page: dict[str, Any]) -> list[str]:
@@ -476,23 +442,6 @@ def test_unknown_word_is_on_the_timeline(shop: FlaskClient, drain: Drain) -> Non
 
 
 # Lists
-
-
-def fill(sessions: Sessions, *orders: dict[str, Any]) -> None:
-    """Orders as they would stand after a drain, made quickly."""
-    now = datetime.now(UTC)
-    with sessions.begin() as session:
-        for number, order in enumerate(orders):
-            defaults = {
-                "account": "tiramizoo",
-                "courier": "tiramizoo",
-                "courier_order_id": f"order {number}",
-                "status": "pending",
-                "created_at": now,
-                "updated_at": now,
-            }
-            session.add(Order(**{**defaults, **order}))
-            session.flush()
 
 
 def test_list_has_the_shape_of_the_contract(shop: FlaskClient, drain: Drain) -> None:

@@ -1,4 +1,7 @@
-"""Polling and the change feed
+"""Polling, the change feed, and lists that stay fast
+
+Two indexes over what orders are listed by take the place of four. Messages that were
+sent back wait in an index of their own, behind the new ones.
 
 The five columns that go were never written: an order's polling stands in a table of its own, since
 a row as wide as an order's is no place for what changes with every look.
@@ -54,6 +57,7 @@ def upgrade() -> None:
             "unchanged_for", sa.Interval(), server_default=sa.text("'00:00:00'"), nullable=False
         ),
         _count("failures", sa.Integer),
+        sa.Column("unknown_since", TIME, nullable=True),
         sa.Column("answer_id", sa.BigInteger(), nullable=True),
         sa.Column("finished_at", TIME, nullable=True),
         sa.Column("stopped_at", TIME, nullable=True),
@@ -73,6 +77,12 @@ def upgrade() -> None:
         "polls",
         ["account", "stopped_at"],
         postgresql_where=sa.text("stopped_at IS NOT NULL"),
+    )
+    op.create_index(
+        "polls_unknown_idx",
+        "polls",
+        ["account", "unknown_since"],
+        postgresql_where=sa.text("unknown_since IS NOT NULL"),
     )
     op.create_index(
         "polls_lost_idx",
@@ -96,10 +106,12 @@ def upgrade() -> None:
         sa.Column("paused_until", TIME, nullable=True),
         sa.Column("pause_reason", sa.Text(), nullable=True),
         sa.Column("tended_at", TIME, nullable=True),
+        sa.Column("recovered_at", TIME, nullable=True),
         sa.PrimaryKeyConstraint("account", name=op.f("accounts_pkey")),
     )
     for name in NEVER_WRITTEN:
         op.drop_column("orders", name)
+    op.add_column("orders", sa.Column("erased_at", TIME, nullable=True))
     op.add_column("messages", sa.Column("retried_at", TIME, nullable=True))
     op.create_index(
         "messages_hook_key",
@@ -109,14 +121,75 @@ def upgrade() -> None:
         postgresql_where=sa.text("kind = 'webhook'"),
     )
     op.drop_constraint("messages_account_topic_body_sha256_key", "messages", type_="unique")
+    op.drop_index("messages_pending_idx", table_name="messages")
+    op.create_index(
+        "messages_pending_idx",
+        "messages",
+        ["id"],
+        postgresql_where=sa.text("outcome = 'pending' AND retried_at IS NULL"),
+    )
+    op.create_index(
+        "messages_sent_back_idx",
+        "messages",
+        ["id"],
+        postgresql_where=sa.text("outcome = 'pending' AND retried_at IS NOT NULL"),
+    )
+    op.create_index("messages_listed_idx", "messages", ["account", "outcome", "id"])
+    op.drop_index("messages_account_courier_order_id_idx", table_name="messages")
+    op.create_index(
+        "messages_account_courier_order_id_idx",
+        "messages",
+        ["account", "courier_order_id", "id"],
+        postgresql_where=sa.text("courier_order_id IS NOT NULL"),
+    )
+    op.create_index(
+        "orders_listed_idx",
+        "orders",
+        ["status", "account", "needs_attention", "id"],
+        postgresql_include=["updated_at"],
+    )
+    op.create_index(
+        "orders_updated_idx",
+        "orders",
+        [sa.text("((updated_at AT TIME ZONE 'UTC')::date)"), "id"],
+        postgresql_include=["updated_at", "account", "status", "needs_attention"],
+    )
+    for name in (
+        "orders_account_id_idx",
+        "orders_status_id_idx",
+        "orders_attention_idx",
+        "orders_updated_at_id_idx",
+    ):
+        op.drop_index(name, table_name="orders")
 
 
 def downgrade() -> None:
+    op.create_index("orders_updated_at_id_idx", "orders", ["updated_at", "id"])
+    op.create_index(
+        "orders_attention_idx", "orders", ["id"], postgresql_where=sa.text("needs_attention")
+    )
+    op.create_index("orders_status_id_idx", "orders", ["status", "id"])
+    op.create_index("orders_account_id_idx", "orders", ["account", "id"])
+    for name in ("orders_updated_idx", "orders_listed_idx"):
+        op.drop_index(name, table_name="orders")
+    op.drop_index("messages_account_courier_order_id_idx", table_name="messages")
+    op.create_index(
+        "messages_account_courier_order_id_idx",
+        "messages",
+        ["account", "courier_order_id"],
+        postgresql_where=sa.text("courier_order_id IS NOT NULL"),
+    )
+    for name in ("messages_listed_idx", "messages_sent_back_idx", "messages_pending_idx"):
+        op.drop_index(name, table_name="messages")
+    op.create_index(
+        "messages_pending_idx", "messages", ["id"], postgresql_where=sa.text("outcome = 'pending'")
+    )
     op.create_unique_constraint(
         "messages_account_topic_body_sha256_key", "messages", ["account", "topic", "body_sha256"]
     )
     op.drop_index("messages_hook_key", table_name="messages")
     op.drop_column("messages", "retried_at")
+    op.drop_column("orders", "erased_at")
     for column in NEVER_WRITTEN.values():
         op.add_column("orders", column)
     for table in ("accounts", "polls", "changes"):

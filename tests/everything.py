@@ -1,0 +1,78 @@
+"""A service that holds one of everything that the API shows, under the names of its examples."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask.testing import FlaskClient
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.description_parts import MESSAGE_ID, ORDER_ID, TOUR_ID
+from tests.bodies import (
+    after,
+    cottoncast_shipment,
+    cottoncast_status,
+    history_entry,
+    life,
+    package,
+    raw,
+    shipmentapi_order,
+    tiramizoo_order,
+    tour_plan,
+)
+from tests.shop import deliver
+
+# What the examples need of the service beside its data: a courier that can be asked.
+ENVIRON: Mapping[str, str] = {"COURIER_TIRAMIZOO_API_TOKEN": "made-up"}
+
+
+def put_in(shop: FlaskClient, sessions: sessionmaker[Session], drain: Callable[[], int]) -> None:
+    """Fill an empty service. Every example of the description then finds what it is about."""
+    with sessions.begin() as session:
+        session.execute(text(f"ALTER SEQUENCE messages_id_seq RESTART WITH {MESSAGE_ID}"))
+    # The example's message: one that cannot be read.
+    deliver(shop, {"uuid": "half-an-order"})
+    for body in (b"not JSON", b"\xff\xfe\xfd"):
+        answer = shop.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=body)
+        assert answer.status_code == 400
+    deliver(shop, tiramizoo_order("other", state="teleported"))
+    drain()
+    names: dict[str, Any] = {"tracking_code": "ID4K7-EHQX-62RA", "external_id": "41"}
+    link = "https://www.tiramizoo.com/orders/ID4K7EHQX62RA/tracking_status"
+    more: dict[str, Any] = {
+        **names,
+        "identifier": "ZVW8GV",
+        "tracking_url": link,
+        "packages": [package()],
+    }
+    states = life("created", "dispatched", "cancelled", "picked_up")
+    for number in (1, 2, 3, 4):
+        told = dict(list(states.items())[:number])
+        deliver(shop, tiramizoo_order(ORDER_ID, told, **more))
+        drain()
+    photo = {"url": "https://example.com/1.png"}
+    proof = history_entry("delivered", after(200), "delivered", photo_proof=photo)
+    whole = life("created", "picked_up", "delivered")
+    deliver(shop, tiramizoo_order("delivered", whole, history=[proof], **names, identifier="B"))
+    plan = {"ID4K7-EHQX-62RA": after(120), "nowhere yet": None}
+    answer = shop.post(
+        "/webhooks/tiramizoo/tours/tiramizoo-token", data=raw(tour_plan(plan, TOUR_ID))
+    )
+    assert answer.status_code == 200
+    shipment = cottoncast_shipment(code="C")
+    for minute, code in enumerate("NLRCEDX"):
+        deliver(
+            shop,
+            cottoncast_status(code, after(minute), shipments=[shipment]),
+            cottoncast_status(code, after(minute), order_id="a/b c", ref=None),
+            cottoncast_status(code, after(minute), order_id=f"lonely {code}"),
+            account="cottoncast",
+        )
+    deliver(shop, cottoncast_status("Z", after(60), order_id="a word"), account="cottoncast")
+    deliver(shop, shipmentapi_order(), account="shipmentapi")
+    deliver(shop, cottoncast_status("N", order_id="parked"), account="cottoncast-parking")
+    new = {"account": "shipmentapi", "courier_order_id": "SA-1", "metadata": {"shop": "munich"}}
+    assert shop.post("/v1/orders", json=new).status_code == 201
+    drain()
+    answer = shop.delete("/v1/orders/cottoncast/lonely%20D/personal-data")
+    assert answer.status_code == 204

@@ -1,0 +1,394 @@
+"""Whatever is asked of any route under /v1: a problem that names the field, never our fault.
+
+The routes and their parameters are read off the API's own description, so that a new one is
+tried by being there.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from flask.testing import FlaskClient
+from structlog.testing import capture_logs
+from werkzeug.test import TestResponse
+
+from receiver.app import create_app
+from receiver.settings import Settings
+from tests.conftest import API_TOKEN, ENVIRON
+from tests.shop import problem_of
+
+METHODS = {"get", "put", "post", "patch", "delete"}
+
+# Seconds: far more than any answer takes, and far less than a hang.
+SOON = 10.0
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path, as the API describes it."""
+
+    method: str
+    path: str
+    query: tuple[str, ...] = ()
+    body: dict[str, Any] | None = field(default=None, hash=False)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def places(self) -> list[str]:
+        return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+
+    def at(self, **places: str) -> str:
+        """The path with these parts, quoted, and harmless ones for the rest."""
+        known = {"account": "tiramizoo", "message_id": "1", **places}
+        return "/".join(
+            quote(known.get(part[1:-1], "x"), safe="") if part.startswith("{") else part
+            for part in self.path.split("/")
+        )
+
+
+def described() -> list[Operation]:
+    nowhere = {"DATABASE_URL": "postgresql://nowhere/x", "REDIS_URL": "redis://nowhere/0"}
+    app = create_app(Settings.from_env({**ENVIRON, **nowhere}))
+    token = {"Authorization": f"Bearer {API_TOKEN}"}
+    spec = app.test_client().get("/v1/openapi.json", headers=token).get_json()
+
+    def found(node: Any) -> Any:
+        """What a reference refers to."""
+        while isinstance(node, dict) and "$ref" in node:
+            path = node["$ref"].removeprefix("#/").split("/")
+            node = functools.reduce(lambda part, name: part[name], path, spec)
+        return node
+
+    operations = []
+    for path, methods in spec["paths"].items():
+        for method in METHODS & methods.keys():
+            told = methods[method]
+            given = map(found, [*methods.get("parameters", []), *told.get("parameters", [])])
+            query = tuple(it["name"] for it in given if it["in"] == "query")
+            content = found(told.get("requestBody", {})).get("content", {})
+            body = found(content["application/json"]["schema"]) if content else None
+            operations.append(Operation(method.upper(), path, query, body))
+    return sorted(operations, key=str)
+
+
+OPERATIONS = described()
+WITH_QUERY = [(it, name) for it in OPERATIONS for name in it.query]
+WITH_BODY = [it for it in OPERATIONS if it.body]
+
+TEXTS = ["", "x" * 300, "\x00", "a\x00b"]
+NUMBERS = ["0x10", "-1", "1.5", "many", "", "NaN", "1e3", "9" * 5000, str(10**9), "\x00"]
+TIMES = [
+    "yesterday",
+    "2026-04-16",
+    "2026-04-16T07:00:00",
+    "1776322800",
+    "2026-13-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "2026-04-16T07:00:00Z\x00",
+    "",
+]
+WORDS = ["teleported", "", "DELIVERED", "delivered ", "\x00", "x" * 300]
+CURSORS = ["x", "!!!", "\x00", "eDE", "b" * 201, "bzk5OTk5OTk5OTk5OTk5OTk5OTk"]
+
+# What each parameter does not take.
+BAD: dict[str, list[str]] = {
+    "account": TEXTS,
+    "after": CURSORS,
+    "courier_order_id": TEXTS,
+    "cursor": ["", *CURSORS],
+    "limit": ["0", *NUMBERS],
+    "needs_attention": ["perhaps", "", "2", "\x00"],
+    "outcome": WORDS,
+    "reference": TEXTS,
+    "status": WORDS,
+    "status_group": WORDS,
+    "updated_since": TIMES,
+    "wait": ["31", *NUMBERS],
+}
+# And what it takes.
+GOOD = {
+    "limit": "10",
+    "needs_attention": "true",
+    "outcome": "applied",
+    "status": "delivered",
+    "status_group": "delivered",
+    "updated_since": "2026-04-16T07:00:00Z",
+    "wait": "0",
+}
+
+HOSTILE = [
+    "'; DROP TABLE orders; --",
+    "' OR '1'='1",
+    '"',
+    "\\",
+    "\\'",
+    "%",
+    "_%",
+    "%00",
+    "$1",
+    ":name",
+    "%(id)s",
+    "../../etc/passwd",
+    "..",
+    "/",
+    "//",
+    "?",
+    "#",
+    "&limit=1",
+    ";",
+    "${jndi:ldap://x}",
+    "{{7*7}}",
+    "<script>",
+    " ",
+    "\t",
+    "\n",
+    "\r\nX-Injected: 1",
+    "\u202e",
+    "\ufeff",
+    "🚚",
+    "null",
+    "None",
+    "-1",
+    "0",
+    "9" * 40,
+    "1e309",
+    "[]",
+    "x" * 3000,
+    "\x00",
+    "a\x00b",
+]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Failures are logged with their traceback, which takes a terminal seconds to draw."""
+    with capture_logs():
+        yield
+
+
+def named(problem: dict[str, Any], location: str) -> list[str]:
+    return list(problem.get("errors", {}).get(location, {}))
+
+
+def ask(shop: FlaskClient, operation: Operation, path: str, **more: Any) -> TestResponse:
+    """An answer that is the asker's fault at worst, tells it as a problem, and comes soon."""
+    started = time.monotonic()
+    answer = shop.open(path, method=operation.method, **more)
+    assert time.monotonic() - started < SOON
+    assert answer.status_code < 500, answer.data
+    if answer.status_code >= 400:
+        problem_of(answer, answer.status_code)
+    assert "X-Injected" not in answer.headers
+    return answer
+
+
+def test_the_description_names_routes_to_try() -> None:
+    assert len(OPERATIONS) > 10
+    assert {"POST /v1/messages/{message_id}/retry", "GET /v1/orders"} <= set(map(str, OPERATIONS))
+    assert len(WITH_BODY) >= 5
+
+
+# Parameters
+
+
+@pytest.mark.parametrize(("operation", "name"), WITH_QUERY, ids=str)
+def test_a_parameter_that_cannot_be_used_is_named(
+    shop: FlaskClient, operation: Operation, name: str
+) -> None:
+    for value in BAD[name]:
+        answer = ask(shop, operation, operation.at(), query_string={name: value})
+        problem = problem_of(answer, 422)
+        assert named(problem, "query") == [name] or problem["detail"].startswith(f"{name} "), value
+
+
+@pytest.mark.parametrize(("operation", "name"), WITH_QUERY, ids=str)
+def test_a_parameter_that_is_given_twice_is_named(
+    shop: FlaskClient, operation: Operation, name: str
+) -> None:
+    value = GOOD.get(name, "x")
+    for second in (value, "other"):
+        query = urlencode([(name, value), (name, second)])
+        answer = ask(shop, operation, operation.at(), query_string=query)
+        assert named(problem_of(answer, 422), "query") == [name]
+
+
+@pytest.mark.parametrize("operation", [it for it in OPERATIONS if it.query], ids=str)
+@pytest.mark.parametrize("name", ["stauts", "page", "", "limit[]", "\x00", "'; --"])
+def test_an_unknown_parameter_is_named(shop: FlaskClient, operation: Operation, name: str) -> None:
+    answer = ask(shop, operation, operation.at(), query_string={name: "x"})
+    assert named(problem_of(answer, 422), "query") == [name]
+
+
+@pytest.mark.parametrize(("operation", "name"), WITH_QUERY, ids=str)
+def test_hostile_text_in_a_parameter_is_only_text(
+    shop: FlaskClient, operation: Operation, name: str
+) -> None:
+    for value in HOSTILE:
+        answer = ask(shop, operation, operation.at(), query_string={name: value})
+        assert answer.status_code in {200, 422}, value
+
+
+@pytest.mark.parametrize("operation", [it for it in OPERATIONS if it.places], ids=str)
+def test_hostile_text_in_a_path_is_only_text(shop: FlaskClient, operation: Operation) -> None:
+    for place in operation.places:
+        for value in HOSTILE:
+            answer = ask(shop, operation, operation.at(**{place: value}))
+            assert answer.status_code in {404, 405, 415, 422}, (place, value)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+@pytest.mark.parametrize("query", ["%ff=%ff", "%00", "=", "&&&", "a" * 5000, "limit=%C0%80"])
+def test_a_query_that_is_no_query_is_answered(
+    shop: FlaskClient, operation: Operation, query: str
+) -> None:
+    ask(shop, operation, operation.at(), query_string=query)
+
+
+# Bodies
+
+UNREADABLE = {
+    "not JSON": b"not JSON",
+    "half": b'{"account": "tiramizoo"',
+    "not UTF-8": b'{"account": "\xff"}',
+    "UTF-16": '{"account": "tiramizoo"}'.encode("utf-16"),
+    "BOM": b'\xef\xbb\xbf{"account": "tiramizoo"}',
+    "two": b"{}{}",
+    "single quotes": b"{'account': 'tiramizoo'}",
+    "comma": b'{"account": "tiramizoo",}',
+    "NaN": b'{"account": NaN}',
+    "Infinity": b'{"account": -Infinity}',
+    "digits": b'{"account": ' + b"9" * 5_000 + b"}",
+    "digits below 0": b'{"account": -' + b"9" * 5_000 + b"}",
+    "deep lists": b"[" * 100_000,
+    "deep objects": b'{"a":' * 40_000,
+    "deep and whole": b'{"account": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "U+0000": b"\x00",
+}
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_body_that_cannot_be_read_says_so(
+    shop: FlaskClient, operation: Operation, body: bytes
+) -> None:
+    answer = ask(shop, operation, operation.at(), data=body, content_type="application/json")
+    assert "the body" in problem_of(answer, 400)["detail"]
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+@pytest.mark.parametrize("body", [b"[]", b"null", b'"x"', b"7", b"true", b"1e999", b"[{}]"])
+def test_a_body_that_is_no_object_says_so(
+    shop: FlaskClient, operation: Operation, body: bytes
+) -> None:
+    answer = ask(shop, operation, operation.at(), data=body, content_type="application/json")
+    assert named(problem_of(answer, 422), "json")
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+def test_a_name_that_is_given_twice_is_named(shop: FlaskClient, operation: Operation) -> None:
+    assert operation.body
+    name = next(iter(operation.body["properties"]))
+    twice = f'{{"{name}": "x", "{name}": "x"}}'
+    for body in (twice, f'{{"other": [{twice}]}}'):
+        answer = ask(shop, operation, operation.at(), data=body, content_type="application/json")
+        assert named(problem_of(answer, 422), "json") == [name]
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+def test_many_names_given_twice_take_no_time(shop: FlaskClient, operation: Operation) -> None:
+    body = "{" + ",".join(f'"{n % 12_000}":1' for n in range(24_000)) + "}"
+    answer = ask(shop, operation, operation.at(), data=body, content_type="application/json")
+    problem_of(answer, 422)
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_a_body_that_is_not_said_to_be_json_is_refused_with_what_to_do(
+    shop: FlaskClient, operation: Operation, content_type: str | None
+) -> None:
+    answer = ask(shop, operation, operation.at(), data=b'{"x": 1}', content_type=content_type)
+    assert "Content-Type: application/json" in problem_of(answer, 415)["detail"]
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/x+json"])
+def test_json_by_another_name_is_json(
+    shop: FlaskClient, operation: Operation, content_type: str
+) -> None:
+    answer = ask(shop, operation, operation.at(), data=b'{"x": 1}', content_type=content_type)
+    assert "x" in named(problem_of(answer, 422), "json")
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+@pytest.mark.parametrize("content_type", [None, "application/json"])
+def test_no_body_names_what_is_missing(
+    shop: FlaskClient, operation: Operation, content_type: str | None
+) -> None:
+    answer = ask(shop, operation, operation.at(), content_type=content_type)
+    assert named(problem_of(answer, 422), "json")
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+def test_a_body_that_is_a_novel_is_too_large(shop: FlaskClient, operation: Operation) -> None:
+    body = json.dumps({"note": "x" * 1_000_000})
+    answer = ask(shop, operation, operation.at(), data=body, content_type="application/json")
+    problem_of(answer, 413)
+
+
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+FIELDS = [(it, name) for it in WITH_BODY for name in (it.body or {})["properties"]]
+
+
+@pytest.mark.parametrize(("operation", "name"), FIELDS, ids=str)
+def test_a_field_of_the_wrong_kind_is_named(
+    shop: FlaskClient, operation: Operation, name: str
+) -> None:
+    # Metadata is an object of any names.
+    objects = () if name == "metadata" else (nested(1),)
+    strange: tuple[Any, ...] = (
+        7,
+        1.5,
+        True,
+        10**18,
+        nested(200),
+        [nested(3)],
+        [[]],
+        "\x00",
+        "\ud800",
+    )
+    huge: tuple[Any, ...] = ("x" * 200_000, ["x"] * 20_000, {str(n): "x" for n in range(10_000)})
+    for value in (*strange, *objects, *huge):
+        answer = ask(shop, operation, operation.at(), json={name: value})
+        problem = problem_of(answer, 422)
+        assert name in named(problem, "json"), value
+
+
+@pytest.mark.parametrize(("operation", "name"), FIELDS, ids=str)
+def test_hostile_text_in_a_field_is_only_text(
+    shop: FlaskClient, operation: Operation, name: str
+) -> None:
+    for value in HOSTILE:
+        for body in ({name: value}, {name: [value]}, {name: {value: value}}, {value: "x"}):
+            answer = ask(shop, operation, operation.at(), json=body)
+            assert answer.status_code in {200, 404, 422}, body
+            assert answer.status_code != 200 or not answer.get_json()["results"][0]["found"]
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+def test_an_unknown_field_is_named(shop: FlaskClient, operation: Operation) -> None:
+    for name in ("stauts", "", "\x00", "__proto__", "self"):
+        answer = ask(shop, operation, operation.at(), json={name: "x"})
+        assert name in named(problem_of(answer, 422), "json")

@@ -1,0 +1,338 @@
+"""Many orders at once, orders that did not change, and ids that are hard to write in a path."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import combinations, product
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver import order_filters
+from receiver.models import Identifier, Order
+from tests.bodies import START, cottoncast_status, tiramizoo_order
+from tests.shop import deliver, fill, get, problem_of
+
+Drain = Callable[[], int]
+Sessions = sessionmaker[Session]
+
+
+@contextmanager
+def statements(app: Flask) -> Iterator[list[str]]:
+    """What the application sends to PostgreSQL."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        seen.append(statement)
+
+    engine = app.extensions["ordertrail"].engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def look_up(shop: FlaskClient, **asked: Any) -> list[dict[str, Any]]:
+    answer = shop.post("/v1/orders/lookup", json=asked)
+    assert answer.status_code == 200, answer.data
+    return list(answer.get_json()["results"])
+
+
+def names(result: dict[str, Any]) -> list[str]:
+    return [order["courier_order_id"] for order in result["orders"]]
+
+
+def named(*order_ids: str, account: str = "tiramizoo") -> list[dict[str, str]]:
+    return [{"account": account, "courier_order_id": order_id} for order_id in order_ids]
+
+
+# Many orders at once
+
+
+def test_each_reference_has_a_result_in_the_order_asked(
+    shop: FlaskClient, sessions: Sessions
+) -> None:
+    fill(sessions, {"reference": "41"}, {"reference": "42"}, {})
+    results = look_up(shop, references=["42", "nowhere", "41", "42"])
+    assert [(it["reference"], it["found"], names(it)) for it in results] == [
+        ("42", True, ["order 1"]),
+        ("nowhere", False, []),
+        ("41", True, ["order 0"]),
+        ("42", True, ["order 1"]),
+    ]
+    assert results[0]["orders"] == [get(shop, "/orders/tiramizoo/order 1")]
+    assert not any("account" in it or it["more"] for it in results)
+
+
+def test_a_reference_has_all_its_orders_the_newest_first(
+    shop: FlaskClient, sessions: Sessions
+) -> None:
+    fill(sessions, {"reference": "41"}, {"reference": "41", "account": "cottoncast"})
+    (result,) = look_up(shop, references=["41"])
+    assert names(result) == ["order 1", "order 0"]
+    assert not result["more"]
+
+
+@pytest.mark.parametrize(("orders", "more"), [(10, False), (11, True)])
+def test_a_reference_of_very_many_orders_shows_ten_and_says_so(
+    shop: FlaskClient, sessions: Sessions, orders: int, more: bool
+) -> None:
+    fill(sessions, *({"reference": "41"} for _ in range(orders)))
+    (result,) = look_up(shop, references=["41"])
+    assert names(result) == [f"order {n}" for n in range(orders - 1, orders - 11, -1)]
+    assert result["more"] is more
+
+
+def test_orders_are_looked_up_by_any_of_their_names(shop: FlaskClient, drain: Drain) -> None:
+    deliver(shop, tiramizoo_order("u-1", identifier="ZVW8GV"), tiramizoo_order("u-2"))
+    drain()
+    results = look_up(shop, orders=named("ZVW8GV", "u-9", "u-2", "u-1"))
+    assert [(it["courier_order_id"], it["found"], names(it)) for it in results] == [
+        ("ZVW8GV", True, ["u-1"]),
+        ("u-9", False, []),
+        ("u-2", True, ["u-2"]),
+        ("u-1", True, ["u-1"]),
+    ]
+    assert {it["account"] for it in results} == {"tiramizoo"}
+    assert results[0]["orders"] == [get(shop, "/orders/tiramizoo/u-1")]
+
+
+def test_an_order_of_another_account_is_not_found(shop: FlaskClient, sessions: Sessions) -> None:
+    fill(sessions, {})
+    results = look_up(shop, orders=named("order 0", account="cottoncast") + named("order 0"))
+    assert [it["found"] for it in results] == [False, True]
+
+
+def test_an_identifier_of_several_orders_shows_them_all(shop: FlaskClient, drain: Drain) -> None:
+    deliver(shop, *(tiramizoo_order(it, identifier="ZVW8GV") for it in ("u-1", "u-2")))
+    drain()
+    (result,) = look_up(shop, orders=named("ZVW8GV"))
+    assert names(result) == ["u-2", "u-1"]
+
+
+def test_the_couriers_own_id_counts_over_anothers_identifier(
+    shop: FlaskClient, drain: Drain
+) -> None:
+    deliver(shop, tiramizoo_order("A"), tiramizoo_order("B", identifier="A"))
+    drain()
+    (result,) = look_up(shop, orders=named("A"))
+    assert names(result) == ["A"]
+
+
+@pytest.mark.parametrize("by", ["references", "orders"])
+def test_a_hundred_take_no_more_statements_than_one(
+    app: Flask, shop: FlaskClient, sessions: Sessions, by: str
+) -> None:
+    fill(sessions, *({"reference": f"r{n}"} for n in range(100)))
+    with sessions.begin() as session:
+        session.add_all(
+            Identifier(account="tiramizoo", value=f"i{n}", order_id=n + 1) for n in range(100)
+        )
+
+    def asked(most: int) -> dict[str, Any]:
+        ids = [f"order {n}" if n % 2 else f"i{n}" for n in range(most)]
+        return {by: named(*ids) if by == "orders" else [f"r{n}" for n in range(most)]}
+
+    counts = []
+    for most in (2, 100):
+        with statements(app) as seen:
+            assert all(it["found"] for it in look_up(shop, **asked(most)))
+        counts.append(len(seen))
+    assert counts[0] == counts[1] <= 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({}, "references"),
+        ({"references": ["41"], "orders": named("A")}, "references"),
+        ({"references": []}, "references"),
+        ({"references": [str(n) for n in range(101)]}, "references"),
+        ({"references": "41"}, "references"),
+        ({"references": ["x" * 256]}, "references"),
+        ({"references": [""]}, "references"),
+        ({"references": [None]}, "references"),
+        ({"references": [41]}, "references"),
+        ({"references": ["\x00"]}, "references"),
+        ({"references": None}, "references"),
+        ({"orders": []}, "orders"),
+        ({"orders": named(*map(str, range(101)))}, "orders"),
+        ({"orders": ["A"]}, "orders"),
+        ({"orders": [{"account": "tiramizoo"}]}, "orders"),
+        ({"orders": named("\x00")}, "orders"),
+        ({"orders": [{**named("A")[0], "reference": "41"}]}, "orders"),
+        ({"references": ["41"], "limit": 3}, "limit"),
+    ],
+)
+def test_a_lookup_that_cannot_be_used_names_the_field(
+    shop: FlaskClient, asked: dict[str, Any], field: str
+) -> None:
+    problem = problem_of(shop.post("/v1/orders/lookup", json=asked), 422)
+    assert list(problem["errors"]["json"]) == [field]
+
+
+def test_a_hundred_may_be_looked_up(shop: FlaskClient, sessions: Sessions) -> None:
+    assert len(look_up(shop, references=[str(n) for n in range(100)])) == 100
+    assert len(look_up(shop, orders=named(*map(str, range(100))))) == 100
+
+
+# Orders that did not change
+
+
+def ask(shop: FlaskClient, known: str, path: str = "tiramizoo/order 0") -> Any:
+    return shop.get(f"/v1/orders/{path}", headers={"If-None-Match": known})
+
+
+@pytest.mark.parametrize("known", ['"1"', 'W/"1"', '"7", "1"', 'W/"7",W/"1"', "*", '"x,y", "1"'])
+@pytest.mark.parametrize("name", ["order 0", "its identifier"])
+def test_an_unchanged_order_costs_one_look_at_its_version(
+    app: Flask, shop: FlaskClient, sessions: Sessions, known: str, name: str
+) -> None:
+    fill(sessions, {})
+    with sessions.begin() as session:
+        session.add(Identifier(account="tiramizoo", value="its identifier", order_id=1))
+    with statements(app) as seen:
+        answer = ask(shop, known, f"tiramizoo/{name}")
+    assert (answer.status_code, answer.data) == (304, b"")
+    assert (answer.headers["ETag"], answer.headers["Cache-Control"]) == ('"1"', "no-cache")
+    (statement,) = seen
+    columns = [it.key for it in Order.__table__.columns]
+    touched = {it for it in columns if f"orders.{it} " in statement or f"orders.{it}," in statement}
+    assert touched == {"id", "version", "account", "courier_order_id"} & touched
+    assert "version" in touched
+
+
+@pytest.mark.parametrize("known", ['"0"', 'W/"7"', '"7", "8"', '"11"', '"*"', "", '"', "1 2"])
+def test_an_order_that_changed_is_sent_whole(
+    shop: FlaskClient, sessions: Sessions, known: str
+) -> None:
+    fill(sessions, {})
+    answer = ask(shop, known)
+    assert answer.status_code == 200
+    assert answer.headers["ETag"] == '"1"'
+    assert answer.get_json() == get(shop, "/orders/tiramizoo/order 0")
+
+
+def test_the_etag_is_of_the_very_row_that_is_shown(
+    app: Flask, shop: FlaskClient, sessions: Sessions
+) -> None:
+    """Also where the order changes between the look at its version and the rest."""
+    fill(sessions, {})
+
+    def change(*_told: Any) -> None:
+        with sessions.begin() as session:
+            session.execute(update(Order).values(version=2, reason="meanwhile"))
+
+    engine = app.extensions["ordertrail"].engine
+    event.listen(engine, "after_cursor_execute", change, once=True)
+    answer = ask(shop, '"0"')
+    assert answer.status_code == 200
+    assert (answer.get_json()["version"], answer.headers["ETag"]) == (2, '"2"')
+    assert answer.get_json()["reason"] == "meanwhile"
+
+
+@pytest.mark.parametrize("known", ['"1"', "*"])
+def test_an_order_that_nobody_knows_is_not_unchanged(
+    shop: FlaskClient, drain: Drain, known: str
+) -> None:
+    problem_of(ask(shop, known, "tiramizoo/nowhere"), 404)
+    problem_of(ask(shop, known, "tiramizoo/%00"), 404)
+    deliver(shop, *(tiramizoo_order(it, identifier="ZVW8GV") for it in ("u-1", "u-2")))
+    drain()
+    problem_of(ask(shop, known, "tiramizoo/ZVW8GV"), 409)
+    deliver(shop, tiramizoo_order("ZVW8GV", identifier="A"))
+    drain()
+    assert ask(shop, known, "tiramizoo/ZVW8GV").status_code == 304
+
+
+# Ids that are hard to write in a path
+
+
+@pytest.mark.parametrize("order_id", ["/", "/a", "//a", "a\nb", "\n", "a\n", "\r\n", "/a/../b/"])
+def test_an_id_of_slashes_and_newlines_is_found_by_path(
+    shop: FlaskClient, drain: Drain, order_id: str
+) -> None:
+    deliver(shop, cottoncast_status("E", order_id=order_id), account="cottoncast")
+    drain()
+    at = f"/orders/cottoncast/{quote(order_id, safe='')}"
+    assert get(shop, at)["courier_order_id"] == order_id
+    assert len(get(shop, f"{at}/events")["events"]) == 1
+    assert get(shop, f"{at}/explain")["order"]["courier_order_id"] == order_id
+
+
+@pytest.mark.parametrize("order_id", ["a/events", "a/explain", "/events"])
+def test_an_id_that_ends_like_a_part_of_an_order_is_found_by_lookup(
+    shop: FlaskClient, drain: Drain, order_id: str
+) -> None:
+    deliver(shop, cottoncast_status("E", order_id=order_id), account="cottoncast")
+    drain()
+    (result,) = look_up(shop, orders=named(order_id, account="cottoncast"))
+    assert names(result) == [order_id]
+    assert len(get(shop, f"/orders/cottoncast/{quote(order_id)}/events")["events"]) == 1
+    assert get(shop, f"/orders/cottoncast/{quote(order_id)}/explain")["order"]
+
+
+# Lists by several filters at once
+
+
+FILTERS = {
+    "account": ["tiramizoo", "cottoncast", "nowhere"],
+    "status": ["delivered", "lost", "pending"],
+    "status_group": ["exception", "delivered"],
+    "needs_attention": ["true", "false"],
+    "updated_since": ["2026-04-17T03:00:00Z"],
+    "reference": ["r1"],
+}
+
+
+@pytest.mark.parametrize("few", [0, 5000])
+@pytest.mark.parametrize(("one", "other"), list(combinations(FILTERS, 2)))
+def test_filters_narrow_together_over_all_pages(
+    shop: FlaskClient,
+    sessions: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+    one: str,
+    other: str,
+    few: int,
+) -> None:
+    """Whichever way they are looked for: where few fit, and where many do."""
+    monkeypatch.setattr(order_filters, "FEW", few)
+    rows: list[dict[str, Any]] = [
+        {
+            "account": ("tiramizoo", "cottoncast")[n % 2],
+            "status": ("delivered", "lost", "exception")[n % 3],
+            "needs_attention": n % 5 == 0,
+            "reference": f"r{n % 7}",
+            "updated_at": START + timedelta(hours=n * 7 % 41),
+        }
+        for n in range(41)
+    ]
+    fill(sessions, *rows)
+    everything = get(shop, "/orders", limit=200)["orders"]
+
+    def fits(order: dict[str, Any], name: str, value: str) -> bool:
+        if name == "updated_since":
+            return bool(order["updated_at"] >= value)
+        if name == "needs_attention":
+            return bool(order[name] is (value == "true"))
+        return bool(order[name] == value)
+
+    for values in product(FILTERS[one], FILTERS[other]):
+        asked = dict(zip((one, other), values, strict=True))
+        found: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = get(shop, "/orders", limit=4, **asked, **cursor)
+            found += page["orders"]
+            if page["next_cursor"] is None:
+                break
+            cursor = {"cursor": page["next_cursor"]}
+        assert found == [
+            it for it in everything if all(fits(it, *pair) for pair in asked.items())
+        ], asked
