@@ -1,47 +1,147 @@
-"""`ordertrail`: what people type. Exit codes: 0 done, 1 not found or different, 2 wrong usage."""
+"""`ordertrail`: what people type. The commands stand elsewhere and are loaded when asked for.
+
+Exit codes: 0 done, 1 not found or nothing to do, 2 wrong usage.
+"""
 
 import importlib
+import io
 import os
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
-from receiver import conflicts, db, logs
-from receiver.errors import OrdertrailError
-from receiver.explain import explain, page, table
-from receiver.registry import find, in_conflict
-from receiver.settings import BadSettings, Settings
+if TYPE_CHECKING:
+    # SQLAlchemy, marshmallow and the drivers take half a second that --help does not need.
+    from sqlalchemy.orm import Session, sessionmaker
 
-# Commands of the workers' half, by dotted name: the receiver imports nothing of it.
-ELSEWHERE = {"rebuild": "workers.rebuild_command.rebuild"}
+    from receiver.settings import Settings
+
+# By what they are about: the name, the command by its dotted name, and its first sentence, which
+# stands here so that --help loads none of them. workers: the receiver imports nothing of that half.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Orders": {
+        "order": ("receiver.commands.order.order", "Show one order as we know it now."),
+        "orders": ("receiver.commands.orders.orders", "List orders, the newest first."),
+        "events": ("receiver.commands.order.events", "Show an order's timeline."),
+        "explain": (
+            "receiver.commands.attention.explain_order",
+            "Tell why an order stands where it stands.",
+        ),
+        "conflicts": (
+            "receiver.commands.attention.list_conflicts",
+            "List open conflicts, or close one.",
+        ),
+        "register": ("receiver.commands.errands.register", "Put an order on record."),
+        "refresh": ("receiver.commands.errands.refresh", "Ask the courier about an order now."),
+        "changes": (
+            "receiver.commands.changes.changes",
+            "Show what changed in which order, or follow it.",
+        ),
+    },
+    "Messages": {
+        "messages": ("receiver.commands.messages.messages", "List the inbox, or show a message."),
+        "retry": ("receiver.commands.retry.retry", "Send messages back to the workers."),
+        "discard": (
+            "receiver.commands.retry.discard",
+            "Say that a message needs nothing more.",
+        ),
+    },
+    "Couriers": {
+        "couriers": ("receiver.commands.couriers.couriers", "Show how each account fares."),
+        "poll": ("workers.poll_command.poll", "Ask the couriers about all open orders now."),
+        "tour": ("receiver.commands.couriers.tour", "Show a tour plan as last heard."),
+        "statuses": (
+            "receiver.commands.couriers.statuses",
+            "Show our statuses and the couriers' words for them.",
+        ),
+    },
+    "The service": {
+        "run": ("receiver.cli.run", "Run everything on this machine."),
+        "migrate": ("receiver.cli.migrate", "Bring the database's tables up to date."),
+        "rebuild": (
+            "workers.rebuild_command.rebuild",
+            "Fold orders anew from the messages that are kept.",
+        ),
+    },
+}
+
+EXIT_CODES = "Exit codes: 0 done; 1 not found, nothing to do, or it failed; 2 wrong usage."
 
 
 class Commands(click.Group):
-    """The commands of this file, and those that stand elsewhere."""
+    """The commands by their dotted names; what goes wrong in one is told in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *ELSEWHERE])
+        return [name for commands in COMMANDS.values() for name in commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in ELSEWHERE:
-            return super().get_command(ctx, cmd_name)
-        module, _, name = ELSEWHERE[cmd_name].rpartition(".")
+        told = [commands[cmd_name] for commands in COMMANDS.values() if cmd_name in commands]
+        if not told:
+            return None
+        module, _, name = told[0][0].rpartition(".")
         command = getattr(importlib.import_module(module), name)
-        return command if isinstance(command, click.Command) else None
+        assert isinstance(command, click.Command)  # noqa: S101
+        command.epilog = command.epilog or EXIT_CODES
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        longest = max(map(len, self.list_commands(ctx)))
+        for section, commands in COMMANDS.items():
+            with formatter.section(section):
+                rows = [(name.ljust(longest), line) for name, (_, line) in commands.items()]
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # `| head` has what it wanted. Nothing is left to be written, not even at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            told = in_one_line(error)
+            if told is None:
+                raise
+            click.echo(f"ordertrail: {told}", err=True)
+            ctx.exit(2 if is_wrong_usage(error) else 1)
 
 
-def settings() -> Settings:
+def in_one_line(error: Exception) -> str | None:
+    """What a person needs to know of a failure; None where it is a fault of ours."""
+    from sqlalchemy.exc import DBAPIError
+
+    from receiver.errors import OrdertrailError
+
+    if isinstance(error, OrdertrailError):
+        return str(error)
+    if not isinstance(error, DBAPIError):
+        return None
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate in {"42P01", "42703"}:
+        return "the database's tables are not up to date: run `ordertrail migrate`"
+    return f"PostgreSQL cannot be used: {' '.join(str(error.orig).split())}"
+
+
+def is_wrong_usage(error: Exception) -> bool:
+    from receiver.errors import InvalidCursor
+
+    return isinstance(error, InvalidCursor)
+
+
+def settings() -> "Settings":
     """The environment's settings; faults end the program with the whole report.
 
     Beside a `make run` they need not be set: what it runs with stands in DATA_DIR.
     """
+    from receiver.settings import BadSettings, Settings
+
     environ = dict(os.environ)
     if not {"DATABASE_URL", "DATABASE_URL_FILE"} & environ.keys():
         environ = of_run(Path(environ.get("DATA_DIR") or ".data")) | environ
@@ -63,92 +163,53 @@ def of_run(data_dir: Path) -> dict[str, str]:
 
 
 @contextmanager
-def database() -> Iterator[Session]:
-    """A transaction; what goes wrong with it is told in one line."""
-    engine = db.connect(settings().database_url, pool_size=1)
+def opened(settings: "Settings") -> "Iterator[sessionmaker[Session]]":
+    """What opens sessions on the database, for as long as a command lasts."""
+    from receiver import db
+
+    engine = db.connect(settings.database_url, pool_size=1)
     try:
-        with db.sessions(engine).begin() as session:
-            yield session
-    except OrdertrailError as error:
-        click.echo(f"ordertrail: {error}", err=True)
-        sys.exit(1)
-    except OperationalError as error:
-        click.echo(f"ordertrail: PostgreSQL cannot be used: {error.orig}", err=True)
-        sys.exit(1)
+        yield db.sessions(engine)
     finally:
         engine.dispose()
 
 
-@click.group(cls=Commands)
+@contextmanager
+def database() -> "Iterator[Session]":
+    """A transaction."""
+    with opened(settings()) as sessions, sessions.begin() as session:
+        yield session
+
+
+@click.group(cls=Commands, epilog=EXIT_CODES)
 @click.version_option(package_name="ordertrail")
 def main() -> None:
-    """Ordertrail keeps what couriers tell about orders and answers where each order stands."""
+    """Ordertrail keeps what couriers tell about orders and answers where each order stands.
+
+    Beside a `make run` the commands find its database by themselves; elsewhere they read the same
+    environment as the service. `ordertrail COMMAND --help` tells more; most take --json.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a letter shows a ? for it.
+            stream.reconfigure(errors="replace")
 
 
-@main.command()
+@click.command()
 def migrate() -> None:
     """Bring the database's tables up to date (the Procfile's `release`)."""
+    from receiver import db, logs
+
     logs.configure("release")
     db.migrate(settings().database_url)
 
 
-@main.command()
+@click.command()
 def run() -> None:
     """Run everything on this machine, with a PostgreSQL and a Valkey of its own."""
     from receiver.standalone import supervisor
 
     sys.exit(supervisor.run(os.environ))
-
-
-@main.command("explain")
-@click.argument("account")
-@click.argument("order_id")
-def explain_order(account: str, order_id: str) -> None:
-    """Tell why an order stands where it stands.
-
-    ORDER_ID is the courier's id or any other identifier that the courier gave the order.
-    """
-    with database() as session:
-        click.echo(page(explain(session, find(session, account, order_id))), nl=False)
-
-
-@main.group("conflicts", invoke_without_command=True)
-@click.option("--account", help="Only this account's.")
-@click.option("--most", default=50, show_default=True, help="How many orders to show.")
-@click.pass_context
-def list_conflicts(ctx: click.Context, account: str | None, most: int) -> None:
-    """List open conflicts: facts that do not go together, such as picked up after cancelled."""
-    if ctx.invoked_subcommand is not None:
-        return
-    with database() as session:
-        rows = [
-            [
-                conflict["id"],
-                conflict["occurred_at"],
-                conflict["kind"],
-                order.account,
-                order.courier_order_id,
-                f"now {order.status}",
-            ]
-            for order in in_conflict(session, account, most)
-            for conflict in order.conflicts
-            if conflicts.is_open(conflict)
-        ]
-    click.echo("\n".join(table(rows)) if rows else "No open conflicts.")
-
-
-@list_conflicts.command()
-@click.argument("account")
-@click.argument("order_id")
-@click.argument("conflict_id")
-@click.option("--by", required=True, help="Who dealt with it.")
-@click.option("--note", default="", help="How.")
-def close(account: str, order_id: str, conflict_id: str, by: str, note: str) -> None:
-    """Say that a conflict was dealt with."""
-    with database() as session:
-        order = find(session, account, order_id, lock=True)
-        conflict = conflicts.close(session, order, conflict_id, by, note, datetime.now(UTC))
-    click.echo(f"{conflict['kind']} of {account} {order_id} is closed.")
 
 
 if __name__ == "__main__":

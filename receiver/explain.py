@@ -5,6 +5,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -119,7 +120,7 @@ def _details(order: Order) -> Iterator[Told]:
             yield {
                 "name": f"{prefix}{name}",
                 "value": detail["value"],
-                "told_at": detail["at"],
+                "told_at": rfc3339(datetime.fromisoformat(detail["at"])),
                 "message_id": detail["message_id"],
             }
 
@@ -128,6 +129,7 @@ FLAGS = {
     "time_inferred": "the courier gave no time, so it counts when we heard of it",
     "clock_skew": "stamped in the future, so it counts when we received it",
     "zone_assumed": "its time had no zone",
+    "minute_only": "its time was told to the minute",
     "state_disagrees": "the courier's state is not the one with its newest time; it is believed",
     "pickup_at_unreadable": "its pickup time could not be read",
 }

@@ -108,6 +108,16 @@ def keep_secrets(data_dir: Path, names: Iterable[str]) -> dict[str, str]:
     return {name: known[name] for name in names}
 
 
+def what_commands_need(given: Mapping[str, str]) -> dict[str, str]:
+    """What was given to a run that a command typed in another shell has to know as well."""
+    wanted = ("COURIER_", "API_TOKENS", "POLL_INTERVAL_FACTOR")
+    return {
+        name: value
+        for name, value in given.items()
+        if name.startswith(wanted) and value and "\n" not in value
+    }
+
+
 def tell_run(data_dir: Path, env: Mapping[str, str]) -> None:
     """Leave what a shell needs to use this run's servers: `set -a; . .data/run.env`."""
     _write(data_dir / RUN_FILE, {name: shlex.quote(value) for name, value in env.items()})

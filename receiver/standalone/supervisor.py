@@ -31,6 +31,7 @@ from receiver.standalone.datadir import (
     hold,
     keep_secrets,
     tell_run,
+    what_commands_need,
 )
 from receiver.standalone.embedded import EmbeddedError, Home, Postgres, Server, Valkey, private_dir
 from receiver.standalone.launch import (
@@ -104,7 +105,7 @@ class Supervisor:
             env = self._environment(given, settings) | made
             urls = self._start_servers(env)
             env |= urls
-            tell_run(self.data_dir, made | urls)
+            tell_run(self.data_dir, what_commands_need(given) | made | urls)
             settings = Settings.from_env(env)
             self._start_commands(env, settings)
             places = {

@@ -1,0 +1,27 @@
+"""Telling the workers, and the readers of the change feed, what a command has just committed."""
+
+from collections.abc import Callable
+
+from redis import Redis, RedisError
+
+from receiver import doorbell, feed
+from receiver.commands.terminal import note
+from receiver.doorbell import connect_redis
+from receiver.settings import Settings
+
+Bell = Callable[["Redis"], object]
+
+WORKERS: Bell = doorbell.ring
+READERS: Bell = feed.announce
+
+
+def ring(settings: Settings, *bells: Bell) -> None:
+    """Ring, after the commit. Without Redis it is done all the same, only noticed later."""
+    redis = connect_redis(settings.redis_url)
+    try:
+        for bell in bells:
+            bell(redis)
+    except (RedisError, OSError):
+        note("ordertrail: it is done, but Redis is away: it may take a while until it is noticed")
+    finally:
+        redis.close()
