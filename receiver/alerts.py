@@ -23,6 +23,8 @@ alerts = Routes("alerts", __name__, description="What a person should know of")
 WARNING, CRITICAL = "warning", "critical"
 # A courier may be away for so long before it is news.
 FAILING_FOR = timedelta(minutes=10)
+# An order may be unknown to its courier for so long after it was placed.
+UNKNOWN_FOR = timedelta(hours=2)
 # Orders that were given up longer ago than this are history.
 GIVEN_UP_WITHIN = timedelta(days=7)
 
@@ -56,6 +58,7 @@ def conditions(session: Session, accounts: Mapping[str, Account], now: datetime)
     for slug, account in sorted(accounts.items()):
         if slug in states:
             yield from _pause(states[slug], account, now)
+        yield from _unknown(session, account, now)
         yield from _given_up(session, slug, now)
         yield from _quarantined(session, slug)
 
@@ -85,6 +88,28 @@ def _pause(state: AccountState, account: Account, now: datetime) -> Iterator[Ale
             None,
             f"the courier's API failed {state.failures} requests in a row",
             "See the workers' log for what it answers; it is tried again by itself.",
+        )
+
+
+def _unknown(session: Session, account: Account, now: datetime) -> Iterator[Alert]:
+    """Orders that the courier says it does not know: one may be new, many mean a wrong address."""
+    of_account = (Poll.account == account.slug, Poll.unknown_since < now - UNKNOWN_FOR)
+    count, since, order_id = session.execute(
+        select(func.count(), func.min(Poll.unknown_since), func.max(Poll.order_id)).where(
+            *of_account
+        )
+    ).one()
+    if count:
+        name = account.slug.upper().replace("-", "_")
+        yield Alert(
+            "orders_unknown",
+            WARNING,
+            account.slug,
+            since,
+            count,
+            session.scalar(select(Order.courier_order_id).where(Order.id == order_id)),
+            f"the courier says that it does not know {count} orders",
+            f"Check COURIER_{name}_API_URL if they are many, else the orders' ids.",
         )
 
 

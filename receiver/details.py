@@ -61,6 +61,8 @@ def learn_eta(known: Known, eta: Eta, told_at: datetime, message_id: int) -> Kno
 
 def without(known: Known, message_ids: Collection[int]) -> Known:
     """`known` less all that these messages told; for reading them anew."""
+    if not known:
+        return known
     told_by = {str(message_id) for message_id in message_ids}
 
     def rest(told: Mapping[str, Any]) -> dict[str, Any]:

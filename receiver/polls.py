@@ -72,7 +72,8 @@ PLAN = text("""
         due_at = CASE WHEN excluded.due_at IS NOT NULL
                       THEN greatest(excluded.due_at, known.polled_at + :least_between) END,
         finished_at = excluded.finished_at,
-        quiet = 0, unchanged_for = '0', failures = 0, stopped_at = NULL, stop_reason = NULL,
+        quiet = 0, unchanged_for = '0', failures = 0, unknown_since = NULL,
+        stopped_at = NULL, stop_reason = NULL,
         answer_id = CASE WHEN excluded.answer_id IS NULL THEN NULL ELSE known.answer_id END
 """)
 
@@ -95,7 +96,7 @@ def plan(
         if schedule is None:
             continue
         due_at = next_look(schedule, standing(order, None), factor)
-        if news.hook and _unconfirmed(order, accounts[order.account]):
+        if news.hook and is_unconfirmed(order, accounts[order.account]):
             due_at = now
         rows.append((order.id, order.account, placed_at(order), due_at, None if news.hook else 0))
     if not rows:
@@ -105,7 +106,7 @@ def plan(
     session.execute(PLAN, {"now": now, "least_between": LEAST_BETWEEN * factor, **columns})
 
 
-def _unconfirmed(order: Order, account: Account) -> bool:
+def is_unconfirmed(order: Order, account: Account) -> bool:
     """Whether the status stands on an unsigned hook's word, and the account wants it confirmed."""
     if account.confirm == "none" or order.source is None or order.source["trust"] != "token":
         return False
@@ -118,7 +119,7 @@ ASK_NOW = text("""
     VALUES (:order_id, :account, :placed_at, :now)
     ON CONFLICT (order_id) DO UPDATE
     SET due_at = greatest(excluded.due_at, known.polled_at + :least_between),
-        quiet = 0, failures = 0, unchanged_for = '0',
+        quiet = 0, failures = 0, unchanged_for = '0', unknown_since = NULL,
         finished_at = NULL, stopped_at = NULL, stop_reason = NULL
     RETURNING due_at
 """)

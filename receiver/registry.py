@@ -1,7 +1,6 @@
 """Which orders we know: find one by any of its names, register one, release what waited for it."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONPATH, insert
 from sqlalchemy.orm import Session, joinedload
 
 from receiver import details, statuses
+from receiver.couriers import DRIVERS
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
 from receiver.etas import add_etas, lock_tours
 from receiver.feed import CREATED, Changed, tell, what_changed
@@ -109,11 +109,31 @@ def lock_order(session: Session, account: str, courier_order_id: str) -> None:
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
 
 
-def _known_as(session: Session, account: str, order_id: str) -> str:
-    """The id of the order to which the courier gave this name; the name itself if to none."""
-    with suppress(UnknownOrder, AmbiguousIdentifier):
-        return find(session, account, order_id).courier_order_id
-    return order_id
+def _known_as(session: Session, account: str, courier: str, order_id: str) -> str:
+    """The id of the order that goes by this name, if one alone does; else the name itself.
+
+    The shop's own number counts only with a courier that can be asked by it: with the others it
+    may look like an id of theirs.
+    """
+    own = select(Order.courier_order_id).where(Order.account == account)
+    if session.scalar(own.where(Order.courier_order_id == order_id)) is not None:
+        return order_id
+    named = (
+        select(Order)
+        .join(Identifier, Identifier.order_id == Order.id)
+        .where(Identifier.account == account, Identifier.value == order_id)
+        .limit(2)
+    )
+    api = DRIVERS[courier].api
+    by_reference = api is not None and api.show_by_reference is not None
+    found = {
+        order.courier_order_id
+        for order in session.scalars(named)
+        if by_reference or order_id in order.identifiers.values()
+    }
+    if by_reference:
+        found.update(session.scalars(own.where(Order.reference == order_id).limit(2)))
+    return found.pop() if len(found) == 1 else order_id
 
 
 def register(
@@ -131,7 +151,7 @@ def register(
     order go back to the workers. The caller commits at once, then rings.
     """
     lock_tours(session, writing=False)
-    courier_order_id = _known_as(session, account, courier_order_id)
+    courier_order_id = _known_as(session, account, courier, courier_order_id)
     lock_order(session, account, courier_order_id)
     created = session.scalar(
         insert(Order)

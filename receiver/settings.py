@@ -167,7 +167,7 @@ GENERAL = Schema.from_dict(
         "METRICS_TOKEN": fields.String(load_default=None),
         "MAX_BODY_BYTES": fields.Integer(load_default=1_048_576, validate=positive),
         "POLL_INTERVAL_FACTOR": fields.Float(
-            load_default=1.0, validate=validate.Range(min=0, min_inclusive=False)
+            load_default=1.0, validate=validate.Range(min=0, min_inclusive=False, max=1000)
         ),
         "INBOX_RETENTION_DAYS": fields.Integer(load_default=90, validate=positive),
         "PERSONAL_DATA_RETENTION_DAYS": fields.Integer(load_default=90, validate=positive),

@@ -109,3 +109,21 @@ def test_a_courier_whose_ids_may_look_like_the_shops_numbers_is_not_mixed_up(
     drain()
     assert order(shop, "41", "shipmentapi")["status"] == "pending"
     assert order(shop, "S-7", "shipmentapi")["status"] == "info_received"
+
+
+def test_an_order_that_its_courier_told_of_is_known_when_registered_by_the_shops_number(
+    shop: FlaskClient, drain: Callable[[], int]
+) -> None:
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, **NAMES)))
+    drain()
+    assert register(shop, "T-1").status_code == 200
+    assert len(orders(shop)) == 1
+
+
+def test_a_number_of_the_shops_is_no_name_where_the_courier_cannot_be_asked_by_it(
+    shop: FlaskClient, drain: Callable[[], int]
+) -> None:
+    body = {"order_reference": "S-7", "client_reference": "41", "status": "accepted"}
+    shop.post("/webhooks/shipmentapi/orders/shipmentapi-token", data=raw(body))
+    drain()
+    assert register(shop, "41", "shipmentapi").status_code == 201

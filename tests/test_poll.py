@@ -1,6 +1,9 @@
 """Polling against the couriers' stand-ins, by a clock that the test moves."""
 
+import itertools
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,8 +16,9 @@ from receiver.cli import main
 from receiver.models import APPLIED, QUARANTINED
 from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World, making_worlds
-from tests.sandbox import Cottoncast, Courier, ShipmentAPI, Tiramizoo, evenly
-from workers import answers, claims, recovery
+from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
+from tests.sandbox.wire import Answer
+from workers import answers, claims, looks, recovery
 from workers.accounts import BREAKER, FAILURES
 
 SECOND = timedelta(seconds=1)
@@ -248,7 +252,7 @@ def test_an_order_that_the_courier_does_not_know_yet_is_asked_about_again(
 
 def test_an_order_that_the_courier_never_knew_is_given_up_after_a_day(world: World) -> None:
     world.register("nobody-knows-it")
-    world.live_until(START + 23 * HOUR)
+    world.live_until(START + 24 * HOUR)
     assert world.poll("nobody-knows-it").stopped_at is None
     world.live_until(START + 3 * DAY)
     poll = world.poll("nobody-knows-it")
@@ -330,9 +334,7 @@ def test_new_credentials_are_tried_at_once(world: World) -> None:
     assert world.ask() == 1
 
 
-@pytest.mark.parametrize(
-    "fault", ["status", "cut", "broken_json", "html", "wrong_shape", "redirect", "bomb"]
-)
+@pytest.mark.parametrize("fault", ["status", "cut", "broken_json", "html", "redirect", "bomb"])
 def test_a_courier_that_fails_gets_a_pause_and_then_one_request_at_a_time(
     new_world: MakeWorld, fault: str
 ) -> None:
@@ -360,6 +362,84 @@ def test_a_courier_that_fails_gets_a_pause_and_then_one_request_at_a_time(
     assert (state.failures, state.paused_until, state.pause_reason) == (0, None, None)
     assert {world.order(order.id).status for order in orders} == {"info_received"}
     assert {world.poll(order.id).stopped_at for order in orders} == {None}
+
+
+def test_an_order_that_the_courier_told_of_is_not_given_up_because_it_is_unknown_now(
+    world: World,
+) -> None:
+    """A wrong API_URL, or a courier's bad day, would give up all of them."""
+    order = world.place(evenly("created", "delivered", start=START, apart=20 * DAY))
+    world.live_until(START + 3 * DAY)
+    world.courier.faults.always("status", status=404)
+    world.live_until(START + 13 * DAY)
+    poll = world.poll(order.id)
+    assert (poll.stopped_at, poll.due_at is None) == (None, False)
+    assert poll.unknown_since is not None
+    world.courier.faults.clear()
+    world.live_until(START + 25 * DAY)
+    assert world.order(order.id).status == "delivered"
+    assert world.poll(order.id).unknown_since is None
+
+
+def test_failures_of_the_courier_do_not_make_an_order_unknown(world: World) -> None:
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    world.live_until(START + 3 * DAY)
+    world.courier.faults.next(3, "status", status=500)
+    world.courier.faults.next(1, "status", status=404)
+    world.live_until(START + 4 * DAY)
+    poll = world.poll(order.id)
+    assert (poll.stopped_at, poll.failures) == (None, 0)
+
+
+def test_an_end_that_an_unsigned_hook_told_is_asked_about_until_the_courier_knows_the_order(
+    new_world: MakeWorld,
+) -> None:
+    world = new_world(changed={"COURIER_TIRAMIZOO_CONFIRM": "terminal"})
+    order = world.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
+    world.clock.move_to(START + HOUR)
+    world.courier.faults.next(4, "status", status=404)
+    world.hook(world.courier.hook_message(order, 1).body)
+    world.live_until(START + 12 * HOUR)
+    source = world.order(order.id).source
+    assert source is not None
+    assert (source["kind"], source["trust"]) == ("webhook", "fetched")
+
+
+def test_an_end_that_the_courier_never_confirms_is_told(new_world: MakeWorld) -> None:
+    world = new_world(changed={"COURIER_TIRAMIZOO_CONFIRM": "terminal"})
+    forged = world.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
+    world.clock.move_to(START + HOUR)
+    world.courier.faults.always("status", status=404)
+    world.hook(world.courier.hook_message(forged, 1).body)
+    world.live_until(START + 4 * DAY)
+    assert world.poll(forged.id).stop_reason == "given up: the courier does not know this order"
+
+
+def test_an_answer_of_which_a_byte_changes_each_time_is_kept_once(world: World) -> None:
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    show, count = world.courier.show, itertools.count()
+
+    def restless(shown: Order) -> Answer:
+        answer = show(shown)
+        body = {**json.loads(answer.body), "server_time": next(count)}
+        return replace(answer, body=json.dumps(body).encode())
+
+    world.courier.show = restless  # type: ignore[method-assign, assignment]
+    world.live_until(START + 32 * DAY)
+    assert len(world.messages()) == 1
+    assert world.poll(order.id).stop_reason == "given up: 30 days without news"
+
+
+def test_one_order_whose_answers_cannot_be_used_slows_no_other(new_world: MakeWorld) -> None:
+    world = new_world(Cottoncast)
+    odd = [world.place(evenly("N", start=START, apart=HOUR)) for _ in range(8)]
+    fine = [world.place(evenly("N", start=START, apart=HOUR)) for _ in range(8)]
+    for order in odd:
+        world.courier.faults.next(1, "other_order", path=f"/order/{order.id}")
+    world.clock.move_to(START + 2 * HOUR)
+    assert world.ask() == 16
+    assert (world.state().failures, world.state().paused_until) == (0, None)
+    assert {world.order(order.id).status for order in fine} == {"info_received"}
 
 
 @pytest.mark.parametrize("fault", ["broken_json", "html", "wrong_shape", "other_order"])
@@ -406,14 +486,41 @@ def test_the_word_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -
     with world.sessions.begin() as session:
         claims.claim(session, slug, now + claims.LEASE, 10)
     with world.sessions.begin() as session:
-        incoming = answers.incoming(slug, b"{}", now)
-        assert claims.record(session, {late: incoming}, world.asker.api.schedule, 1.0) == 0
+        incoming, schedule = answers.incoming(slug, b"{}", now), world.asker.api.schedule
+        assert looks.record(session, {late: incoming}, schedule, 1.0, lambda *_: False) == 0
         claims.release(session, [late])
-        claims.try_again(session, [late], now, 1.0)
-        claims.not_known(session, late, world.asker.api.schedule, now, 1.0)
+        looks.try_again(session, [late], now, 1.0)
+        looks.not_known(session, late, world.account, schedule, now, 1.0)
     poll = world.poll(order.id)
     assert (poll.leased_until, poll.failures) == (now + 2 * claims.LEASE, 0)
     assert world.messages() == []
+
+
+def test_what_was_planned_while_somebody_asked_stays_planned(world: World) -> None:
+    order = world.place(evenly("created", "dispatched", start=START, apart=2 * HOUR))
+    world.live_until(START + 2 * HOUR)
+    world.clock.move_to(world.poll(order.id).due_at or START)
+    with world.sessions.begin() as session:
+        [claim] = claims.claim(session, world.account.slug, world.clock(), 10)
+    asked_at = world.clock()
+    world.clock.move(SECOND)
+    world.hook(world.courier.hook_message(order, 1).body)
+    planned = world.poll(order.id).due_at
+    with world.sessions.begin() as session:
+        incoming = answers.incoming(world.account.slug, b"{}", asked_at)
+        schedule = world.asker.api.schedule
+        assert looks.record(session, {claim: incoming}, schedule, 1.0, lambda *_: False) == 1
+    assert world.poll(order.id).due_at == planned
+    assert world.poll(order.id).leased_until is None
+
+
+def test_an_id_of_which_no_address_can_be_made_costs_no_request(new_world: MakeWorld) -> None:
+    world = new_world(Cottoncast)
+    world.register("..")
+    world.clock.move_to(START + 2 * HOUR)
+    assert world.ask() == 0
+    assert (world.state().requests, world.state().paused_until) == (0, None)
+    assert world.poll("..").unknown_since is not None
 
 
 # --- many at once ---
@@ -451,16 +558,26 @@ def test_a_list_that_is_longer_than_reckoned_is_left_for_single_requests(world: 
     assert len(world.messages()) == 8
 
 
-def test_a_list_that_cannot_be_used_is_done_without(world: World) -> None:
+@pytest.mark.parametrize("fault", ["html", "wrong_shape", "broken_json", "huge"])
+def test_a_list_that_cannot_be_used_is_done_without(world: World, fault: str) -> None:
     for _ in range(8):
         world.place(evenly("created", start=START, apart=HOUR))
-    world.courier.faults.always("html", path="/api/v1/orders?")
-    world.courier.faults.next(1, "html")
+    world.courier.faults.next(1, fault)
+    world.clock.move_to(START + HOUR)
+    assert world.ask() == 1 + 8
+    assert [it.outcome for it in world.messages()] == [APPLIED] * 8
+    assert world.state().requests == 9
+
+
+def test_what_many_lists_do_not_tell_of_is_asked_about_once_each(world: World) -> None:
+    """Shops keep orders that their courier forgot: one by one, they would outlast the leases."""
+    for number in range(60):
+        world.register(f"forgotten-{number}")
+    world.place_many(60, evenly("created", start=START, apart=HOUR))
     world.clock.move_to(START + HOUR)
     world.ask()
-    world.clock.move(HOUR)
-    world.ask()
-    assert len([it for it in world.messages() if it.outcome == APPLIED]) == 8
+    shown = [it.path for it in world.courier.ledger.lines() if "forgotten" in it.path]
+    assert len(shown) == len(set(shown)) == 120
 
 
 # --- confirmation of unsigned hooks ---
@@ -525,19 +642,26 @@ def test_after_an_outage_of_ours_every_open_order_is_due_at_once(world: World) -
     assert world.poll(over.id).finished_at is not None
 
 
-def test_a_silence_twice_as_long_as_ever_before_makes_open_orders_due(world: World) -> None:
+def test_a_silence_longer_than_ever_before_makes_open_orders_due_once(world: World) -> None:
     order = world.place(evenly("created", start=START, apart=HOUR))
     world.hook(world.courier.hook_message(order, 0).body)
-    dues = []
+    recoveries = set()
     for _ in range(400):
         world.clock.move(90 * SECOND)
-        if world.tend():
-            dues.append(world.clock() - START)
-            world.ask()
-    assert 1 <= len(dues) < 15
+        world.tend()
+        world.ask()
+        recoveries.add(world.state().recovered_at)
+    # Once for each silence, and the next one has to be longer.
+    assert len(recoveries - {None}) == 1
+    body = world.courier.hook_message(order, 0).body
+    world.hook(body.replace(b'"description": null', b'"description": "later"'))
     longest = world.state().longest_gap
     assert longest is not None
-    assert longest > 2 * HOUR
+    assert longest > 9 * HOUR
+    for _ in range(400):
+        world.clock.move(60 * SECOND)
+        world.tend()
+    assert {world.state().recovered_at} == recoveries - {None}
 
 
 def test_orders_from_before_the_account_could_be_polled_are_taken_in(

@@ -152,3 +152,10 @@ def test_what_a_person_said_of_a_conflict_stays(shop: FlaskClient, environ: dict
     assert rebuild(environ)[0] == 0
     (conflict,) = shop.get(f"{path}/explain").get_json()["conflicts"]
     assert (conflict["closed_by"], conflict["note"]) == ("Ada", "known")
+
+
+def test_an_order_that_nothing_was_heard_of_does_not_differ(
+    shop: FlaskClient, environ: dict[str, str]
+) -> None:
+    shop.post("/v1/orders", json={"account": "tiramizoo", "courier_order_id": "unheard"})
+    assert rebuild(environ, "--dry-run")[0] == 0

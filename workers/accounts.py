@@ -28,13 +28,17 @@ FAILING = "failing"
 BUSY = "busy"
 REFUSED = "refused"
 
-# greatest passes over NULL.
+# greatest passes over NULL. What passed before a recovery was perhaps our own outage, and no
+# measure of how long the courier may be silent.
 COUNT = text("""
     INSERT INTO accounts AS known (account, hooks, last_hook_at, answers, last_answer_at, missed)
     VALUES (:account, :hooks, :last_hook_at, :answers, :last_answer_at, :missed)
     ON CONFLICT (account) DO UPDATE
     SET hooks = known.hooks + excluded.hooks,
-        longest_gap = greatest(known.longest_gap, :first_hook_at - known.last_hook_at),
+        longest_gap = greatest(
+            known.longest_gap,
+            :first_hook_at - greatest(known.last_hook_at, known.recovered_at)
+        ),
         last_hook_at = greatest(known.last_hook_at, excluded.last_hook_at),
         answers = known.answers + excluded.answers,
         last_answer_at = greatest(known.last_answer_at, excluded.last_answer_at),
@@ -132,7 +136,7 @@ def told_to_wait(
 ) -> None:
     """The courier said that it is asked too often; seconds: for how long to stay away."""
     _count_request(session, account)
-    wait = timedelta(seconds=seconds) if seconds is not None else BUSY_FOR
+    wait = timedelta(seconds=max(seconds, 1)) if seconds is not None else BUSY_FOR
     _pause(session, account, whose, now, wait, BUSY)
 
 

@@ -4,12 +4,13 @@ from datetime import datetime
 
 from receiver.body import parse
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Heard
+from receiver.couriers.base import Decoded, Heard
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.inbox import Incoming
 from receiver.models import PENDING, QUARANTINED
 from receiver.settings import Account
 from workers.aliases import further_names
+from workers.claims import Claim
 
 
 def incoming(account: str, body: bytes, asked_at: datetime, wrong: str | None = None) -> Incoming:
@@ -26,30 +27,43 @@ def incoming(account: str, body: bytes, asked_at: datetime, wrong: str | None = 
     )
 
 
-def what_is_wrong(
-    account: Account, courier_order_id: str, body: bytes, asked_at: datetime
-) -> str | None:
-    """Why an answer cannot be used, in words; None where it tells of the order asked about."""
+def what_is_wrong(account: Account, claim: Claim, body: bytes, asked_at: datetime) -> str | None:
+    """Why an answer cannot be used, in words; None where it tells of the order asked about.
+
+    Until the courier's own id is known, any name by which the order was asked for will do.
+    """
     try:
-        told_of = names(account, body, asked_at)
+        snapshots = _read(account, body, asked_at).orders
     except (Undecodable, UnreadableBody) as wrong:
         return str(wrong).replace("\x00", "")[:2000]
-    if courier_order_id in told_of:
-        return None
-    return f"asked about {courier_order_id!r}, the courier told of another order"
+    for snapshot in snapshots:
+        names = {snapshot.courier_order_id}
+        if not claim.is_courier_id:
+            names |= further_names(account, snapshot)
+        if claim.courier_order_id in names:
+            return None
+    return f"asked about {claim.courier_order_id!r}, the courier told of another order"
 
 
-def names(account: Account, body: bytes, asked_at: datetime) -> set[str]:
-    """Every name of the order that an answer tells of.
+def ids(account: Account, body: bytes, asked_at: datetime) -> set[str]:
+    """Every name that the courier itself gave to the order that a body tells of.
 
     Raises: Undecodable, UnreadableBody.
     """
+    snapshots = _read(account, body, asked_at).orders
+    return {name for it in snapshots for name in (it.courier_order_id, *it.identifiers.values())}
+
+
+def tell_the_same(account: Account, before: bytes, incoming: Incoming) -> bool:
+    """Whether an answer tells what the one before told, whatever else changes in it each time."""
+    try:
+        now = _read(account, incoming.body, incoming.received_at)
+        return now == _read(account, before, incoming.received_at)
+    except (Undecodable, UnreadableBody):
+        return False
+
+
+def _read(account: Account, body: bytes, asked_at: datetime) -> Decoded:
     api = DRIVERS[account.driver].api
-    if api is None:
-        return set()
-    orders = api.decode(parse(body), Heard(asked_at, "poll", account.field_map)).orders
-    return {
-        name
-        for order in orders
-        for name in (order.courier_order_id, *further_names(account, order))
-    }
+    assert api is not None  # noqa: S101 (nobody asks without one)
+    return api.decode(parse(body), Heard(asked_at, "poll", account.field_map))

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import ceil
@@ -31,7 +31,7 @@ from receiver.errors import (
 from receiver.inbox import Incoming
 from receiver.logs import told
 from receiver.settings import Account
-from workers import accounts, answers, by_list, claims, recovery
+from workers import accounts, answers, by_list, claims, looks, recovery
 from workers.accounts import Turn
 from workers.claims import Claim
 from workers.courier_api import CourierApi
@@ -44,6 +44,19 @@ ASKERS = 4
 LIST_MOST = 2_000
 ONE_ORDER_BYTES = 1_048_576
 PAGE_BYTES = 8 * 1_048_576
+# A list ends well before the leases on its orders do, and no more orders than this are asked about
+# one by one behind it.
+LISTING_SECONDS = claims.LEASE.total_seconds() / 2
+MOST_LEFT = 20
+
+# How a request came out, beside `answered`, `unreadable` and `unknown`.
+NONSENSE = "nonsense"
+RESULTS: dict[type[OrdertrailError], str] = {
+    BrokenAnswer: NONSENSE,
+    CourierBusy: "busy",
+    CourierRefused: "refused",
+    CourierUnavailable: "unavailable",
+}
 
 Clock = Callable[[], datetime]
 
@@ -118,7 +131,7 @@ class Asker:
         except Exception:
             # The leases would run out by themselves, but this is sooner.
             with suppress(SQLAlchemyError), self._sessions.begin() as session:
-                claims.try_again(session, claimed, self._now(), self._factor)
+                looks.try_again(session, claimed, self._now(), self._factor)
             raise
 
     def _list_since(self, session: Session, placed: Sequence[datetime]) -> datetime | None:
@@ -153,41 +166,49 @@ class Asker:
 
     def _ask_one(self, turn: Turn, claim: Claim) -> bool:
         asked_at = self._now()
-        try:
-            body = self._show(claim)
-        except UnknownToCourier:
-            self._count("unknown")
-            with self._sessions.begin() as session:
-                claims.not_known(session, claim, self.api.schedule, asked_at, self._factor)
-                accounts.answered(session, self.slug, turn)
+        leave: Turn | None = turn
+        for url in self._addresses(claim):
+            leave = leave or self._wait_for_turn()
+            if leave is None:
+                return self._give_back([claim])
+            try:
+                body = self.courier.ask(url, ONE_ORDER_BYTES, self._now())
+            except UnknownToCourier:
+                self._count("unknown")
+                with self._sessions.begin() as session:
+                    accounts.answered(session, self.slug, leave)
+                leave = None
+                continue
+            except (BrokenAnswer, CourierBusy, CourierRefused, CourierUnavailable) as failure:
+                return self._failed(leave, [claim], failure, asked_at)
+            wrong = answers.what_is_wrong(self.account, claim, body, asked_at)
+            incoming = answers.incoming(self.slug, body, asked_at, wrong)
+            self._take_in(leave, {claim: incoming}, "unreadable" if wrong else "answered")
             return True
-        except (BrokenAnswer, CourierBusy, CourierRefused, CourierUnavailable) as failure:
-            return self._failed(turn, [claim], failure, asked_at)
-        wrong = answers.what_is_wrong(self.account, claim.courier_order_id, body, asked_at)
-        incoming = answers.incoming(self.slug, body, asked_at, wrong)
-        self._take_in(turn, {claim: incoming}, saved=0)
+        with self._sessions.begin() as session:
+            looks.not_known(session, claim, self.account, self.api.schedule, asked_at, self._factor)
+            if leave is not None:
+                # Nothing was sent: no address can be made of this id.
+                accounts.give_back(session, self.slug, leave, self._now())
         return True
 
-    def _show(self, claim: Claim) -> bytes:
-        try:
-            return self._send(self.api.show(self._access, claim.courier_order_id), ONE_ORDER_BYTES)
-        except UnknownToCourier:
-            by_reference = self.api.show_by_reference
-            if by_reference is None or claim.reference is None:
-                raise
-        return self._send(by_reference(self._access, claim.reference), ONE_ORDER_BYTES)
-
-    def _send(self, url: str, most_bytes: int) -> bytes:
-        return self.courier.ask(url, most_bytes, self._now())
+    def _addresses(self, claim: Claim) -> Iterator[str]:
+        """Where to ask about an order, one after the other until the courier knows it."""
+        with suppress(UnknownToCourier):
+            yield self.api.show(self._access, claim.courier_order_id)
+        if self.api.show_by_reference is not None and not claim.is_courier_id:
+            name = claim.reference or claim.courier_order_id
+            with suppress(UnknownToCourier):
+                yield self.api.show_by_reference(self._access, name)
 
     # --- many orders ---
 
     def _list(self, turn: Turn, claimed: list[Claim], since: datetime) -> bool:
-        """Fetch orders page by page; what no page tells of is asked about one by one."""
+        """Fetch orders page by page; the few that no page tells of are asked about one by one."""
         left = {claim.courier_order_id: claim for claim in claimed}
-        leave: Turn | None = turn
+        until = time.monotonic() + LISTING_SECONDS
         pages, page = 1, 0
-        while left and page < pages:
+        while left and page < pages and time.monotonic() < until:
             page += 1
             leave = turn if page == 1 else self._wait_for_turn()
             if leave is None:
@@ -195,20 +216,24 @@ class Asker:
             asked_at = self._now()
             try:
                 told_of, pages = self._page(since - by_list.MARGIN, page, asked_at, left)
-            except (BrokenAnswer, UnknownToCourier) as odd:
+            except (BrokenAnswer, UnknownToCourier, Undecodable) as odd:
                 # Whatever is wrong with the list, the orders may be had one by one.
                 self._one_by_one(minutes=10)
+                self._give_back(left.values())
                 broken = BrokenAnswer(f"the list of orders cannot be used: {odd}", None)
-                return self._failed(leave, list(left.values()), broken, asked_at)
+                return self._failed(leave, [], broken, asked_at)
             except (CourierBusy, CourierRefused, CourierUnavailable) as failure:
                 return self._failed(leave, list(left.values()), failure, asked_at)
-            self._take_in(leave, told_of, saved=len(told_of) - 1)
+            self._take_in(leave, told_of, "answered", saved=len(told_of) - 1)
             for claim in told_of:
                 del left[claim.courier_order_id]
             if pages - page > len(left):
                 # The list is longer than we reckoned: the rest costs less one by one.
-                self._one_by_one(minutes=1)
                 break
+        if len(left) > MOST_LEFT:
+            self._one_by_one(minutes=1)
+            self._give_back(left.values())
+            return True
         for claim in list(left.values()):
             leave = self._wait_for_turn()
             if leave is None or not self._ask_one(leave, claim):
@@ -225,17 +250,16 @@ class Asker:
     ) -> tuple[dict[Claim, Incoming], int]:
         """What a page tells of the orders that are left, and how many pages there are."""
         assert self.api.list_page and self.api.read_page  # noqa: S101, PT018 (see _list_since)
-        listed = self.api.read_page(
-            self._send(self.api.list_page(self._access, since, page), PAGE_BYTES)
-        )
+        url = self.api.list_page(self._access, since, page)
+        listed = self.api.read_page(self.courier.ask(url, PAGE_BYTES, self._now()))
         told_of: dict[Claim, Incoming] = {}
         for body in listed.orders:
             try:
-                names = answers.names(self.account, body, asked_at)
+                ids = answers.ids(self.account, body, asked_at)
             except (Undecodable, UnreadableBody):
                 # It is asked about by itself, and what comes then is quarantined under its name.
                 continue
-            for name in names & left.keys():
+            for name in ids & left.keys():
                 told_of[left[name]] = answers.incoming(self.slug, body, asked_at)
         return told_of, listed.pages
 
@@ -251,16 +275,21 @@ class Asker:
 
     # --- what comes of it ---
 
-    def _take_in(self, turn: Turn, told_of: Mapping[Claim, Incoming], saved: int) -> None:
+    def _take_in(
+        self, turn: Turn, told_of: Mapping[Claim, Incoming], result: str, saved: int = 0
+    ) -> None:
+        """Keep what was told; an answer that is nonsense speaks against the courier as a whole,
+        one that cannot be used only against the order.
+        """
         with self._sessions.begin() as session:
-            kept = claims.record(session, told_of, self.api.schedule, self._factor)
-            broken = any(incoming.reason for incoming in told_of.values())
-            if broken:
-                now = self._now()
-                accounts.failed(session, self.slug, turn, now, self._factor)
+            kept = looks.record(
+                session, told_of, self.api.schedule, self._factor, self._tells_the_same
+            )
+            if result == NONSENSE:
+                accounts.failed(session, self.slug, turn, self._now(), self._factor)
             else:
                 accounts.answered(session, self.slug, turn, saved)
-        self._count("broken" if broken else "answered")
+        self._count(result)
         if kept:
             try:
                 doorbell.ring(self._redis)
@@ -268,13 +297,17 @@ class Asker:
                 # Without Redis this job would not have come: it is kept, and the sweep will ring.
                 log.warning("doorbell does not work, the sweep will")
 
+    def _tells_the_same(self, before: bytes, incoming: Incoming) -> bool:
+        return answers.tell_the_same(self.account, before, incoming)
+
     def _failed(
         self, turn: Turn, asked: list[Claim], failure: OrdertrailError, asked_at: datetime
     ) -> bool:
         """Write down that the courier did not tell; whether to go on asking."""
+        log.warning("a courier did not tell", account=self.slug, why=str(failure))
         if isinstance(failure, BrokenAnswer) and failure.body is not None and len(asked) == 1:
             incoming = answers.incoming(self.slug, failure.body, asked_at, str(failure))
-            self._take_in(turn, {asked[0]: incoming}, saved=0)
+            self._take_in(turn, {asked[0]: incoming}, NONSENSE)
             return True
         now = self._now()
         with self._sessions.begin() as session:
@@ -285,10 +318,9 @@ class Asker:
                 claims.release(session, asked)
                 accounts.turned_away(session, self.slug, turn, now)
             else:
-                claims.try_again(session, asked, now, self._factor)
+                looks.try_again(session, asked, now, self._factor)
                 accounts.failed(session, self.slug, turn, now, self._factor)
-        self._count(type(failure).__name__)
-        log.warning("a courier did not tell", account=self.slug, why=str(failure))
+        self._count(RESULTS[type(failure)])
         return not isinstance(failure, CourierBusy | CourierRefused)
 
     def _give_back(self, left: Collection[Claim]) -> bool:

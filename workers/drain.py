@@ -87,7 +87,7 @@ def claim(session: Session) -> Sequence[Message]:
     New messages first, the oldest first. Where they are no whole batch, some follow that were sent
     back: few, so that what comes in meanwhile does not wait for long.
     """
-    batch = _lock(session, pending(), BATCH)
+    batch = _lock(session, pending().where(Message.retried_at.is_(None)), BATCH)
     if len(batch) < BATCH:
         most = min(SENT_BACK, BATCH - len(batch))
         batch = [*batch, *_lock(session, pending().where(Message.retried_at.is_not(None)), most)]
@@ -167,6 +167,12 @@ def fold_messages(
             PARKED,
             "waits until the shop registers the order",
             unknown.snapshot.courier_order_id,
+        )
+    for stranger in refolded.strange:
+        outcomes[stranger.message.id] = Outcome(
+            QUARANTINED,
+            "the courier's answer is about an order that is not on record:"
+            f" {stranger.snapshot.courier_order_id!r}",
         )
     for message_id, courier_order_id in refolded.renamed.items():
         outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)

@@ -19,7 +19,8 @@ from receiver.errors import Undecodable
 from receiver.etas import add_etas, lock_tours
 from receiver.feed import EVENTS, Changed, what_changed
 from receiver.models import APPLIED, Event, Message, Order
-from receiver.settings import Account
+from receiver.polls import News, plan
+from receiver.settings import Account, Settings
 from receiver.timeline import Entry, from_row
 from workers.aliases import under
 from workers.drain import decode
@@ -47,8 +48,8 @@ class Scope:
 
 @dataclass
 class Report:
-    """What a rebuild did: orders and messages read, what differs, in words, per order, and what of
-    that the change feed tells.
+    """What a rebuild did: orders and messages read, what differs, in words, per order, what of that
+    the change feed tells, and the orders whose status is another now.
     """
 
     orders: int = 0
@@ -56,6 +57,7 @@ class Report:
     differences: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     changes: list[Changed] = field(default_factory=list)
+    moved: list[News] = field(default_factory=list)
 
 
 def count(session: Session, scope: Scope) -> int:
@@ -65,7 +67,7 @@ def count(session: Session, scope: Scope) -> int:
 
 def rebuild(
     sessions: sessionmaker[Session],
-    accounts: Mapping[str, Account],
+    settings: Settings,
     scope: Scope,
     now: datetime,
     dry_run: bool = False,
@@ -76,7 +78,7 @@ def rebuild(
     order and neither undoes the other. A dry run does the same and keeps nothing.
     """
     if not dry_run:
-        _rebuild_tours(sessions, accounts, scope)
+        _rebuild_tours(sessions, settings.accounts, scope)
     last = 0
     while True:
         with sessions() as session, session.no_autoflush:
@@ -91,7 +93,9 @@ def rebuild(
             if not orders:
                 return
             last = orders[-1].id
-            report = _rebuild_orders(session, orders, accounts, now)
+            report = _rebuild_orders(session, orders, settings.accounts, now)
+            factor = settings.poll_interval_factor
+            plan(session, report.moved, settings.accounts, factor, now)
             if dry_run:
                 session.rollback()
             else:
@@ -142,6 +146,8 @@ def _rebuild_orders(
                 report.changes.append(Changed(order, tuple(names)))
                 order.version += 1
                 order.updated_at = now
+            if inspect(order).attrs.status.history.has_changes():
+                report.moved.append(News(order, hook=False))
     write_events(session, rows)
     if gone:
         session.execute(delete(Event).where(tuple_(Event.order_id, Event.key).in_(gone)))

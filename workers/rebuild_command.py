@@ -31,7 +31,7 @@ def rebuild(account: str | None, order_id: str | None, dry_run: bool) -> None:
     if not length and (account or order_id):
         click.echo("No order fits --account and --order.", err=True)
         sys.exit(1)
-    chunks = rebuild_orders(sessions, settings.accounts, scope, datetime.now(UTC), dry_run)
+    chunks = rebuild_orders(sessions, settings, scope, datetime.now(UTC), dry_run)
     with click.progressbar(
         length=length, label="orders", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:

@@ -21,8 +21,6 @@ AWAY = timedelta(minutes=2)
 LEAST_AWAY = timedelta(seconds=15)
 # How seldom it is written down that somebody looks.
 NOTED_EVERY = timedelta(seconds=5)
-# Shorter silences than these of a courier's hooks prove nothing, whatever its longest was so far.
-PROVES_NOTHING = 2
 
 
 def start(session: Session, account: str, now: datetime) -> None:
@@ -33,42 +31,39 @@ def start(session: Session, account: str, now: datetime) -> None:
 
 
 def tend(session: Session, account: str, schedule: Schedule, factor: float, now: datetime) -> int:
-    """See whether we, or the courier's hooks, were away; how many orders became due by it."""
+    """See whether we, or the courier's hooks, were away; how many orders became due by it.
+
+    The account's row comes last, as it does where messages are folded: two that take rows in
+    another order may wait for each other. Two workers that come at once do it both, to no harm.
+    """
     state = session.scalar(select(AccountState).where(AccountState.account == account))
-    if state is None or (
-        state.tended_at is not None and now - state.tended_at < NOTED_EVERY * factor
-    ):
+    seen = state.tended_at if state else None
+    if state is None or (seen is not None and now - seen < NOTED_EVERY * factor):
         return 0
-    seen, why = state.tended_at, _outage(state, schedule, factor, now)
-    noted = session.execute(
-        update(AccountState)
-        .where(
-            AccountState.account == account,
-            AccountState.tended_at.is_not_distinct_from(seen),
-        )
-        .values(tended_at=now)
-        .returning(AccountState.account)
-    )
-    if noted.first() is None:
-        # Another worker does this already.
-        return 0
+    values: dict[str, datetime] = {"tended_at": now}
     due = claims.mend(session, account, now)
-    if why is not None:
+    if why := _outage(state, schedule, factor, now):
         due += claims.make_due(session, account, now)
         log.warning("open orders are asked about at once", account=account, why=why, orders=due)
+        values["recovered_at"] = now
+    session.execute(update(AccountState).where(AccountState.account == account).values(**values))
     return due
+
+
+def _was_away(seen: datetime, factor: float, now: datetime) -> bool:
+    return now - seen > max(AWAY * factor, LEAST_AWAY)
 
 
 def _outage(state: AccountState, schedule: Schedule, factor: float, now: datetime) -> str | None:
     """Why messages may have passed us by, in words; None where nothing says so."""
-    if state.tended_at is not None and now - state.tended_at > max(AWAY * factor, LEAST_AWAY):
+    if state.tended_at is not None and _was_away(state.tended_at, factor, now):
         return f"we were away for {now - state.tended_at}"
-    if schedule.calls_once or state.last_hook_at is None:
+    heard_at = state.last_hook_at
+    if schedule.calls_once or heard_at is None:
         return None
-    silent = now - state.last_hook_at
+    silent = now - heard_at
     usual = max(state.longest_gap or timedelta(), schedule.silence.first * factor)
-    if silent <= usual * PROVES_NOTHING:
+    # Once for each silence: from then on the orders' own schedules are enough.
+    if silent <= usual or (state.recovered_at is not None and state.recovered_at > heard_at):
         return None
-    # From now on this is the longest: the same silence is not to be made good twice.
-    state.longest_gap = silent
-    return f"no hook for {silent}, twice as long as ever before"
+    return f"no hook for {silent}, longer than ever before ({usual})"

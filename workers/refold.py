@@ -45,6 +45,7 @@ class Refolded:
     """What a batch came to.
 
     parked   what waits because its order is not registered
+    strange  answers about orders that are not on record
     erased   the messages, by id, of orders of which no personal data is kept any more
     renamed  per message, the id by which we know its order, where the courier uses another
     changes  the orders that changed
@@ -53,6 +54,7 @@ class Refolded:
     """
 
     parked: list[Told] = field(default_factory=list)
+    strange: list[Told] = field(default_factory=list)
     erased: list[int] = field(default_factory=list)
     renamed: dict[int, str] = field(default_factory=dict)
     changes: list[Changed] = field(default_factory=list)
@@ -81,11 +83,19 @@ def refold(
         for item in told
     ]
     unknown = {item.order for item in told} - known - {(key[0], meant[key]) for key in meant}
-    new, unregistered = _put_on_record(session, unknown, accounts, now)
-    done = Refolded(parked=[item for item in told if item.order in unregistered], renamed=renamed)
+    # Only a hook makes an order known: an answer about one that nobody asked about is none.
+    heard_of = {item.order for item in told if item.message.kind == "webhook"}
+    strange = unknown - heard_of
+    new, unregistered = _put_on_record(session, unknown - strange, accounts, now)
+    done = Refolded(
+        parked=[item for item in told if item.order in unregistered],
+        strange=[item for item in told if item.order in strange],
+        renamed=renamed,
+    )
+    left_out = unregistered | strange
     of_order: dict[OrderKey, list[Told]] = defaultdict(list)
     for item in told:
-        if item.order not in unregistered:
+        if item.order not in left_out:
             of_order[item.order].append(item)
     orders = _lock(session, of_order, stops)
     stored = timelines(session, [order.id for order in orders])
