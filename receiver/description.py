@@ -63,9 +63,7 @@ def complete(document: Mapping[str, Any]) -> Told:
     _schemas(told)
     for item in told["paths"].values():
         for parameter in item.get("parameters", []):
-            name = parameter["name"]
-            parameter.clear()
-            parameter["$ref"] = f"#/components/parameters/{name}"
+            parameter.update(PARAMETERS[parameter["name"]])
     return told
 
 
@@ -105,10 +103,6 @@ def _components(components: Mapping[str, Any]) -> Told:
     }
     return {
         "securitySchemes": {"bearer": bearer},
-        "parameters": {
-            name: {"in": "path", "name": name, "required": True, **told}
-            for name, told in PARAMETERS.items()
-        },
         "headers": HEADERS,
         "responses": {**PROBLEMS, "TooLong": TOO_LONG},
         "schemas": components["schemas"],

@@ -35,7 +35,7 @@ def banner(settings: Settings, places: Mapping[str, str], logs: Iterable[Path]) 
     url = service_url(settings)
     rows = {
         "service": url,
-        "API": f"{url}/v1/openapi.json",
+        "API": f"{url}/v1/docs (any user name, the API token as password)",
         "data": str(settings.data_dir),
         **places,
         "logs": ", ".join(["this terminal (JSON lines)", *map(str, logs)]),
