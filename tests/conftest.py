@@ -181,6 +181,7 @@ def drain(sessions: sessionmaker[Session], settings: Settings) -> Callable[[], i
 # with what it imports, so that the part above needs none of it.
 
 from tests import everything  # noqa: E402
+from tests.polling import MakeWorld, making_worlds  # noqa: E402
 from tests.service import Web, at_rest, running_web, wait_until  # noqa: E402
 
 
@@ -212,6 +213,15 @@ def filled(
     shop.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
     everything.put_in(shop, sessions, drain)
     return asking_web
+
+
+@pytest.fixture
+def new_world(
+    environ: dict[str, str], sessions: sessionmaker[Session], redis: "Redis"
+) -> Iterator[MakeWorld]:
+    """Make a shop with a courier that is asked, by a clock that the test moves."""
+    with making_worlds(environ, sessions, redis) as make:
+        yield make
 
 
 @pytest.fixture

@@ -2,34 +2,25 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
-from redis import Redis
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.cli import main
 from receiver.models import APPLIED, QUARANTINED
 from tests.bodies import START
-from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World, making_worlds
+from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World
 from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.sandbox.wire import Answer
 from workers import answers, claims, looks, recovery
 from workers.accounts import BREAKER, FAILURES
 
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-def new_world(
-    environ: Mapping[str, str], sessions: sessionmaker[Session], redis: "Redis"
-) -> Iterator[MakeWorld]:
-    with making_worlds(environ, sessions, redis) as make:
-        yield make
 
 
 @pytest.fixture

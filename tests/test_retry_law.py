@@ -4,19 +4,15 @@ The clock is a test's; all else is real: hooks and answers go over HTTP, and the
 inbox. The README shows the table that this prints.
 """
 
-from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-import pytest
-from redis import Redis
 from sqlalchemy import Engine, select, text
-from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
 from receiver.inbox import Incoming, keep
 from receiver.models import Base, Order
 from tests.bodies import START
-from tests.polling import DAY, HOUR, MakeWorld, World, making_worlds
+from tests.polling import DAY, HOUR, MakeWorld, World
 from tests.sandbox import evenly
 from tests.sandbox.server import Server
 from tests.sandbox.wire import Answer, Request
@@ -26,14 +22,6 @@ WORDS = DRIVERS["tiramizoo"].words
 STATES = ("created", "dispatched", "picked_up", "delivered")
 ORDERS = 8
 OUTAGES = (HOUR, 6 * HOUR, 24 * HOUR)
-
-
-@pytest.fixture
-def new_world(
-    environ: Mapping[str, str], sessions: sessionmaker[Session], redis: "Redis"
-) -> Iterator[MakeWorld]:
-    with making_worlds(environ, sessions, redis) as make:
-        yield make
 
 
 def minutes_until_right(world: World, outage: timedelta, asking: bool) -> int:
