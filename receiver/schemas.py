@@ -1010,12 +1010,12 @@ class ChangeFilters(Schema):
             " from the beginning; `now` leaves out all that was told so far",
         ),
     )
-    limit = fields.Integer(
+    limit = Whole(
         load_default=100,
         validate=validate.Range(1, 1000),
         metadata=example(100, "The most changes to give at once, 1 to 1000"),
     )
-    wait = fields.Integer(
+    wait = Whole(
         load_default=0,
         validate=validate.Range(0, 30),
         metadata=example(

@@ -83,7 +83,22 @@ WITH_QUERY = [(it, name) for it in OPERATIONS for name in it.query]
 WITH_BODY = [it for it in OPERATIONS if it.body]
 
 TEXTS = ["", "x" * 300, "\x00", "a\x00b"]
-NUMBERS = ["0x10", "-1", "1.5", "many", "", "NaN", "1e3", "9" * 5000, str(10**9), "\x00"]
+NUMBERS = [
+    "1_0",
+    "+5",
+    "\u0663",
+    " 5",
+    "0x10",
+    "-1",
+    "1.5",
+    "many",
+    "",
+    "NaN",
+    "1e3",
+    "9" * 5000,
+    str(10**9),
+    "\x00",
+]
 TIMES = [
     "yesterday",
     "2026-04-16",
