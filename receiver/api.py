@@ -58,15 +58,12 @@ def init_app(app: Flask) -> None:
     )
     app.before_request(_require_token)
     app.after_request(_offer_password)
+    app.after_request(_keep_private)
     app.url_map.converters.update(CONVERTERS)
     api = Described(app, spec_kwargs={"security": [{"bearer": []}]})
     for blueprint in (orders, messages, attention, changes, tours, vocabulary, accounts, alerts):
         api.register_blueprint(blueprint, url_prefix="/v1")
     app.register_blueprint(docs, url_prefix="/v1")
-
-
-# What the shop sends is small.
-API_BODY_BYTES = 262_144
 
 
 def _require_token() -> None:
@@ -79,7 +76,14 @@ def _require_token() -> None:
         if takes_password(request):
             told += " (a browser sends it as a password, with any user name)"
         raise MissingBearerToken(told)
-    request.max_content_length = API_BODY_BYTES
+
+
+def _keep_private(answer: Response) -> Response:
+    """What is told of orders is the shop's: in no shared cache, and never taken for a page."""
+    if request.path.startswith("/v1/"):
+        answer.headers.setdefault("Cache-Control", "private, no-store")
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+    return answer
 
 
 def _offer_password(answer: Response) -> Response:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from receiver.couriers.base import rfc3339
-from receiver.cursors import read_cursor, write_cursor
+from receiver.cursors import CONFLICTS, read_cursor, write_cursor
 from receiver.errors import UnknownConflict
 from receiver.feed import Changed, tell, what_changed
 from receiver.fold import Conflict
@@ -46,7 +46,7 @@ def page(session: Session, filters: dict[str, Any]) -> dict[str, Any]:
 
     filters: as schemas.ConflictFilters gives them; limit counts orders.
     """
-    before = read_cursor(filters["cursor"]) if "cursor" in filters else None
+    before = read_cursor(filters["cursor"], CONFLICTS) if "cursor" in filters else None
     limit = filters["limit"]
     orders = in_conflict(session, filters.get("account"), limit + 1, before)
     return {
@@ -62,7 +62,9 @@ def page(session: Session, filters: dict[str, Any]) -> dict[str, Any]:
             for conflict in order.conflicts
             if is_open(conflict)
         ],
-        "next_cursor": write_cursor(orders[limit - 1].id) if len(orders) > limit else None,
+        "next_cursor": (
+            write_cursor(orders[limit - 1].id, kind=CONFLICTS) if len(orders) > limit else None
+        ),
     }
 
 

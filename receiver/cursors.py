@@ -9,6 +9,7 @@ import re
 
 from receiver.errors import InvalidCursor
 
+CONFLICTS = "k"
 ORDERS = "o"
 CHANGES = "c"
 MESSAGES = "m"
@@ -41,6 +42,7 @@ def read_numbers(cursor: str, count: int, kind: str, name: str = "cursor") -> tu
         told = b""
     match = CURSOR.fullmatch(told)
     numbers = tuple(map(int, match[2].split(b","))) if match else ()
-    if match is None or match[1] != kind.encode() or len(numbers) != count:
-        raise InvalidCursor(f"{name} is not one that this service handed out here")
+    # Written anew, since the decoding passes over characters that belong to no cursor.
+    if len(numbers) != count or write_cursor(*numbers, kind=kind) != cursor.rstrip("="):
+        raise InvalidCursor(f"{name} is not one that this service handed out here", name)
     return numbers

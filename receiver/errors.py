@@ -65,7 +65,11 @@ class WrongOutcome(OrdertrailError):
 
 
 class InvalidCursor(OrdertrailError):
-    """A page cursor that this service did not hand out."""
+    """A cursor that this service did not hand out; parameter is the name it came by."""
+
+    def __init__(self, message: str, parameter: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class TooManyWaiting(OrdertrailError):

@@ -152,7 +152,7 @@ def begin(session: Session, after: str | None, limit: int) -> tuple[int, Sequenc
     number = 0 if after is None else read_cursor(after, CHANGES, "after")
     rows = page(session, number, limit)
     if not rows and number and is_ahead(session, number):
-        raise InvalidCursor("after lies ahead of every change: begin anew, without it")
+        raise InvalidCursor("after lies ahead of every change: begin anew, without it", "after")
     return number, rows
 
 

@@ -14,7 +14,7 @@ from receiver.models import Order
 from receiver.order_reading import page, timeline
 from receiver.parts import parts
 from receiver.personal_data import erase
-from receiver.registry import find, version_of
+from receiver.registry import find, tag, tag_of
 from receiver.routes import Routes
 
 orders = Routes("orders", __name__, description="Orders and their timelines")
@@ -36,16 +36,17 @@ def get_order(account: str, order_id: str) -> Response:
     known = request.if_none_match
     with parts().sessions() as session:
         if known:
-            version = version_of(session, account, order_id)
-            if known.contains_weak(str(version)):
-                return _versioned(Response(status=HTTPStatus.NOT_MODIFIED), version)
+            etag = tag_of(session, account, order_id)
+            if known.contains_weak(etag):
+                return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
         order = find(session, account, order_id)
-    return _versioned(jsonify(ORDER.dump(order)), order.version)
+    own = order.courier_order_id == order_id
+    return _tagged(jsonify(ORDER.dump(order)), tag(order.version, None if own else order.id))
 
 
-def _versioned(answer: Response, version: int) -> Response:
-    answer.set_etag(str(version))
-    answer.headers["Cache-Control"] = "no-cache"
+def _tagged(answer: Response, etag: str) -> Response:
+    answer.set_etag(etag)
+    answer.headers["Cache-Control"] = "private, no-cache"
     return answer
 
 

@@ -5,11 +5,12 @@ shop noted. The status and the timeline hold none of it and stay; `ordertrail re
 events of a message without a body as they are stored.
 """
 
+import json
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import feed
@@ -67,3 +68,17 @@ def erase(sessions: sessionmaker[Session], account: str, order_id: str, now: dat
             )
         )
         drop_bodies(session, first_told | set(own))
+        for name in {order.courier_order_id, *order.identifiers.values()}:
+            session.execute(FORGET_UNREAD, {"account": order.account, "name": _quoted(name)})
+
+
+# What could not be read is not known to be about an order, but names it.
+FORGET_UNREAD = text("""
+    UPDATE messages SET body = NULL
+    WHERE account = :account AND outcome IN ('quarantined', 'discarded')
+          AND position(CAST(:name AS bytea) IN body) > 0
+""")
+
+
+def _quoted(name: str) -> bytes:
+    return json.dumps(name).encode()

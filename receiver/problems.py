@@ -36,6 +36,7 @@ STATUS_OF: dict[type[errors.OrdertrailError], HTTPStatus] = {
 }
 
 RETRY_SECONDS = "5"
+SEE_ERRORS = "the request holds fields that cannot be used: see errors"
 
 
 def init_app(app: Flask) -> None:
@@ -48,6 +49,10 @@ def init_app(app: Flask) -> None:
 
 def _named(error: errors.OrdertrailError) -> Response:
     status = STATUS_OF.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    if isinstance(error, errors.InvalidCursor):
+        where = "query" if error.parameter in request.args else "json"
+        fields = {where: {error.parameter: [str(error)]}}
+        return _answer(status, str(error), {"messages": fields, "detail": str(error)})
     return _answer(status, str(error))
 
 
@@ -85,7 +90,7 @@ def _answer(status: HTTPStatus, message: str, data: dict[str, object] | None = N
         if data and data.get("messages"):
             # webargs gives, per location (query, json) and field, what is wrong.
             problem["errors"] = data["messages"]
-            problem["detail"] = "the request holds fields that cannot be used: see errors"
+            problem["detail"] = data.get("detail", SEE_ERRORS)
         answer = jsonify(problem)
         answer.mimetype = "application/problem+json"
     answer.status_code = status.value

@@ -39,27 +39,34 @@ def find(session: Session, account: str, order_id: str, lock: bool = False) -> O
     return found[0]
 
 
-def version_of(session: Session, account: str, order_id: str) -> int:
-    """The version of the order that `find` would find, without the rest of it: one statement.
+def tag(version: int, order_id: int | None) -> str:
+    """The ETag of an order: its version. order_id: where it was asked for by another name than its
+    own, for such a name may come to mean another order.
+    """
+    return str(version) if order_id is None else f"{order_id}-{version}"
+
+
+def tag_of(session: Session, account: str, order_id: str) -> str:
+    """The tag of the order that `find` would find, without the rest of it: one statement.
 
     Raises: UnknownOrder; AmbiguousIdentifier.
     """
     _refuse_nul(account, order_id)
-    own = select(literal(True).label("is_own"), Order.version).where(
+    own = select(literal(True).label("is_own"), Order.id, Order.version).where(
         Order.account == account, Order.courier_order_id == order_id
     )
     named = (
-        select(literal(False), Order.version)
+        select(literal(False), Order.id, Order.version)
         .join(Identifier, Identifier.order_id == Order.id)
         .where(Identifier.account == account, Identifier.value == order_id)
         .limit(2)
     )
     found = session.execute(union_all(own, named.subquery().select())).all()
-    for is_own, version in found:
+    for is_own, _, version in found:
         if is_own:
-            return int(version)
+            return tag(version, None)
     _refuse_other_than_one(len(found), account, order_id)
-    return int(found[0].version)
+    return tag(found[0].version, found[0].id)
 
 
 def _refuse_nul(account: str, order_id: str) -> None:
@@ -178,7 +185,8 @@ def register(
     with session.no_autoflush:
         if reference is not None:
             order.shop_reference = order.reference = reference
-        if metadata is not None:
+        # Metadata may be of people, and of an erased order none of that is kept any more.
+        if metadata is not None and order.erased_at is None:
             order.shop_metadata = metadata
         add_etas(session, [order])
         changed = [*([CREATED] if created else []), *what_changed(order)]

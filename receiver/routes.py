@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+import gevent
 from flask import Request
 from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema, ValidationError
@@ -12,6 +13,12 @@ from webargs import missing
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.routing import BaseConverter, PathConverter
+
+from receiver.body import BODY_SECONDS, read_body
+from receiver.parts import parts
+
+# What the shop sends is small.
+API_BODY_BYTES = 262_144
 
 # Nothing in the API is a number of more digits than PostgreSQL's bigint has.
 MOST_DIGITS = 19
@@ -60,7 +67,9 @@ class Parser(FlaskParser):
         return super().load_querystring(req, schema)
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        raw = req.get_data()
+        limit = min(API_BODY_BYTES, parts().settings.max_body_bytes)
+        with gevent.Timeout(BODY_SECONDS, TimeoutError):
+            raw = read_body(req.stream, limit, req.content_length)
         if not raw.strip():
             return missing
         if not req.is_json:

@@ -334,6 +334,30 @@ def test_etag_is_strong_and_unchanged_order_is_not_sent_again(
         assert answer.headers["ETag"] == etag
 
 
+def test_a_name_that_comes_to_mean_another_order_has_another_etag(
+    shop: FlaskClient, drain: Drain
+) -> None:
+    deliver(shop, tiramizoo_order(UUID, identifier="SHARED"))
+    drain()
+    path = "/v1/orders/tiramizoo/SHARED"
+    etag = shop.get(path).headers["ETag"]
+    assert shop.get(path, headers={"If-None-Match": etag}).status_code == 304
+    deliver(shop, tiramizoo_order("SHARED"))
+    drain()
+    answer = shop.get(path, headers={"If-None-Match": etag})
+    assert answer.status_code == 200
+    assert answer.headers["ETag"] == '"1"'
+
+
+def test_what_is_told_of_orders_is_kept_in_no_shared_cache(shop: FlaskClient, drain: Drain) -> None:
+    deliver(shop, tiramizoo_order(UUID))
+    drain()
+    for path in ("", f"/tiramizoo/{UUID}", f"/tiramizoo/{UUID}/events", "/tiramizoo/nobody"):
+        headers = shop.get(f"/v1/orders{path}").headers
+        assert headers["Cache-Control"].startswith("private, no-")
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_changed_order_is_sent_with_a_new_etag(shop: FlaskClient, drain: Drain) -> None:
     known: list[tuple[int, str]] = []
     for snapshot in tiramizoo_snapshots(UUID, life("created", "picked_up", "delivered")):

@@ -151,3 +151,28 @@ def test_a_change_of_an_erased_order_is_told(
     drain()
     shop.delete(f"{ORDER}/personal-data")
     assert get(shop, "/v1/changes")["changes"][-1]["changed"] == ["events"]
+
+
+def test_a_message_that_could_not_be_read_but_names_the_order_loses_its_body_too(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session]
+) -> None:
+    hook(shop, "created")
+    unreadable = tiramizoo_order(UUID, state=None) | {"state": 5}
+    shop.post(HOOK, data=raw(unreadable))
+    shop.post(HOOK, data=raw(tiramizoo_order("u-9") | {"state": 5}))
+    drain()
+    shop.delete(f"{ORDER}/personal-data")
+    with sessions() as session:
+        kept = session.scalars(text("SELECT body IS NOT NULL FROM messages ORDER BY id")).all()
+    assert kept == [False, False, True]
+
+
+def test_metadata_of_an_erased_order_is_not_kept(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session]
+) -> None:
+    hook(shop, "created")
+    drain()
+    shop.delete(f"{ORDER}/personal-data")
+    new = {"account": "tiramizoo", "courier_order_id": UUID, "metadata": {"buyer": "Bob Obbay"}}
+    assert shop.post("/v1/orders", json=new).status_code == 200
+    assert [name for name in PEOPLE if name in everything(sessions)] == []

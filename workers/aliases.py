@@ -29,7 +29,7 @@ def known_by(
 ) -> dict[OrderKey, str]:
     """For orders that are not known by the id in a message: the id of the order that is meant.
 
-    That is one to which the courier gave this id as a further name, or one that the shop put on
+    That is one whose courier's id this was found to be, or one that the shop put on
     record by one of the names in the message and that nothing was heard of yet. Where several fit,
     none is meant.
     """
@@ -46,8 +46,8 @@ def known_by(
         .join(Order, Order.id == Identifier.order_id)
         .where(among(Identifier.account, Identifier.value, list(names_of)))
     ):
-        # Not by a reference: the numbers of a shop and of its courier may be alike.
-        if name in identifiers.values():
+        # Its other names are no ids that messages use, and may look like another order's.
+        if identifiers.get(COURIERS_ID) == name:
             meant[account_slug, name].add(courier_order_id)
     candidates = [(slug, name) for (slug, _), names in names_of.items() for name in names]
     if candidates:

@@ -186,7 +186,10 @@ class Order(Schema):
     )
     last_heard_at = Time(
         allow_none=True,
-        metadata=example("2026-04-16T07:00:01Z", "When a message told of it last, by our clock."),
+        metadata=example(
+            "2026-04-16T07:00:01Z",
+            "When a message told of it last, by our clock; no part of the version.",
+        ),
     )
     metadata = fields.Dict(
         attribute="shop_metadata",
