@@ -56,9 +56,10 @@ IF_NONE_MATCH: Told = {
 
 HEADERS: dict[str, Told] = {
     "ETag": {
-        "description": "The order's `version` in quotes, strong: send it back as `If-None-Match`.",
+        "description": "The order's `version` in quotes, strong: send it back as `If-None-Match`."
+        " Asked for by another name than `courier_order_id`, it also tells whose version it is.",
         "required": True,
-        "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
+        "schema": {"type": "string", "pattern": '^"[0-9]+(-[0-9]+)?"$'},
         "example": '"3"',
     },
     "Retry-After": {
