@@ -1,5 +1,6 @@
 """The change feed in a terminal: from where, until when, and where to go on."""
 
+import io
 import json
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import feed
 from receiver.commands import changes as command
@@ -89,6 +90,43 @@ def test_following_goes_on_until_ctrl_c_and_says_where_to_go_on(
     with following(environ, "--after", second["cursor"]) as running:
         assert line(running)["courier_order_id"] == "c"
         stop(running)
+
+
+class Pressed(io.StringIO):
+    """A terminal at which Ctrl-C is pressed as soon as order b stands there, `times` times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._times = times
+
+    def flush(self) -> None:
+        super().flush()
+        if "r-b" in self.getvalue():
+            for _ in range(self._times):
+                signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("times", "shown"), [(1, "YzI"), (2, "YzE")])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_ctrl_c_cuts_no_change_off_from_its_cursor_unless_pressed_again(
+    sessions: sessionmaker[Session],
+    register: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    times: int,
+    shown: str,
+    as_json: bool,
+) -> None:
+    register("a")
+    register("b")
+    with sessions() as session:
+        rows = feed.page(session, 1, 10)
+    terminal = Pressed(times)
+    monkeypatch.setattr("sys.stdout", terminal)
+    command.Follower(sessions, 1, as_json).follow(rows)
+    assert "r-b" in terminal.getvalue()
+    assert capsys.readouterr().err.endswith(f"--after {shown}\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_following_leaves_out_the_past_where_nothing_else_is_said(

@@ -1,7 +1,10 @@
 """`ordertrail changes`: the change feed in a terminal."""
 
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 from sqlalchemy import RowMapping
@@ -114,10 +117,34 @@ class Follower:
 
     def _write(self, rows: Sequence[RowMapping]) -> None:
         for told in schemas.ChangePage().dump(feed.told(self._read, rows))["changes"]:
-            if self._as_json:
-                print_json(told, indent=None)
-            else:
-                self._sheet.add([_row(told)])
-            self._cursor = told["cursor"]
+            with _ctrl_c_held():
+                if self._as_json:
+                    print_json(told, indent=None)
+                else:
+                    self._sheet.add([_row(told)])
+                self._cursor = told["cursor"]
         if rows:
             self._read = rows[-1]["seq"]
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Ctrl-C waits for the end of this, so that what was shown is not told to be still to come.
+
+    A second one does not wait: whoever reads us may have stopped.
+    """
+    pressed = False
+
+    def hold(number: int, frame: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
