@@ -2,7 +2,7 @@
 
 import os
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, multiprocess
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, multiprocess
 
 ACCEPTED = Counter(
     "ordertrail_messages_accepted", "Messages kept in the inbox.", ["account", "topic"]
@@ -13,11 +13,11 @@ REPEATED = Counter(
 REFUSED = Counter(
     "ordertrail_messages_refused", "Requests refused at the door.", ["account", "reason"]
 )
-QUARANTINED = Counter(
-    "ordertrail_messages_quarantined", "Messages that could not be read.", ["account"]
-)
-POLLS = Counter(
-    "ordertrail_polls", "Requests to couriers' APIs, by how they came out.", ["account", "result"]
+ACCEPT_SECONDS = Histogram(
+    "ordertrail_accept_seconds",
+    "From the first look at a hook until it was answered 200, its flush to disk included.",
+    ["account"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 WAITING = Gauge(
     "ordertrail_changes_waiting", "Readers that wait for changes.", multiprocess_mode="livesum"

@@ -7,6 +7,9 @@ changes   what changed in which order, numbered without gaps, for those who foll
 polls     per order: when its courier is asked next, and how asking has gone so far
 accounts  per account: what was counted, and whether its courier may be asked just now
 tours     tour plans as last heard, and the stop at which each order stands in one
+tallies   per account and five minutes: what came in, how long it waited, how late it was
+counts    what the workers count, for /metrics: one number a name, account and label
+unmapped_words  couriers' words that no status stands for
 """
 
 from datetime import datetime, timedelta
@@ -14,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -341,3 +345,55 @@ class TourStop(Base):
     tour_id: Mapped[str]
     eta: Mapped[datetime]
     received_at: Mapped[datetime]
+
+
+class Tally(Base):
+    """What of one account came in within the five minutes that begin at `at`.
+
+    hooks, answers   messages that were folded for the first time, by hook and by poll
+    missed           states that a poll had to tell, because their hook never came
+    events           events told for the first time
+    waited, longest_wait   seconds from received to folded, of the hooks and answers
+    lagged           hooks that told something new and dated it
+    lag, longest_lag       seconds from the newest of what such a hook told to its arrival
+    """
+
+    __tablename__ = "tallies"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    hooks: Mapped[int] = mapped_column(server_default=text("0"))
+    answers: Mapped[int] = mapped_column(server_default=text("0"))
+    missed: Mapped[int] = mapped_column(server_default=text("0"))
+    quarantined: Mapped[int] = mapped_column(server_default=text("0"))
+    parked: Mapped[int] = mapped_column(server_default=text("0"))
+    events: Mapped[int] = mapped_column(server_default=text("0"))
+    waited: Mapped[float] = mapped_column(Double, server_default=text("0"))
+    longest_wait: Mapped[float] = mapped_column(Double, server_default=text("0"))
+    lagged: Mapped[int] = mapped_column(server_default=text("0"))
+    lag: Mapped[float] = mapped_column(Double, server_default=text("0"))
+    longest_lag: Mapped[float] = mapped_column(Double, server_default=text("0"))
+
+
+class Count(Base):
+    """A number that only grows. account is empty where it is of none."""
+
+    __tablename__ = "counts"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float] = mapped_column(Double)
+
+
+class UnmappedWord(Base):
+    """A courier's word that no status stands for, and the latest order that it was told of."""
+
+    __tablename__ = "unmapped_words"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    word: Mapped[str] = mapped_column(primary_key=True)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    times: Mapped[int] = mapped_column(BigInteger)
+    order_id: Mapped[int] = mapped_column(BigInteger)

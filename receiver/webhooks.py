@@ -6,6 +6,7 @@ only then is anything read or stored.
 
 import hmac
 import re
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,6 +48,7 @@ HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 )
 def take_in(account: str, topic: str, token: str | None = None) -> Response:
     """Keep a courier's message and say so."""
+    started = time.perf_counter()
     app = parts()
     contract, driver = find_account(app, account, topic, token)
     try:
@@ -75,6 +77,7 @@ def take_in(account: str, topic: str, token: str | None = None) -> Response:
     )
     counted = metrics.REPEATED if accepted.repeated else metrics.ACCEPTED
     counted.labels(account, topic).inc()
+    metrics.ACCEPT_SECONDS.labels(account).observe(time.perf_counter() - started)
     if reason is not None:
         raise UnreadableBody(reason)
     if contract.parks_unknown_orders:

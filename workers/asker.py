@@ -12,10 +12,11 @@ from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis import Redis, RedisError
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import doorbell, metrics
+from receiver import counts, doorbell
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Access, Api
 from receiver.errors import (
@@ -329,7 +330,10 @@ class Asker:
         return False
 
     def _count(self, result: str) -> None:
-        metrics.POLLS.labels(self.slug, result).inc()
+        with suppress(SQLAlchemyError), self._sessions.begin() as session:
+            # Its flush is not worth waiting for.
+            session.execute(text("SET LOCAL synchronous_commit = off"))
+            counts.add(session, {(counts.POLLS, self.slug, result): 1})
 
 
 def pace(per_second: float, factor: float) -> RateLimitItem:

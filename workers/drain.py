@@ -7,13 +7,14 @@ together or not at all, so a worker that dies leaves nothing half done.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import structlog
 from sqlalchemy import Select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import feed, metrics
+from receiver import feed
 from receiver.body import parse
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Decoded, Heard
@@ -28,6 +29,7 @@ from receiver.settings import Account, Settings
 from workers.accounts import count
 from workers.refold import Told, refold
 from workers.sweep import pending
+from workers.tallies import tally
 from workers.tour_plans import keep_tours
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,7 @@ class FoldedBatch:
     changes: Sequence[Changed] = ()
     erased: Sequence[int] = ()
     missed: Mapping[str, int] = field(default_factory=dict)
+    fresh: Sequence[Mapping[str, Any]] = ()
 
 
 def drain_batch(sessions: sessionmaker[Session], settings: Settings, now: datetime) -> int:
@@ -176,7 +179,7 @@ def fold_messages(
         )
     for message_id, courier_order_id in refolded.renamed.items():
         outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
-    return FoldedBatch(outcomes, refolded.changes, refolded.erased, refolded.missed)
+    return FoldedBatch(outcomes, refolded.changes, refolded.erased, refolded.missed, refolded.fresh)
 
 
 def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
@@ -223,9 +226,8 @@ def _conclude(
     )
     if folded.erased:
         drop_bodies(session, folded.erased)
-    for message in batch:
-        if outcomes[message.id].outcome == QUARANTINED:
-            metrics.QUARANTINED.labels(message.account).inc()
     # Last, since from here on the other workers wait for this one's commit.
     count(session, batch, folded.missed)
+    became = {message_id: outcome.outcome for message_id, outcome in outcomes.items()}
+    tally(session, batch, became, folded.fresh, folded.missed, now)
     feed.tell(session, folded.changes, now)

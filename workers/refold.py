@@ -51,6 +51,7 @@ class Refolded:
     changes  the orders that changed
     news     the orders whose courier spoke, or of which we learnt by asking
     missed   per account, how many states we had to ask for, though a hook should have told them
+    fresh    the rows of the events that were told for the first time
     """
 
     parked: list[Told] = field(default_factory=list)
@@ -60,6 +61,7 @@ class Refolded:
     changes: list[Changed] = field(default_factory=list)
     news: list[News] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
+    fresh: list[dict[str, Any]] = field(default_factory=list)
 
 
 def refold(
@@ -108,6 +110,7 @@ def refold(
             items = of_order[order.account, order.courier_order_id]
             rows[order.id] = _add(order, items, stored[order.id])
             names += _names(order)
+            done.fresh += [row for row in rows[order.id] if row["key"] not in stored[order.id]]
             done.missed[order.account] += _missed(order, rows[order.id], stored[order.id], accounts)
         add_etas(session, orders)
         for order in orders:

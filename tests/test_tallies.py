@@ -1,0 +1,124 @@
+"""Tallies, counts and unmapped words: what a drain writes of its batches, and how it is read."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver import counts
+from receiver.inbox import Incoming, keep
+from receiver.models import Message, Order, UnmappedWord
+from receiver.settings import Settings
+from receiver.tallies import KEPT_FOR, Point, forget, series
+from tests.bodies import after, life, raw, shipmentapi_order, tiramizoo_order
+from workers.drain import drain_batch
+
+Sessions = sessionmaker[Session]
+
+
+def put(sessions: Sessions, minutes: float, body: Any, account: str = "tiramizoo") -> None:
+    """A hook that arrives so many minutes after START."""
+    sent = body if isinstance(body, bytes) else raw(body)
+    with sessions.begin() as session:
+        keep(session, [Incoming(account, "orders", "webhook", "token", sent, after(minutes))])
+
+
+def drained(sessions: Sessions, settings: Settings, minutes: float) -> None:
+    while drain_batch(sessions, settings, after(minutes)):
+        pass
+
+
+def told(sessions: Sessions, first: float, last: float, **asked: Any) -> list[Point]:
+    with sessions() as session:
+        return series(session, after(first), after(last), **asked)
+
+
+def counted(sessions: Sessions) -> dict[counts.Key, float]:
+    with sessions() as session:
+        return dict(counts.read(session))
+
+
+def test_a_batch_is_tallied_by_when_its_messages_came(
+    sessions: Sessions, settings: Settings
+) -> None:
+    put(sessions, 0.5, tiramizoo_order("a", life("created", "dispatched", minutes=0.25)))
+    put(sessions, 7, b"{}")
+    put(sessions, 8, tiramizoo_order("b", {"created": after(6)}))
+    drained(sessions, settings, 9)
+    first, second, third = told(sessions, 0, 15)
+    # What is news in the first hook is `dispatched`, a quarter of a minute old.
+    assert first == Point(after(0), 1, 0, 0, 0, 0, 2, 510, 510, 15, 15)
+    assert second == Point(after(5), 2, 0, 0, 1, 0, 1, 90, 120, 120, 120)
+    assert third == Point(after(10))
+
+
+def test_tallies_add_up_over_batches_steps_and_accounts(
+    sessions: Sessions, settings: Settings
+) -> None:
+    for number in range(3):
+        put(sessions, number * 5, tiramizoo_order(f"order {number}", {"created": after(number)}))
+        drained(sessions, settings, 20)
+    put(sessions, 1, shipmentapi_order("S-1"), account="shipmentapi")
+    drained(sessions, settings, 20)
+    [quarter] = told(sessions, 0, 15, step=timedelta(minutes=15))
+    assert (quarter.hooks, quarter.events, quarter.longest_wait) == (4, 4, 20 * 60)
+    own = told(sessions, 0, 15, account="shipmentapi")
+    assert [point.hooks for point in own] == [1, 0, 0]
+    assert own[0].mean_lag is None
+
+
+def test_a_message_that_was_sent_back_is_tallied_once(
+    sessions: Sessions, settings: Settings
+) -> None:
+    put(sessions, 0, b"{}")
+    drained(sessions, settings, 1)
+    with sessions.begin() as session:
+        message = session.scalars(select(Message)).one()
+        message.outcome, message.retried_at = "pending", after(2)
+    drained(sessions, settings, 3)
+    [point] = told(sessions, 0, 5)
+    assert (point.hooks, point.quarantined) == (1, 1)
+    assert counted(sessions)["processed", "tiramizoo", "quarantined"] == 2
+
+
+def test_counts_hold_batches_outcomes_and_how_long_messages_waited(
+    sessions: Sessions, settings: Settings
+) -> None:
+    put(sessions, 0, tiramizoo_order("a", {"created": after(-1)}))
+    put(sessions, 0, tiramizoo_order("b", {"created": after(-1)}))
+    drained(sessions, settings, 1)
+    put(sessions, 1, b"{}")
+    drained(sessions, settings, 3000)
+    found = counted(sessions)
+    assert found["batches", "", ""] == 2
+    assert found["size", "", "5"] == 1
+    assert found["processed", "tiramizoo", "applied"] == 2
+    assert found["wait", "tiramizoo", "60"] == 2
+    assert found["wait", "tiramizoo", "+Inf"] == 1
+    assert found["wait_sum", "tiramizoo", ""] == 2 * 60 + 2999 * 60
+    assert found["lag", "tiramizoo", "60"] == 2
+
+
+def test_a_word_that_no_status_stands_for_is_kept_with_its_latest_order(
+    sessions: Sessions, settings: Settings
+) -> None:
+    for number in range(2):
+        order = tiramizoo_order(f"order {number}", {"created": after(0)}, state="teleported")
+        put(sessions, number, order)
+    drained(sessions, settings, 5)
+    with sessions() as session:
+        word = session.scalars(select(UnmappedWord)).one()
+        order_id = session.scalar(select(Order.courier_order_id).where(Order.id == word.order_id))
+    assert (word.account, word.word, word.times) == ("tiramizoo", "teleported", 2)
+    assert (word.first_at, word.last_at) == (after(0), after(1))
+    assert order_id == "order 1"
+
+
+def test_old_tallies_are_forgotten(sessions: Sessions, settings: Settings) -> None:
+    put(sessions, 0, b"{}")
+    put(sessions, 10, b"[]")
+    drained(sessions, settings, 15)
+    with sessions.begin() as session:
+        assert forget(session, after(5) + KEPT_FOR) == 1
+    assert [point.hooks for point in told(sessions, 0, 15)] == [0, 0, 1]
