@@ -54,16 +54,20 @@ def wait_until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:
 
 @contextmanager
 def running(
-    arguments: tuple[str, ...], environ: Mapping[str, str], log: Path
+    arguments: tuple[str, ...], environ: Mapping[str, str], log: Path, cwd: Path = ROOT
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """One of our processes, with both outputs in a file; stopped behind."""
+    """One of our processes, with both outputs in a file; stopped behind.
+
+    arguments: Python's, or the whole command where it begins with a path.
+    """
+    command = [] if arguments[0].startswith("/") else [sys.executable]
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
     with log.open("ab") as opened:
         # On a leash, so that a killed test run leaves none of them behind.
         process = leash.start(
-            [sys.executable, *arguments],
+            [*command, *arguments],
             death_signal=signal.SIGTERM,
-            cwd=str(ROOT),
+            cwd=str(cwd),
             env={**kept, **environ},
             log=opened.fileno(),
         )
@@ -190,11 +194,16 @@ def read_answer(connection: socket.socket) -> Answer:
         answer.close()
 
 
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def running_web(environ: Mapping[str, str], log: Path) -> Iterator[Web]:
     """A web process of one gunicorn worker, which has answered /livez."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     own = {"HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": "1"}
     with running(WEB, {**environ, **own}, log):
         web = Web(port, log)

@@ -10,6 +10,10 @@ from pathlib import Path
 from receiver.couriers import DRIVERS
 from receiver.settings import ACCOUNT_NAME
 
+# Where the Procfile and what it names stand: in the tree, or in what a wheel brings of it.
+TREE = Path(__file__).resolve().parents[2]
+ROOT = TREE if (TREE / "Procfile").is_file() else Path(__file__).resolve().parent / "installed"
+
 
 class CannotRun(Exception):
     """Something stands in the way of a start; one line that says what and what to do."""

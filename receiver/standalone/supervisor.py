@@ -35,6 +35,7 @@ from receiver.standalone.datadir import (
 )
 from receiver.standalone.embedded import EmbeddedError, Home, Postgres, Server, Valkey, private_dir
 from receiver.standalone.launch import (
+    ROOT,
     CannotRun,
     check_port,
     is_missing,
@@ -45,7 +46,6 @@ from receiver.standalone.launch import (
 )
 from receiver.standalone.upkeep import Gate, Part, Signals, Stopped, end
 
-ROOT = Path(__file__).resolve().parents[2]
 DATABASE = "ordertrail"
 
 # Seconds.
