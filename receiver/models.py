@@ -292,6 +292,7 @@ class AccountState(Base):
     failures      requests in a row that the courier failed (5xx, no answer, nonsense)
     missed        states that a poll had to tell, because their hook never came
     longest_gap   the longest time between two hooks so far
+    folded_at     when its messages were last folded
     tended_at     when a worker last looked after the account's polling
     recovered_at  when a silence, or an outage of ours, last made its open orders due
     """
@@ -311,6 +312,7 @@ class AccountState(Base):
     paused_at: Mapped[datetime | None]
     paused_until: Mapped[datetime | None]
     pause_reason: Mapped[str | None]
+    folded_at: Mapped[datetime | None]
     tended_at: Mapped[datetime | None]
     recovered_at: Mapped[datetime | None]
 

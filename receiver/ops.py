@@ -1,5 +1,6 @@
 """For ops: is it alive, is it ready, what are its numbers."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request
@@ -10,9 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.api import bearer_fits
+from receiver.couriers.base import rfc3339
 from receiver.errors import MissingBearerToken
 from receiver.metrics import registry
 from receiver.parts import parts
+from receiver.progress import Progress, progress
 
 ops = Blueprint("ops", __name__)
 
@@ -27,12 +30,16 @@ def livez() -> dict[str, str]:
 def readyz() -> tuple[dict[str, Any], int]:
     """Whether messages can be taken in: PostgreSQL is writable.
 
-    Redis and the workers are reported and not required, since without them we still keep.
+    Redis and the workers are reported and not required, since without them we still keep. workers
+    are those that RQ believes to live; what they get done is told by waiting_seconds, how long the
+    oldest message waits to be folded, and folded_at.
     """
     app = parts()
+    done = Progress(None, None)
     try:
         with app.sessions() as session:
             read_only = session.scalar(text("SHOW transaction_read_only")) == "on"
+            done = progress(session, datetime.now(UTC))
         postgresql = "read-only" if read_only else "ok"
     except SQLAlchemyError:
         postgresql = "unreachable"
@@ -48,6 +55,8 @@ def readyz() -> tuple[dict[str, Any], int]:
         "postgresql": postgresql,
         "redis": redis,
         "workers": workers,
+        "waiting_seconds": done.waiting_seconds,
+        "folded_at": rfc3339(done.folded_at),
     }
     return answer, 200 if ready else 503
 

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
@@ -23,7 +24,14 @@ from tests.service import Web, wait_until
 Sessions = sessionmaker[Session]
 
 TIRAMIZOO = "/webhooks/tiramizoo/orders/tiramizoo-token"
-READY = {"status": "ready", "postgresql": "ok", "redis": "ok", "workers": 0}
+READY = {
+    "status": "ready",
+    "postgresql": "ok",
+    "redis": "ok",
+    "workers": 0,
+    "waiting_seconds": None,
+    "folded_at": None,
+}
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -63,8 +71,25 @@ def test_readyz_counts_the_workers(client: FlaskClient, redis: "Redis") -> None:
     assert client.get("/readyz").json == READY
 
 
+def test_readyz_tells_whether_the_workers_get_anywhere(
+    client: FlaskClient, drain: Callable[[], int]
+) -> None:
+    # Nothing here has a heartbeat: the inbox itself tells.
+    assert client.post(TIRAMIZOO, data=raw(tiramizoo_order())).status_code == 200
+    waits = client.get("/readyz").json
+    assert waits is not None
+    assert 0 <= waits["waiting_seconds"] < client.get("/readyz").json["waiting_seconds"]  # type: ignore[index]
+    assert (waits["status"], waits["folded_at"]) == ("ready", None)
+    before = datetime.now(UTC)
+    drain()
+    folded = client.get("/readyz").json
+    assert folded is not None
+    assert folded["waiting_seconds"] is None
+    assert before <= datetime.fromisoformat(folded["folded_at"]) <= datetime.now(UTC)
+
+
 def test_readyz_reports_a_redis_that_is_gone_and_does_not_need_it(
-    new_app: Callable[..., Flask], tmp_path: Path
+    sessions: Sessions, new_app: Callable[..., Flask], tmp_path: Path
 ) -> None:
     client = new_app(REDIS_URL=f"unix://{tmp_path}/gone").test_client()
     answer = client.get("/readyz")
@@ -72,7 +97,9 @@ def test_readyz_reports_a_redis_that_is_gone_and_does_not_need_it(
     assert answer.json == {**READY, "redis": "unreachable", "workers": None}
 
 
-def test_readyz_does_not_wait_long_for_a_redis_that_hangs(new_app: Callable[..., Flask]) -> None:
+def test_readyz_does_not_wait_long_for_a_redis_that_hangs(
+    sessions: Sessions, new_app: Callable[..., Flask]
+) -> None:
     # A probe gives us a second or a few: past that, ready is as good as not ready.
     with socket.create_server(("127.0.0.1", 0)) as mute:
         client = new_app(REDIS_URL=f"redis://127.0.0.1:{mute.getsockname()[1]}/0").test_client()

@@ -31,8 +31,9 @@ REFUSED = "refused"
 # greatest passes over NULL. What passed before a recovery was perhaps our own outage, and no
 # measure of how long the courier may be silent.
 COUNT = text("""
-    INSERT INTO accounts AS known (account, hooks, last_hook_at, answers, last_answer_at, missed)
-    VALUES (:account, :hooks, :last_hook_at, :answers, :last_answer_at, :missed)
+    INSERT INTO accounts AS known (account, hooks, last_hook_at, answers, last_answer_at, missed,
+                                   folded_at)
+    VALUES (:account, :hooks, :last_hook_at, :answers, :last_answer_at, :missed, :now)
     ON CONFLICT (account) DO UPDATE
     SET hooks = known.hooks + excluded.hooks,
         longest_gap = greatest(
@@ -42,11 +43,14 @@ COUNT = text("""
         last_hook_at = greatest(known.last_hook_at, excluded.last_hook_at),
         answers = known.answers + excluded.answers,
         last_answer_at = greatest(known.last_answer_at, excluded.last_answer_at),
-        missed = known.missed + excluded.missed
+        missed = known.missed + excluded.missed,
+        folded_at = greatest(known.folded_at, excluded.folded_at)
 """)
 
 
-def count(session: Session, batch: Sequence[Message], missed: Mapping[str, int]) -> None:
+def count(
+    session: Session, batch: Sequence[Message], missed: Mapping[str, int], now: datetime
+) -> None:
     """Count a batch of messages; one of the last statements before the commit."""
     times: dict[str, dict[str, list[datetime]]] = {}
     for message in batch:
@@ -64,6 +68,7 @@ def count(session: Session, batch: Sequence[Message], missed: Mapping[str, int])
                 "answers": len(at["poll"]),
                 "last_answer_at": max(at["poll"], default=None),
                 "missed": missed.get(account, 0),
+                "now": now,
             },
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import feed
@@ -25,10 +25,10 @@ from receiver.logs import told
 from receiver.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.personal_data import drop_bodies
 from receiver.polls import plan
+from receiver.progress import pending
 from receiver.settings import Account, Settings
 from workers.accounts import count
 from workers.refold import Told, refold
-from workers.sweep import pending
 from workers.tallies import tally
 from workers.tour_plans import keep_tours
 
@@ -112,11 +112,13 @@ QUERY_CANCELED = "57014"
 
 def passes(failure: Exception) -> bool:
     """Whether a failure is PostgreSQL's and goes away by itself (lost, restarted, deadlocked)."""
+    if isinstance(failure, DBAPIError) and failure.connection_invalidated:
+        return True
     if not isinstance(failure, OperationalError):
         return False
     sqlstate = getattr(failure.orig, "sqlstate", None)
     if sqlstate is None:
-        return failure.connection_invalidated
+        return False
     return bool(sqlstate.startswith(PASSING)) and sqlstate != QUERY_CANCELED
 
 
@@ -227,7 +229,7 @@ def _conclude(
     if folded.erased:
         drop_bodies(session, folded.erased)
     # Last, since from here on the other workers wait for this one's commit.
-    count(session, batch, folded.missed)
+    count(session, batch, folded.missed, now)
     became = {message_id: outcome.outcome for message_id, outcome in outcomes.items()}
     tally(session, batch, became, folded.fresh, folded.missed, now)
     feed.tell(session, folded.changes, now)
