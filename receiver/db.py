@@ -14,6 +14,7 @@ from sqlalchemy import (
     any_,
     cast,
     create_engine,
+    event,
     func,
     make_url,
     select,
@@ -22,6 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
+from receiver.bounded import Bounded
+
 Column = InstrumentedAttribute[Any]
 
 # Any waiting on PostgreSQL ends after these, so that a hanging server costs an answer, not a
@@ -29,6 +32,8 @@ Column = InstrumentedAttribute[Any]
 CONNECT_SECONDS = 3
 STATEMENT_MS = 15_000
 LOCK_MS = 10_000
+# A process that is frozen in a transaction would hold its locks for as long as that lasts.
+IDLE_MS = 30_000
 POOL_SECONDS = 3
 
 
@@ -38,7 +43,7 @@ def connect(database_url: str, pool_size: int = 8) -> Engine:
     A connection is tested before it is used, so that a restarted server needs nobody's help.
     """
     url = make_url(database_url).set(drivername="postgresql+psycopg")
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -57,10 +62,16 @@ def connect(database_url: str, pool_size: int = 8) -> Engine:
             # not undo it.
             "options": (
                 f"-c synchronous_commit=on -c timezone=UTC -c statement_timeout={STATEMENT_MS}"
-                f" -c lock_timeout={LOCK_MS}"
+                f" -c lock_timeout={LOCK_MS} -c idle_in_transaction_session_timeout={IDLE_MS}"
             ),
         },
     )
+    event.listen(engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(_dialect: Any, _record: Any, arguments: Any, named: Any) -> Bounded:
+    return Bounded.connect(*arguments, **named)
 
 
 def sessions(engine: Engine) -> sessionmaker[Session]:

@@ -18,6 +18,10 @@ from workers.runtime import STOP, runtime
 log = structlog.get_logger(__name__)
 
 WAIT_SECONDS = 1.0
+# How long a worker waits for its next job before it looks up, and how long for an answer of Redis.
+# RQ's own 405 and 415 would be as long a standstill where a connection goes dead without a word.
+JOB_SECONDS = 4
+ANSWER_SECONDS = 6
 
 
 class Worker(SimpleWorker):
@@ -27,6 +31,8 @@ class Worker(SimpleWorker):
     """
 
     max_connection_wait_time = 2
+    dequeue_timeout = JOB_SECONDS
+    connection_timeout = ANSWER_SECONDS
 
     def request_stop(self, signum: Any, frame: Any) -> None:
         STOP.set()
@@ -51,8 +57,6 @@ def main() -> None:
         except (RedisError, OSError) as failure:
             log.warning("Redis is away", error=type(failure).__name__)
             STOP.wait(WAIT_SECONDS)
-        else:
-            break
     jobs.close()
 
 

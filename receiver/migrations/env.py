@@ -1,5 +1,7 @@
 """Alembic's entry: run the migrations on the database that db.migrate names."""
 
+from typing import Any
+
 from alembic import context
 from sqlalchemy import text
 
@@ -11,6 +13,9 @@ MIGRATION_LOCK = 7_203_118_402
 
 engine = connect(context.config.attributes["database_url"], pool_size=1)
 with engine.connect() as connection:
+    # An index on a large table takes what it takes, here and in PostgreSQL.
+    bounded: Any = connection.connection.driver_connection
+    bounded.answer_seconds = None
     connection.execute(text("SET lock_timeout = 0; SET statement_timeout = 0"))
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
     connection.commit()

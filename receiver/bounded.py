@@ -1,0 +1,40 @@
+"""A connection to PostgreSQL on which no waiting is without end.
+
+PostgreSQL's own timeouts need a PostgreSQL that runs. One that is frozen, or a proxy that swallows
+what it is sent, keeps the connection alive and never answers: there, we are the ones who give up.
+"""
+
+from typing import Any
+
+import psycopg
+from psycopg.abc import RV, PQGen
+from psycopg.errors import _WaitTimeout
+
+# SQLAlchemy tests a connection before each use, by a statement that costs nothing.
+PING_SECONDS = 2.0
+# How often psycopg looks up from waiting, for a Ctrl-C.
+LOOK_UP_SECONDS = 0.1
+
+
+class Bounded(psycopg.Connection[Any]):
+    """Raises OperationalError, and is closed, where PostgreSQL does not answer in time.
+
+    answer_seconds: more than PostgreSQL, where it runs, lets any statement take; None: no bound.
+    """
+
+    answer_seconds: float | None = 20.0
+
+    def wait(
+        self, gen: PQGen[RV], interval: float = LOOK_UP_SECONDS, timeout: float | None = None
+    ) -> RV:
+        if timeout is None:
+            # A ping, and nothing else, is sent outside a transaction.
+            timeout = PING_SECONDS if self.autocommit else self.answer_seconds
+        try:
+            return super().wait(gen, interval, timeout)
+        except _WaitTimeout:
+            # What it answers later must not be taken for the answer to something else.
+            self.pgconn.finish()
+            raise psycopg.OperationalError(
+                f"PostgreSQL has not answered for {timeout:g} seconds"
+            ) from None
