@@ -58,7 +58,8 @@ WORDS = text("""
     INSERT INTO unmapped_words AS known (account, word, first_at, last_at, times, order_id)
     SELECT * FROM unnest(CAST(:account AS text[]), CAST(:word AS text[]),
                          CAST(:first_at AS timestamptz[]),
-                         CAST(:last_at AS timestamptz[]), CAST(:times AS bigint[]), CAST(:order_id AS bigint[]))
+                         CAST(:last_at AS timestamptz[]), CAST(:times AS bigint[]),
+                         CAST(:order_id AS bigint[]))
          AS told (account, word, first_at, last_at, times, order_id)
     ORDER BY account, word
     ON CONFLICT (account, word) DO UPDATE
