@@ -53,6 +53,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Couriers": {
         "couriers": ("receiver.commands.couriers.couriers", "Show how each account fares."),
+        "send": ("receiver.commands.send.send", "Post a message as a courier would."),
         "poll": ("workers.poll_command.poll", "Ask the couriers about all open orders now."),
         "tour": ("receiver.commands.couriers.tour", "Show a tour plan as last heard."),
         "statuses": (
@@ -142,14 +143,19 @@ def settings() -> "Settings":
     """
     from receiver.settings import BadSettings, Settings
 
-    environ = dict(os.environ)
-    if not {"DATABASE_URL", "DATABASE_URL_FILE"} & environ.keys():
-        environ = of_run(Path(environ.get("DATA_DIR") or ".data")) | environ
     try:
-        return Settings.from_env(environ)
+        return Settings.from_env(environment())
     except BadSettings as bad:
         click.echo(str(bad), err=True)
         sys.exit(2)
+
+
+def environment() -> dict[str, str]:
+    """The environment, beside a `make run` with what that runs with."""
+    environ = dict(os.environ)
+    if {"DATABASE_URL", "DATABASE_URL_FILE"} & environ.keys():
+        return environ
+    return of_run(Path(environ.get("DATA_DIR") or ".data")) | environ
 
 
 def of_run(data_dir: Path) -> dict[str, str]:

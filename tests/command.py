@@ -39,12 +39,15 @@ def asked(shop: FlaskClient, path: str) -> dict[str, Any]:
     return get(shop, bare, **dict(parse_qsl(query)))
 
 
-def process(environ: Mapping[str, str], *arguments: str) -> "subprocess.Popen[str]":
-    """The command as a process of its own."""
+def process(
+    environ: Mapping[str, str], *arguments: str, stdin: bool = False
+) -> "subprocess.Popen[str]":
+    """The command as a process of its own; stdin: which is then told something."""
     return subprocess.Popen(
         [sys.executable, "-m", "receiver.cli", *arguments],
         env={"PATH": os.environ["PATH"], **environ},
         cwd=ROOT,
+        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

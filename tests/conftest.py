@@ -21,6 +21,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.app import create_app
+from receiver.couriers import DRIVERS
 from receiver.db import connect, migrate
 from receiver.db import sessions as open_sessions
 from receiver.doorbell import connect_redis
@@ -47,6 +48,8 @@ ENVIRON = {
     "COURIER_TIRAMIZOO_PARKING_SECRETS": "parking-token",
     "COURIER_TIRAMIZOO_PARKING_UNKNOWN_ORDERS": "park",
 }
+# A courier that this file does not know yet has an account as well.
+ENVIRON = {f"COURIER_{name.upper()}_SECRETS": f"{name}-secret" for name in DRIVERS} | ENVIRON
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -207,6 +207,19 @@ class Api:
     wait_told: Callable[[str], float | None] | None = None
 
 
+SAMPLE_AT = datetime(2026, 4, 16, 8, 10, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a sample tells: that an order has reached a state, in the courier's own word."""
+
+    order_id: str
+    word: str
+    reference: str
+    at: datetime
+
+
 @dataclass(frozen=True)
 class Driver:
     """One courier.
@@ -218,14 +231,15 @@ class Driver:
     names_order   where the courier documents a 404 for an order that the shop does not know: reads
                the order's id, and the name to answer with, out of a body
     api        how it is asked, where it can be
-    sample     a body that the courier might send, for trying an installation
+    sample     an order hook as the courier sends it, for trying an installation
+    sample_of  an order of the courier's that cannot exist, and the state that it is in
     """
 
     name: str
     words: Mapping[str, str]
     topics: Mapping[str, Decode]
-    sample: bytes
-    sample_order_id: str
+    sample: Callable[["Moved"], Mapping[str, Any]]
+    sample_of: tuple[str, str]
     signature_header: str | None = None
     names_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
     check_fields: Callable[[Mapping[str, Any]], list[str]] | None = None
@@ -235,9 +249,18 @@ class Driver:
     def signed(self) -> bool:
         return self.signature_header is not None
 
+    @property
+    def sample_order_id(self) -> str:
+        return self.sample_of[0]
+
     @cached_property
     def steps(self) -> dict[str, int]:
         return {word: step for step, word in enumerate(self.words)}
+
+    def sample_body(self, moved: "Moved | None" = None) -> bytes:
+        """The sample's bytes; always the same ones where it is not said what moved."""
+        told = moved or Moved(*self.sample_of, f"SAMPLE-{self.name[0].upper()}", SAMPLE_AT)
+        return json.dumps(self.sample(told), separators=(",", ":")).encode()
 
 
 # What becomes part of a key or an index; longer ones are no ids or words of any courier's.

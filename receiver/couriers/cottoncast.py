@@ -30,6 +30,7 @@ from receiver.couriers.base import (
     Event,
     Heard,
     Moment,
+    Moved,
     Snapshot,
     load,
     one_segment,
@@ -279,6 +280,23 @@ def names_order(body: dict[str, Any]) -> tuple[str, str] | None:
     return str(order_id), str(reference if isinstance(reference, str | int) else order_id)
 
 
+def sample(moved: Moved) -> dict[str, Any]:
+    return {
+        "orderID": moved.order_id,
+        "ref": moved.reference,
+        "status": {"code": moved.word, "timestamp": int(moved.at.timestamp())},
+        "shipments": [
+            {
+                "carrier": "postnl",
+                "carrierName": "Postnl",
+                "trackingcode": "3SCEBU123456789",
+                "trackingurl": "https://jouw.postnl.nl/track-and-trace/3SCEBU123456789-NL-1000AB",
+                "new": True,
+            }
+        ],
+    }
+
+
 driver = Driver(
     name="cottoncast",
     words=WORDS,
@@ -293,11 +311,6 @@ driver = Driver(
         per_second=2,
         schedule=Schedule(silence=Rhythm(timedelta(hours=1), timedelta(hours=12))),
     ),
-    sample=(
-        b'{"orderID":"SAMPLE-C","ref":"SAMPLE-41","status":{"code":"E","timestamp":1776322800},'
-        b'"shipments":[{"carrier":"postnl","carrierName":"Postnl",'
-        b'"trackingcode":"3SCEBU123456789","trackingurl":'
-        b'"https://jouw.postnl.nl/track-and-trace/3SCEBU123456789-NL-1000AB","new":true}]}'
-    ),
-    sample_order_id="SAMPLE-C",
+    sample=sample,
+    sample_of=("SAMPLE-C", "E"),
 )

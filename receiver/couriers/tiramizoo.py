@@ -33,6 +33,7 @@ from receiver.couriers.base import (
     Event,
     Heard,
     Moment,
+    Moved,
     Page,
     Proof,
     Snapshot,
@@ -64,6 +65,8 @@ WORDS = {
 }
 STEPS = {word: step for step, word in enumerate(WORDS)}
 
+# The states that lead to most others.
+USUAL = ("created", "dispatched", "picked_up")
 TIMED_STATES = tuple(word for word in WORDS if word != "processing")
 
 # The event types that the document lists as reasons, so that an entry of events[] without
@@ -473,6 +476,26 @@ def wait_told(text: str) -> float | None:
     return float(told[1]) if told else None
 
 
+def sample(moved: Moved) -> dict[str, Any]:
+    """A snapshot with half an hour between the states that lead to the one it is in."""
+    passed = [word for word in USUAL if STEPS[word] < STEPS.get(moved.word, 0)]
+    reached = [word for word in [*passed, moved.word] if word in TIMED_STATES]
+    apart = timedelta(minutes=30)
+    return {
+        "uuid": moved.order_id,
+        "identifier": "OT4TRY",
+        "tracking_code": "ORDER-TRAI-LTRY",
+        "external_id": moved.reference,
+        "timezone": ZONE,
+        "state": moved.word,
+        **{
+            f"{word}_at": (moved.at - number * apart).isoformat()
+            for number, word in enumerate(reversed(reached))
+        },
+        "packages": [{"identifier": "18A24901BE5D49C3", "state": "pending"}],
+    }
+
+
 driver = Driver(
     name="tiramizoo",
     words=WORDS,
@@ -489,12 +512,6 @@ driver = Driver(
         per_second=5,
         schedule=Schedule(silence=Rhythm(timedelta(minutes=15), timedelta(hours=6))),
     ),
-    sample=(
-        b'{"uuid":"0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55","identifier":"OT4TRY",'
-        b'"tracking_code":"ORDER-TRAI-LTRY","external_id":"SAMPLE-T","timezone":"Europe/Berlin",'
-        b'"state":"picked_up","created_at":"2026-04-16T09:00:00+02:00",'
-        b'"dispatched_at":"2026-04-16T09:05:00+02:00","picked_up_at":"2026-04-16T10:10:00+02:00",'
-        b'"delivered_at":null,"packages":[{"identifier":"18A24901BE5D49C3","state":"pending"}]}'
-    ),
-    sample_order_id="0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55",
+    sample=sample,
+    sample_of=("0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55", "picked_up"),
 )

@@ -26,8 +26,13 @@ def tell(text: str) -> None:
 
 def service_url(settings: Settings) -> str:
     """Where the service is reached from this machine."""
-    host = WILDCARDS.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    return reached_at(settings.host, settings.port)
+
+
+def reached_at(host: str, port: int | str) -> str:
+    """The same, by where it listens."""
+    host = WILDCARDS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def banner(settings: Settings, places: Mapping[str, str], logs: Iterable[Path]) -> str:
@@ -73,9 +78,9 @@ def sends(url: str, accounts: Iterable[Account]) -> Iterator[str]:
         driver = DRIVERS[account.driver]
         line = f"curl -sS {webhook(url, account)} -H 'Content-Type: application/json'"
         if driver.signature_header:
-            signature = sign(account.secrets[0], driver.sample)
+            signature = sign(account.secrets[0], driver.sample_body())
             line += f" -H '{driver.signature_header}: {signature}'"
-        yield f"{line} --data-binary '{driver.sample.decode()}'"
+        yield f"{line} --data-binary '{driver.sample_body().decode()}'"
 
 
 def reads(url: str, settings: Settings) -> Iterator[str]:

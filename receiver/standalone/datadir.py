@@ -110,7 +110,7 @@ def keep_secrets(data_dir: Path, names: Iterable[str]) -> dict[str, str]:
 
 def what_commands_need(given: Mapping[str, str]) -> dict[str, str]:
     """What was given to a run that a command typed in another shell has to know as well."""
-    wanted = ("COURIER_", "API_TOKENS", "POLL_INTERVAL_FACTOR")
+    wanted = ("COURIER_", "API_TOKENS", "POLL_INTERVAL_FACTOR", "HOST", "PORT")
     return {
         name: value
         for name, value in given.items()

@@ -12,6 +12,52 @@ from receiver.couriers.cottoncast import driver
 from receiver.errors import Undecodable
 from receiver.fold import REPEATS, TOLD_BETTER, fold, fold_order
 from tests.bodies import after, cottoncast_shipment, cottoncast_status, payload
+from tests.couriers.case import Case
+
+# What test_contract.py checks; the words are those of CONTRACT.md, section 4.
+CASE = Case(
+    words={
+        "N": "info_received",
+        "L": "info_received",
+        "R": "awaiting_pickup",
+        "C": "picked_up",
+        "E": "in_transit",
+        "I": "exception",
+        "X": "lost",
+        "D": "delivered",
+    },
+    bodies={
+        "orders": [
+            payload("cottoncast/orderstatus.json"),
+            cottoncast_status(
+                "D", shipments=[cottoncast_shipment(code="D", timestamp="1776322800")]
+            ),
+        ]
+    },
+    answers=[
+        {
+            "status": "ok",
+            "response": {
+                "order": {
+                    "id": "3AF7",
+                    "store": {"name": "shop", "order_id": "41"},
+                    "status": {"code": "D", "label": "Delivered", "since": "2026-04-11 13:19"},
+                    "shipments": [
+                        {
+                            "status": {"code": "D"},
+                            "tracking": {"code": "3S1", "url": "https://x.example"},
+                        },
+                        {"status": {"code": "E"}, "tracking": {"code": None, "url": None}},
+                        {"status": {"code": "I"}, "tracking": None},
+                    ],
+                }
+            },
+        }
+    ],
+    places=["/order/{}"],
+    # base64 of `Shop:tkn-5f2c9a77`.
+    credentials={"Authorization": "Basic U2hvcDp0a24tNWYyYzlhNzc="},
+)
 
 HEARD_AT = after(24 * 60)
 

@@ -12,6 +12,47 @@ from receiver.couriers.shipmentapi import check_fields, driver
 from receiver.errors import Undecodable
 from receiver.fold import fold
 from tests.bodies import after, shipmentapi_order
+from tests.couriers.case import TOKEN, Case
+
+# What test_contract.py checks; the words are those of couriers/README.md.
+ORDERS = [
+    shipmentapi_order(
+        "SAMPLE-S",
+        client_reference="SAMPLE-2001",
+        carrier="DPD",
+        tracking_number="01405012345678",
+        label_url="https://example.com/labels/sample.pdf",
+        pickup_time="2026-04-17T14:00:00+02:00",
+    ),
+    shipmentapi_order(status_changed_at="2026-04-16T09:00:00+02:00", pickup_time="10-12"),
+]
+CASE = Case(
+    words={
+        "accepted": "info_received",
+        "confirmed": "info_received",
+        "placed": "info_received",
+        "processed": "info_received",
+        "collected": "picked_up",
+        "picked_up": "picked_up",
+        "in_transit": "in_transit",
+        "shipped": "in_transit",
+        "out_for_delivery": "out_for_delivery",
+        "delivered": "delivered",
+        "returned": "returned",
+        "canceled": "cancelled",
+        "cancelled": "cancelled",
+        "rejected": "cancelled",
+        "failed": "cancelled",
+        "lost": "lost",
+        "exception": "exception",
+        "problem": "exception",
+        "delayed": "exception",
+    },
+    bodies={"orders": ORDERS},
+    answers=ORDERS,
+    places=["/orders/{}"],
+    credentials={"Authorization": f"Bearer {TOKEN}"},
+)
 
 HEARD_AT = after(24 * 60)
 

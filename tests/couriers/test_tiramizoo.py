@@ -24,6 +24,41 @@ from tests.bodies import (
     tiramizoo_v1,
     tour_plan,
 )
+from tests.couriers.case import TOKEN, Case
+
+# What test_contract.py checks; the words are those of CONTRACT.md, section 4.
+ORDERS = [
+    payload("tiramizoo/order_web_hook.json"),
+    payload("tiramizoo/show_order_delivery_failed.json"),
+    tiramizoo_v1(),
+    tiramizoo_order(
+        times=life("created", "picked_up", "delivered"),
+        state="picked_up",
+        history=[history_entry("abort_delivery", "2026-04-16T09:00:00", "delivery_failed")],
+        packages=[package("P1", "delivered")],
+        delivery={"eta": "2026-04-16T10:00:00+02:00"},
+    ),
+]
+CASE = Case(
+    words={
+        "created": "info_received",
+        "processing": "info_received",
+        "dispatched": "awaiting_pickup",
+        "pickup_failed": "pickup_failed",
+        "picked_up": "picked_up",
+        "delivery_failed": "delivery_failed",
+        "cancelled": "cancelled",
+        "returned": "returned",
+        "delivered": "delivered",
+    },
+    bodies={
+        "orders": ORDERS,
+        "tours": [payload("tiramizoo/tour_plan_web_hook.json"), tour_plan()],
+    },
+    answers=ORDERS,
+    places=["/orders/{}", "/orders/by_external_id/{}"],
+    credentials={"Api-Token": TOKEN},
+)
 
 HEARD_AT = after(24 * 60)
 MICROSECOND = timedelta(microseconds=1)

@@ -1,0 +1,29 @@
+"""What test_contract.py has to know of a courier beside its driver: CASE of its own test file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Bodies = Sequence[dict[str, Any]]
+
+# Whom the addresses and the headers are built for.
+USER, TOKEN = "Shop", "tkn-5f2c9a77"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One courier, as its documents have it.
+
+    words        their words and our status for each
+    bodies       per topic, what it might send: decoded as it is, and spoilt in every way
+    answers      what its API might answer about one order
+    places       where an order stands under the API's address, with {} for its id: `show`, and
+                 `show_by_reference` where it has that
+    credentials  the headers that tell it who asks: USER, with TOKEN
+    """
+
+    words: Mapping[str, str]
+    bodies: Mapping[str, Bodies]
+    answers: Bodies = ()
+    places: Sequence[str] = ()
+    credentials: Mapping[str, str] = field(default_factory=dict)
