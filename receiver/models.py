@@ -38,6 +38,9 @@ PARKED = "parked"
 QUARANTINED = "quarantined"
 DISCARDED = "discarded"
 
+# The terminal statuses (statuses.py), as an index has to name them.
+ENDED = "('cancelled', 'returned', 'delivered')"
+
 
 class Base(DeclarativeBase):
     metadata = MetaData(
@@ -113,6 +116,12 @@ class Message(Base):
             "id",
             postgresql_where=text("courier_order_id IS NOT NULL"),
         ),
+        # What retention will drop one day, the oldest first (workers/retention.py).
+        Index(
+            "messages_body_kept_idx",
+            "processed_at",
+            postgresql_where=text("body IS NOT NULL AND outcome IN ('applied', 'discarded')"),
+        ),
     )
 
 
@@ -177,6 +186,17 @@ class Order(Base):
             postgresql_include=["updated_at", "account", "status", "needs_attention"],
         ),
         Index("orders_conflicts_idx", "id", postgresql_where=text("conflicts <> '[]'::jsonb")),
+        # Those of which personal data is kept: at their end, and not yet (workers/retention.py).
+        Index(
+            "orders_ended_idx",
+            "status_at",
+            postgresql_where=text(f"erased_at IS NULL AND status IN {ENDED}"),
+        ),
+        Index(
+            "orders_not_ended_idx",
+            "created_at",
+            postgresql_where=text(f"erased_at IS NULL AND status NOT IN {ENDED}"),
+        ),
     )
 
 
@@ -329,7 +349,7 @@ class Tour(Base):
     window_from: Mapped[datetime | None]
     window_to: Mapped[datetime | None]
     stops: Mapped[list[Any]]
-    received_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(index=True)
     message_id: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -346,7 +366,7 @@ class TourStop(Base):
     message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     tour_id: Mapped[str]
     eta: Mapped[datetime]
-    received_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Tally(Base):

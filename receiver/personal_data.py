@@ -6,17 +6,19 @@ events of a message without a body as they are stored.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import select, text, update
+from sqlalchemy import ColumnElement, Select, select, text, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import feed
 from receiver.couriers.base import Snapshot
-from receiver.db import of_ids
-from receiver.models import PENDING, Event, Message
+from receiver.db import among, of_ids
+from receiver.feed import EVENTS, Changed
+from receiver.models import PENDING, Event, Message, Order
 from receiver.registry import find
 
 
@@ -42,39 +44,51 @@ def erase(sessions: sessionmaker[Session], account: str, order_id: str, now: dat
     """
     with sessions.begin() as session:
         order = find(session, account, order_id, lock=True)
-        if order.erased_at is None:
-            order.erased_at = now
-        signed = session.scalars(
-            select(Event).where(Event.order_id == order.id, Event.proofs != [])
-        ).all()
-        for event in signed:
-            event.proofs = []
-        changed = (["metadata"] if order.shop_metadata else []) + (["events"] if signed else [])
-        order.shop_metadata = {}
-        if changed:
-            order.version += 1
-            order.updated_at = now
-            feed.tell(session, [feed.Changed(order, tuple(changed))], now)
-        first_told = set(
-            session.scalars(select(Event.message_id).where(Event.order_id == order.id))
-        )
+        feed.tell(session, forget(session, [order], now), now)
     with sessions.begin() as session:
-        own = session.scalars(
-            select(Message.id).where(
-                Message.account == order.account,
-                Message.courier_order_id == order.courier_order_id,
-                Message.topic == "orders",
-                Message.outcome != PENDING,
-            )
-        )
-        drop_bodies(session, first_told | set(own))
+        drop_bodies(session, session.scalars(told_of([order], Message.outcome != PENDING)).all())
         for name in {order.courier_order_id, *order.identifiers.values()}:
             session.execute(FORGET_UNREAD, {"account": order.account, "name": _quoted(name)})
 
 
+def forget(session: Session, orders: Collection[Order], now: datetime) -> list[Changed]:
+    """Forget what locked orders and their events hold of people; what changed by that."""
+    signed = defaultdict(list)
+    for event in session.scalars(
+        select(Event).where(of_ids(Event.order_id, [it.id for it in orders]), Event.proofs != [])
+    ):
+        signed[event.order_id].append(event)
+    changes = []
+    for order in orders:
+        order.erased_at = order.erased_at or now
+        for event in signed[order.id]:
+            event.proofs = []
+        changed = [
+            *(["metadata"] if order.shop_metadata else []),
+            *([EVENTS] if signed[order.id] else []),
+        ]
+        order.shop_metadata = {}
+        if changed:
+            order.version += 1
+            order.updated_at = now
+            changes.append(Changed(order, tuple(changed)))
+    return changes
+
+
+def told_of(orders: Collection[Order], *conditions: ColumnElement[bool]) -> Select[int]:
+    """The messages that told of these orders, by id: as their own, or as the first of an event."""
+    own = (Message.account, Message.courier_order_id)
+    names = [(order.account, order.courier_order_id) for order in orders]
+    first = select(Event.message_id).where(of_ids(Event.order_id, [it.id for it in orders]))
+    kept = (Message.body.is_not(None), *conditions)
+    named = select(Message.id).where(among(*own, names), Message.topic == "orders", *kept)
+    return select(union(named, select(Message.id).where(Message.id.in_(first), *kept)).subquery())
+
+
 # What could not be read is not known to be about an order, but names it.
 FORGET_UNREAD = text("""
-    UPDATE messages SET body = NULL
+    UPDATE messages
+    SET body = NULL, reason = 'its body was erased with the personal data of an order that it names'
     WHERE account = :account AND outcome IN ('quarantined', 'discarded')
           AND position(CAST(:name AS bytea) IN body) > 0
 """)

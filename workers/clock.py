@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 TICK_SECONDS = 0.5
 
 # The job, and how many seconds lie between two of it.
-SCHEDULE = {"workers.jobs.sweep": 3, "workers.jobs.poll": 1}
+SCHEDULE = {"workers.jobs.sweep": 3, "workers.jobs.poll": 1, "workers.jobs.retain": 10}
 
 
 def tick(redis: "Redis") -> list[str]:

@@ -11,6 +11,7 @@ from receiver import doorbell
 from receiver.logs import told
 from workers.drain import drain_batch
 from workers.poll import Poller
+from workers.retention import Retention
 from workers.runtime import STOP, runtime
 from workers.sweep import forgotten
 
@@ -22,6 +23,10 @@ DRAIN_FOR_SECONDS = 5.0
 
 class JobFailed(Exception):
     """A job failed. What of, without its text: RQ keeps an error in Redis, and rows in it."""
+
+
+# A worker that drops what is old drains nothing meanwhile.
+RETAIN_FOR_SECONDS = 0.25
 
 
 Job = Callable[[], None]
@@ -86,3 +91,18 @@ def sweep() -> None:
         waiting = forgotten(session, datetime.now(UTC))
     if waiting and doorbell.ring(here.redis):
         log.warning("rang for forgotten messages")
+
+
+@functools.cache
+def retention() -> Retention:
+    """What this process knows of what is to go."""
+    return Retention(runtime().settings)
+
+
+@job
+def retain() -> None:
+    """Drop what need not be kept any longer; what is too much for now waits for the next time."""
+    here = runtime()
+    dropped = retention().drop(here.sessions, datetime.now(UTC), RETAIN_FOR_SECONDS)
+    if dropped:
+        log.info("dropped what is kept no longer", **dropped)

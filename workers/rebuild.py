@@ -6,7 +6,7 @@ was dropped (retention), the events and details that it told are taken as they a
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from receiver.feed import EVENTS, Changed, what_changed
 from receiver.models import APPLIED, Event, Message, Order
 from receiver.polls import News, plan
 from receiver.settings import Account, Settings
-from receiver.timeline import Entry, from_row
+from receiver.timeline import Entry, from_row, strongest
 from workers.aliases import under
 from workers.drain import decode
 from workers.refold import Told, learn_all, settle, timelines, write_events
@@ -109,6 +109,7 @@ def _rebuild_orders(
 ) -> Report:
     report = Report(orders=len(orders))
     told = _messages(session, orders)
+    partly = _partly_dropped(session, orders)
     stored = timelines(session, [order.id for order in orders])
     entries = {}
     rows: list[dict[str, Any]] = []
@@ -132,6 +133,8 @@ def _rebuild_orders(
         order.details = learn_all(
             entries[order.id], details.without(order.details, readable), items
         )
+        if (order.account, order.courier_order_id) in partly:
+            _keep_what_was_added(entries[order.id], kept)
     add_etas(session, orders)
     for order in orders:
         kept = stored[order.id]
@@ -171,6 +174,29 @@ def _messages(session: Session, orders: Sequence[Order]) -> dict[tuple[str, str]
 def _unreadable_part(stored: Mapping[str, Event], readable: set[int]) -> dict[str, Entry]:
     """The stored events that no readable message was first to tell."""
     return {key: from_row(row) for key, row in stored.items() if row.message_id not in readable}
+
+
+def _partly_dropped(session: Session, orders: Sequence[Order]) -> set[tuple[str, str]]:
+    """Those of the orders of which some messages have no body any more."""
+    keys = [(order.account, order.courier_order_id) for order in orders]
+    own = (Message.account, Message.courier_order_id)
+    dropped = select(*own).where(
+        among(*own, keys), Message.outcome == APPLIED, Message.body.is_(None)
+    )
+    return {(account, order_id or "") for account, order_id in session.execute(dropped.distinct())}
+
+
+def _keep_what_was_added(entries: dict[str, Entry], stored: Mapping[str, Event]) -> None:
+    """Leave each event what messages without a body added to it: trust, and proofs.
+
+    All else is as those messages tell it that can be read anew.
+    """
+    for key, entry in entries.items():
+        if (row := stored.get(key)) is not None:
+            added = from_row(row)
+            event = replace(entry.event, proofs=entry.event.proofs | added.event.proofs)
+            trust = strongest((entry.trust, added.trust))
+            entries[key] = replace(entry, event=event, trust=trust)
 
 
 def _difference(

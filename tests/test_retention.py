@@ -1,0 +1,374 @@
+"""Retention: what is due goes, all else stays, and a rebuild gives the same."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, select, text, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.models import ENDED, Change, Message, Order, Poll, Tour, TourStop
+from receiver.settings import Settings
+from receiver.statuses import VOCABULARY
+from tests import everything
+from tests.bodies import after, raw, tiramizoo_order, tour_plan
+from tests.service import at_once
+from tests.shop import deliver
+from tests.test_personal_data import PEOPLE, UUID, hook
+from tests.test_personal_data import everything as all_rows
+from tests.test_rebuild import rebuild, rows
+from workers import retention as retention_module
+from workers.drain import drain_batch
+from workers.retention import AT_THEIR_END, DROP_BODIES, DROP_STOPS, DROP_TOURS, SILENT, Retention
+
+Sessions = sessionmaker[Session]
+Drain = Callable[[], int]
+
+DAY = timedelta(days=1)
+ORDER = f"/v1/orders/tiramizoo/{UUID}"
+
+
+def drop(sessions: Sessions, settings: Settings, days: float = 0, **changed: Any) -> dict[str, int]:
+    """Drop all that is due so many days from now."""
+    now = datetime.now(UTC) + days * DAY
+    return dict(Retention(replace(settings, **changed)).drop(sessions, now, 60))
+
+
+def bodies(sessions: Sessions) -> dict[int, bool]:
+    """Which messages have their body, by id."""
+    with sessions() as session:
+        found = session.execute(select(Message.id, Message.body.is_not(None)).order_by(Message.id))
+        return {row.id: row[1] for row in found}
+
+
+def test_a_body_goes_so_many_days_after_it_was_processed_and_not_before(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
+) -> None:
+    deliver(shop, tiramizoo_order("u-1", {"created": after(0)}))
+    drain()
+    assert drop(sessions, settings, 89.9) == {}
+    assert bodies(sessions) == {1: True}
+    assert drop(sessions, settings, 90.1)["bodies"] == 1
+    assert bodies(sessions) == {1: False}
+    assert shop.get("/v1/messages/1").get_json()["body"] is None
+    assert shop.get("/v1/orders/tiramizoo/u-1").get_json()["status"] == "info_received"
+
+
+def test_the_days_are_those_of_the_settings(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
+) -> None:
+    deliver(shop, tiramizoo_order("u-1", {"created": after(0)}))
+    drain()
+    assert drop(sessions, settings, 6, inbox_retention_days=7) == {}
+    assert drop(sessions, settings, 8, inbox_retention_days=7)["bodies"] == 1
+
+
+def test_what_is_stuck_stays_however_old(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
+) -> None:
+    deliver(shop, {"uuid": "half-an-order"})
+    deliver(shop, {"status": {"code": "N"}, "orderID": "1"}, account="cottoncast-parking")
+    drain()
+    deliver(shop, tiramizoo_order("u-1", {"created": after(0)}))
+    outcomes = [it["outcome"] for it in shop.get("/v1/messages").get_json()["messages"]]
+    assert sorted(outcomes) == ["parked", "pending", "quarantined"]
+    assert drop(sessions, settings, 4000) == {}
+    assert all(bodies(sessions).values())
+
+
+def test_a_discarded_message_goes_with_what_its_reason_quotes_of_it(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
+) -> None:
+    body = tiramizoo_order("u-1", {"created": after(0)}) | {"created_at": "Alice Icealay"}
+    deliver(shop, body)
+    drain()
+    word = {"by": "Ada", "note": "a test of theirs"}
+    assert shop.post("/v1/messages/1/discard", json=word).status_code == 200
+    assert "Alice Icealay" in shop.get("/v1/messages/1").get_json()["reason"]
+    assert drop(sessions, settings, 91)["bodies"] == 1
+    told = shop.get("/v1/messages/1").get_json()["reason"]
+    assert told == "discarded by Ada: a test of theirs (was quarantined)"
+
+
+def test_rebuild_gives_the_same_rows_when_every_body_is_gone(
+    shop: FlaskClient,
+    drain: Drain,
+    sessions: Sessions,
+    settings: Settings,
+    environ: dict[str, str],
+) -> None:
+    everything.put_in(shop, sessions, drain)
+    far = 3650
+    dropped = drop(sessions, settings, far, personal_data_retention_days=2 * far)
+    assert dropped["bodies"] > 20
+    before = rows(sessions)
+    code, output = rebuild({**environ, **everything.ENVIRON})
+    assert (code, "0 differ" in output) == (0, True), output
+    assert rows(sessions) == before
+
+
+@pytest.mark.parametrize("dropped", ["first", "second"])
+def test_rebuild_keeps_what_a_dropped_body_added_to_an_event(
+    shop: FlaskClient,
+    drain: Drain,
+    sessions: Sessions,
+    environ: dict[str, str],
+    dropped: str,
+) -> None:
+    hook(shop, "created", "delivered")
+    deliver(shop, tiramizoo_order(UUID, {"created": after(0), "delivered": after(30)}, eta=None))
+    drain()
+    # As if the courier, asked, had confirmed the first, and one of the two were gone.
+    with sessions.begin() as session:
+        session.execute(text("UPDATE events SET trust = 'fetched'"))
+        session.execute(
+            update(Order).values(
+                source=text("""jsonb_set(source, '{trust}', '"fetched"')"""),
+            )
+        )
+        session.execute(
+            update(Message).where(Message.id == (1 if dropped == "first" else 2)).values(body=None)
+        )
+    before = rows(sessions)
+    assert rebuild(environ)[0] == 0
+    assert rows(sessions) == before
+
+
+def test_people_are_forgotten_so_many_days_after_the_orders_end(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
+) -> None:
+    new = {"account": "tiramizoo", "courier_order_id": UUID, "metadata": {"buyer": "Bob Obbay"}}
+    shop.post("/v1/orders", json=new)
+    hook(shop, "created", "delivered")
+    drain()
+    assert all(name in all_rows(sessions) for name in PEOPLE)
+    order = shop.get(ORDER).get_json()
+    ended = datetime.fromisoformat(order["status_at"])
+    here = (sessions, 3650)
+    early = Retention(replace(settings, inbox_retention_days=here[1]))
+    assert early.drop(sessions, ended + 89.9 * DAY, 60) == {}
+    assert early.drop(sessions, ended + 90.1 * DAY, 60) == {"orders": 1}
+    assert [name for name in PEOPLE if name in all_rows(sessions)] == []
+    left = shop.get(ORDER).get_json()
+    changing = {"metadata", "version", "updated_at"}
+    assert all(left[name] == order[name] for name in order.keys() - changing)
+    assert (left["version"], left["metadata"]) == (order["version"] + 1, {})
+    changed = shop.get("/v1/changes").get_json()["changes"][-1]
+    assert changed["changed"] == ["metadata", "events"]
+    # Once is enough.
+    assert early.drop(sessions, ended + 91 * DAY, 60) == {}
+
+
+def test_rebuild_gives_the_same_rows_after_people_were_forgotten(
+    shop: FlaskClient,
+    drain: Drain,
+    sessions: Sessions,
+    settings: Settings,
+    environ: Mapping[str, str],
+) -> None:
+    hook(shop, "created", "delivered")
+    drain()
+    drop(sessions, settings, 200)
+    before = rows(sessions)
+    assert rebuild(dict(environ))[0] == 0
+    assert rows(sessions) == before
+
+
+def test_an_order_on_its_way_keeps_its_people_until_it_was_given_up_long_ago(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
+) -> None:
+    hook(shop, "created", "dispatched")
+    drain()
+    keep = {"inbox_retention_days": 3650}
+    assert drop(sessions, settings, 119, **keep) == {}
+    with sessions.begin() as session:
+        order_id = session.scalars(select(Order.id)).one()
+        due = Poll(
+            order_id=order_id, account="tiramizoo", placed_at=after(0), due_at=datetime.now(UTC)
+        )
+        session.add(due)
+    assert drop(sessions, settings, 121, **keep) == {}, "it is still asked about"
+    with sessions.begin() as session:
+        session.execute(update(Poll).values(due_at=None))
+    assert drop(sessions, settings, 121, **keep) == {"orders": 1}
+    assert [name for name in PEOPLE if name in all_rows(sessions)] == []
+
+
+def test_an_order_whose_message_somebody_holds_waits_for_the_next_time(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
+) -> None:
+    hook(shop, "created", "delivered")
+    drain()
+    with sessions.begin() as other:
+        other.execute(select(Message.id).with_for_update())
+        assert drop(sessions, settings, 91) == {}
+    assert drop(sessions, settings, 91)["orders"] == 1
+    assert [name for name in PEOPLE if name in all_rows(sessions)] == []
+
+
+def test_tour_plans_go_with_their_bodies(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings, environ: dict[str, str]
+) -> None:
+    deliver(shop, tiramizoo_order("u-1", {"created": after(0)}))
+    drain()
+    for minutes in (120, 130):
+        plan = raw(tour_plan({"u-1": after(minutes)}, "tour-1"))
+        path = "/webhooks/tiramizoo/tours/tiramizoo-token"
+        assert shop.post(path, data=plan).status_code == 200
+        drain()
+    eta = shop.get("/v1/orders/tiramizoo/u-1").get_json()["eta"]
+    # The plans' own time of arrival is long ago, their bodies are not due yet.
+    with sessions.begin() as session:
+        for table in (Tour, TourStop):
+            session.execute(update(table).values(received_at=table.received_at - 200 * DAY))
+    assert drop(sessions, settings) == {}
+    assert drop(sessions, settings, 91) == {"bodies": 3, "tours": 2, "changes": 2}
+    assert shop.get("/v1/tours/tiramizoo/tour-1").status_code == 404
+    assert shop.get("/v1/orders/tiramizoo/u-1").get_json()["eta"] == eta
+    assert rebuild(environ)[0] == 0
+    assert shop.get("/v1/orders/tiramizoo/u-1").get_json()["eta"] == eta
+
+
+def test_of_the_feed_each_orders_newest_change_stays(
+    shop: FlaskClient,
+    drain: Drain,
+    sessions: Sessions,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retention_module, "CHANGES", 3)
+    everything.put_in(shop, sessions, drain)
+    with sessions() as session:
+        newest = set(
+            session.scalars(
+                text("SELECT max(seq) FROM changes GROUP BY order_id ORDER BY max(seq)")
+            )
+        )
+        every = set(session.scalars(select(Change.seq)))
+    assert newest < every
+    before = {order.id: order.version for order in _orders(sessions)}
+    going_round = Retention(replace(settings, personal_data_retention_days=36500))
+    for _ in range(len(every)):
+        with sessions.begin() as session:
+            going_round.drop_changes(session, datetime.now(UTC) + 89 * DAY)
+    assert going_round.drop(sessions, datetime.now(UTC) + 89 * DAY, 60) == {}
+    for _ in range(2 * len(every)):
+        with sessions.begin() as session:
+            going_round.drop_changes(session, datetime.now(UTC) + 91 * DAY)
+    with sessions() as session:
+        assert set(session.scalars(select(Change.seq))) == newest
+    assert {order.id: order.version for order in _orders(sessions)} == before
+    told = shop.get("/v1/changes?limit=200").get_json()["changes"]
+    assert len({(it["account"], it["courier_order_id"]) for it in told}) == len(before)
+
+
+def _orders(sessions: Sessions) -> list[Order]:
+    with sessions() as session:
+        return list(session.scalars(select(Order)))
+
+
+def test_it_goes_on_beside_folding_and_nothing_is_lost_or_kept(
+    shop: FlaskClient,
+    sessions: Sessions,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two that fold, and two that drop everything at once, over the same orders and messages."""
+    for name in ("BODIES", "ORDERS"):
+        monkeypatch.setattr(retention_module, name, 3)
+    ids = [f"u-{number}" for number in range(30)]
+    for states in ({"created": after(0)}, {"created": after(0), "delivered": after(30)}):
+        for order_id in ids:
+            deliver(shop, tiramizoo_order(order_id, states, external_id=f"T-{order_id}"))
+    later = datetime.now(UTC) + 200 * DAY
+
+    def fold() -> None:
+        while drain_batch(sessions, settings, datetime.now(UTC)):
+            pass
+
+    def forget() -> None:
+        keeper = Retention(settings)
+        while not all(order.erased_at for order in _orders(sessions)) or not _orders(sessions):
+            keeper.drop(sessions, later, 60)
+
+    at_once(fold, fold, forget, forget)
+    drop(sessions, settings, 200)
+    assert {order.status for order in _orders(sessions)} == {"delivered"}
+    assert len(_orders(sessions)) == len(ids)
+    assert set(bodies(sessions).values()) == {False}
+    with sessions() as session:
+        assert set(session.scalars(select(Message.outcome))) == {"applied"}
+
+
+def test_the_ends_are_those_of_the_vocabulary() -> None:
+    terminal = sorted(name for name, status in VOCABULARY.items() if status.terminal)
+    assert sorted(ENDED.strip("()").replace("'", "").split(", ")) == terminal
+
+
+FILL = """
+    INSERT INTO messages (account, topic, kind, trust, body, body_sha256, received_at,
+                          last_seen_at, outcome, processed_at)
+    SELECT 'tiramizoo', 'orders', 'webhook', 'token', '{}', int4send(n), now(), now(),
+           'applied', now() - n * interval '1 second'
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO orders (account, courier, courier_order_id, status, status_at, created_at,
+                        updated_at, last_heard_at)
+    SELECT 'tiramizoo', 'tiramizoo', n::text, (ARRAY['delivered', 'in_transit'])[n % 2 + 1],
+           now() - n * interval '1 second', now() - n * interval '1 second', now(), now()
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO tours (account, tour_id, stops, received_at, message_id)
+    SELECT 'tiramizoo', n::text, '[]', now() - n * interval '1 second', n
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO tour_stops (account, order_key, message_id, tour_id, eta, received_at)
+    SELECT 'tiramizoo', n::text, n, n::text, now(), now() - n * interval '1 second'
+    FROM generate_series(1, 20000) AS n;
+    ANALYZE messages, orders, tours, tour_stops
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (DROP_BODIES, "messages_body_kept_idx"),
+        (AT_THEIR_END, "orders_ended_idx"),
+        (SILENT, "orders_not_ended_idx"),
+        (DROP_TOURS, "tours_received_at_idx"),
+        (DROP_STOPS, "tour_stops_received_at_idx"),
+    ],
+    ids=["bodies", "ended", "silent", "tours", "stops"],
+)
+@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
+def test_it_looks_only_at_what_is_due(
+    engine: Engine, sessions: Sessions, statement: Any, index: str, generic: bool
+) -> None:
+    """A plan for these values, and the one that PostgreSQL makes of what it sees often."""
+    with engine.connect() as connection:
+        connection.execute(text(FILL))
+        mode = "force_generic_plan" if generic else "force_custom_plan"
+        connection.execute(text(f"SET LOCAL plan_cache_mode = {mode}"))
+        before = datetime.now(UTC) - timedelta(seconds=19_990)
+        prepared = str(statement.text).replace(":before", "$1").replace(":most", "100")
+        connection.exec_driver_sql(f"PREPARE due (timestamptz) AS {prepared}")
+        explained = connection.exec_driver_sql(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE due ('{before.isoformat()}')"
+        ).scalar_one()
+        connection.exec_driver_sql("DEALLOCATE due")
+        connection.rollback()
+    nodes = list(_nodes(explained[0]["Plan"]))
+    assert index in {node.get("Index Name") for node in nodes}
+    scanned = {node.get("Relation Name") for node in nodes if node["Node Type"] == "Seq Scan"}
+    assert scanned <= {"polls"}, "the one table that is empty here"
+    read = sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in nodes
+    )
+    assert read < 500, f"{read} rows read for at most 20 that are due"
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)
