@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run sandbox dev lint test bench-growth lock clean
+.PHONY: help run sandbox dev lint test bench bench-peers bench-growth lock clean
 .SILENT:
 
 PYTHON ?= python3
@@ -67,6 +67,12 @@ test: lint ## lint, then the whole suite on its own servers
 	chmod 711 "$$tmp"; \
 	TMPDIR="$$tmp" HYPOTHESIS_STORAGE_DIRECTORY="$$tmp/hypothesis" \
 	    .venv/bin/python -m pytest -n logical --maxprocesses 8 --dist loadgroup $(ARGS)
+
+bench: dev ## everything measured beside what it is compared with, one table; 12 minutes; ARGS=--help
+	.venv/bin/python -m tests.bench $(ARGS)
+
+bench-peers: dev ## the same with a Node-RED flow beside it, where Node.js is at hand
+	.venv/bin/python -m tests.bench --node-red $(ARGS)
 
 bench-growth: dev ## the shop's API with a million orders beside ten thousand; some minutes, about 6 GB; ARGS=--help
 	.venv/bin/python -m tests.bench.growth $(ARGS)

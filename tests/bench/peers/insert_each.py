@@ -1,0 +1,28 @@
+"""One INSERT and one commit a request, on a pool as the service has it."""
+
+import os
+from datetime import UTC, datetime
+
+from flask import Flask, request
+from sqlalchemy import Column, DateTime, Identity, Integer, MetaData, Table, insert
+from sqlalchemy.dialects.postgresql import JSONB
+
+from receiver.db import connect
+
+app = Flask(__name__)
+engine = connect(os.environ["DATABASE_URL"])
+hooks = Table(
+    "hooks",
+    MetaData(),
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("body", JSONB),
+    Column("received_at", DateTime(timezone=True)),
+)
+
+
+@app.post("/")
+def take_in() -> dict[str, str]:
+    with engine.begin() as connection:
+        row = {"body": request.get_json(), "received_at": datetime.now(UTC)}
+        connection.execute(insert(hooks), row)
+    return {"status": "ok"}

@@ -1,0 +1,5 @@
+"""The job of the peers."""
+
+
+def nothing(*_: object) -> None:
+    """An empty job."""

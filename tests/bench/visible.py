@@ -1,0 +1,118 @@
+"""From 200 to visible: how long after its 200 a hook shows in the API, at a steady pace."""
+
+import http.client
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from tests.bench.load import ids
+from tests.bench.rounds import Rounds
+from tests.bench.samples import filled, hook
+from tests.bench.stage import TOKEN, Stage, accepting
+from tests.bench.table import Figure, Goal, absolute, milliseconds
+
+PACE = 300
+SENDERS = 8
+LOOKERS = 4
+# One in so many is looked for; looking costs as much as keeping.
+SAMPLED = 10
+LOOK_SECONDS = 0.002
+PATIENCE = 10.0
+
+
+@dataclass
+class Pace:
+    """One round: senders keep the pace, lookers ask for what was answered until it shows."""
+
+    port: int
+    run: str
+    count: int
+    answered: "queue.SimpleQueue[tuple[str, float] | None]" = field(
+        default_factory=queue.SimpleQueue
+    )
+    took: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def send(self, number: int, begin: float) -> None:
+        """Every SENDERS-th message, each when its time has come."""
+        body = hook()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        path = accepting(self.port, body).path
+        for index, order_id in self._of(number):
+            time.sleep(max(0, begin + index / PACE - time.perf_counter()))
+            connection.request("POST", path, filled(body, order_id))
+            answer = connection.getresponse()
+            answered_at = time.perf_counter()
+            answer.read()
+            if answer.status != HTTPStatus.OK:
+                self.failed.append(f"{order_id} was answered {answer.status}")
+            elif index % SAMPLED == 0:
+                self.answered.put((order_id, answered_at))
+        connection.close()
+
+    def _of(self, number: int) -> Iterator[tuple[int, str]]:
+        for index, order_id in enumerate(ids(self.run, 1, self.count)):
+            if index % SENDERS == number:
+                yield index, order_id
+
+    def look(self) -> None:
+        """Ask for one order after another until each is there."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        while (asked := self.answered.get()) is not None:
+            order_id, answered_at = asked
+            while True:
+                connection.request("GET", f"/v1/orders/tiramizoo/{order_id}", headers=headers)
+                answer = connection.getresponse()
+                answer.read()
+                now = time.perf_counter()
+                if answer.status == HTTPStatus.OK:
+                    self.took.append((now - answered_at) * 1000)
+                    break
+                if now - answered_at > PATIENCE:
+                    self.failed.append(f"{order_id} is not there after {PATIENCE:.0f} s")
+                    break
+                time.sleep(LOOK_SECONDS)
+        connection.close()
+
+    def measure(self) -> list[float]:
+        """The milliseconds that each of the looked-for took, sorted."""
+        begin = time.perf_counter() + 0.1
+        senders = [
+            threading.Thread(target=self.send, args=(number, begin)) for number in range(SENDERS)
+        ]
+        lookers = [threading.Thread(target=self.look) for _ in range(LOOKERS)]
+        for thread in (*senders, *lookers):
+            thread.start()
+        for thread in senders:
+            thread.join()
+        for _ in lookers:
+            self.answered.put(None)
+        for thread in lookers:
+            thread.join()
+        if self.failed or not self.took:
+            raise SystemExit(f"from 200 to visible: {self.failed[:3] or 'nothing was answered'}")
+        return sorted(self.took)
+
+
+def visible(stage: Stage, rounds: Rounds) -> list[Figure]:
+    """Hooks at PACE a second, one worker; one in SAMPLED is looked for."""
+    environ = stage.tables("visible")
+    web = stage.web(environ)
+    p50: list[float] = []
+    p99: list[float] = []
+    count = max(SAMPLED * 5, int(PACE * rounds.seconds * 1.5))
+    with stage.worker(environ):
+        Pace(web.port, "w", count // 2).measure()
+        for number in rounds.each("visible"):
+            took = Pace(web.port, f"v{number:x}", count).measure()
+            p50.append(took[len(took) // 2])
+            p99.append(took[int(len(took) * 0.99)])
+    what, against = f"from 200 to visible at {PACE}/s", "its bound"
+    return [
+        absolute(f"{what}, p50", against, p50, Goal(most=50, unit=" ms"), milliseconds),
+        absolute(f"{what}, p99", against, p99, Goal(most=300, unit=" ms"), milliseconds),
+    ]
