@@ -63,6 +63,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "The service": {
         "run": ("receiver.cli.run", "Run everything on this machine."),
+        "doctor": (
+            "workers.doctor.command.doctor",
+            "Look at an installation and say what to mend.",
+        ),
         "migrate": ("receiver.cli.migrate", "Bring the database's tables up to date."),
         "rebuild": (
             "workers.rebuild_command.rebuild",

@@ -29,13 +29,14 @@ def tick(redis: "Redis") -> list[str]:
 
     A job that no worker takes within its interval goes away: the next one does the same work.
     """
-    due = [job for job, seconds in SCHEDULE.items() if redis.set(_key(job), 1, nx=True, ex=seconds)]
+    due = [job for job, seconds in SCHEDULE.items() if redis.set(key(job), 1, nx=True, ex=seconds)]
     for job in due:
         queue(redis).enqueue(job, ttl=SCHEDULE[job], result_ttl=0, failure_ttl=3600)
     return due
 
 
-def _key(job: str) -> str:
+def key(job: str) -> str:
+    """Where the clocks note that a job was queued, for as long as it is not due again."""
     return f"ordertrail:clock:{job}"
 
 

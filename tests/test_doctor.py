@@ -1,0 +1,508 @@
+"""`ordertrail doctor`: each thing that is wrong is named, with what mends it, and nothing hangs."""
+
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from redis import Redis
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.models import Message
+from tests.command import typed
+from tests.sandbox import Cottoncast, Courier, ShipmentAPI, Tiramizoo, evenly
+from tests.service import CLOCK, WORKER, Web, running, running_web, valkey_made, wait_until
+from tests.service import started as server_started
+from tests.shop import fill
+from tests.test_courier_api import CERTIFICATE
+from workers.courier_api import trusted
+from workers.doctor import command, findings, postgresql, redis, webhook
+from workers.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding
+from workers.doctor.wire import Told, ask
+
+Sessions = sessionmaker[Session]
+STRONG = "mK3vQ9xWz7Lp2RtY8bNc"
+NOBODY = "http://127.0.0.1:9"
+
+
+def alone(environ: Mapping[str, str], **given: str) -> dict[str, str]:
+    """An environment with this test's servers and nothing that doctor finds fault with."""
+    return {
+        "DATABASE_URL": environ["DATABASE_URL"],
+        "REDIS_URL": environ["REDIS_URL"],
+        "API_TOKENS": f"{STRONG}-1",
+        "ALERT_URLS": "json://127.0.0.1:9",
+        "COURIER_COTTONCAST_SECRETS": f"{STRONG}-2",
+        "WEB_CONCURRENCY": "1",
+        "PORT": "9",
+        **given,
+    }
+
+
+def examined(environ: Mapping[str, str], *arguments: str) -> dict[tuple[str, str], Finding]:
+    """What doctor said, by area and check; the worst of where it said several things."""
+    done = typed(environ, "doctor", "--json", *arguments)
+    told = [Finding(**it) for it in json.loads(done.stdout)["checks"]]
+    worst = max(command.EXIT[it.level] for it in told)
+    assert done.exit_code == worst
+    assert all(it.mend for it in told if it.level in {WARNING, BROKEN})
+    ordered = sorted(told, key=lambda it: command.EXIT[it.level])
+    return {(it.area, it.check): it for it in ordered}
+
+
+def levels(found: Mapping[tuple[str, str], Finding], area: str) -> dict[str, str]:
+    return {check: it.level for (of, check), it in found.items() if of == area}
+
+
+def test_an_installation_that_is_well_is_said_to_be(
+    environ: dict[str, str], sessions: Sessions, redis: "Redis", tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        courier = stack.enter_context(Cottoncast())
+        here = {**alone(environ), **courier.environ()}
+        here["COURIER_COTTONCAST_SECRETS"] = f"{STRONG}-2"
+        web = stack.enter_context(running_web(here, tmp_path / "log"))
+        here["PORT"] = str(web.port)
+        for arguments in (WORKER, CLOCK):
+            stack.enter_context(running(arguments, here, tmp_path / "log"))
+        ready = json.loads(web.get("/readyz").data)
+        wait_until(lambda: json.loads(web.get("/readyz").data)["workers"], seconds=40)
+        wait_until(lambda: redis.keys("ordertrail:clock:*"), seconds=40)
+        assert ready["status"] == "ready"
+        url = f"http://127.0.0.1:{web.port}"
+        found = examined(here, "--webhook-url", url)
+        shown = typed(here, "doctor")
+    # The tests' own PostgreSQL flushes nothing.
+    assert {key: it.level for key, it in found.items() if it.level != OK} == {
+        ("PostgreSQL", "fsync"): BROKEN,
+        ("PostgreSQL", "full_page_writes"): BROKEN,
+        ("webhook", "TLS"): WARNING,
+    }
+    assert set(levels(found, "processes")) == {"web", "workers", "clock", "backlog"}
+    assert "knows no such order" in shown.stdout
+    assert shown.exit_code == 2
+    assert shown.stdout.splitlines()[-1].startswith("2 broken, 0 warnings, ")
+
+
+def test_where_everything_is_away_it_says_so_and_ends() -> None:
+    away = {
+        "DATABASE_URL": "postgresql://u:db-pw@127.0.0.1:9/x",
+        "REDIS_URL": "redis://127.0.0.1:9",
+    }
+    here = alone(away, COURIER_COTTONCAST_API_URL=NOBODY, COURIER_COTTONCAST_API_USER="shop")
+    here["COURIER_COTTONCAST_API_TOKEN"] = "made-up-api"
+    found = examined(here, "--webhook-url", NOBODY)
+    broken = {key for key, it in found.items() if it.level == BROKEN}
+    assert broken == {
+        ("PostgreSQL", "connection"),
+        ("Redis", "connection"),
+        ("couriers", "cottoncast"),
+        ("webhook", "cottoncast"),
+    }
+    shown = typed(here, "doctor")
+    assert shown.exit_code == 2
+    assert "made-up-api" not in shown.output
+    assert "db-pw" not in shown.output
+    assert STRONG not in shown.output
+
+
+def test_a_check_that_hangs_or_fails_costs_only_itself() -> None:
+    release = threading.Event()
+
+    def hangs() -> Iterator[Finding]:
+        yield Finding("slow", "first", OK, "seen")
+        release.wait(20)
+
+    def fails() -> Iterator[Finding]:
+        raise RuntimeError("a password")
+
+    def works() -> Iterator[Finding]:
+        yield Finding("quick", "it", OK, "seen")
+
+    began = time.monotonic()
+    told = command.run({"slow": hangs, "spoilt": fails, "quick": works}, seconds=0.3)
+    assert time.monotonic() - began < 10
+    release.set()
+    assert [(it.area, it.check, it.level) for it in told] == [
+        ("slow", "first", OK),
+        ("slow", "check", BROKEN),
+        ("spoilt", "check", BROKEN),
+        ("quick", "it", OK),
+    ]
+    assert "a password" not in str(told)
+
+
+# Settings
+
+
+def test_every_fault_of_the_settings_is_told_and_the_rest_is_looked_at_all_the_same(
+    environ: dict[str, str], sessions: Sessions
+) -> None:
+    here = alone(environ, PORT="many", COURIER_TIRAMIZOO_CONFIRM="perhaps", COURIER_TYPO="x")
+    del here["API_TOKENS"]
+    found = examined(here)
+    broken = {check for check, level in levels(found, "settings").items() if level == BROKEN}
+    assert broken == {"PORT", "COURIER_TIRAMIZOO_CONFIRM", "COURIER_TYPO", "API_TOKENS"}
+    assert found["PostgreSQL", "connection"].level == OK
+    assert found["Redis", "connection"].level == OK
+
+
+def test_without_any_settings_it_says_what_is_needed() -> None:
+    found = examined({"DATA_DIR": "/nowhere"})
+    broken = {check for check, level in levels(found, "settings").items() if level == BROKEN}
+    assert broken == {"DATABASE_URL", "REDIS_URL", "API_TOKENS", "accounts"}
+    assert {area for area, _ in found} == {"settings"}
+
+
+@pytest.mark.parametrize(
+    ("given", "check", "seen"),
+    [
+        ({"API_TOKENS": "short"}, "API_TOKENS", "only 5 characters"),
+        ({"API_TOKENS": "please-change-this-one"}, "API_TOKENS", "looks made up"),
+        ({"METRICS_TOKEN": f"{STRONG}-2"}, "METRICS_TOKEN", "COURIER_COTTONCAST_SECRETS"),
+        ({"POLL_INTERVAL_FACTOR": "0.1"}, "POLL_INTERVAL_FACTOR", "more often"),
+        ({"COURIER_TIRAMIZOO_API_TOKEN": "x"}, "tiramizoo", "off: it has no secrets"),
+        ({}, "cottoncast", "never asked"),
+    ],
+)
+def test_what_should_not_be_so_is_a_warning(given: dict[str, str], check: str, seen: str) -> None:
+    away = {"DATABASE_URL": "postgresql://127.0.0.1:9/x", "REDIS_URL": "redis://127.0.0.1:9"}
+    finding = examined(alone(away, **given))["settings", check]
+    assert finding.level == WARNING
+    assert seen in finding.seen
+
+
+def test_nobody_to_push_alerts_to_is_only_noted() -> None:
+    away = {"DATABASE_URL": "postgresql://127.0.0.1:9/x", "REDIS_URL": "redis://127.0.0.1:9"}
+    assert examined(alone(away, ALERT_URLS=""))["settings", "ALERT_URLS"].level == NOTE
+
+
+# PostgreSQL
+
+
+@pytest.fixture
+def own_database(
+    servers: dict[str, str], new_database: Callable[[str], str]
+) -> tuple[str, Callable[[str], None]]:
+    """A database of this test's own, and what does something to it from outside."""
+    url = new_database("doctor")
+
+    def act(statement: str) -> None:
+        where = servers["admin"] if "ALTER DATABASE" in statement else url
+        with psycopg.connect(where, autocommit=True) as connection:
+            connection.execute(statement)
+
+    return url, act
+
+
+@pytest.mark.parametrize(
+    ("statement", "check", "seen"),
+    [
+        ("DROP TABLE alembic_version", "tables", "there are none"),
+        ("UPDATE alembic_version SET version_num = '0001'", "tables", "at 0001, this version"),
+        ("UPDATE alembic_version SET version_num = '9999'", "tables", "does not know"),
+        ("ALTER DATABASE {} SET default_transaction_read_only = on", "writable", "read-only"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_told(
+    environ: dict[str, str],
+    own_database: tuple[str, Callable[[str], None]],
+    statement: str,
+    check: str,
+    seen: str,
+) -> None:
+    url, act = own_database
+    act(statement.format(url.partition("?")[0].rpartition("/")[2]))
+    found = examined(alone({**environ, "DATABASE_URL": url}))
+    assert found["PostgreSQL", check].level == BROKEN
+    assert seen in found["PostgreSQL", check].seen
+
+
+def test_sessions_that_do_not_flush_are_told_whoever_drops_our_options() -> None:
+    assert postgresql._synchronous("off").level == BROKEN
+    assert [postgresql._synchronous(it).level for it in ("on", "remote_apply", "local")] == [OK] * 3
+    assert postgresql._zone("Europe/Berlin").level == WARNING
+
+
+@pytest.mark.parametrize(
+    ("most", "taken", "level"), [(200, 5, OK), (200, 170, BROKEN), (50, 5, WARNING)]
+)
+def test_connections_that_run_out_are_told(most: int, taken: int, level: str) -> None:
+    assert postgresql._connections(most, taken, {"WEB_CONCURRENCY": "4"}).level == level
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level"), [(0, OK), (-2.9, OK), (4, WARNING), (-59, WARNING), (61, BROKEN)]
+)
+def test_clocks_that_differ_are_told(seconds: float, level: str) -> None:
+    ours = datetime.now(UTC)
+    found = findings.skew("Redis", ours + timedelta(seconds=seconds), ours, "its host")
+    assert found.level == level
+    assert seconds == 0 or ("ahead" if seconds > 0 else "behind") in found.seen or level == OK
+
+
+# Redis
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "level"),
+    [
+        ({"maxmemory-policy": "allkeys-lru", "maxmemory": "100mb"}, "eviction", BROKEN),
+        ({"maxmemory-policy": "allkeys-lru"}, "eviction", WARNING),
+        ({"appendonly": "no"}, "persistence", WARNING),
+    ],
+)
+def test_a_redis_that_forgets_is_told(
+    environ: dict[str, str], settings: dict[str, str], check: str, level: str
+) -> None:
+    with valkey_made() as valkey:
+        valkey.settings = settings
+        with server_started(valkey):
+            found = examined(alone({**environ, "REDIS_URL": valkey.url()}))
+    assert found["Redis", check].level == level
+    assert found["Redis", "version"].seen.startswith("Valkey 9")
+
+
+def test_a_replica_is_told(environ: dict[str, str]) -> None:
+    with valkey_made() as valkey:
+        valkey.settings = {"replicaof": "127.0.0.1 9"}
+        with server_started(valkey):
+            found = examined(alone({**environ, "REDIS_URL": valkey.url()}))
+    assert found["Redis", "writable"].level == BROKEN
+
+
+@pytest.mark.parametrize(
+    ("version", "level"), [("4.0.9", BROKEN), ("6.0.16", WARNING), ("6.2.0", OK), ("10.1", OK)]
+)
+def test_a_redis_that_is_too_old_is_told(version: str, level: str) -> None:
+    assert redis._version({"redis_version": version}).level == level
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://cache.example:6379/0", 1),
+        ("redis://:password@cache.example", 0),
+        ("redis://127.0.0.1", 0),
+        ("unix:///run/redis.sock", 0),
+    ],
+)
+def test_a_redis_that_anybody_can_write_to_is_told(url: str, told: int) -> None:
+    assert [it.level for it in redis._open_door(url)] == [WARNING] * told
+
+
+# Processes
+
+
+def test_workers_and_clocks_that_are_missing_are_told(
+    environ: dict[str, str], sessions: Sessions, redis: "Redis"
+) -> None:
+    fill_inbox(sessions, timedelta(seconds=90))
+    found = examined(alone(environ))
+    assert levels(found, "processes") == {
+        "web": NOTE,
+        "workers": BROKEN,
+        "clock": BROKEN,
+        "backlog": BROKEN,
+    }
+    assert "1 messages wait, the oldest for 9" in found["processes", "backlog"].seen
+
+
+def fill_inbox(sessions: Sessions, ago: timedelta) -> None:
+    with sessions.begin() as session:
+        session.execute(
+            text(
+                "INSERT INTO messages (account, topic, kind, trust, body, body_sha256, received_at,"
+                " last_seen_at, outcome, repetitions) VALUES ('cottoncast', 'orders', 'webhook',"
+                " 'signed', '{}', 'x', :at, :at, 'pending', 0)"
+            ),
+            {"at": datetime.now(UTC) - ago},
+        )
+        assert session.scalar(select(func.count()).select_from(Message)) == 1
+
+
+# Couriers
+
+
+def asked(environ: Mapping[str, str], courier: Courier, **changed: str) -> Finding:
+    here = {**alone(environ), **courier.environ(), **changed}
+    return examined(here)["couriers", courier.name]
+
+
+def test_a_courier_that_takes_our_credentials_is_asked_once(
+    environ: dict[str, str], sessions: Sessions
+) -> None:
+    with Tiramizoo() as courier:
+        assert asked(environ, courier).level == OK
+        assert len(courier.ledger) == 1
+    with ShipmentAPI() as courier:
+        order = courier.create(evenly("accepted", start=datetime.now(UTC), apart=timedelta()))
+        fill(
+            sessions,
+            {
+                "account": "shipmentapi",
+                "courier": "shipmentapi",
+                "courier_order_id": order.id,
+                "courier_status": "accepted",
+            },
+        )
+        assert "takes our credentials" in asked(environ, courier).seen
+        fill(
+            sessions,
+            {
+                "account": "shipmentapi",
+                "courier": "shipmentapi",
+                "courier_order_id": "not there",
+                "courier_status": "accepted",
+            },
+        )
+        found = asked(environ, courier)
+    assert (found.level, "does not know" in found.seen) == (WARNING, True)
+
+
+@pytest.mark.parametrize(
+    ("fault", "level", "seen"),
+    [
+        ({"kind": "status", "status": 503}, WARNING, "503"),
+        ({"kind": "too_many"}, WARNING, "too often"),
+        ({"kind": "html"}, BROKEN, "no JSON"),
+        ({"kind": "redirect"}, BROKEN, "redirects"),
+        ({"kind": "status", "status": 418}, WARNING, "neither"),
+    ],
+)
+def test_a_courier_that_does_not_answer_is_told(
+    environ: dict[str, str], sessions: Sessions, fault: dict[str, Any], level: str, seen: str
+) -> None:
+    with Tiramizoo() as courier:
+        courier.faults.always(**fault)
+        found = asked(environ, courier)
+    assert (found.level, seen in found.seen) == (level, True)
+
+
+def test_a_courier_that_refuses_our_credentials_is_told(
+    environ: dict[str, str], sessions: Sessions
+) -> None:
+    with Tiramizoo() as courier:
+        found = asked(environ, courier, COURIER_TIRAMIZOO_API_TOKEN="another")
+    assert (found.level, "COURIER_TIRAMIZOO_API_TOKEN" in found.mend) == (BROKEN, True)
+
+
+# The webhook's address
+
+
+@pytest.fixture
+def front() -> Iterator[Callable[..., str]]:
+    """Start a server that answers in our stead, as proxies do; its address."""
+    running: list[HTTPServer] = []
+
+    def start(status: int, body: bytes = b"", **headers: str) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        running.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()
+
+
+SECRET = {"COURIER_TIRAMIZOO_SECRETS": f"{STRONG}-3"}
+UNSIGNED = b'{"status":"error","message":"Cottoncast-Authentication is missing"}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        ((301, b"", {"Location": "https://elsewhere"}), "redirects to https://elsewhere"),
+        ((502, b"<html>"), "502"),
+        ((200, b'{"status":"ok"}'), "not an answer of Ordertrail's"),
+        ((404, b"<html>"), "not an answer of Ordertrail's"),
+        ((404, b'{"status":"error","message":"no such account"}'), "no such account"),
+        ((401, b"who are you"), "not an answer of Ordertrail's"),
+        ((401, UNSIGNED), "unsigned when it arrives"),
+    ],
+)
+def test_what_stands_in_the_way_of_the_couriers_is_told(
+    environ: dict[str, str],
+    front: Callable[..., str],
+    answer: tuple[Any, ...],
+    seen: str,
+) -> None:
+    status, body, *headers = answer
+    url = front(status, body, **(headers[0] if headers else {}))
+    found = examined(alone(environ), "--webhook-url", url)["webhook", "cottoncast"]
+    assert (found.level, seen in found.seen) == (BROKEN, True), found
+
+
+def test_a_limit_that_is_smaller_than_ours_is_told(web: Web, environ: dict[str, str]) -> None:
+    url = f"http://127.0.0.1:{web.port}"
+    here = alone(environ, **SECRET)
+    assert examined(here, "--webhook-url", url)["webhook", "body size"].level == OK
+    larger = {**here, "MAX_BODY_BYTES": str(2 * 1024 * 1024)}
+    found = examined(larger, "--webhook-url", url)
+    assert found["webhook", "body size"].level == BROKEN
+    assert "MAX_BODY_BYTES there" in found["webhook", "body size"].mend
+    assert {found["webhook", name].level for name in ("cottoncast", "tiramizoo")} == {OK}
+
+
+def test_nothing_that_is_tried_is_kept(
+    web: Web, environ: dict[str, str], sessions: Sessions
+) -> None:
+    examined(alone(environ, **SECRET), "--webhook-url", f"http://127.0.0.1:{web.port}")
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Message)) == 0
+
+
+@pytest.mark.parametrize(("days", "level"), [(90, OK), (20, WARNING), (2, BROKEN), (-1, BROKEN)])
+def test_a_certificate_that_ends_soon_is_told(days: float, level: str) -> None:
+    now = datetime.now(UTC)
+    told = Told(401, {}, b"", 1, now, now, now + timedelta(days=days))
+    assert webhook._certificate(told).level == level
+
+
+def test_when_a_certificate_ends_is_read_off_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "certificate.pem"
+    file.write_text(CERTIFICATE)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    trusted.cache_clear()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.handle_request, daemon=True)
+    thread.start()
+    told = ask("POST", f"https://127.0.0.1:{server.server_port}/", {}, b"{}")
+    thread.join(20)
+    server.server_close()
+    trusted.cache_clear()
+    assert told.status == 501
+    assert told.trusted_until is not None
+    assert told.trusted_until > datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def test_an_address_that_is_none_is_wrong_usage() -> None:
+    assert typed({}, "doctor", "--webhook-url", "hooks.shop.example").exit_code == 2
