@@ -42,6 +42,7 @@ class World:
     ) -> None:
         self.courier, self.clock, self.settings = courier, clock, settings
         self.sessions, self.redis = sessions, redis
+        self.stop = threading.Event()
         self.account = settings.accounts[courier.account.lower().replace("_", "-")]
         self.asker = self.new_asker()
         with sessions.begin() as session:
@@ -56,7 +57,7 @@ class World:
             self.settings.poll_interval_factor,
             self.sessions,
             self.redis,
-            threading.Event(),
+            self.stop,
             now=self.clock,
         )
 
@@ -175,7 +176,7 @@ def making_worlds(
             courier = stack.enter_context(kind(now=clock, **given))
             settings = Settings.from_env({**environ, **courier.environ(), **(changed or {})})
             world = World(courier, clock, settings, sessions, redis)
-            stack.callback(world.asker.courier.close)
+            stack.callback(lambda: world.asker.courier.close())
             return world
 
         yield make

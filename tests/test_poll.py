@@ -16,7 +16,7 @@ from receiver.models import APPLIED, QUARANTINED
 from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World
 from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
-from tests.sandbox.wire import Answer
+from tests.sandbox.wire import Answer, Request
 from workers import answers, claims, looks, recovery
 from workers.accounts import BREAKER, FAILURES
 
@@ -569,6 +569,51 @@ def test_what_many_lists_do_not_tell_of_is_asked_about_once_each(world: World) -
     world.ask()
     shown = [it.path for it in world.courier.ledger.lines() if "forgotten" in it.path]
     assert len(shown) == len(set(shown)) == 120
+
+
+def test_no_list_is_asked_for_orders_that_the_courier_never_knew(world: World) -> None:
+    for number in range(8):
+        world.register(f"nobody-knows-{number}")
+    asked = []
+    for _ in range(3):
+        with world.sessions.begin() as session:
+            session.execute(text("UPDATE polls SET due_at = :now"), {"now": world.clock()})
+        asked.append(world.ask())
+        world.clock.move(HOUR)
+    # Each is asked for by its id, and then as the shop's own number.
+    assert asked == [1 + 2 * 8, 2 * 8, 2 * 8]
+
+
+def test_orders_that_their_courier_forgot_for_a_while_are_listed_again(world: World) -> None:
+    """Else a wrong API_URL would cost a request for each of them once it is mended."""
+    orders = [world.place(evenly("created", start=START, apart=HOUR)) for _ in range(60)]
+    for order in orders[:30]:
+        world.hook(world.courier.hook_message(order, 0).body)
+    world.live_until(START + HOUR)
+    world.courier.faults.always("status", status=404)
+    world.live_until(START + 10 * HOUR)
+    with world.sessions.begin() as session:
+        session.execute(text("UPDATE polls SET due_at = :now"), {"now": world.clock()})
+    world.courier.faults.clear()
+    world.asker.courier.close()
+    world.asker = world.new_asker()
+    assert world.ask() == 1
+
+
+def test_a_list_is_broken_off_where_the_worker_is_to_stop(world: World) -> None:
+    world.place_many(300, evenly("created", start=START, apart=HOUR))
+    world.clock.move_to(START + HOUR)
+    answer = world.courier.route
+
+    def stop(request: Request) -> Answer:
+        world.stop.set()
+        return answer(request)
+
+    world.courier.route = stop  # type: ignore[method-assign]
+    world.asker.ask_around()
+    assert len(world.courier.ledger) == 1
+    with world.sessions() as session:
+        assert len(claims.due(session, world.account.slug, world.clock(), 1000)) == 200
 
 
 # --- confirmation of unsigned hooks ---

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import ceil
@@ -118,9 +118,9 @@ class Asker:
         """Ask about what is due longest, or about many by list; whether to go on."""
         now = self._now()
         with self._sessions() as session:
-            placed = claims.due(session, self.slug, now, LIST_MOST)
-            since = self._list_since(session, placed)
-        if not placed or not self._in_pace():
+            is_due = bool(claims.due(session, self.slug, now, 1))
+            since = self._list_since(session, now)
+        if not is_due or not self._in_pace():
             return False
         turn, claimed = self._take(now, since)
         if turn is None or not claimed:
@@ -135,10 +135,11 @@ class Asker:
                 looks.try_again(session, claimed, self._now(), self._factor)
             raise
 
-    def _list_since(self, session: Session, placed: Sequence[datetime]) -> datetime | None:
-        if self.api.list_page is None or len(placed) <= by_list.LEAST:
+    def _list_since(self, session: Session, now: datetime) -> datetime | None:
+        if self.api.list_page is None or time.monotonic() < self._one_by_one_until:
             return None
-        if time.monotonic() < self._one_by_one_until:
+        placed = claims.due(session, self.slug, now, LIST_MOST, listable=True)
+        if len(placed) <= by_list.LEAST:
             return None
         since = by_list.cheapest_cut(
             placed, lambda since, most: by_list.placed_since(session, self.slug, since, most)
@@ -267,7 +268,7 @@ class Asker:
     def _wait_for_turn(self) -> Turn | None:
         """Leave to go on: waits for the account's pace, and not for the end of a pause."""
         for _ in range(200):
-            if self._in_pace():
+            if not self._stop.is_set() and self._in_pace():
                 with self._sessions.begin() as session:
                     return accounts.turn(session, self.slug, self._now())
             if self._stop.wait(0.05):

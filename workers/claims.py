@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import exists, select, text
 from sqlalchemy.orm import Session
 
 from receiver.db import of_ids
-from receiver.models import Poll
+from receiver.models import Order, Poll
 from receiver.statuses import VOCABULARY
 
 # Longer than any request may take, and than a whole list of pages at an account's pace.
@@ -45,7 +45,9 @@ CLAIM = text("""
     FROM (SELECT order_id FROM polls
           WHERE account = :account AND due_at <= :now
                 AND (leased_until IS NULL OR leased_until <= :now)
-                AND (CAST(:since AS timestamptz) IS NULL OR placed_at >= :since)
+                AND (CAST(:since AS timestamptz) IS NULL
+                     OR (placed_at >= :since AND (unknown_since IS NULL OR EXISTS (
+                         SELECT FROM orders WHERE id = order_id AND last_heard_at IS NOT NULL))))
           ORDER BY due_at LIMIT :most
           FOR UPDATE SKIP LOCKED) AS due
     JOIN orders ON orders.id = due.order_id
@@ -60,24 +62,32 @@ def claim(
 ) -> list[Claim]:
     """Take up to `most` orders that are due and that nobody asks about, the longest due first.
 
-    since: only those placed since then.
+    since: only those placed since then that a list may tell of.
     """
     values = {"account": account, "now": now, "until": now + LEASE, "most": most, "since": since}
     return [Claim(*row) for row in session.execute(CLAIM, values)]
 
 
-def due(session: Session, account: str, now: datetime, most: int) -> Sequence[datetime]:
-    """When the orders were placed that are due and free, `most` of them at most."""
-    return session.scalars(
-        select(Poll.placed_at)
-        .where(
-            Poll.account == account,
-            Poll.due_at <= now,
-            Poll.leased_until.is_(None) | (Poll.leased_until <= now),
-        )
-        .order_by(Poll.due_at)
-        .limit(most)
-    ).all()
+# An order that its courier said not to know, and never told of, stands on no list of its either.
+HEARD_OF = exists().where(Order.id == Poll.order_id, Order.last_heard_at.is_not(None))
+LISTABLE = Poll.unknown_since.is_(None) | HEARD_OF
+
+
+def due(
+    session: Session, account: str, now: datetime, most: int, listable: bool = False
+) -> Sequence[datetime]:
+    """When the orders were placed that are due and free, `most` of them at most.
+
+    listable: only those that a list may tell of.
+    """
+    found = select(Poll.placed_at).where(
+        Poll.account == account,
+        Poll.due_at <= now,
+        Poll.leased_until.is_(None) | (Poll.leased_until <= now),
+    )
+    if listable:
+        found = found.where(LISTABLE)
+    return session.scalars(found.order_by(Poll.due_at).limit(most)).all()
 
 
 def release(session: Session, claims: Collection[Claim]) -> None:

@@ -27,7 +27,9 @@ class AccountStanding(Schema):
         metadata=example(1204, "Requests sent to the courier's API so far.")
     )
     poll_requests_saved = fields.Integer(
-        metadata=example(310, "Requests that lists of orders made needless so far.")
+        metadata=example(
+            310, "Requests that lists of orders made needless so far, less what they cost."
+        )
     )
     polled = fields.Boolean(metadata=example(True, "Whether its courier can be asked."))
     missed_hooks = fields.Integer(
