@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run sandbox dev lint test bench bench-peers bench-growth lock clean
+.PHONY: help run sandbox dev lint test faults bench bench-peers bench-growth lock clean
 .SILENT:
 
 PYTHON ?= python3
@@ -67,6 +67,9 @@ test: lint ## lint, then the whole suite on its own servers
 	chmod 711 "$$tmp"; \
 	TMPDIR="$$tmp" HYPOTHESIS_STORAGE_DIRECTORY="$$tmp/hypothesis" \
 	    .venv/bin/python -m pytest -n logical --maxprocesses 8 --dist loadgroup $(ARGS)
+
+faults: dev ## every fault there is on real processes, under load, and a table; ten minutes; ARGS=--help
+	.venv/bin/python -m tests.faults $(ARGS)
 
 bench: dev ## everything measured beside what it is compared with, one table; 12 minutes; ARGS=--help
 	.venv/bin/python -m tests.bench $(ARGS)

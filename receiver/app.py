@@ -15,6 +15,9 @@ from receiver.settings import Settings
 from receiver.watcher import Watcher
 from receiver.webhooks import webhooks
 
+# Whoever asked over HTTP has gone away after this, or sooner.
+STATEMENT_SECONDS = 6
+
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the application; without settings it reads the environment.
@@ -27,7 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # A redirect to a tidier URL is a failed delivery to a courier that wants 200.
     app.url_map.merge_slashes = False
 
-    engine = connect(settings.database_url)
+    engine = connect(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     redis = connect_redis(settings.redis_url)
     doorbell = Doorbell(redis)
     app.extensions["ordertrail"] = Parts(

@@ -22,7 +22,7 @@ class Bounded(psycopg.Connection[Any]):
     answer_seconds: more than PostgreSQL, where it runs, lets any statement take; None: no bound.
     """
 
-    answer_seconds: float | None = 20.0
+    answer_seconds: float | None = None
 
     def wait(
         self, gen: PQGen[RV], interval: float = LOOK_UP_SECONDS, timeout: float | None = None

@@ -28,20 +28,31 @@ from receiver.bounded import Bounded
 Column = InstrumentedAttribute[Any]
 
 # Any waiting on PostgreSQL ends after these, so that a hanging server costs an answer, not a
-# process. Milliseconds where PostgreSQL counts, seconds where we do.
+# process.
 CONNECT_SECONDS = 3
-STATEMENT_MS = 15_000
-LOCK_MS = 10_000
-# A process that is frozen in a transaction would hold its locks for as long as that lasts.
-IDLE_MS = 30_000
+STATEMENT_SECONDS = 15
 POOL_SECONDS = 3
+# A process that is frozen in a transaction would hold its locks for as long as that lasts.
+IDLE_SECONDS = 30
+# So much later than PostgreSQL should have given up a statement, we do.
+GRACE_SECONDS = 2
 
 
-def connect(database_url: str, pool_size: int = 8) -> Engine:
+def connect(
+    database_url: str, pool_size: int = 8, statement_seconds: int = STATEMENT_SECONDS
+) -> Engine:
     """An engine on PostgreSQL whose commits are flushed before they return.
 
-    A connection is tested before it is used, so that a restarted server needs nobody's help.
+    A connection is tested before it is used, so that a restarted server needs nobody's help. No
+    statement takes longer than statement_seconds, and none waits longer than two thirds of that
+    for a lock: who waits is then known to have been in somebody's way, and is no statement that
+    takes too long by itself.
     """
+    milliseconds = {
+        "statement_timeout": 1000 * statement_seconds,
+        "lock_timeout": 2000 * statement_seconds // 3,
+        "idle_in_transaction_session_timeout": 1000 * IDLE_SECONDS,
+    }
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     engine = create_engine(
         url,
@@ -60,18 +71,22 @@ def connect(database_url: str, pool_size: int = 8) -> Engine:
             "tcp_user_timeout": 10_000,
             # synchronous_commit is what "200 means kept" rests on; a database-wide `off` must
             # not undo it.
-            "options": (
-                f"-c synchronous_commit=on -c timezone=UTC -c statement_timeout={STATEMENT_MS}"
-                f" -c lock_timeout={LOCK_MS} -c idle_in_transaction_session_timeout={IDLE_MS}"
+            "options": " ".join(
+                [
+                    "-c synchronous_commit=on -c timezone=UTC",
+                    *(f"-c {name}={value}" for name, value in milliseconds.items()),
+                ]
             ),
         },
     )
-    event.listen(engine, "do_connect", _connect)
+
+    def open_bounded(_dialect: Any, _record: Any, arguments: Any, named: Any) -> Bounded:
+        connection = Bounded.connect(*arguments, **named)
+        connection.answer_seconds = statement_seconds + GRACE_SECONDS
+        return connection
+
+    event.listen(engine, "do_connect", open_bounded)
     return engine
-
-
-def _connect(_dialect: Any, _record: Any, arguments: Any, named: Any) -> Bounded:
-    return Bounded.connect(*arguments, **named)
 
 
 def sessions(engine: Engine) -> sessionmaker[Session]:

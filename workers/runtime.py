@@ -17,6 +17,9 @@ from receiver.settings import Settings
 # imported a second time.
 STOP = threading.Event()
 
+# Far more than any statement of a job takes, and soon enough to do the rest on another connection.
+STATEMENT_SECONDS = 10
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -33,6 +36,6 @@ def runtime() -> Runtime:
     Raises: BadSettings.
     """
     settings = Settings.from_env(os.environ)
-    engine = connect(settings.database_url, pool_size=8)
+    engine = connect(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     redis = connect_redis(settings.redis_url)
     return Runtime(settings, sessions(engine), redis, announcer(redis))

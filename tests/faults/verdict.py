@@ -1,0 +1,90 @@
+"""What is left of all that was answered 200, as the inbox and the API tell it."""
+
+import hashlib
+import http
+import http.client
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.faults.ledger import KEPT, Ledger, Line
+from tests.faults.poster import Body, Poster
+from tests.faults.stand import Stand
+from tests.service import wait_until
+
+# Of what a fault does to a request: a 503, or no answer at all. Anything else is a lie or a defect.
+HONEST = {KEPT, "503"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Bodies answered 200, by their numbers: not in the inbox, there more than once, and those
+    whose state is not on their order's timeline, or there more than once, or not the last word.
+    """
+
+    lost: list[int]
+    duplicated: list[int]
+    not_told: list[int]
+
+
+def judge(stand: Stand, poster: Poster, ledger: Ledger, seconds: float) -> Verdict:
+    """Look once all is folded, which is waited for."""
+    wait_until(lambda: not waiting(stand), seconds)
+    kept = ledger.kept()
+    with stand.database() as database:
+        rows = database.execute("SELECT body_sha256, count(*) FROM messages GROUP BY 1").fetchall()
+    copies = {bytes(sha256): count for sha256, count in rows}
+    found = {
+        body.number: copies.get(hashlib.sha256(body.raw).digest(), 0) for body in poster.posted
+    }
+    return Verdict(
+        lost=sorted(number for number in kept if found[number] == 0),
+        duplicated=sorted(number for number, count in found.items() if count > 1),
+        not_told=sorted(_not_told(stand, [body for body in poster.posted if found[body.number]])),
+    )
+
+
+def waiting(stand: Stand) -> int:
+    """How many messages are not applied."""
+    with stand.database() as database:
+        row = database.execute("SELECT count(*) FROM messages WHERE outcome <> 'applied'")
+        return int((row.fetchone() or [0])[0])
+
+
+def _not_told(stand: Stand, bodies: Iterable[Body]) -> Iterable[int]:
+    orders: dict[str, list[Body]] = defaultdict(list)
+    for body in bodies:
+        orders[body.order_id].append(body)
+    for order_id, told in orders.items():
+        status, timeline = stand.get(f"/v1/orders/cottoncast/{order_id}/events")
+        assert status == http.HTTPStatus.OK, (order_id, timeline)
+        codes = Counter(event["courier_status"] for event in timeline["events"])
+        yield from (body.number for body in told if codes[body.code] != 1)
+        _, order = stand.get(f"/v1/orders/cottoncast/{order_id}")
+        # Of a life's states, in whatever order they came, the latest is the order's.
+        last = max(told, key=lambda body: body.step)
+        if order["courier_status"] != last.code:
+            yield last.number
+
+
+def seconds_to_recovery(stand: Stand, poster: Poster, patience: float) -> float:
+    """Until a new message is answered 200 and shows in its order."""
+    began = time.monotonic()
+    deadline = began + patience
+    while time.monotonic() < deadline:
+        body = poster.probe()
+        while body is not None and time.monotonic() < deadline:
+            try:
+                if stand.get(f"/v1/orders/cottoncast/{body.order_id}")[0] == http.HTTPStatus.OK:
+                    return time.monotonic() - began
+            except (OSError, ValueError, http.client.HTTPException):
+                pass
+            time.sleep(0.05)
+        time.sleep(0.1)
+    raise AssertionError(f"not well again within {patience} seconds")
+
+
+def dishonest(lines: Iterable[Line]) -> list[Line]:
+    """Answers that are neither a 200, nor an honest refusal, nor a broken connection."""
+    return [line for line in lines if line.said.isdigit() and line.said not in HONEST]

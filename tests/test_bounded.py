@@ -1,0 +1,88 @@
+"""A PostgreSQL that says nothing: whoever waits for it gives up, and comes back by itself."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+
+from receiver.bounded import PING_SECONDS
+from receiver.db import CONNECT_SECONDS, GRACE_SECONDS, connect
+from tests.faults.proxy import Proxy
+
+ONE = text("SELECT 1")
+# Seconds: more than any of the bounds in question, and less than any other there is.
+SOON = 15.0
+
+
+@pytest.fixture
+def wire(environ: dict[str, str]) -> Iterator[Proxy]:
+    sockets = unquote(environ["DATABASE_URL"].partition("host=")[2])
+    proxy = Proxy(Path(sockets) / ".s.PGSQL.5432")
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def engine_on_wire(environ: dict[str, str], wire: Proxy) -> Iterator[Engine]:
+    name = environ["DATABASE_URL"].rpartition("/")[2].partition("?")[0]
+    url = f"postgresql://postgres@127.0.0.1:{wire.port}/{name}"
+    engine = connect(url, pool_size=1, statement_seconds=1)
+    yield engine
+    engine.dispose()
+
+
+def test_a_statement_that_is_never_answered_ends(wire: Proxy, engine_on_wire: Engine) -> None:
+    started = time.monotonic()
+    with engine_on_wire.connect() as connection:
+        connection.execute(ONE)
+        wire.mute(True)
+        with pytest.raises(OperationalError, match=f"has not answered for {1 + GRACE_SECONDS} s"):
+            connection.execute(ONE)
+    assert time.monotonic() - started < SOON
+    wire.mute(False)
+    with engine_on_wire.connect() as connection:
+        assert connection.scalar(ONE) == 1
+
+
+def test_a_connection_that_went_dead_in_the_pool_is_left_soon(
+    wire: Proxy, engine_on_wire: Engine
+) -> None:
+    with engine_on_wire.connect() as connection:
+        connection.execute(ONE)
+    wire.mute(True)
+    wire.mute(False)
+    started = time.monotonic()
+    with engine_on_wire.connect() as connection:
+        assert connection.scalar(ONE) == 1
+    assert PING_SECONDS <= time.monotonic() - started < SOON
+
+
+def test_a_server_that_does_not_even_greet_is_given_up(wire: Proxy, engine_on_wire: Engine) -> None:
+    wire.mute(True)
+    started = time.monotonic()
+    with pytest.raises(OperationalError), engine_on_wire.connect():
+        pass
+    assert CONNECT_SECONDS - 1 <= time.monotonic() - started < SOON
+
+
+def test_whoever_freezes_in_a_transaction_lets_go_of_its_locks(environ: dict[str, str]) -> None:
+    engine = connect(environ["DATABASE_URL"], pool_size=1)
+    with engine.connect() as connection:
+        told = connection.scalar(text("SHOW idle_in_transaction_session_timeout"))
+    engine.dispose()
+    assert told == "30s"
+
+
+def test_a_wait_for_a_lock_ends_before_a_statement_that_takes_long_does(
+    environ: dict[str, str],
+) -> None:
+    # Who waits was in somebody's way: its message is not at fault, and is not quarantined.
+    engine = connect(environ["DATABASE_URL"], pool_size=1, statement_seconds=9)
+    with engine.connect() as connection:
+        told = [connection.scalar(text(f"SHOW {it}_timeout")) for it in ("lock", "statement")]
+    engine.dispose()
+    assert told == ["6s", "9s"]
