@@ -61,6 +61,9 @@ class World:
             now=self.clock,
         )
 
+    def close(self) -> None:
+        self.asker.courier.close()
+
     def place(self, life: sandbox.orders.Life, **given: Any) -> sandbox.Order:
         """Place an order with the courier, and put it on record."""
         placed = self.courier.create(life)
@@ -176,7 +179,7 @@ def making_worlds(
             courier = stack.enter_context(kind(now=clock, **given))
             settings = Settings.from_env({**environ, **courier.environ(), **(changed or {})})
             world = World(courier, clock, settings, sessions, redis)
-            stack.callback(lambda: world.asker.courier.close())
+            stack.callback(world.close)
             return world
 
         yield make

@@ -595,7 +595,7 @@ def test_orders_that_their_courier_forgot_for_a_while_are_listed_again(world: Wo
     with world.sessions.begin() as session:
         session.execute(text("UPDATE polls SET due_at = :now"), {"now": world.clock()})
     world.courier.faults.clear()
-    world.asker.courier.close()
+    world.close()
     world.asker = world.new_asker()
     assert world.ask() == 1
 
