@@ -67,6 +67,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "workers.doctor.command.doctor",
             "Look at an installation and say what to mend.",
         ),
+        "check": (
+            "receiver.commands.check.check",
+            "Say what is wrong now, a line for each condition.",
+        ),
         "migrate": ("receiver.cli.migrate", "Bring the database's tables up to date."),
         "rebuild": (
             "workers.rebuild_command.rebuild",

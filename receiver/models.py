@@ -10,6 +10,7 @@ tours     tour plans as last heard, and the stop at which each order stands in o
 tallies   per account and five minutes: what came in, how long it waited, how late it was
 counts    what the workers count, for /metrics: one number a name, account and label
 unmapped_words  couriers' words that no status stands for
+heartbeats  when what has to go on was last done
 """
 
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Double,
     ForeignKey,
     Identity,
@@ -26,7 +28,9 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     Text,
+    TextClause,
     UniqueConstraint,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
@@ -125,6 +129,12 @@ class Message(Base):
     )
 
 
+_OPEN = f"status NOT IN {ENDED}"
+_STANDING = "((account || ' ') || status)"
+_STANDS_SINCE = "GREATEST(COALESCE(status_at, created_at), pickup_at)"
+_ETA_TO = "(eta ->> 'to')"
+
+
 class Order(Base):
     """One order of one account, as its events and its newest details have it.
 
@@ -197,7 +207,29 @@ class Order(Base):
             "created_at",
             postgresql_where=text(f"erased_at IS NULL AND status NOT IN {ENDED}"),
         ),
+        # For what does not move on. Expressions, so that no list is tempted by them.
+        Index(
+            "orders_standing_idx",
+            text(_STANDING),
+            text(_STANDS_SINCE),
+            postgresql_where=text(_OPEN),
+        ),
+        Index(
+            "orders_eta_idx",
+            text(_ETA_TO),
+            "account",
+            postgresql_where=text(f"eta IS NOT NULL AND {_OPEN}"),
+        ),
     )
+
+
+# Word for word what the indexes say, or PostgreSQL would not see that they fit. Its status is no
+# end; its account and status; since when it stands there (a pickup that lies ahead is waited for);
+# the end of its ETA.
+still_open: TextClause = text(_OPEN)
+standing_at: ColumnElement[str] = literal_column(_STANDING, Text)
+standing_since: ColumnElement[datetime] = literal_column(_STANDS_SINCE, TIMESTAMP(timezone=True))
+eta_end: ColumnElement[str] = literal_column(_ETA_TO, Text)
 
 
 class Identifier(Base):
@@ -419,3 +451,12 @@ class UnmappedWord(Base):
     last_at: Mapped[datetime]
     times: Mapped[int] = mapped_column(BigInteger)
     order_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class Heartbeat(Base):
+    """When something that has to go on was last done, whoever did it."""
+
+    __tablename__ = "heartbeats"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime]

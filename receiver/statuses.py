@@ -60,6 +60,9 @@ VOCABULARY: dict[str, Status] = {
     )
 }
 
+# Those that are no end.
+OPEN_STATUSES: list[str] = [status.name for status in VOCABULARY.values() if not status.terminal]
+
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(status.group for status in VOCABULARY.values()))
 
 

@@ -10,11 +10,13 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 NOW = datetime.now(UTC)
+# No worker and no clock belongs to these tests, and whose disk it is nobody knows.
+OF_THE_MACHINE = {"no_workers", "no_clock", "disk_low"}
 
 
 def alerts(shop: FlaskClient) -> Any:
     answer: Any = shop.get("/v1/alerts").json
-    return answer["alerts"]
+    return [it for it in answer["alerts"] if it["condition"] not in OF_THE_MACHINE]
 
 
 def paused(sessions: sessionmaker[Session], reason: str, since: datetime) -> None:

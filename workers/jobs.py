@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import structlog
 
 from receiver import doorbell
+from receiver.heartbeats import SWEPT, beat
 from receiver.logs import told
 from workers.drain import drain_batch
 from workers.poll import Poller
@@ -87,8 +88,10 @@ def close() -> None:
 def sweep() -> None:
     """Ring for messages that were kept but whose ring was lost."""
     here = runtime()
-    with here.sessions() as session:
-        waiting = forgotten(session, datetime.now(UTC))
+    now = datetime.now(UTC)
+    with here.sessions.begin() as session:
+        beat(session, SWEPT, now)
+        waiting = forgotten(session, now)
     if waiting and doorbell.ring(here.redis):
         log.warning("rang for forgotten messages")
 

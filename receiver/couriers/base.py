@@ -22,6 +22,23 @@ from receiver import statuses
 from receiver.errors import Undecodable, UnknownToCourier
 from receiver.schedule import Schedule
 
+# How long an order may stand at a status before a person should know; a driver has its own where
+# its courier is quicker or slower.
+STAYS: Mapping[str, timedelta] = {
+    statuses.PENDING: timedelta(days=1),
+    statuses.INFO_RECEIVED: timedelta(days=3),
+    statuses.AWAITING_PICKUP: timedelta(days=2),
+    statuses.PICKUP_FAILED: timedelta(days=1),
+    statuses.PICKED_UP: timedelta(days=2),
+    statuses.IN_TRANSIT: timedelta(days=4),
+    statuses.OUT_FOR_DELIVERY: timedelta(hours=18),
+    statuses.EXCEPTION: timedelta(days=2),
+    statuses.DELIVERY_FAILED: timedelta(days=2),
+    statuses.RETURNING: timedelta(days=7),
+    statuses.LOST: timedelta(days=7),
+    statuses.UNKNOWN: timedelta(days=1),
+}
+
 # An event stamped further ahead than this is a wrong clock, not news from the future.
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
@@ -231,6 +248,9 @@ class Driver:
     names_order   where the courier documents a 404 for an order that the shop does not know: reads
                the order's id, and the name to answer with, out of a body
     api        how it is asked, where it can be
+    zone       where its people work: nights and Sundays are theirs
+    stays      how long an order may stand at a status before a person should know; one that is not
+               in it may stand for good
     sample     an order hook as the courier sends it, for trying an installation
     sample_of  an order of the courier's that cannot exist, and the state that it is in
     """
@@ -244,6 +264,8 @@ class Driver:
     names_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
     check_fields: Callable[[Mapping[str, Any]], list[str]] | None = None
     api: Api | None = None
+    zone: str = "Europe/Berlin"
+    stays: Mapping[str, timedelta] = field(default_factory=lambda: STAYS)
 
     @property
     def signed(self) -> bool:

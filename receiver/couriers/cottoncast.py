@@ -22,6 +22,7 @@ from receiver import statuses
 from receiver.couriers.base import (
     MINUTE_ONLY,
     MOST_CHARACTERS,
+    STAYS,
     Access,
     Api,
     Body,
@@ -311,6 +312,13 @@ driver = Driver(
         per_second=2,
         schedule=Schedule(silence=Rhythm(timedelta(hours=1), timedelta(hours=12))),
     ),
+    zone=ZONE,
+    stays={
+        **STAYS,
+        # It makes what it sends.
+        statuses.INFO_RECEIVED: timedelta(days=7),
+        statuses.AWAITING_PICKUP: timedelta(days=3),
+    },
     sample=sample,
     sample_of=("SAMPLE-C", "E"),
 )

@@ -16,6 +16,7 @@ from jmespath.exceptions import JMESPathError
 from receiver import statuses
 from receiver.couriers.base import (
     MOST_CHARACTERS,
+    STAYS,
     Access,
     Api,
     Decoded,
@@ -220,6 +221,8 @@ driver = Driver(
     topics={"orders": decode_order},
     check_fields=check_fields,
     api=Api(headers=headers, show=show, decode=decode_order, schedule=SCHEDULE, per_second=5),
+    # It tells that an order is accepted, and of its later life only what a field map is set up for.
+    stays={name: STAYS[name] for name in (statuses.PENDING, statuses.INFO_RECEIVED)},
     sample=sample,
     sample_of=("SAMPLE-S", "accepted"),
 )

@@ -23,6 +23,7 @@ from receiver import statuses
 from receiver.couriers.base import (
     MOST_CHARACTERS,
     STATE_DISAGREES,
+    STAYS,
     TIME_INFERRED,
     Access,
     Api,
@@ -512,6 +513,12 @@ driver = Driver(
         per_second=5,
         schedule=Schedule(silence=Rhythm(timedelta(minutes=15), timedelta(hours=6))),
     ),
+    zone=ZONE,
+    stays={
+        **STAYS,
+        # It brings what it picked up on the same day, now and then on the next.
+        statuses.PICKED_UP: timedelta(hours=18),
+    },
     sample=sample,
     sample_of=("0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55", "picked_up"),
 )

@@ -94,7 +94,12 @@ class Alert(Schema):
         validate=validate.OneOf(["warning", "critical"]),
         metadata=example("critical", "`critical`: orders are going wrong while nobody acts"),
     )
-    account = fields.String(metadata=example("tiramizoo", "The account's slug"))
+    account = fields.String(
+        allow_none=True,
+        metadata=example(
+            "tiramizoo", "The account's slug; null where it is about the service as a whole"
+        ),
+    )
     since = Time(
         allow_none=True, metadata=example("2026-04-16T07:00:00Z", "When it began, where we know.")
     )
@@ -104,6 +109,9 @@ class Alert(Schema):
     )
     what_to_do = fields.String(
         metadata=example("Check COURIER_TIRAMIZOO_API_TOKEN", "What usually mends it")
+    )
+    runbook = fields.String(
+        metadata=example("deploy/runbook.md#poll-refused", "Where the runbook says what to do")
     )
     example = fields.String(
         allow_none=True,

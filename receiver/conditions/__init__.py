@@ -1,0 +1,44 @@
+"""What a person should know of now: every condition, computed in this one place.
+
+GET /v1/alerts, `ordertrail check`, the console, /metrics (and by it Prometheus' rules) and the
+pushes of ALERT_URLS all show what `conditions` yields. A family of conditions is a file here; each
+has its row in the catalogue and its section in deploy/runbook.md.
+
+One alert for each condition and account, however many orders it is about: a hundred orders that are
+given up are one piece of news.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from receiver.conditions import asking, hearing, intake, machine, orders
+from receiver.conditions.catalogue import CATALOGUE, CRITICAL, WARNING
+from receiver.conditions.scene import Alert, Around, Scene
+from receiver.models import AccountState
+from receiver.settings import Settings
+
+__all__ = ["CATALOGUE", "CRITICAL", "WARNING", "Alert", "Around", "conditions"]
+
+FAMILIES: tuple[Callable[[Scene], Iterator[Alert]], ...] = (
+    machine.alerts,
+    intake.alerts,
+    hearing.alerts,
+    asking.alerts,
+    orders.alerts,
+)
+
+
+def conditions(
+    session: Session, settings: Settings, now: datetime, around: Around
+) -> Iterator[Alert]:
+    """All conditions that hold, the critical ones first.
+
+    around: what is not in PostgreSQL, as machine.look_around() finds it.
+    """
+    states = {state.account: state for state in session.scalars(select(AccountState))}
+    scene = Scene(session, settings, now, around, states)
+    found = [alert for family in FAMILIES for alert in family(scene)]
+    yield from sorted(found, key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))

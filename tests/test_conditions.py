@@ -1,0 +1,337 @@
+"""The conditions of receiver/conditions, family by family: what makes each hold, and what not.
+
+Rows are put where they would stand; the incidents of tests/test_incidents.py are the whole thing.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver import heartbeats
+from receiver.conditions import Alert, Around, conditions
+from receiver.conditions.orders import slipped, stuck
+from receiver.models import AccountState, Heartbeat, Message, Order, Poll, UnmappedWord
+from receiver.settings import Settings
+from tests.bodies import START
+
+Sessions = sessionmaker[Session]
+NOW = START
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+FINE = Around(redis=True, workers=2, disk_free=2**40, disk_size=2**41)
+
+
+@dataclass
+class Watch:
+    """A service on which all is well but for what a test puts into it."""
+
+    sessions: Sessions
+    settings: Settings
+
+    def put(self, *rows: Any) -> None:
+        with self.sessions.begin() as session:
+            session.add_all(rows)
+
+    def see(self, around: Around = FINE, now: datetime = NOW) -> list[Alert]:
+        with self.sessions() as session:
+            return list(conditions(session, self.settings, now, around))
+
+    def names(self, around: Around = FINE, now: datetime = NOW) -> list[str]:
+        return [alert.condition for alert in self.see(around, now)]
+
+    def only(self, around: Around = FINE, now: datetime = NOW) -> Alert:
+        [alert] = self.see(around, now)
+        return alert
+
+
+@pytest.fixture
+def watch(sessions: Sessions, settings: Settings) -> Watch:
+    watch = Watch(sessions, settings)
+    watch.put(
+        Heartbeat(name=heartbeats.SWEPT, at=NOW), AccountState(account="cottoncast", folded_at=NOW)
+    )
+    assert watch.see() == []
+    return watch
+
+
+def unswept(watch: Watch, since: timedelta) -> None:
+    with watch.sessions.begin() as session:
+        session.get_one(Heartbeat, heartbeats.SWEPT).at = NOW - since
+
+
+def unfolded(watch: Watch, since: timedelta) -> None:
+    with watch.sessions.begin() as session:
+        session.get_one(AccountState, "cottoncast").folded_at = NOW - since
+
+
+NUMBERS = iter(range(1, 1_000_000))
+
+
+def message(age: timedelta, outcome: str = "pending", **given: Any) -> Message:
+    number = next(NUMBERS)
+    return Message(
+        **{
+            "account": "tiramizoo",
+            "topic": "orders",
+            "kind": "webhook",
+            "trust": "token",
+            "body": b"{}",
+            "body_sha256": number.to_bytes(32, "big"),
+            "received_at": NOW - age,
+            "last_seen_at": NOW - age,
+            "outcome": outcome,
+            **given,
+        }
+    )
+
+
+def order(name: str, status: str, since: timedelta, **given: Any) -> Order:
+    return Order(
+        **{
+            "account": "tiramizoo",
+            "courier": "tiramizoo",
+            "courier_order_id": name,
+            "status": status,
+            "status_at": NOW - since,
+            "created_at": NOW - since,
+            "updated_at": NOW - since,
+            **given,
+        }
+    )
+
+
+# --- the machine ---
+
+
+def test_no_worker_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
+    watch.put(message(HOUR))
+    unfolded(watch, HOUR)
+    unswept(watch, HOUR)
+    found = watch.only(replace(FINE, workers=0))
+    assert (found.condition, found.severity, found.account) == ("no_workers", "critical", None)
+    assert found.runbook == "deploy/runbook.md#no-workers"
+
+
+def test_redis_away_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
+    watch.put(message(HOUR))
+    unswept(watch, HOUR)
+    assert watch.names(Around(redis=False, workers=None)) == ["redis_away"]
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(50, []), (70, ["no_clock"])])
+def test_a_clock_that_stopped_is_told(watch: Watch, seconds: int, told: list[str]) -> None:
+    unswept(watch, timedelta(seconds=seconds))
+    assert watch.names() == told
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("free", "size", "told"),
+    [
+        (30 * GIB, 1000 * GIB, []),
+        (15 * GIB, 100 * GIB, []),
+        (9 * GIB, 100 * GIB, [("disk_low", "warning")]),
+        (GIB // 2, 100 * GIB, [("disk_low", "critical")]),
+    ],
+)
+def test_a_disk_that_fills_up_is_told(
+    watch: Watch, free: int, size: int, told: list[tuple[str, str]]
+) -> None:
+    around = replace(FINE, disk_free=free, disk_size=size)
+    assert [(alert.condition, alert.severity) for alert in watch.see(around)] == told
+
+
+# --- the inbox ---
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(50, []), (70, ["backlog"])])
+def test_messages_that_wait_while_others_are_folded_are_a_backlog(
+    watch: Watch, seconds: int, told: list[str]
+) -> None:
+    watch.put(message(timedelta(seconds=seconds)), message(timedelta(seconds=5)))
+    assert watch.names() == told
+
+
+def test_a_backlog_names_its_oldest_message_and_account(watch: Watch) -> None:
+    watch.put(message(2 * HOUR, account="shipmentapi"), message(HOUR))
+    found = watch.only()
+    assert (found.count, found.example, found.since) == (2, "1", NOW - 2 * HOUR)
+    assert "shipmentapi" in found.summary
+
+
+def test_messages_that_wait_while_nothing_is_folded_are_no_progress(watch: Watch) -> None:
+    watch.put(message(HOUR))
+    unfolded(watch, HOUR)
+    assert (watch.only().condition, watch.only().severity) == ("no_progress", "critical")
+
+
+def test_messages_that_were_sent_back_may_wait_while_others_are_folded(watch: Watch) -> None:
+    watch.put(message(DAY, retried_at=NOW - HOUR))
+    assert watch.names() == []
+    unfolded(watch, HOUR)
+    assert watch.names() == ["no_progress"]
+
+
+def test_quarantined_messages_are_one_alert(watch: Watch) -> None:
+    watch.put(message(DAY, "quarantined"), message(HOUR, "quarantined"), message(DAY, "discarded"))
+    found = watch.only()
+    assert (found.condition, found.count, found.example) == ("messages_quarantined", 2, "2")
+    assert (found.account, found.since) == ("tiramizoo", NOW - DAY)
+
+
+@pytest.mark.parametrize(("hours", "told"), [(23, []), (25, ["messages_parked"])])
+def test_messages_that_are_parked_for_long_are_told(
+    watch: Watch, hours: int, told: list[str]
+) -> None:
+    watch.put(message(hours * HOUR, "parked"))
+    assert watch.names() == told
+
+
+def word(text: str, age: timedelta, account: str = "tiramizoo") -> UnmappedWord:
+    return UnmappedWord(
+        account=account, word=text, first_at=NOW - age, last_at=NOW - age, times=1, order_id=1
+    )
+
+
+def test_the_first_unmapped_word_is_told_with_the_word_and_its_order(watch: Watch) -> None:
+    watch.put(order("order 1", "unknown", HOUR), word("teleported", HOUR))
+    found = watch.only()
+    assert (found.condition, found.example) == ("word_unmapped", "order 1")
+    assert "'teleported'" in found.summary
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        word("delivered", HOUR),
+        word("teleported", 15 * DAY),
+        word("In Transit", HOUR, "shipmentapi"),
+    ],
+    ids=["mapped by now", "not heard for long", "mapped however it is written"],
+)
+def test_a_word_that_is_mapped_or_gone_is_not_told(watch: Watch, gone: UnmappedWord) -> None:
+    watch.put(word(gone.word, NOW - gone.last_at, gone.account))
+    assert watch.names() == []
+
+
+# --- orders ---
+
+
+@pytest.mark.parametrize(
+    ("status", "hours", "told"),
+    [
+        ("picked_up", 17, []),
+        ("picked_up", 19, ["orders_stuck"]),
+        ("info_received", 71, []),
+        ("info_received", 73, ["orders_stuck"]),
+        ("delivered", 800, []),
+        ("picked_up", 36 * 24, []),
+    ],
+)
+def test_an_order_that_stands_still_for_longer_than_its_courier_takes_is_stuck(
+    watch: Watch, status: str, hours: int, told: list[str]
+) -> None:
+    watch.put(order("order 1", status, hours * HOUR))
+    assert watch.names() == told
+
+
+def test_stuck_orders_are_one_alert_with_the_one_that_is_late_the_longest(watch: Watch) -> None:
+    watch.put(order("a", "picked_up", 30 * HOUR), order("b", "info_received", 90 * HOUR))
+    found = watch.only()
+    assert (found.count, found.example, found.since) == (2, "b", NOW - 18 * HOUR)
+    assert "1 at picked_up for more than 18 h" in found.summary
+
+
+def test_an_order_whose_pickup_lies_ahead_is_not_stuck(watch: Watch) -> None:
+    watch.put(order("a", "awaiting_pickup", 10 * DAY, pickup_at=NOW + HOUR))
+    assert watch.names() == []
+
+
+def test_what_a_courier_never_tells_is_not_waited_for(watch: Watch) -> None:
+    own = {"account": "shipmentapi", "courier": "shipmentapi"}
+    watch.put(
+        order("a", "awaiting_pickup", 10 * DAY, **own), order("b", "picked_up", 9 * DAY, **own)
+    )
+    assert watch.names() == []
+
+
+def eta(at: datetime) -> dict[str, Any]:
+    told = at.isoformat().replace("+00:00", "Z")
+    return {"from": told, "to": told, "source": "order", "updated_at": told}
+
+
+@pytest.mark.parametrize(
+    ("status", "past", "told"),
+    [
+        ("picked_up", HOUR, []),
+        ("picked_up", 3 * HOUR, ["eta_slipped"]),
+        ("picked_up", 4 * DAY, []),
+        ("delivered", 3 * HOUR, []),
+        ("delivery_failed", 3 * HOUR, []),
+    ],
+)
+def test_an_order_on_its_way_whose_eta_has_passed_is_told(
+    watch: Watch, status: str, past: timedelta, told: list[str]
+) -> None:
+    watch.put(order("a", status, HOUR, eta=eta(NOW - past)))
+    assert watch.names() == told
+
+
+def conflict(**given: Any) -> dict[str, Any]:
+    return {"id": "x", "kind": "k", "settled_at": None, "closed_at": None, **given}
+
+
+def test_an_open_conflict_is_told_and_a_closed_one_is_not(watch: Watch) -> None:
+    watch.put(order("a", "delivered", HOUR, conflicts=[conflict(closed_at="2026-04-16T07:00:00Z")]))
+    assert watch.names() == []
+    watch.put(order("b", "delivered", HOUR, conflicts=[conflict()]))
+    assert (watch.only().condition, watch.only().example) == ("orders_in_conflict", "b")
+
+
+# --- asking ---
+
+
+@pytest.fixture
+def asked(environ: dict[str, str], watch: Watch) -> Watch:
+    """The same, where Tiramizoo can be asked."""
+    watch.settings = Settings.from_env({**environ, "COURIER_TIRAMIZOO_API_TOKEN": "t"})
+    watch.put(order("a", "picked_up", HOUR))
+    return watch
+
+
+@pytest.mark.parametrize(("hours", "told"), [(1, []), (3, ["polls_late"])])
+def test_orders_that_nobody_asks_about_though_they_are_due_are_told(
+    asked: Watch, hours: int, told: list[str]
+) -> None:
+    due = NOW - hours * HOUR
+    asked.put(Poll(order_id=1, account="tiramizoo", placed_at=due, due_at=due))
+    assert asked.names() == told
+    # Where there is a pause it is the news.
+    asked.put(AccountState(account="tiramizoo", paused_at=NOW - DAY, pause_reason="refused"))
+    assert asked.names() == ["poll_refused"]
+
+
+def test_the_indexes_for_what_does_not_move_on_are_used(watch: Watch) -> None:
+    """With many orders, nearly all of them at their end."""
+    with watch.sessions.begin() as session:
+        session.execute(
+            text(
+                "INSERT INTO orders (account, courier, courier_order_id, status, status_at,"
+                " created_at, updated_at) SELECT 'tiramizoo', 'tiramizoo', n, CASE WHEN n % 100 = 0"
+                " THEN 'picked_up' ELSE 'delivered' END, now(), now(), now()"
+                " FROM generate_series(1, 20000) AS n"
+            )
+        )
+        session.execute(text("ANALYZE orders"))
+        assert "orders_standing_idx" in _plan(session, stuck("tiramizoo", "picked_up", DAY, NOW))
+        assert "orders_eta_idx" in _plan(session, slipped("tiramizoo", NOW))
+
+
+def _plan(session: Session, rows: Any) -> str:
+    compiled = rows.compile(session.connection(), compile_kwargs={"literal_binds": True})
+    return "\n".join(session.scalars(text(f"EXPLAIN {str(compiled).replace(':', chr(92) + ':')}")))
