@@ -43,7 +43,7 @@ def test_refused_credentials_are_told_at_once(
     assert "COURIER_TIRAMIZOO_API_TOKEN" in alert["what_to_do"]
 
 
-@pytest.mark.parametrize(("minutes", "told"), [(9, []), (11, ["poll_failing"])])
+@pytest.mark.parametrize(("minutes", "told"), [(5, []), (11, ["poll_failing"])])
 def test_a_courier_that_fails_is_told_once_it_lasts(
     shop: FlaskClient, sessions: sessionmaker[Session], minutes: int, told: list[str]
 ) -> None:
