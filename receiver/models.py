@@ -70,6 +70,8 @@ class Message(Base):
     """One webhook body or poll answer. reason says in words why its outcome is what it is.
 
     retried_at: when it was last sent back to the workers; such a one waits behind the new ones.
+    tries, tried_by: how many processes may have died of reading it, and the last of them; 0 for all
+    but a few (workers/suspects.py).
     """
 
     __tablename__ = "messages"
@@ -89,6 +91,8 @@ class Message(Base):
     processed_at: Mapped[datetime | None]
     courier_order_id: Mapped[str | None]
     retried_at: Mapped[datetime | None]
+    tries: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    tried_by: Mapped[str | None]
 
     __table_args__ = (
         # The topic is part of it: an order's body sent to the tours URL by mistake must not make
@@ -111,6 +115,11 @@ class Message(Base):
             "messages_sent_back_idx",
             "id",
             postgresql_where=text("outcome = 'pending' AND retried_at IS NOT NULL"),
+        ),
+        Index(
+            "messages_suspected_idx",
+            "id",
+            postgresql_where=text("outcome = 'pending' AND tries > 0"),
         ),
         Index("messages_listed_idx", "account", "outcome", "id"),
         Index(

@@ -11,13 +11,13 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Select, text
-from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import feed
 from receiver.body import parse
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Decoded, Heard
+from receiver.db import of_ids
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.etas import lock_tours
 from receiver.feed import Changed
@@ -28,7 +28,18 @@ from receiver.polls import plan
 from receiver.progress import pending
 from receiver.settings import Account, Settings
 from workers.accounts import count
+from workers.failures import passes
 from workers.refold import Told, refold
+from workers.suspects import (
+    DIED_OF_IT,
+    MOST_TRIES,
+    UNSUSPECTED,
+    Care,
+    TooLong,
+    bounded,
+    suspects,
+    tried,
+)
 from workers.tallies import tally
 from workers.tour_plans import keep_tours
 
@@ -37,6 +48,10 @@ log = structlog.get_logger(__name__)
 BATCH = 200
 # Of a batch, at most so many messages that were sent back.
 SENT_BACK = 50
+# Seconds of computing. A batch needs a fraction of one, unless its bodies are huge: those are then
+# read one by one.
+BATCH_SECONDS = 20.0
+ALONE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +74,42 @@ class FoldedBatch:
     fresh: Sequence[Mapping[str, Any]] = ()
 
 
-def drain_batch(sessions: sessionmaker[Session], settings: Settings, now: datetime) -> int:
+def drain_batch(
+    sessions: sessionmaker[Session], settings: Settings, now: datetime, care: Care | None = None
+) -> int:
     """Fold one batch of pending messages; how many there were.
 
     A message that fails in the company of others is tried alone, and quarantined where it fails
-    again: it never stands in the way of the rest.
+    again: it never stands in the way of the rest. Where there is no whole batch, those follow of
+    which a process may have died.
+
+    care: how carefully this process reads.
 
     Raises: OperationalError where PostgreSQL fails us; nothing is done then.
     """
+    care = care or Care(batches=0)
+    size, suspected = _drain_together(sessions, settings, now, care)
+    for message_id in suspected:
+        size += _drain_suspect(sessions, message_id, settings, now, care)
+    care.went_well(size)
+    return size
+
+
+def _drain_together(
+    sessions: sessionmaker[Session], settings: Settings, now: datetime, care: Care
+) -> tuple[int, Sequence[int]]:
+    """Fold a batch; how many messages it had, and the suspects to try where it was no whole one."""
     ids: list[int] = []
-    try:
+    marked: list[int] | None = None
+    suspected: Sequence[int] = ()
+    if care.careful:
         with sessions.begin() as session:
-            batch = claim(session)
+            marked = [message.id for message in claim(session)]
+            tried(session, marked, care)
+    try:
+        with sessions.begin() as session, bounded(BATCH_SECONDS):
+            suspected = suspects(session, but=marked or ())
+            batch = claim(session) if marked is None else _lock_ids(session, marked)
             ids += [message.id for message in batch]
             _conclude(session, batch, fold_messages(session, batch, settings, now), now)
     except Exception as failure:
@@ -81,7 +120,27 @@ def drain_batch(sessions: sessionmaker[Session], settings: Settings, now: dateti
         # would stand in no order, and two workers could deadlock.
         for message_id in ids:
             _alone(sessions, message_id, settings, now)
-    return len(ids)
+    return len(ids), suspected if len(ids) < BATCH else ()
+
+
+def _drain_suspect(
+    sessions: sessionmaker[Session], message_id: int, settings: Settings, now: datetime, care: Care
+) -> bool:
+    """Try a message alone of which a process may have died; whether it was ours to try."""
+    with sessions.begin() as session:
+        batch = _lock_ids(session, [message_id])
+        if not batch:
+            return False
+        hopeless = batch[0].tries >= MOST_TRIES and batch[0].tried_by != care.name
+        if hopeless:
+            log.error("a message is quarantined: processes died of it", message_id=message_id)
+            folded = FoldedBatch({message_id: Outcome(QUARANTINED, DIED_OF_IT)})
+            _conclude(session, batch, folded, now)
+        else:
+            tried(session, [message_id], care)
+    if not hopeless:
+        _alone(sessions, message_id, settings, now)
+    return True
 
 
 def claim(session: Session) -> Sequence[Message]:
@@ -90,11 +149,16 @@ def claim(session: Session) -> Sequence[Message]:
     New messages first, the oldest first. Where they are no whole batch, some follow that were sent
     back: few, so that what comes in meanwhile does not wait for long.
     """
-    batch = _lock(session, pending().where(Message.retried_at.is_(None)), BATCH)
+    unsuspected = pending().where(UNSUSPECTED)
+    batch = _lock(session, unsuspected.where(Message.retried_at.is_(None)), BATCH)
     if len(batch) < BATCH:
         most = min(SENT_BACK, BATCH - len(batch))
-        batch = [*batch, *_lock(session, pending().where(Message.retried_at.is_not(None)), most)]
+        batch = [*batch, *_lock(session, unsuspected.where(Message.retried_at.is_not(None)), most)]
     return batch
+
+
+def _lock_ids(session: Session, ids: Sequence[int]) -> Sequence[Message]:
+    return _lock(session, pending().where(of_ids(Message.id, ids)), len(ids))
 
 
 def _lock(session: Session, messages: Select[Message], most: int) -> Sequence[Message]:
@@ -103,32 +167,13 @@ def _lock(session: Session, messages: Select[Message], most: int) -> Sequence[Me
     ).all()
 
 
-# Classes of SQLSTATE that say nothing of the message: connection, deadlock, resources, locks held,
-# an operator's doing, the system. Of all else the statement is the cause.
-PASSING = ("08", "40", "53", "55", "57", "58")
-# Not an operator's doing: the statement took too long.
-QUERY_CANCELED = "57014"
-
-
-def passes(failure: Exception) -> bool:
-    """Whether a failure is PostgreSQL's and goes away by itself (lost, restarted, deadlocked)."""
-    if isinstance(failure, DBAPIError) and failure.connection_invalidated:
-        return True
-    if not isinstance(failure, OperationalError):
-        return False
-    sqlstate = getattr(failure.orig, "sqlstate", None)
-    if sqlstate is None:
-        return False
-    return bool(sqlstate.startswith(PASSING)) and sqlstate != QUERY_CANCELED
-
-
 def _alone(
     sessions: sessionmaker[Session], message_id: int, settings: Settings, now: datetime
 ) -> None:
     with sessions.begin() as session:
         batch = _lock(session, pending().where(Message.id == message_id), 1)
         try:
-            with session.begin_nested():
+            with session.begin_nested(), bounded(ALONE_SECONDS):
                 folded = fold_messages(session, batch, settings, now)
         except Exception as failure:
             if passes(failure):
@@ -138,6 +183,8 @@ def _alone(
             )
             what = told(failure)
             reason = f"it could not be folded ({what['error']} at {what['where']}): see the log"
+            if isinstance(failure, TooLong):
+                reason = f"it could not be folded: {failure} (at {what['where']})"
             folded = FoldedBatch({message_id: Outcome(QUARANTINED, reason)})
         _conclude(session, batch, folded, now)
 
@@ -204,7 +251,7 @@ def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
 CONCLUDE = text("""
     UPDATE messages
     SET outcome = told.outcome, reason = told.reason, processed_at = :now,
-        courier_order_id = told.courier_order_id
+        courier_order_id = told.courier_order_id, tries = 0, tried_by = NULL
     FROM unnest(CAST(:id AS bigint[]), CAST(:outcome AS text[]), CAST(:reason AS text[]),
                 CAST(:courier_order_id AS text[]))
          AS told (id, outcome, reason, courier_order_id)

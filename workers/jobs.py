@@ -14,6 +14,7 @@ from workers.drain import drain_batch
 from workers.poll import Poller
 from workers.retention import Retention
 from workers.runtime import STOP, runtime
+from workers.suspects import Care
 from workers.sweep import forgotten
 
 log = structlog.get_logger(__name__)
@@ -48,13 +49,19 @@ def job(work: Job) -> Job:
     return run
 
 
+@functools.cache
+def care() -> Care:
+    """How carefully this process reads: one that was just started may follow one that died."""
+    return Care()
+
+
 @job
 def drain() -> None:
     """Empty the inbox."""
     here = runtime()
     doorbell.answered(here.redis)
     started, folded = time.monotonic(), 0
-    while size := drain_batch(here.sessions, here.settings, datetime.now(UTC)):
+    while size := drain_batch(here.sessions, here.settings, datetime.now(UTC), care()):
         folded += size
         here.feed_bell.ring()
         if time.monotonic() - started > DRAIN_FOR_SECONDS:

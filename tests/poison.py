@@ -1,0 +1,44 @@
+"""A worker with one courier more, whose bodies do to it what a body should not be able to do.
+
+`python -m tests.poison`. The product knows nothing of it: the driver is put beside the others
+before the settings are read, and the worker is the product's own.
+"""
+
+import collections
+import itertools
+import os
+import signal
+from dataclasses import replace
+from typing import Any
+
+from receiver.couriers import DRIVERS
+from receiver.couriers.base import Decoded, Heard
+
+TIRAMIZOO = DRIVERS["tiramizoo"]
+
+
+def decode(body: dict[str, Any], heard: Heard) -> Decoded:
+    """A Tiramizoo hook, unless it says what to do to the process."""
+    match body.get("poison"):
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "loop":
+            while True:
+                pass
+        case "hang":
+            # One call into C that never comes back: Python gets no word in.
+            collections.deque(itertools.repeat(None), maxlen=0)
+        case "memory":
+            raise MemoryError
+    return TIRAMIZOO.topics["orders"](body, heard)
+
+
+DRIVERS["poison"] = replace(TIRAMIZOO, name="poison", topics={"orders": decode}, api=None)
+
+ACCOUNT = {"COURIER_POISON_SECRETS": "poison-token"}
+
+if __name__ == "__main__":
+    from workers import drain, worker
+
+    drain.BATCH_SECONDS, drain.ALONE_SECONDS = 1.0, 0.5
+    worker.main()
