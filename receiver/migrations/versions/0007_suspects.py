@@ -6,8 +6,8 @@ Both columns stay as they are where no process dies: no index holds them but for
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
