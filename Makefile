@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run sandbox dev lint test faults bench bench-peers bench-growth lock clean
+.PHONY: help run demo sandbox dev lint test faults bench bench-peers bench-growth lock clean
 .SILENT:
 
 PYTHON ?= python3
@@ -47,6 +47,11 @@ help: ## this list
 run: ## everything on this machine: database, Valkey, web, worker, clock; Ctrl-C stops it
 	$(call install,deploy/requirements.lock)
 	exec .venv/bin/python -I -S receiver/standalone/leash.py 15 $$PPID -1 -1 .venv/bin/ordertrail run
+
+demo: ## a day of 200 orders in two minutes, with all that goes wrong in one; ARGS=--help tells more
+	$(call install,deploy/requirements.lock)
+	exec .venv/bin/python -I -S receiver/standalone/leash.py 15 $$PPID -1 -1 \
+	    .venv/bin/python -m tests.demo $(ARGS)
 
 sandbox: ## stand-ins for the couriers, and the settings that point at them; ARGS=--help tells more
 	$(call install,deploy/requirements.lock)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import httpx
+import httpcore
 
 from tests.sandbox.hooks import (
     GIVEN_UP,
@@ -27,6 +27,8 @@ from tests.sandbox.orders import Order, Step
 # how long an answer to a hook may take.
 TICK = 0.01
 PATIENCE = 10.0
+TIMEOUT = dict.fromkeys(("connect", "read", "write", "pool"), PATIENCE)
+FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 
 
 @dataclass(order=True, slots=True)
@@ -67,7 +69,7 @@ class HookSender:
         self._in_flight = 0
         self._hooks: list[Hook] = []
         self._of_order: dict[Order, list[Hook]] = {}
-        self._client: httpx.Client | None = None
+        self._client: httpcore.ConnectionPool | None = None
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
 
@@ -185,17 +187,21 @@ class HookSender:
         message = self._message(hook.order, hook.number)
         headers = {"Content-Type": "application/json", **message.headers}
         try:
-            answer = self._opened().post(
-                hook.order.hook_url or "", content=message.body, headers=headers
+            answer = self._opened().request(
+                "POST",
+                hook.order.hook_url or "",
+                headers=list(headers.items()),
+                content=message.body,
+                extensions={"timeout": TIMEOUT},
             )
-        except httpx.HTTPError:
+        except FAILURES:
             return None
-        return answer.status_code
+        return answer.status
 
-    def _opened(self) -> httpx.Client:
+    def _opened(self) -> httpcore.ConnectionPool:
         with self._lock:
             if self._client is None:
-                self._client = httpx.Client(timeout=PATIENCE, trust_env=False)
+                self._client = httpcore.ConnectionPool(max_connections=None)
             return self._client
 
     # The ledger
