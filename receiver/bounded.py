@@ -28,8 +28,9 @@ class Bounded(psycopg.Connection[Any]):
         self, gen: PQGen[RV], interval: float = LOOK_UP_SECONDS, timeout: float | None = None
     ) -> RV:
         if timeout is None:
-            # A ping, and nothing else, is sent outside a transaction.
-            timeout = PING_SECONDS if self.autocommit else self.answer_seconds
+            # A ping, and nothing else, is sent outside a transaction: but a migration's index.
+            is_ping = self.autocommit and self.answer_seconds is not None
+            timeout = PING_SECONDS if is_ping else self.answer_seconds
         try:
             return super().wait(gen, interval, timeout)
         except _WaitTimeout:

@@ -1,9 +1,12 @@
 """The way to PostgreSQL: one engine a process, and the migrations."""
 
+import time
 from collections.abc import Collection
 from importlib.resources import files
 from typing import Any
 
+import psycopg
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import (
@@ -21,9 +24,13 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from receiver.bounded import Bounded
+from receiver.pooler import settle
+
+log = structlog.get_logger(__name__)
 
 Column = InstrumentedAttribute[Any]
 
@@ -36,6 +43,20 @@ POOL_SECONDS = 3
 IDLE_SECONDS = 30
 # So much later than PostgreSQL should have given up a statement, we do.
 GRACE_SECONDS = 2
+# Seconds in which those whom a migration kept waiting get on with their work.
+MIGRATION_PAUSE = 1.0
+
+# synchronous_commit is what "200 means kept" rests on: a database-wide `off` must not undo it. By
+# the rest PostgreSQL notices a host of ours that is cut off: the locks of its transaction go with
+# it. (Where a pooler stands between, the pooler has to notice.)
+SETTINGS: dict[str, str | int] = {
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "tcp_keepalives_idle": 5,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 
 def connect(
@@ -46,13 +67,9 @@ def connect(
     A connection is tested before it is used, so that a restarted server needs nobody's help. No
     statement takes longer than statement_seconds, and none waits longer than two thirds of that
     for a lock: who waits is then known to have been in somebody's way, and is no statement that
-    takes too long by itself.
+    takes too long by itself. The URL may lead to PostgreSQL or to a pooler before it, also one that
+    pools transactions.
     """
-    milliseconds = {
-        "statement_timeout": 1000 * statement_seconds,
-        "lock_timeout": 2000 * statement_seconds // 3,
-        "idle_in_transaction_session_timeout": 1000 * IDLE_SECONDS,
-    }
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     engine = create_engine(
         url,
@@ -69,14 +86,6 @@ def connect(
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
-            # synchronous_commit is what "200 means kept" rests on; a database-wide `off` must
-            # not undo it.
-            "options": " ".join(
-                [
-                    "-c synchronous_commit=on -c timezone=UTC",
-                    *(f"-c {name}={value}" for name, value in milliseconds.items()),
-                ]
-            ),
         },
     )
 
@@ -86,6 +95,12 @@ def connect(
         return connection
 
     event.listen(engine, "do_connect", open_bounded)
+    milliseconds = {
+        "statement_timeout": 1000 * statement_seconds,
+        "lock_timeout": 2000 * statement_seconds // 3,
+        "idle_in_transaction_session_timeout": 1000 * IDLE_SECONDS,
+    }
+    settle(engine, SETTINGS | milliseconds)
     return engine
 
 
@@ -119,6 +134,21 @@ def alembic_config(database_url: str) -> Config:
     return config
 
 
-def migrate(database_url: str, revision: str = "head") -> None:
-    """Bring the tables to `revision`; several callers at once wait for one another."""
-    command.upgrade(alembic_config(database_url), revision)
+def migrate(database_url: str, revision: str = "head", patience: float = 180) -> None:
+    """Bring the tables to `revision`; several callers at once wait for one another.
+
+    A table that somebody else holds is tried for again and again, for so many seconds: to wait for
+    it in PostgreSQL's queue would stop everybody who comes after us.
+
+    Raises: OperationalError where it does not come free. What is done by then stays done.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return command.upgrade(alembic_config(database_url), revision)
+        except OperationalError as busy:
+            held = isinstance(busy.orig, psycopg.errors.LockNotAvailable)
+            if not held or time.monotonic() > deadline:
+                raise
+        log.warning("a table is in use, the migration tries again")
+        time.sleep(MIGRATION_PAUSE)

@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from receiver.db import alembic_config, migrate
@@ -152,15 +153,16 @@ def finish(migration: "subprocess.Popen[bytes]") -> str:
     return output.decode()
 
 
-def waiting(engine: Engine) -> int:
-    """How many connections wait for the migrations' lock."""
+def waiting(engine: Engine, kind: str = "advisory") -> int:
+    """How many connections wait for the migrations' lock, or for one of another kind."""
     with engine.connect() as connection:
         return int(
             connection.scalar(
                 text(
                     "SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid"
-                    " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
-                )
+                    " WHERE datname = current_database() AND locktype = :kind AND NOT granted"
+                ),
+                {"kind": kind},
             )
             or 0
         )
@@ -182,6 +184,44 @@ def test_two_migrations_at_once_wait_for_each_other(
             first.commit()
             said = [finish(migration) for migration in migrations]
     assert said == ["", ""]
+    assert differences(engine) == []
+
+
+def test_a_migration_lets_others_pass_while_a_table_is_in_use(
+    empty_database: str, look: Callable[[str], Engine]
+) -> None:
+    """To wait in PostgreSQL's queue for a busy table would stop everybody behind it."""
+    migrate(empty_database, "0001")
+    engine = look(empty_database)
+    with engine.connect() as reader:
+        # A report that runs for hours. 0002 wants orders for itself.
+        reader.execute(text("SELECT count(*) FROM orders"))
+        migration = start_migration(empty_database)
+        try:
+            wait_until(lambda: waiting(engine, "relation") == 1)
+            with engine.begin() as service:
+                # It stands behind the migration, and gets its turn long before the report ends.
+                service.execute(text("SET LOCAL lock_timeout = '5s'"))
+                service.execute(text("UPDATE orders SET status = status"))
+        finally:
+            reader.rollback()
+            said = finish(migration)
+    assert "the migration tries again" in said
+    assert differences(engine) == []
+
+
+def test_a_table_that_never_comes_free_ends_the_migration_and_undoes_nothing_done(
+    empty_database: str, look: Callable[[str], Engine]
+) -> None:
+    migrate(empty_database, "0001")
+    engine = look(empty_database)
+    with engine.connect() as reader:
+        reader.execute(text("SELECT count(*) FROM orders"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            migrate(empty_database, patience=0)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
+    migrate(empty_database)
     assert differences(engine) == []
 
 
