@@ -9,6 +9,7 @@ from receiver.db import connect, sessions
 from receiver.doorbell import Doorbell, connect_redis
 from receiver.feed import announcer
 from receiver.inbox import Inbox
+from receiver.measured import Measured
 from receiver.ops import ops
 from receiver.parts import Parts
 from receiver.settings import Settings
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         doorbell=doorbell,
         feed_bell=announcer(redis),
         watcher=Watcher(sessions(engine), redis),
+        measured=Measured(settings, sessions(engine), redis),
     )
     problems.init_app(app)
     app.register_blueprint(webhooks)

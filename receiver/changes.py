@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from receiver import feed, schemas
+from receiver import feed, metrics, schemas
 from receiver.errors import StorageUnavailable
 from receiver.parts import parts
 from receiver.routes import Routes
@@ -39,6 +40,9 @@ def follow_changes(asked: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str
     if not rows and wait and parts().watcher.wait(after, wait):
         with _reading() as session:
             rows = feed.page(session, after, limit)
+    if rows:
+        age = datetime.now(UTC) - rows[0]["changed_at"]
+        metrics.FEED_AGE.observe(max(0.0, age.total_seconds()))
     # A cache that would give an answer twice would stop its reader.
     return feed.told(after, rows), 200, {"Cache-Control": "no-store"}
 

@@ -128,6 +128,7 @@ def page(session: Session, after: int, limit: int) -> Sequence[RowMapping]:
             Change.version,
             Change.status,
             Change.changed,
+            Change.changed_at,
             Order.account,
             Order.courier_order_id,
             Order.reference,

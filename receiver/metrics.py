@@ -23,6 +23,12 @@ WAITING = Gauge(
     "ordertrail_changes_waiting", "Readers that wait for changes.", multiprocess_mode="livesum"
 )
 
+FEED_AGE = Histogram(
+    "ordertrail_change_age_seconds",
+    "How old the oldest change of a page was when a reader took it.",
+    buckets=(0.1, 0.5, 1, 5, 30, 300, 3600, 86_400),
+)
+
 
 def registry() -> CollectorRegistry:
     """What this host's web processes counted, together."""

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis import RedisError
 from rq import Worker
 from sqlalchemy import text
@@ -68,5 +68,7 @@ def metrics() -> Response:
     tokens = settings.api_tokens + ((settings.metrics_token,) if settings.metrics_token else ())
     if not bearer_fits(request, tokens):
         raise MissingBearerToken("a bearer token is needed: METRICS_TOKEN or one of API_TOKENS")
-    counted = generate_latest(registry())
+    stored = CollectorRegistry()
+    stored.register(parts().measured)
+    counted = generate_latest(registry()) + generate_latest(stored)
     return current_app.response_class(counted, content_type=CONTENT_TYPE_LATEST)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.doorbell import Doorbell
 from receiver.inbox import Inbox
+from receiver.measured import Measured
 from receiver.settings import Settings
 from receiver.watcher import Watcher
 
@@ -26,6 +27,7 @@ class Parts:
     doorbell: Doorbell
     feed_bell: Doorbell
     watcher: Watcher
+    measured: Measured
 
 
 def parts() -> Parts:

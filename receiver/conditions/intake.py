@@ -126,8 +126,8 @@ def _parked(scene: Scene, account: str) -> Iterator[Alert]:
     )
 
 
-def _words(scene: Scene, account: Account) -> Iterator[Alert]:
-    """Words that came lately and that the map as it is now does not have."""
+def unmapped(scene: Scene, account: Account) -> list[tuple[UnmappedWord, str | None]]:
+    """Words that came lately and that the map as it is now does not have, and an order of each."""
     heard = scene.session.execute(
         select(UnmappedWord, Order.courier_order_id)
         .outerjoin(Order, Order.id == UnmappedWord.order_id)
@@ -135,7 +135,11 @@ def _words(scene: Scene, account: Account) -> Iterator[Alert]:
         .order_by(UnmappedWord.first_at)
         .limit(MOST_WORDS)
     ).all()
-    words = [(word, order) for word, order in heard if not is_mapped(account, word.word)]
+    return [(word, order) for word, order in heard if not is_mapped(account, word.word)]
+
+
+def _words(scene: Scene, account: Account) -> Iterator[Alert]:
+    words = unmapped(scene, account)
     if not words:
         return
     named = ", ".join(f"{word.word!r:.60}" for word, _ in words[:WORDS_NAMED])

@@ -1,0 +1,137 @@
+"""/metrics: what web processes count beside what stands in PostgreSQL, and the page about it."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.conditions import CATALOGUE
+from tests.bodies import after, cottoncast_status, life, tiramizoo_order
+from tests.conftest import API_TOKEN
+from tests.service import ROOT
+from tests.shop import deliver
+
+PAGE = (ROOT / "deploy/docs/metrics.md").read_text(encoding="utf-8")
+
+Sample = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def scrape(shop: FlaskClient) -> dict[Sample, float]:
+    answer = shop.get("/metrics")
+    assert answer.status_code == 200
+    return {
+        (
+            sample.name.removeprefix("ordertrail_"),
+            tuple(sorted(sample.labels.items())),
+        ): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def of(found: dict[Sample, float], name: str, **labels: str) -> float | None:
+    return found.get((name, tuple(sorted(labels.items()))))
+
+
+def names(shop: FlaskClient) -> set[str]:
+    """The families that a scrape shows, as the code names them."""
+    text = shop.get("/metrics").text
+    found = re.findall(r"^# TYPE (ordertrail_\w+) \w+$", text, re.MULTILINE)
+    return {name.removesuffix("_total").removesuffix("_info") for name in found} - {
+        name for name in found if name.endswith("_created")
+    }
+
+
+def test_the_page_lists_every_metric_there_is_and_no_other(shop: FlaskClient) -> None:
+    listed = set(re.findall(r"`(ordertrail_\w+)`", "\n".join(PAGE.split("\n## ")[1:])))
+    assert listed - {"ordertrail_build_info"} == names(shop)
+
+
+def test_the_page_names_alerts_that_there_are(shop: FlaskClient) -> None:
+    named = {
+        name
+        for told in re.findall(r"alerts? ((?:`\w+`(?:, )?)+)", PAGE)
+        for name in re.findall(r"\w+", told)
+    }
+    assert named
+    assert named <= set(CATALOGUE)
+
+
+def test_what_workers_did_is_seen_on_any_web_process(
+    shop: FlaskClient, drain: Callable[[], int], new_app: Callable[..., Flask]
+) -> None:
+    deliver(shop, tiramizoo_order("a", life("created", "picked_up")), b"{}")
+    deliver(shop, cottoncast_status("D", after(0), order_id="b"), account="cottoncast")
+    drain()
+    other = new_app().test_client()
+    other.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
+    found = scrape(other)
+    own = {"account": "tiramizoo"}
+    assert of(found, "messages_processed_total", outcome="applied", **own) == 1
+    assert of(found, "messages_processed_total", outcome="quarantined", **own) == 1
+    assert of(found, "messages_quarantined", **own) == 1
+    assert of(found, "events_total", **own) == 2
+    assert of(found, "hooks_folded_total", **own) == 2
+    waited = of(found, "message_wait_seconds_bucket", le="+Inf", courier="tiramizoo", **own)
+    assert waited == of(found, "message_wait_seconds_count", courier="tiramizoo", **own) == 2
+    assert of(found, "drain_batches_total") == 1
+    assert of(found, "drain_batch_messages_bucket", le="5") == 1
+    # Delivered is an end.
+    assert of(found, "orders_open", status="picked_up", **own) == 1
+    assert not [
+        name
+        for name, labels in found
+        if ("account", "cottoncast") in labels and name == "orders_open"
+    ]
+    assert of(found, "messages_pending") == 0
+    assert of(found, "database_up") == of(found, "redis_up") == 1
+
+
+def test_what_waits_is_measured(shop: FlaskClient) -> None:
+    deliver(shop, tiramizoo_order("a"))
+    found = scrape(shop)
+    assert of(found, "messages_pending") == 1
+    assert (of(found, "oldest_pending_seconds") or 0) > 0
+
+
+def test_conditions_are_series(shop: FlaskClient, drain: Callable[[], int]) -> None:
+    deliver(shop, b"{}")
+    drain()
+    found = scrape(shop)
+    condition = {"condition": "messages_quarantined", "account": "tiramizoo"}
+    assert of(found, "alert", severity="warning", **condition) == 1
+    assert of(found, "alert_example", example="1", **condition) == 1
+
+
+@pytest.fixture
+def adrift(new_app: Callable[..., Flask], sessions: sessionmaker[Session]) -> FlaskClient:
+    """A service whose PostgreSQL and Redis are not there."""
+    app = new_app(
+        DATABASE_URL="postgresql://nobody@127.0.0.1:1/none", REDIS_URL="redis://127.0.0.1:1/0"
+    )
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
+    return client
+
+
+def test_without_postgresql_a_scrape_tells_that_and_what_was_counted(adrift: FlaskClient) -> None:
+    found = scrape(adrift)
+    assert of(found, "database_up") == 0
+    assert [name for name, _ in found if name == "build_info"]
+    assert not [name for name, _ in found if name == "messages_pending"]
+
+
+def test_without_redis_a_scrape_tells_all_the_rest(
+    new_app: Callable[..., Flask], sessions: sessionmaker[Session], redis: "Redis"
+) -> None:
+    client = new_app(REDIS_URL="redis://127.0.0.1:1/0").test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
+    found = scrape(client)
+    assert (of(found, "database_up"), of(found, "redis_up")) == (1, 0)
+    assert of(found, "workers") is None
+    assert of(found, "alert", condition="redis_away", account="", severity="critical") == 1
