@@ -144,7 +144,7 @@ def page(told: Told) -> str:
         f"Order {order['courier_order_id']} of {order['account']}{reference}",
         f"Status: {order['status']}{since}"
         + (f", because {order['reason']}" if order["reason"] else ""),
-        f"  {_because(told)}",
+        f"  {because(told)}",
         "",
         f"What the courier sent ({len(told['messages'])} messages, in the order of arrival):",
         *(f"  {line}" for line in table(map(_message_row, told["messages"]))),
@@ -163,7 +163,8 @@ def page(told: Told) -> str:
     return "\n".join(map(clean, lines)) + "\n"
 
 
-def _because(told: Told) -> str:
+def because(told: Told) -> str:
+    """What decided, in a sentence."""
     setter = next((event for event in told["events"] if event["set_status"]), None)
     if setter is None:
         return "Nothing that we understand was heard of it yet."

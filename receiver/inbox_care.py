@@ -5,10 +5,11 @@ What the API (messages.py) and the command line do with it, without either.
 
 import base64
 import re
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import Row, Select, case, func, select, update
 from sqlalchemy.orm import Session
 
 from receiver import schemas
@@ -23,6 +24,11 @@ MOST_ID = 2**63 - 1
 
 # How many messages are sent back in one transaction.
 CHUNK = 2000
+
+# Counted no further: past it the number says the same, and the page that shows it stays quick.
+MOST_COUNTED = 10_000
+# A larger body is not shown beside others.
+MOST_BESIDE = 65_536
 
 # All but the body, which may be large.
 SHOWN = (
@@ -182,3 +188,27 @@ def _body(raw: bytes | None) -> dict[str, str]:
         return {"body": bytes(raw).decode()}
     except UnicodeDecodeError:
         return {"body_base64": base64.b64encode(raw).decode()}
+
+
+def raw(session: Session, message_id: int) -> bytes:
+    """A message's body, byte for byte; empty where it is no longer kept.
+
+    Raises: UnknownMessage.
+    """
+    found = session.execute(select(Message.body).where(Message.id == message_id)).one_or_none()
+    if found is None:
+        raise UnknownMessage(f"there is no message {message_id}")
+    return bytes(found.body or b"")
+
+
+def bodies(session: Session, ids: Collection[int]) -> dict[str, dict[str, str]]:
+    """Messages' bodies as `shown` has them, by id; {} where none is kept, or a large one."""
+    kept = case((func.octet_length(Message.body) <= MOST_BESIDE, Message.body))
+    found = session.execute(select(Message.id, kept.label("body")).where(of_ids(Message.id, ids)))
+    return {str(number): _body(body) for number, body in found}
+
+
+def count(session: Session, outcome: str) -> int:
+    """How many messages have an outcome, up to MOST_COUNTED."""
+    ids = walk(Message.id, _values(session, None, outcome), MOST_COUNTED)
+    return session.scalar(select(func.count()).select_from(ids.subquery())) or 0

@@ -1,14 +1,13 @@
 """The inbox for the shop and for ops: what came in, what became of it, and another try."""
 
-import time
 from datetime import UTC, datetime
 from typing import Any
 
 from receiver import inbox_care, schemas
 from receiver.cursors import MESSAGES, read_cursor, write_cursor
-from receiver.inbox_care import CHUNK
 from receiver.parts import parts
 from receiver.routes import Routes
+from receiver.sending_back import send_all_back
 
 messages = Routes("messages", __name__, description="The inbox: what couriers told, word for word")
 
@@ -68,16 +67,16 @@ def retry_messages(wanted: dict[str, Any]) -> dict[str, Any]:
     """
     app = parts()
     after = read_cursor(wanted["cursor"], MESSAGES) if "cursor" in wanted else 0
-    until = time.monotonic() + RETRY_FOR_SECONDS
-    sent, more = 0, True
-    while more and time.monotonic() < until:
-        with app.sessions.begin() as session:
-            count, after, more = inbox_care.send_back_some(
-                session, wanted["outcome"], wanted.get("account"), after, CHUNK, datetime.now(UTC)
-            )
-        sent += count
-        app.doorbell.ring()
-    return {"retried": sent, "next_cursor": write_cursor(after, kind=MESSAGES) if more else None}
+    sent, further = send_all_back(
+        app.sessions,
+        app.doorbell.ring,
+        wanted["outcome"],
+        wanted.get("account"),
+        after,
+        RETRY_FOR_SECONDS,
+    )
+    cursor = None if further is None else write_cursor(further, kind=MESSAGES)
+    return {"retried": sent, "next_cursor": cursor}
 
 
 @messages.post("/messages/<number:message_id>/discard")

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import cli
-from receiver.commands.messages import laid_out
 from receiver.commands.terminal import as_json
+from receiver.layout import laid_out
 from tests.bodies import life, tiramizoo_order
 from tests.command import HARMLESS, HOSTILE, process, told, typed
 from tests.service import ROOT

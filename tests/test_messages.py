@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver import inbox_care
 from receiver import messages as view
 from receiver.models import Message
 from receiver.registry import register
@@ -302,10 +303,10 @@ def test_retry_of_many_takes_only_what_it_names(shop: FlaskClient, sessions: Ses
 def test_retry_of_very_many_goes_on_from_where_it_stopped(
     shop: FlaskClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view, "CHUNK", 3)
+    monkeypatch.setattr(inbox_care, "CHUNK", 3)
     clock = iter(range(100))
     ticking = SimpleNamespace(monotonic=lambda: float(next(clock)))
-    monkeypatch.setattr("receiver.messages.time", ticking)
+    monkeypatch.setattr("receiver.sending_back.time", ticking)
     monkeypatch.setattr(view, "RETRY_FOR_SECONDS", 3.0)
     fill(sessions, *({"outcome": "quarantined", "account": f"a{n % 3}"} for n in range(10)))
     first = retried(shop, outcome="quarantined")

@@ -1,9 +1,6 @@
 """`ordertrail messages`: the inbox, word for word."""
 
-import json
-import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from typing import Any
 
 import click
@@ -21,6 +18,7 @@ from receiver.commands.terminal import (
     print_json_pages,
     say,
 )
+from receiver.layout import laid_out
 
 
 @click.group(invoke_without_command=True)
@@ -144,29 +142,3 @@ def body_lines(told: Told) -> Iterator[str]:
         yield told["body_base64"]
     else:
         yield "The body is no longer kept."
-
-
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
-OPENING, CLOSING = {"{", "["}, {"}", "]"}
-
-
-def laid_out(text: str) -> str:
-    """JSON with line breaks and indents, and else word for word: names given twice, too.
-
-    What is not JSON comes back as it is.
-    """
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    parts = TOKEN.findall(text)
-    lines, depth, line = [], 0, ""
-    for part, following in pairwise([*parts, ""]):
-        line += ": " if part == ":" else part
-        opens = part in OPENING and following not in CLOSING
-        closes = following in CLOSING and part not in OPENING
-        depth += opens - closes
-        if opens or closes or part == ",":
-            lines.append(line)
-            line = "  " * depth
-    return "\n".join([*lines, line])

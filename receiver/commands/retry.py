@@ -3,14 +3,14 @@
 from datetime import UTC, datetime
 
 import click
-from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import cli, inbox_care, schemas
 from receiver.commands import bells
 from receiver.commands.finding import refuse_unknown
 from receiver.commands.options import Name, checked, json_option
-from receiver.commands.terminal import Told, print_json, say
+from receiver.commands.terminal import print_json, say
 from receiver.models import PARKED, QUARANTINED
+from receiver.sending_back import send_all_back
 
 
 @click.command()
@@ -40,8 +40,10 @@ def retry(message_id: str | None, outcome: str | None, account: str | None, as_j
                 number = inbox_care.number(message_id)
                 sent = inbox_care.send_back(session, number, datetime.now(UTC))
         else:
-            sent = _send_back_all(
-                sessions, checked(schemas.Retry(), outcome=outcome, account=account)
+            wanted = checked(schemas.Retry(), outcome=outcome, account=account)
+            # One ring at the end is enough for whoever waits for this command.
+            sent, _ = send_all_back(
+                sessions, lambda: None, wanted["outcome"], wanted.get("account")
             )
     if sent:
         bells.ring(settings, bells.WORKERS)
@@ -55,22 +57,6 @@ def retry(message_id: str | None, outcome: str | None, account: str | None, as_j
 
 
 ON_ITS_WAY = "is applied or on its way already: nothing to send back."
-
-
-def _send_back_all(sessions: sessionmaker[Session], wanted: Told) -> int:
-    sent, after, more = 0, 0, True
-    while more:
-        with sessions.begin() as session:
-            count, after, more = inbox_care.send_back_some(
-                session,
-                wanted["outcome"],
-                wanted.get("account"),
-                after,
-                inbox_care.CHUNK,
-                datetime.now(UTC),
-            )
-        sent += count
-    return sent
 
 
 @click.command()
