@@ -5,6 +5,7 @@ import os
 from flask import Flask
 
 from receiver import api, problems
+from receiver.console import setup as console
 from receiver.db import connect, sessions
 from receiver.doorbell import Doorbell, connect_redis
 from receiver.feed import announcer
@@ -26,7 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises: BadSettings.
     """
     settings = settings or Settings.from_env(os.environ)
-    app = Flask(__name__)
+    app = Flask(__name__, static_url_path="/ops/static")
     app.json.sort_keys = False  # type: ignore[attr-defined] # of Flask's default provider
     # A redirect to a tidier URL is a failed delivery to a courier that wants 200.
     app.url_map.merge_slashes = False
@@ -49,4 +50,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(webhooks)
     app.register_blueprint(ops)
     api.init_app(app)
+    console.init_app(app)
     return app

@@ -12,6 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from receiver import errors
+from receiver.console.failures import failure_page
+from receiver.console.places import in_console
 from receiver.logs import told
 
 log = structlog.get_logger(__name__)
@@ -80,6 +82,8 @@ def _unforeseen(error: Exception) -> Response:
 def _answer(status: HTTPStatus, message: str, data: dict[str, object] | None = None) -> Response:
     if request.path.startswith("/webhooks/"):
         answer = jsonify({"status": "error", "message": message})
+    elif in_console(request.path):
+        answer = failure_page(status, message)
     else:
         problem: dict[str, object] = {
             "type": "about:blank",

@@ -41,6 +41,7 @@ def banner(settings: Settings, places: Mapping[str, str], logs: Iterable[Path]) 
     rows = {
         "service": url,
         "API": f"{url}/v1/docs (any user name, the API token as password)",
+        "console": f"{url}/ops (any name, and the API token)",
         "data": str(settings.data_dir),
         **places,
         "logs": ", ".join(["this terminal (JSON lines)", *map(str, logs)]),

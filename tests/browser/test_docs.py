@@ -1,59 +1,16 @@
 """The docs page as people see it: in Chromium, with every way out of this service cut off."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from tests.browser.visiting import DESK, PHONE, Visit
 from tests.conftest import API_TOKEN
 from tests.service import Web
 from tests.test_description import OPERATIONS, PLACE
-
-DESK = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    if program is None:
-        assert "CI" not in os.environ, "chromium is missing"
-        pytest.skip("chromium is missing: apt-get install --no-install-recommends chromium")
-    with sync_playwright() as playwright:
-        # A container has no rights to Chromium's own sandbox; it sees our pages only.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Visit:
-    """A page that is open, and what it tried or complained of."""
-
-    def __init__(self, page: Page, web: Web) -> None:
-        self.page = page
-        self.home = f"http://127.0.0.1:{web.port}"
-        self.elsewhere: list[str] = []
-        self.complaints: list[str] = []
-        page.route("**/*", self._pass)
-        page.on("console", lambda told: self._complain(told.type, told.text))
-        page.on("pageerror", lambda fault: self.complaints.append(str(fault)))
-
-    def _pass(self, route: Route) -> None:
-        address = urlsplit(route.request.url)
-        if f"{address.scheme}://{address.netloc}" == self.home:
-            route.continue_()
-        else:
-            self.elsewhere.append(route.request.url)
-            route.abort()
-
-    def _complain(self, kind: str, text: str) -> None:
-        if kind in {"error", "warning"}:
-            self.complaints.append(text)
 
 
 @pytest.fixture(params=[DESK, PHONE], ids=["desk", "phone"])
@@ -88,8 +45,7 @@ def test_it_shows_every_operation_and_asks_nobody_else(visit: Visit, tmp_path: P
     for each in shown.all():
         assert each.is_visible()
     picture(page, tmp_path, "closed")
-    # Nothing sticks out of the screen.
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert visit.fits()
     assert visit.elsewhere == []
     assert visit.complaints == []
 
@@ -106,7 +62,7 @@ def test_it_opens_an_operation_with_its_examples(visit: Visit, tmp_path: Path) -
     page.locator(".models-control").click()
     page.locator(".models .json-schema-2020-12__title", has_text="Order").first.wait_for()
     picture(page, tmp_path, "schemas")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert visit.fits()
     assert visit.elsewhere == []
     assert visit.complaints == []
 

@@ -1,0 +1,25 @@
+"""A page of the console that says what went wrong, and what to do."""
+
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, make_response, render_template
+
+WHAT_TO_DO = {
+    HTTPStatus.UNAUTHORIZED: "Sign in, and try once more.",
+    HTTPStatus.FORBIDDEN: "Open the page anew and send the form from there.",
+    HTTPStatus.NOT_FOUND: "Look for it by another of its names: the box above knows all of them.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This is done by a button on a page, not by an address.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Couriers are told to come again, so nothing is lost."
+    " Open this page anew in a moment; /readyz and the log tell more.",
+}
+
+
+def failure_page(status: HTTPStatus, message: str) -> Response:
+    """The page."""
+    told: dict[str, Any] = {
+        "title": status.phrase,
+        "message": message,
+        "what_to_do": WHAT_TO_DO.get(status, ""),
+    }
+    return make_response(render_template("console/failure.html", **told))

@@ -1,0 +1,144 @@
+"""Now: what is wrong, how far behind we are, what came in, and how each courier fares."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from flask import Blueprint, render_template, url_for
+
+from receiver import inbox_care, metrics
+from receiver.conditions import Alert, conditions
+from receiver.conditions.machine import look_around
+from receiver.console.charts import Chart, Series, spark
+from receiver.console.pages import asked, order_url
+from receiver.console.wording import number, short, span
+from receiver.models import PARKED, PENDING, QUARANTINED
+from receiver.parts import parts
+from receiver.progress import progress
+from receiver.standings import standings
+from receiver.tallies import BUCKET, Point, bucket, series
+
+now = Blueprint("now", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How far back the charts go, and in which steps."""
+
+    name: str
+    whole: timedelta
+    step: timedelta
+
+
+WINDOWS = {
+    "6h": Window("6 hours", timedelta(hours=6), BUCKET),
+    "24h": Window("24 hours", timedelta(hours=24), 4 * BUCKET),
+    "7d": Window("7 days", timedelta(days=7), 24 * BUCKET),
+}
+# The bars beside a courier's name.
+SPARK = Window("24 hours", timedelta(hours=24), 6 * BUCKET)
+
+
+@now.get("")
+@now.get("/")
+def show() -> str:
+    """The page that is opened first."""
+    app, at = parts(), datetime.now(UTC)
+    over = asked().get("over", "")
+    window = WINDOWS.get(over) or WINDOWS["6h"]
+    accounts = app.settings.accounts
+    with app.sessions() as session:
+        around = look_around(session, app.settings, app.redis)
+        alerts = list(conditions(session, app.settings, at, around))
+        cards = standings(session, accounts, metrics.refused_credentials(), at)["couriers"]
+        counts = {it: inbox_care.count(session, it) for it in (PENDING, QUARANTINED, PARKED)}
+        waiting = progress(session, at).waiting_seconds
+        points = series(session, at - window.whole, at, window.step)
+        sparks = {it: series(session, at - SPARK.whole, at, SPARK.step, it) for it in accounts}
+    wrong = defaultdict(list)
+    for alert in alerts:
+        wrong[alert.account].append(alert)
+    return render_template(
+        "console/now.html",
+        alerts=alerts,
+        wrong=wrong,
+        cards=cards,
+        sparks={it: _spark(told) for it, told in sparks.items()},
+        counts=counts,
+        waiting=waiting,
+        most=inbox_care.MOST_COUNTED,
+        workers=around.workers,
+        example_url=example_url,
+        charts=_charts(points, window, at),
+        windows=WINDOWS,
+        window=window,
+    )
+
+
+def example_url(alert: Alert) -> str | None:
+    """The page of what an alert names as an example."""
+    if alert.example is None or alert.account is None:
+        return None
+    if alert.condition.startswith("messages_"):
+        return url_for("console.messages.show", message_id=alert.example)
+    return order_url(alert.account, alert.example)
+
+
+def _spark(points: Sequence[Point]) -> str:
+    hooks = [point.hooks for point in points]
+    return spark(hooks, f"{number(sum(hooks))} hooks in the last {SPARK.name}")
+
+
+def _charts(points: Sequence[Point], window: Window, at: datetime) -> list[Chart]:
+    moments = [point.at for point in points]
+    until = bucket(at, window.step) + window.step
+    each = span(window.step)
+
+    def of(name: str, label: str, look: str) -> Series:
+        return Series(label, look, [getattr(point, name) for point in points])
+
+    return [
+        Chart(
+            "came",
+            f"Messages in, each {each}",
+            moments,
+            until,
+            [of("hooks", "hooks", "hooks"), of("answers", "poll answers", "answers")],
+            number,
+            stacked=True,
+        ),
+        Chart(
+            "trouble",
+            f"Trouble, each {each}",
+            moments,
+            until,
+            [
+                of("missed", "missed hooks", "missed"),
+                of("quarantined", "quarantined", "quarantined"),
+                of("parked", "parked", "parked"),
+            ],
+            number,
+            stacked=True,
+        ),
+        Chart(
+            "wait",
+            "From received to read",
+            moments,
+            until,
+            [of("longest_wait", "longest", "longest"), of("mean_wait", "mean", "mean")],
+            span,
+            of_time=True,
+            beside=short,
+        ),
+        Chart(
+            "lag",
+            "From happened to received, hooks",
+            moments,
+            until,
+            [of("longest_lag", "longest", "longest"), of("mean_lag", "mean", "mean")],
+            span,
+            of_time=True,
+            beside=short,
+        ),
+    ]

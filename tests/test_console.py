@@ -1,0 +1,539 @@
+"""The console without a browser: who gets in, what is refused, what its forms do."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.console import visits
+from receiver.console.guard import COOKIE, HEADERS
+from receiver.models import Message, Order
+from tests.bodies import after, cottoncast_status, life, raw, tiramizoo_order
+from tests.conftest import API_TOKEN
+from tests.console import form_token, seen, send, sign_in, text_of
+from tests.shop import deliver, fill
+
+Sessions = sessionmaker[Session]
+Drain = Callable[[], int]
+NewApp = Callable[..., Flask]
+
+PAGES = ["/ops", "/ops/", "/ops/orders", "/ops/messages", "/ops/conflicts"]
+ACTIONS = [
+    "/ops/signout",
+    "/ops/refresh?account=tiramizoo&id=u-1",
+    "/ops/erase?account=tiramizoo&id=u-1",
+    "/ops/messages/1/retry",
+    "/ops/messages/1/discard",
+    "/ops/messages/retry",
+    "/ops/conflicts/close?account=tiramizoo&id=u-1&conflict=c",
+]
+UNAUTHORIZED, FORBIDDEN = 401, 403
+# Cannot be read: state is missing.
+BROKEN = {"uuid": "u-9"}
+
+
+@pytest.fixture
+def ann(client: FlaskClient) -> FlaskClient:
+    """Somebody who is signed in."""
+    assert sign_in(client).status_code == 303
+    return client
+
+
+# Who gets in
+
+
+@pytest.mark.parametrize("page", [*PAGES, "/ops/nothing", "/ops/orders/tiramizoo/u-1"])
+def test_without_a_visit_every_page_leads_to_the_sign_in(client: FlaskClient, page: str) -> None:
+    answer = client.get(f"{page}?a=1")
+    assert answer.status_code == 303
+    assert answer.location == f"/ops/signin?to={quote(f'{page}?a=1', safe='/?')}"
+    assert "<form" in text_of(client.get(answer.location))
+
+
+def test_an_api_token_opens_the_console_and_the_page_that_was_wanted(client: FlaskClient) -> None:
+    answer = sign_in(client, to="/ops/orders?status=delivered")
+    assert (answer.status_code, answer.location) == (303, "/ops/orders?status=delivered")
+    assert "Ann" in seen(client.get("/ops/orders"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens(ann: FlaskClient, page: str) -> None:
+    answer = ann.get(page)
+    assert answer.status_code == 200
+    assert answer.mimetype == "text/html"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"name": "Ann", "token": "wrong"},
+        {"name": "Ann", "token": ""},
+        {"name": "Ann", "token": "test-metrics-token"},
+        {"name": "Ann", "token": "é\u2603"},
+        {"name": "Ann"},
+        {"name": "", "token": API_TOKEN},
+        {"other": "x"},
+    ],
+)
+def test_nothing_else_opens_it(client: FlaskClient, told: dict[str, str]) -> None:
+    answer = client.post("/ops/signin", data=told)
+    assert answer.status_code == UNAUTHORIZED
+    assert "Set-Cookie" not in answer.headers
+    assert "not one of the API tokens" in text_of(answer)
+    assert API_TOKEN not in text_of(answer)
+    assert client.get("/ops").status_code == 303
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "https://evil.example",
+        "//evil.example/ops",
+        "/ops\\@evil.example",
+        "/opsx",
+        "/v1/orders",
+        "/ops/signin?to=/ops",
+        "/ops/\r\nSet-Cookie: a=b",
+        "javascript:alert(1)",
+    ],
+)
+def test_signing_in_leads_to_no_other_place(client: FlaskClient, elsewhere: str) -> None:
+    assert sign_in(client, to=elsewhere).location == "/ops"
+
+
+def test_the_cookie_is_for_the_console_and_no_script(client: FlaskClient) -> None:
+    told = sign_in(client).headers["Set-Cookie"]
+    assert {"HttpOnly", "Path=/ops", "SameSite=Lax"} <= set(told.split("; "))
+    assert f"Max-Age={12 * 3600}" in told
+    assert "Secure" not in told
+    assert API_TOKEN not in told
+
+
+@pytest.mark.parametrize(
+    "how", [{"Origin": "https://track.example"}, {"X-Forwarded-Proto": "https"}]
+)
+def test_over_https_the_cookie_goes_over_nothing_else(
+    client: FlaskClient, how: dict[str, str]
+) -> None:
+    # A proxy that hands the name on, as those in deploy/ do.
+    answer = client.post(
+        "/ops/signin",
+        data={"name": "Ann", "token": API_TOKEN},
+        headers={"Host": "track.example", **how},
+    )
+    assert "Secure" in answer.headers["Set-Cookie"].split("; ")
+
+
+def test_signing_out_takes_the_cookie_back(ann: FlaskClient) -> None:
+    answer = send(ann, "/ops/signout")
+    assert (answer.status_code, answer.location) == (303, "/ops/signin")
+    assert ann.get_cookie(COOKIE, path="/ops") is None
+    assert ann.get("/ops").status_code == 303
+
+
+def test_a_visit_ends_after_a_working_day(client: FlaskClient) -> None:
+    now = datetime.now(UTC)
+    for ago, opens in (
+        (timedelta(hours=11), 200),
+        (timedelta(hours=13), 303),
+        (-timedelta(1), 303),
+    ):
+        client.set_cookie(COOKIE, visits.begin(API_TOKEN, "Ann", now - ago), path="/ops")
+        assert client.get("/ops/orders").status_code == opens
+
+
+def test_a_token_that_is_taken_away_ends_its_visits_and_no_others(new_app: NewApp) -> None:
+    both = {"API_TOKENS": "first-token,second-token"}
+    visits_of = {}
+    for token in ("first-token", "second-token"):
+        client = new_app(**both).test_client()
+        sign_in(client, token)
+        cookie = client.get_cookie(COOKIE, path="/ops")
+        assert cookie is not None
+        visits_of[token] = cookie.value
+    left = new_app(API_TOKENS="new-token,second-token").test_client()
+    for token, opens in (("first-token", 303), ("second-token", 200)):
+        left.set_cookie(COOKIE, visits_of[token], path="/ops")
+        assert left.get("/ops/orders").status_code == opens
+
+
+def test_a_cookie_of_somebody_elses_making_is_none(client: FlaskClient) -> None:
+    true = visits.begin(API_TOKEN, "Ann", datetime.now(UTC))
+    payload, _, signature = true.rpartition(".")
+    for cookie in ("", "x", payload, f"{payload}.", f"{payload}x.{signature}", f"{true}x", "a.b.c"):
+        client.set_cookie(COOKIE, cookie, path="/ops")
+        assert client.get("/ops/orders").status_code == 303, cookie
+
+
+def test_a_script_opens_pages_with_its_bearer_token(shop: FlaskClient) -> None:
+    assert shop.get("/ops/orders").status_code == 200
+
+
+def test_a_wrong_bearer_token_is_told_so_and_not_led_about(client: FlaskClient) -> None:
+    answer = client.get("/ops", headers={"Authorization": "Bearer wrong"})
+    assert answer.status_code == UNAUTHORIZED
+    assert answer.mimetype == "text/html"
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_no_address_does_anything_by_being_opened(ann: FlaskClient, action: str) -> None:
+    answer = ann.get(action)
+    assert answer.status_code in {404, 405}
+    if "/retry" not in action.partition("?")[0].removeprefix("/ops/messages"):
+        assert answer.status_code == 405
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    ("headers", "fields"),
+    [
+        ({}, {}),
+        ({}, {"form_token": ""}),
+        ({}, {"form_token": "0" * 64}),
+        ({"Sec-Fetch-Site": "cross-site"}, {"form_token": None}),
+        ({"Sec-Fetch-Site": "same-site"}, {"form_token": None}),
+        ({"Origin": "https://evil.example"}, {"form_token": None}),
+        ({"Origin": "null"}, {"form_token": None}),
+    ],
+    ids=["none", "empty", "made-up", "cross-site", "same-site", "origin", "null"],
+)
+def test_a_form_that_is_not_ours_does_nothing(
+    ann: FlaskClient, action: str, headers: dict[str, str], fields: dict[str, str | None]
+) -> None:
+    # None: the right one, so that it is the headers alone that are refused.
+    true = form_token(ann)
+    told = {name: true if value is None else value for name, value in fields.items()}
+    answer = ann.post(action, data=told, headers=headers)
+    assert answer.status_code == FORBIDDEN
+    assert ann.get("/ops/orders").status_code == 200
+
+
+def test_the_token_of_another_visit_is_refused(new_app: NewApp, ann: FlaskClient) -> None:
+    bob = new_app().test_client()
+    sign_in(bob)
+    answer = ann.post("/ops/signout", data={"form_token": form_token(bob)})
+    assert answer.status_code == FORBIDDEN
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_without_a_visit_no_form_does_anything(client: FlaskClient, action: str) -> None:
+    assert client.post(action, data={"form_token": "0" * 64}).status_code == UNAUTHORIZED
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"form_token=" + b"x" * 20_000, "application/x-www-form-urlencoded", 413),
+        (b"\xff=%ff", "application/x-www-form-urlencoded", 400),
+        (b"&".join(b"a=b" for _ in range(100)), "application/x-www-form-urlencoded", 400),
+        (b"{}", "application/json", 415),
+        (b"--x\r\n", "multipart/form-data; boundary=x", 415),
+    ],
+)
+def test_a_form_that_cannot_be_one_is_refused(
+    ann: FlaskClient, body: bytes, kind: str, status: int
+) -> None:
+    answer = ann.post("/ops/messages/retry", data=body, content_type=kind)
+    assert answer.status_code == status
+    assert answer.mimetype == "text/html"
+
+
+@pytest.mark.parametrize("page", [*PAGES, "/ops/signin", "/ops/nothing", "/ops/static/console.css"])
+def test_every_answer_keeps_to_itself(ann: FlaskClient, page: str) -> None:
+    answer = ann.get(page)
+    answer.close()
+    told = answer.headers
+    for name, value in HEADERS.items():
+        if name != "Cache-Control":
+            assert told[name] == value
+    kept = "immutable" if "static" in page else "no-store"
+    assert kept in told["Cache-Control"]
+
+
+def test_nothing_in_a_page_is_inline_or_from_elsewhere(ann: FlaskClient) -> None:
+    for page in [*PAGES, "/ops/signin"]:
+        text = text_of(ann.get(page))
+        assert re.findall(r"<style|\sstyle=|\son[a-z]+=|<script(?! src=\"/ops/static/)", text) == []
+        assert re.findall(r"(?:src|href|action)=\"(?!/|#)", text) == []
+
+
+# What went wrong
+
+
+def test_what_is_not_there_is_told_on_a_page(ann: FlaskClient) -> None:
+    for page in ("/ops/nothing", "/ops/messages/7", "/ops/order?account=tiramizoo&id=none"):
+        answer = ann.get(page)
+        assert (answer.status_code, answer.mimetype) == (404, "text/html")
+
+
+@pytest.mark.parametrize(
+    ("page", "status"),
+    [
+        ("/ops/orders?status=nonsense", 422),
+        ("/ops/orders?cursor=nonsense", 422),
+        ("/ops/orders?limit=0", 422),
+        ("/ops/messages?outcome=nonsense", 422),
+        ("/ops/order", 400),
+        ("/ops/order?account=tiramizoo", 400),
+    ],
+)
+def test_what_cannot_be_meant_is_told_on_a_page(ann: FlaskClient, page: str, status: int) -> None:
+    answer = ann.get(page)
+    assert (answer.status_code, answer.mimetype) == (status, "text/html")
+
+
+def test_without_postgresql_a_page_says_so(new_app: NewApp) -> None:
+    client = new_app(DATABASE_URL="postgresql://nobody@127.0.0.1:1/none").test_client()
+    assert sign_in(client).status_code == 303
+    for page in PAGES:
+        answer = client.get(page)
+        assert (answer.status_code, answer.mimetype) == (503, "text/html")
+        assert "the database cannot be reached" in seen(answer)
+        assert answer.headers["Retry-After"]
+
+
+def test_without_redis_the_first_page_says_so_and_all_others_are_there(
+    new_app: NewApp, sessions: Sessions
+) -> None:
+    client = new_app(REDIS_URL="redis://127.0.0.1:1/0").test_client()
+    assert sign_in(client).status_code == 303
+    for page in PAGES:
+        assert client.get(page).status_code == 200
+    assert "Redis cannot be reached" in seen(client.get("/ops"))
+
+
+# Orders
+
+
+def test_orders_are_narrowed_by_what_is_chosen(ann: FlaskClient, sessions: Sessions) -> None:
+    fill(
+        sessions,
+        {"courier_order_id": "one", "status": "delivered"},
+        {"courier_order_id": "two", "status": "lost", "needs_attention": True},
+        {"courier_order_id": "three", "account": "cottoncast", "status": "in_transit"},
+    )
+
+    def shown(**chosen: str) -> list[str]:
+        # As a browser sends a form: what is not chosen is there, and empty.
+        told = {"account": "", "status": "", "status_group": "", "changed": "", **chosen}
+        listed = text_of(ann.get("/ops/orders", query_string=told))
+        return re.findall(r'<th scope="row"><a [^>]*>([^<]+)</a>', listed)
+
+    assert shown() == ["three", "two", "one"]
+    assert shown(account="cottoncast") == ["three"]
+    assert shown(status_group="exception") == ["two"]
+    assert shown(status="delivered") == ["one"]
+    assert shown(needs_attention="true") == ["two"]
+    assert shown(changed="1h") == ["three", "two", "one"]
+
+
+def test_a_list_goes_on_with_its_filters(ann: FlaskClient, sessions: Sessions) -> None:
+    fill(sessions, *({"courier_order_id": f"n-{n}", "status": "lost"} for n in range(5)))
+    place, found = "/ops/orders?status=lost&limit=2", []
+    while place:
+        text = text_of(ann.get(place))
+        found += re.findall(r'<th scope="row"><a [^>]*>([^<]+)</a>', text)
+        following = re.search(r'rel="next" href="([^"]+)"', text)
+        place = following[1].replace("&amp;", "&") if following else ""
+    assert found == ["n-4", "n-3", "n-2", "n-1", "n-0"]
+
+
+def found(ann: FlaskClient, name: str) -> Any:
+    return ann.get("/ops/orders", query_string={"q": name})
+
+
+@pytest.mark.parametrize("name", ["u-1", " 41 ", "ZVW8GV", "ID4K7-EHQX-62RA"])
+def test_one_box_finds_an_order_by_any_of_its_names(
+    ann: FlaskClient, drain: Drain, name: str
+) -> None:
+    named = tiramizoo_order("u-1", external_id="41", identifier="ZVW8GV")
+    deliver(ann, named | {"tracking_code": "ID4K7-EHQX-62RA"}, tiramizoo_order("other"))
+    drain()
+    answer = found(ann, name)
+    assert (answer.status_code, answer.location) == (303, "/ops/order?account=tiramizoo&id=u-1")
+
+
+def test_several_of_a_name_are_listed(ann: FlaskClient, sessions: Sessions) -> None:
+    same = {"reference": "41"}
+    fill(sessions, {"courier_order_id": "a", **same}, {"courier_order_id": "b", **same})
+    fill(sessions, {"courier_order_id": "41", "account": "cottoncast"})
+    text = seen(found(ann, "41"))
+    assert text.count("41 ") >= 3
+    assert "cottoncast" in text
+
+
+def test_names_that_begin_so_are_shown_too(ann: FlaskClient, drain: Drain) -> None:
+    for number in range(3):
+        deliver(ann, tiramizoo_order(f"u-{number}", external_id=f"S-12{number}", identifier="ZVW8"))
+    drain()
+    for begun in ("S-12", "ZVW"):
+        text = seen(found(ann, begun))
+        assert "No order goes by this name" in text
+        assert "S-121" in text
+    assert "S-12" not in seen(found(ann, "S-13")).replace("S-13", "")
+    assert "3 characters or more" in seen(found(ann, "S-"))
+
+
+def test_a_name_that_no_order_can_have_is_not_found(ann: FlaskClient) -> None:
+    for name in ("\x00", "x" * 300, "%", "' OR 1=1 --"):
+        assert "No order goes by this name" in seen(found(ann, name))
+
+
+def test_an_order_says_why_it_is_where_it_is(ann: FlaskClient, drain: Drain) -> None:
+    for code, minute in (("C", 0), ("D", 60), ("E", 90)):
+        deliver(ann, cottoncast_status(code, after(minute)), account="cottoncast")
+    drain()
+    page = text_of(ann.get("/ops/orders/cottoncast/3AF7"))
+    text = seen(ann.get("/ops/order?account=cottoncast&id=3AF7"))
+    assert "Delivered since 2026-04-16 08:00:00" in text
+    assert "Set by the courier's word 'D', told by message 2" in text
+    assert "in_transit cannot follow delivered" in text
+    assert text.count("yes, and set the status") == 1
+    assert '<svg class="life"' in page
+    assert '"orderID": "3AF7"' in re.sub("&#34;", '"', page)
+
+
+@pytest.mark.parametrize("name", ["a/b c", "..", "/", "a?b#c&d=e", "x\u202ey", "line\nbreak", "é"])
+def test_an_order_of_any_name_has_a_page_and_its_forms_reach_it(
+    ann: FlaskClient, sessions: Sessions, name: str
+) -> None:
+    fill(sessions, {"courier_order_id": name})
+    place = found(ann, name.strip()).location
+    page = ann.get(place)
+    assert page.status_code == 200
+    action = re.search(r'action="(/ops/erase[^"]+)"', text_of(page))
+    assert action is not None
+    answer = send(ann, action[1].replace("&amp;", "&"), confirm=name)
+    assert answer.status_code == 303
+    with sessions() as session:
+        assert session.scalars(select(Order.erased_at)).one() is not None
+
+
+def test_an_order_is_erased_only_where_that_is_confirmed(
+    ann: FlaskClient, sessions: Sessions
+) -> None:
+    fill(sessions, {"courier_order_id": "u-1"})
+    answer = send(ann, "/ops/erase?account=tiramizoo&id=u-1", confirm="u-2")
+    assert answer.status_code == 400
+    with sessions() as session:
+        assert session.scalars(select(Order.erased_at)).one() is None
+
+
+def test_a_courier_that_cannot_be_asked_is_not_asked(ann: FlaskClient, sessions: Sessions) -> None:
+    fill(sessions, {"courier_order_id": "u-1"})
+    assert "Refresh" not in seen(ann.get("/ops/order?account=tiramizoo&id=u-1"))
+    answer = send(ann, "/ops/refresh?account=tiramizoo&id=u-1")
+    assert answer.status_code == 409
+    assert "cannot be polled" in seen(answer)
+
+
+# Messages
+
+
+def test_what_is_quarantined_is_listed_first_with_the_reason(
+    ann: FlaskClient, drain: Drain
+) -> None:
+    deliver(ann, tiramizoo_order(), BROKEN)
+    drain()
+    text = seen(ann.get("/ops/messages"))
+    assert "quarantined 1" in text
+    assert "Missing data for required field" in text
+    assert seen(ann.get("/ops/messages?outcome=applied")).count("Retry") == 0
+
+
+def test_a_message_is_sent_back_and_read_anew(
+    ann: FlaskClient, drain: Drain, sessions: Sessions
+) -> None:
+    deliver(ann, BROKEN)
+    drain()
+    answer = send(ann, "/ops/messages/1/retry")
+    assert answer.location == "/ops/messages/1?done=retried"
+    with sessions() as session:
+        assert session.scalars(select(Message.outcome)).one() == "pending"
+    assert "Sent back to the workers" in seen(ann.get(answer.location))
+
+
+def test_all_of_an_account_are_sent_back(
+    ann: FlaskClient, drain: Drain, sessions: Sessions
+) -> None:
+    deliver(ann, BROKEN, {"uuid": "u-8"})
+    deliver(ann, {"orderID": "x"}, account="cottoncast")
+    drain()
+    answer = send(ann, "/ops/messages/retry", outcome="quarantined", account="tiramizoo")
+    assert "Sent back to the workers: 2 messages" in seen(ann.get(answer.location))
+    with sessions() as session:
+        outcomes = session.execute(select(Message.account, Message.outcome).order_by(Message.id))
+        assert [tuple(row) for row in outcomes] == [
+            ("tiramizoo", "pending"),
+            ("tiramizoo", "pending"),
+            ("cottoncast", "quarantined"),
+        ]
+
+
+def test_a_message_is_discarded_with_a_name_and_a_note(
+    ann: FlaskClient, drain: Drain, sessions: Sessions
+) -> None:
+    deliver(ann, BROKEN)
+    drain()
+    assert send(ann, "/ops/messages/1/discard", by="", note="x").status_code == 422
+    assert send(ann, "/ops/messages/1/discard", by="Ann", note="a test").status_code == 303
+    text = seen(ann.get("/ops/messages/1"))
+    assert "discarded by Ann: a test" in text
+
+
+def test_a_body_that_is_no_text_is_shown_and_handed_out_byte_for_byte(ann: FlaskClient) -> None:
+    deliver_raw = ann.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=b"\xff\xfe<script>")
+    assert deliver_raw.status_code == 400
+    assert "//48c2NyaXB0Pg==" in seen(ann.get("/ops/messages/1"))
+    answer = ann.get("/ops/messages/1/raw")
+    assert answer.data == b"\xff\xfe<script>"
+    assert answer.mimetype == "application/octet-stream"
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+
+
+# Conflicts
+
+
+def test_a_conflict_is_closed_with_a_name_and_a_note(ann: FlaskClient, drain: Drain) -> None:
+    deliver(ann, tiramizoo_order("u-1", life("created", "cancelled", "picked_up")))
+    drain()
+    page = text_of(ann.get("/ops/conflicts"))
+    assert "picked up after cancelled" in page
+    action = re.search(r'action="(/ops/conflicts/close[^"]+)"', page)
+    assert action is not None
+    answer = send(ann, action[1].replace("&amp;", "&"), by="Ann", note="the depot has it")
+    assert answer.location == "/ops/conflicts?done=closed"
+    assert "No open conflict" in seen(ann.get(answer.location))
+    text = seen(ann.get("/ops/order?account=tiramizoo&id=u-1"))
+    assert "by Ann" in text
+    assert "the depot has it" in text
+
+
+# Now
+
+
+def test_the_first_page_tells_what_is_wrong_and_how_each_account_fares(
+    ann: FlaskClient, drain: Drain
+) -> None:
+    deliver(ann, tiramizoo_order(), BROKEN)
+    ann.post("/webhooks/cottoncast/orders", data=raw({}))
+    assert "Waiting to be read 2" in seen(ann.get("/ops"))
+    drain()
+    text = seen(ann.get("/ops?over=24h"))
+    assert "What is wrong" in text
+    assert "could not be read" in text
+    assert "no worker runs" in text
+    assert "The last 24 hours" in text
+    assert "Quarantined 1" in text
+    for account in ("tiramizoo", "cottoncast", "shipmentapi"):
+        assert account in text
