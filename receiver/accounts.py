@@ -6,6 +6,7 @@ from typing import Any
 from receiver import metrics, schemas
 from receiver.errands import ask_courier
 from receiver.parts import parts
+from receiver.refusals import refusals
 from receiver.routes import Routes
 from receiver.standings import standings
 
@@ -21,8 +22,23 @@ def list_couriers() -> dict[str, Any]:
     """
     app = parts()
     refused = metrics.refused_credentials()
+    app.ledger.flush()
     with app.sessions() as session:
         return standings(session, app.settings.accounts, refused, datetime.now(UTC))
+
+
+@accounts.get("/refusals")
+@accounts.response(200, schemas.RefusalList)
+def list_refusals() -> dict[str, Any]:
+    """What was refused at the couriers' door within 30 days, why, and what is likely behind it.
+
+    Every web process of every host adds to it within a few seconds. The courier itself is told no
+    more than that its credential is wrong.
+    """
+    app = parts()
+    app.ledger.flush()
+    with app.sessions() as session:
+        return {"refusals": refusals(session)}
 
 
 @accounts.post("/orders/<account>/<path:order_id>/refresh")

@@ -13,6 +13,7 @@ from receiver.inbox import Inbox
 from receiver.measured import Measured
 from receiver.ops import ops
 from receiver.parts import Parts
+from receiver.refusals import Ledger
 from receiver.settings import Settings
 from receiver.watcher import Watcher
 from receiver.webhooks import webhooks
@@ -41,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         sessions=sessions(engine),
         redis=redis,
         inbox=Inbox(sessions(engine), doorbell.ring),
+        ledger=Ledger(sessions(engine), settings.accounts),
         doorbell=doorbell,
         feed_bell=announcer(redis),
         watcher=Watcher(sessions(engine), redis),

@@ -13,7 +13,7 @@ unmapped_words  couriers' words that no status stands for
 heartbeats  when what has to go on was last done
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -447,6 +447,35 @@ class Count(Base):
     account: Mapped[str] = mapped_column(primary_key=True)
     label: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[float] = mapped_column(Double)
+
+
+class Refusal(Base):
+    """Requests refused at the door on one day: of which account, why, and what is likely behind it.
+
+    account is empty where there is no such one. likely is a word of diagnosis.LIKELY.
+    """
+
+    __tablename__ = "refusals"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    reason: Mapped[str] = mapped_column(primary_key=True)
+    likely: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+
+
+class SecretUse(Base):
+    """How often one of an account's secrets came, and when. fingerprint tells nothing of it."""
+
+    __tablename__ = "secret_uses"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
 
 
 class UnmappedWord(Base):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.doorbell import Doorbell
 from receiver.inbox import Inbox
 from receiver.measured import Measured
+from receiver.refusals import Ledger
 from receiver.settings import Settings
 from receiver.watcher import Watcher
 
@@ -24,6 +25,7 @@ class Parts:
     sessions: sessionmaker[Session]
     redis: "Redis"
     inbox: Inbox
+    ledger: Ledger
     doorbell: Doorbell
     feed_bell: Doorbell
     watcher: Watcher

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Access
+from receiver.couriers.base import Access, Driver
 
 ACCOUNT_NAME = re.compile(
     r"COURIER_(?P<account>[A-Z0-9][A-Z0-9_]*?)_"
-    r"(?P<setting>SECRETS|DRIVER|API_URL|API_USER|API_TOKEN|UNKNOWN_ORDERS|FIELDS|ORDER_PATH"
-    r"|CONFIRM)"
+    r"(?P<setting>SECRETS|RETIRED_SECRETS|DRIVER|API_URL|API_USER|API_TOKEN|UNKNOWN_ORDERS|FIELDS"
+    r"|ORDER_PATH|CONFIRM)"
 )
 # A token stands in a URL's path: these characters arrive there as they are.
 URL_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
@@ -41,6 +41,7 @@ class Account:
     slug: str
     driver: str
     secrets: tuple[str, ...] = field(repr=False)
+    retired_secrets: tuple[str, ...] = field(default=(), repr=False)
     api_url: str | None = None
     api_user: str | None = None
     api_token: str | None = field(default=None, repr=False)
@@ -179,6 +180,7 @@ ACCOUNT = Schema.from_dict(
     {
         "DRIVER": fields.String(validate=validate.OneOf(list(DRIVERS))),
         "SECRETS": CommaList(load_default=()),
+        "RETIRED_SECRETS": CommaList(load_default=()),
         "API_URL": fields.String(load_default=None, validate=_base_address),
         "API_USER": fields.String(load_default=None),
         "API_TOKEN": fields.String(load_default=None),
@@ -254,10 +256,7 @@ def _accounts(values: Mapping[str, str], faults: list[str]) -> dict[str, Account
         if len(faults) > before:
             continue
         driver = DRIVERS[account["DRIVER"]]
-        if not driver.signed and not all(map(URL_TOKEN.fullmatch, account["SECRETS"])):
-            faults.append(
-                f"{prefix}SECRETS: a token stands in a URL: only A-Z a-z 0-9 . _ ~ - may be in it"
-            )
+        faults += [f"{prefix}{fault}" for fault in _faults_of_secrets(driver, account)]
         if driver.check_fields is not None:
             faults += [
                 f"{prefix}FIELDS: {fault}" for fault in driver.check_fields(account["FIELDS"])
@@ -270,6 +269,7 @@ def _accounts(values: Mapping[str, str], faults: list[str]) -> dict[str, Account
                 slug=slug,
                 driver=driver.name,
                 secrets=account["SECRETS"],
+                retired_secrets=account["RETIRED_SECRETS"],
                 api_url=account["API_URL"],
                 api_user=account["API_USER"],
                 api_token=account["API_TOKEN"],
@@ -279,3 +279,10 @@ def _accounts(values: Mapping[str, str], faults: list[str]) -> dict[str, Account
                 confirm=account["CONFIRM"],
             )
     return accounts
+
+
+def _faults_of_secrets(driver: Driver, account: Mapping[str, Any]) -> Iterable[str]:
+    if not driver.signed and not all(map(URL_TOKEN.fullmatch, account["SECRETS"])):
+        yield "SECRETS: a token stands in a URL: only A-Z a-z 0-9 . _ ~ - may be in it"
+    if set(account["SECRETS"]) & set(account["RETIRED_SECRETS"]):
+        yield "RETIRED_SECRETS: one of them is live in SECRETS: keep it in one of the two"

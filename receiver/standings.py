@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from receiver.models import AccountState, Poll
+from receiver.refusals import secret_standings
 from receiver.settings import Account
 
 # Counted no further: past it the number says the same, and /v1/couriers stays quick.
@@ -31,6 +32,7 @@ def standings(
             {
                 **_standing(account, states.get(slug) or _unheard(slug), now),
                 **_orders(session, slug, now),
+                "secrets": secret_standings(session, account),
                 "signature_failures": None if refused is None else refused.get(slug, 0),
             }
             for slug, account in sorted(accounts.items())

@@ -18,6 +18,7 @@ from receiver import metrics
 from receiver.body import BODY_SECONDS, parse, read_body
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Driver, sign
+from receiver.diagnosis import Evidence
 from receiver.errors import (
     BodyCutOff,
     BodyTooLarge,
@@ -29,6 +30,7 @@ from receiver.errors import (
 from receiver.inbox import Incoming
 from receiver.models import PENDING, QUARANTINED, Order
 from receiver.parts import Parts, parts
+from receiver.refusals import NO_ACCOUNT, UNKNOWN_ACCOUNT, UNKNOWN_TOPIC
 from receiver.settings import Account
 
 webhooks = Blueprint("webhooks", __name__, url_prefix="/webhooks")
@@ -51,14 +53,17 @@ def take_in(account: str, topic: str, token: str | None = None) -> Response:
     started = time.perf_counter()
     app = parts()
     contract, driver = find_account(app, account, topic, token)
+    raw: bytes | None = None
     try:
         with gevent.Timeout(BODY_SECONDS, TimeoutError):
             raw = read_body(request.stream, app.settings.max_body_bytes, request.content_length)
-        trust = verify(contract, driver, token, raw)
+        trust, place = verify(contract, driver, token, raw)
     except (BodyTooLarge, BodyCutOff, RefusedCredential) as refused:
         why = refused.why if isinstance(refused, RefusedCredential) else type(refused).__name__
         metrics.REFUSED.labels(account, why).inc()
+        app.ledger.refused(account, why, evidence(contract, driver, token, raw))
         raise
+    app.ledger.used(account, place)
     try:
         body, reason = parse(raw), None
     except UnreadableBody as unreadable:
@@ -92,15 +97,17 @@ def find_account(app: Parts, account: str, topic: str, token: str | None) -> tup
     """
     contract = app.settings.accounts.get(account)
     if contract is None:
+        app.ledger.refused(NO_ACCOUNT, UNKNOWN_ACCOUNT)
         raise UnknownAccount("no such account")
     driver = DRIVERS[contract.driver]
     if topic not in driver.topics or (driver.signed and token is not None):
+        app.ledger.refused(account, UNKNOWN_TOPIC)
         raise UnknownAccount("this account has no such topic")
     return contract, driver
 
 
-def verify(contract: Account, driver: Driver, token: str | None, raw: bytes) -> str:
-    """How far the body can be trusted: `signed`, or `token`.
+def verify(contract: Account, driver: Driver, token: str | None, raw: bytes) -> tuple[str, int]:
+    """How far the body can be trusted (`signed`, or `token`), and which of the live secrets fits.
 
     Every live secret is tried, and each comparison takes the same time wherever they differ.
     Raises: RefusedCredential.
@@ -114,14 +121,24 @@ def verify(contract: Account, driver: Driver, token: str | None, raw: bytes) -> 
         fits = [hmac.compare_digest(sign(one, raw), given.lower()) for one in contract.secrets]
         if not any(fits):
             raise RefusedCredential("the signature does not fit the body", "wrong")
-        return "signed"
+        return "signed", fits.index(True)
     if token is None:
         raise RefusedCredential("the URL lacks its token", "missing")
     offered = token.encode(errors="replace")
     fits = [hmac.compare_digest(secret.encode(), offered) for secret in contract.secrets]
     if not any(fits):
         raise RefusedCredential("the token is wrong", "wrong")
-    return "token"
+    return "token", fits.index(True)
+
+
+def evidence(
+    contract: Account, driver: Driver, token: str | None, raw: bytes | None
+) -> Evidence | None:
+    """What of a refused request can be looked at later; None where that is nothing."""
+    if driver.signature_header is None:
+        return Evidence(contract.slug, token) if token and raw is not None else None
+    given = request.headers.get(driver.signature_header)
+    return Evidence(contract.slug, given, raw) if given and raw is not None else None
 
 
 def refuse_unknown_order(

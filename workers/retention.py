@@ -5,6 +5,7 @@ a message's body                 INBOX_RETENTION_DAYS after it was processed; st
 tour plans and their stops       together with the body of the plan that told them
 what is known of people          PERSONAL_DATA_RETENTION_DAYS after the order's end
 changes of the feed              INBOX_RETENTION_DAYS after them, but for each order's newest
+what was refused at the door     30 days after it; a secret that nobody uses, after 90
 
 An order that never came to its end counts as ended once it was silent for so long that asking about
 it was given up. The status, the timeline and every message's row stay: rebuild takes the events of
@@ -35,6 +36,8 @@ BODIES = 500
 STOPS = 1000
 ORDERS = 50
 CHANGES = 2000
+# All of them at once: there is one a day for each account and reason.
+REFUSALS = 10_000
 # After this an order of which nothing is heard is given up by whoever asks about it.
 SILENT_FOR = timedelta(days=30)
 LOCK_NOT_AVAILABLE = "55P03"
@@ -94,6 +97,11 @@ DROP_CHANGES = text("""
     RETURNING seq
 """)
 
+REFUSED_FOR = timedelta(days=30)
+SECRETS_FOR = timedelta(days=90)
+DROP_REFUSALS = text("DELETE FROM refusals WHERE day < :day RETURNING day")
+DROP_SECRETS = text("DELETE FROM secret_uses WHERE last_at < :used")
+
 Step = Callable[[Session, datetime], int]
 
 
@@ -123,6 +131,7 @@ class Retention:
             ("bodies", self.drop_bodies, BODIES),
             ("tours", self.drop_tours, STOPS),
             ("changes", self.drop_changes, CHANGES),
+            ("refusals", self.drop_refusals, REFUSALS),
         )
 
     def forget_people(self, session: Session, now: datetime) -> int:
@@ -178,6 +187,12 @@ class Retention:
         gone = session.execute(DROP_CHANGES, {**values, "before": self._kept_since(now)}).all()
         self.position = upto
         return len(gone)
+
+    def drop_refusals(self, session: Session, now: datetime) -> int:
+        """Drop what was refused long ago, and secrets that were; a few rows in small tables."""
+        before = {"day": (now - REFUSED_FOR).date(), "used": now - SECRETS_FOR}
+        session.execute(DROP_SECRETS, before)
+        return len(session.execute(DROP_REFUSALS, before).all())
 
     def _kept_since(self, now: datetime) -> datetime:
         return now - timedelta(days=self.settings.inbox_retention_days)

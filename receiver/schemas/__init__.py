@@ -1,6 +1,14 @@
 """What the API takes and gives, a noun a file; the OpenAPI description is made from these."""
 
-from receiver.schemas.account import AccountList, AccountStanding, Alert, AlertList
+from receiver.schemas.account import (
+    AccountList,
+    AccountStanding,
+    Alert,
+    AlertList,
+    Refusal,
+    RefusalList,
+    SecretStanding,
+)
 from receiver.schemas.change import Change, ChangeFilters, ChangePage
 from receiver.schemas.conflict import (
     Conflict,
@@ -75,8 +83,11 @@ __all__ = [
     "Polling",
     "Problem",
     "Refreshed",
+    "Refusal",
+    "RefusalList",
     "Retried",
     "Retry",
+    "SecretStanding",
     "Source",
     "StatusRow",
     "Timeline",

@@ -2,7 +2,21 @@
 
 from marshmallow import Schema, fields, validate
 
+from receiver.diagnosis import LIKELY
 from receiver.schemas.fields import AN_ACCOUNT, Time, example
+
+
+class SecretStanding(Schema):
+    """One of an account's live secrets."""
+
+    place = fields.Integer(
+        metadata=example(2, "Its place in COURIER_<ACCOUNT>_SECRETS; all but the first are old.")
+    )
+    uses = fields.Integer(metadata=example(12, "How many hooks came with it so far."))
+    last_used_at = Time(
+        allow_none=True,
+        metadata=example("2026-04-16T07:00:01Z", "When one last did; null: none yet."),
+    )
 
 
 class AccountStanding(Schema):
@@ -48,6 +62,13 @@ class AccountStanding(Schema):
             " started.",
         )
     )
+    secrets = fields.List(
+        fields.Nested(SecretStanding),
+        metadata={
+            "description": "Its live secrets, the newest first: once nobody uses an old one any"
+            " more it can be removed. A few seconds behind."
+        },
+    )
     breaker = fields.String(
         validate=validate.OneOf(["closed", "open", "half_open"]),
         metadata=example("closed", "`open`: nobody asks; `half_open`: one request tries."),
@@ -82,6 +103,47 @@ class AccountList(Schema):
     couriers = fields.List(
         fields.Nested(AccountStanding), metadata={"description": "One for each account, by slug."}
     )
+
+
+class Refusal(Schema):
+    """Requests that were refused for one reason."""
+
+    account = fields.String(
+        allow_none=True, metadata=example("cottoncast", "Null: of no account that is switched on.")
+    )
+    reason = fields.String(
+        metadata=example(
+            "wrong",
+            "`missing`, `malformed` or `wrong` credential, `BodyTooLarge`, `BodyCutOff`,"
+            " `unknown_account`, `unknown_topic`.",
+        )
+    )
+    likely = fields.String(
+        allow_none=True,
+        validate=validate.OneOf(list(LIKELY)),
+        metadata=example(
+            "reencoded_body", "What is likely behind it; null where the reason says it all."
+        ),
+    )
+    other_account = fields.String(
+        allow_none=True,
+        metadata=example(None, "With `other_account`: whose secret it was."),
+    )
+    count = fields.Integer(metadata=example(17, "How many there were."))
+    first_at = Time(metadata=example("2026-04-15T07:00:01Z", "When the first came."))
+    last_at = Time(metadata=example("2026-04-16T07:00:01Z", "When the last came."))
+    summary = fields.String(
+        metadata=example("the signature is of the same JSON, written in another way", "In words.")
+    )
+    what_to_do = fields.String(
+        metadata=example("Something between the courier and us reads and writes the body.", "How.")
+    )
+
+
+class RefusalList(Schema):
+    """What was refused."""
+
+    refusals = fields.List(fields.Nested(Refusal), metadata={"description": "The latest first."})
 
 
 class Alert(Schema):

@@ -1,0 +1,277 @@
+"""What is refused at the door is told by reason and likely cause, and never to the courier."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, event, func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver import refusals as refusals_module
+from receiver.couriers.base import sign
+from receiver.db import connect
+from receiver.db import sessions as open_sessions
+from receiver.diagnosis import Evidence, diagnose
+from receiver.models import Message, Refusal, SecretUse
+from receiver.refusals import EXAMINED_A_MINUTE, Ledger, old_secret_used_at
+from receiver.settings import Settings
+from tests.bodies import after, cottoncast_signature, cottoncast_status, raw, tiramizoo_order
+from tests.conftest import API_TOKEN
+from workers.retention import Retention
+
+Sessions = sessionmaker[Session]
+
+KEY = "cottoncast-key"
+COTTONCAST = "/webhooks/cottoncast/orders"
+BODY = (
+    b'{"orderID": "3AF7", "ref": "41", "name": "M\\u00fcller/1",'
+    b' "status": {"code": "D", "timestamp": 1622007287}}'
+)
+TOLD = json.loads(BODY)
+HEX = sign(KEY, BODY)
+
+
+@pytest.fixture
+def retiring(new_app: Callable[..., Flask], sessions: Sessions, redis: Any) -> Flask:
+    """An application that knows secrets that were retired."""
+    return new_app(
+        COURIER_COTTONCAST_RETIRED_SECRETS="cottoncast-ancient",
+        COURIER_TIRAMIZOO_RETIRED_SECRETS="tiramizoo-ancient",
+    )
+
+
+def told(app: Flask) -> list[dict[str, Any]]:
+    answer = app.test_client().get("/v1/refusals", headers={"Authorization": f"Bearer {API_TOKEN}"})
+    assert answer.status_code == 200
+    return list(answer.get_json()["refusals"])
+
+
+def digest(key: bytes = KEY.encode(), body: bytes = BODY, name: str = "sha256") -> bytes:
+    return hmac.new(key, body, getattr(hashlib, name)).digest()
+
+
+MISTAKES: Mapping[str, tuple[str, str, str | None]] = {
+    "a retired key": (sign("cottoncast-ancient", BODY), "old_secret", None),
+    "another account's key": (sign("parking-key", BODY), "other_account", "cottoncast-parking"),
+    "base64": (base64.b64encode(digest()).decode(), "base64", None),
+    "base64 of the hex": (base64.b64encode(HEX.encode()).decode(), "base64", None),
+    "prefixed": (f"sha256={HEX}", "prefixed", None),
+    "sha1": (digest(name="sha1").hex(), "other_hash", None),
+    "sha512": (digest(name="sha512").hex(), "other_hash", None),
+    "the key in quotes": (digest(f'"{KEY}"'.encode()).hex(), "misspelt_secret", None),
+    "the key with its line's end": (digest(f"{KEY}\n".encode()).hex(), "misspelt_secret", None),
+    "compact": (
+        sign(KEY, json.dumps(TOLD, separators=(",", ":")).encode()),
+        "reencoded_body",
+        None,
+    ),
+    "not escaped": (
+        sign(KEY, json.dumps(TOLD, ensure_ascii=False).encode()),
+        "reencoded_body",
+        None,
+    ),
+    "indented": (sign(KEY, json.dumps(TOLD, indent=2).encode()), "reencoded_body", None),
+    "sorted": (sign(KEY, json.dumps(TOLD, sort_keys=True).encode()), "reencoded_body", None),
+    "as PHP writes it": (
+        sign(KEY, json.dumps(TOLD, separators=(",", ":")).replace("/", "\\/").encode()),
+        "reencoded_body",
+        None,
+    ),
+    "with a line's end": (sign(KEY, BODY + b"\n"), "reencoded_body", None),
+    "a stranger's": (sign("somebody else's", BODY), "unknown_secret", None),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_wrong_signature_is_diagnosed_and_the_courier_told_nothing_of_it(
+    retiring: Flask, sessions: Sessions, mistake: str
+) -> None:
+    signature, likely, other = MISTAKES[mistake]
+    answer = retiring.test_client().post(
+        COTTONCAST, data=BODY, headers={"Cottoncast-Authentication": signature}
+    )
+    assert answer.status_code == 401
+    assert answer.get_json()["message"] in {
+        "the signature does not fit the body",
+        "the signature is not hex HMAC-SHA256",
+    }
+    [refusal] = told(retiring)
+    assert (refusal["account"], refusal["likely"]) == ("cottoncast", likely)
+    assert refusal["other_account"] == other
+    assert (refusal["count"], refusal["first_at"]) == (1, refusal["last_at"])
+    assert refusal["summary"]
+    assert refusal["what_to_do"]
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Message)) == 0
+
+
+@pytest.mark.parametrize(
+    ("token", "likely"),
+    [
+        ("tiramizoo-ancient", "old_secret"),
+        ("parking-token", "other_account"),
+        ("%22tiramizoo-token%22", "misspelt_secret"),
+        ("tiramizoo-tok", "cut_off"),
+        ("guess", "unknown_secret"),
+    ],
+)
+def test_a_wrong_token_is_diagnosed(retiring: Flask, token: str, likely: str) -> None:
+    answer = retiring.test_client().post(f"/webhooks/tiramizoo/orders/{token}", data=b"{}")
+    assert (answer.status_code, answer.get_json()["message"]) == (401, "the token is wrong")
+    assert [it["likely"] for it in told(retiring)] == [likely]
+
+
+def test_what_needs_no_guess_says_so(client: FlaskClient, app: Flask) -> None:
+    client.post("/webhooks/tiramizoo/orders", data=b"{}")
+    client.post("/webhooks/nobody/orders", data=b"{}")
+    client.post("/webhooks/nobody-else/orders/x", data=b"{}")
+    client.post("/webhooks/tiramizoo/nothing/x", data=b"{}")
+    client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=b"x" * 1_048_577)
+    found = {(it["account"], it["reason"], it["likely"], it["count"]) for it in told(app)}
+    assert found == {
+        ("tiramizoo", "missing", None, 1),
+        (None, "unknown_account", None, 2),
+        ("tiramizoo", "unknown_topic", None, 1),
+        ("tiramizoo", "BodyTooLarge", None, 1),
+    }
+
+
+def test_a_flood_leaves_few_rows_and_costs_few_writes(
+    app: Flask, client: FlaskClient, sessions: Sessions
+) -> None:
+    sent: list[str] = []
+
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        sent.append(statement)
+
+    engine: Engine = app.extensions["ordertrail"].engine
+    event.listen(engine, "before_cursor_execute", note)
+    for number in range(300):
+        client.post(f"/webhooks/nobody-{number}/orders/{number}", data=b"{}")
+        client.post(f"/webhooks/tiramizoo/orders/guess-{number}", data=b"{}")
+    app.extensions["ordertrail"].ledger.flush()
+    assert len(sent) < 20
+    found = {(it["account"], it["likely"]): it["count"] for it in told(app)}
+    assert found == {
+        (None, None): 300,
+        ("tiramizoo", "unknown_secret"): EXAMINED_A_MINUTE,
+        ("tiramizoo", "not_examined"): 300 - EXAMINED_A_MINUTE,
+    }
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Refusal)) == len(found)
+
+
+def test_several_processes_add_up(sessions: Sessions, settings: Settings, app: Flask) -> None:
+    ledgers = [Ledger(sessions, settings.accounts) for _ in range(3)]
+    try:
+        for ledger in ledgers:
+            ledger.refused("tiramizoo", "wrong", Evidence("tiramizoo", "guess"))
+            ledger.used("tiramizoo", 1)
+            ledger.flush()
+    finally:
+        for ledger in ledgers:
+            ledger.close()
+    assert [it["count"] for it in told(app)] == [3]
+    with sessions() as session:
+        assert session.scalars(select(SecretUse.count)).all() == [3]
+
+
+def test_what_postgresql_does_not_take_is_written_down_later(
+    sessions: Sessions, settings: Settings, app: Flask
+) -> None:
+    nowhere = connect("postgresql://nobody@/nothing?host=/nowhere")
+    ledger = Ledger(open_sessions(nowhere), settings.accounts)
+    try:
+        ledger.refused("tiramizoo", "missing")
+        ledger.used("tiramizoo", 0)
+        ledger.flush()
+        ledger._sessions = sessions
+        ledger.flush()
+    finally:
+        ledger.close()
+        nowhere.dispose()
+    assert [it["count"] for it in told(app)] == [1]
+
+
+def test_refusals_are_written_without_being_asked_for(
+    sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals_module, "FLUSH_SECONDS", 0.01)
+    ledger = Ledger(sessions, settings.accounts)
+    ledger.refused("tiramizoo", "missing")
+    ledger.close()
+    with sessions() as session:
+        assert session.scalars(select(Refusal.count)).all() == [1]
+
+
+def test_the_old_secret_is_seen_until_nobody_uses_it(
+    client: FlaskClient, shop: FlaskClient, sessions: Sessions, settings: Settings
+) -> None:
+    def secrets(account: str) -> list[tuple[int, int, bool]]:
+        couriers = {it["account"]: it for it in shop.get("/v1/couriers").get_json()["couriers"]}
+        return [
+            (it["place"], it["uses"], it["last_used_at"] is not None)
+            for it in couriers[account]["secrets"]
+        ]
+
+    assert secrets("tiramizoo") == [(1, 0, False), (2, 0, False)]
+    body = raw(tiramizoo_order("u-1", {"created": after(0)}))
+    client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=body)
+    assert secrets("tiramizoo") == [(1, 1, True), (2, 0, False)]
+    with sessions() as session:
+        assert old_secret_used_at(session, settings.accounts["tiramizoo"]) is None
+    client.post("/webhooks/tiramizoo/orders/tiramizoo-old-token", data=body)
+    assert secrets("tiramizoo") == [(1, 1, True), (2, 1, True)]
+    with sessions() as session:
+        assert old_secret_used_at(session, settings.accounts["tiramizoo"]) is not None
+
+    signed = raw(cottoncast_status("N", after(0)))
+    headers = cottoncast_signature(signed, "cottoncast-old-key")
+    assert client.post(COTTONCAST, data=signed, headers=headers).status_code == 200
+    assert secrets("cottoncast") == [(1, 0, False), (2, 1, True)]
+
+
+def test_no_secret_stands_in_the_ledger(
+    client: FlaskClient, app: Flask, sessions: Sessions
+) -> None:
+    client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=b"{}")
+    client.post("/webhooks/tiramizoo/orders/a-guess-to-find", data=b"{}")
+    app.extensions["ordertrail"].ledger.flush()
+    with sessions() as session:
+        rows = [repr(vars(row)) for row in session.scalars(select(SecretUse))]
+        rows += [repr(vars(row)) for row in session.scalars(select(Refusal))]
+    assert len(rows) == 2
+    assert not any("token" in row or "guess" in row for row in rows)
+
+
+def test_what_was_refused_long_ago_goes(
+    client: FlaskClient, app: Flask, sessions: Sessions, settings: Settings
+) -> None:
+    client.post("/webhooks/nobody/orders", data=b"{}")
+    app.extensions["ordertrail"].ledger.flush()
+    now = datetime.now(UTC)
+    assert Retention(settings).drop(sessions, now + timedelta(days=29), 60) == {}
+    assert Retention(settings).drop(sessions, now + timedelta(days=32), 60) == {"refusals": 1}
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 60_000, b"\xff\xfe", b"", b"{}" * 500_000, b'{"a": NaN}', b'"\\ud800"']
+)
+@pytest.mark.parametrize("offered", ["", "é" * 300, "=" * 40, "0" * 64, "\x00"])
+def test_nothing_that_comes_breaks_the_diagnosis(
+    settings: Settings, body: bytes, offered: str
+) -> None:
+    assert diagnose(Evidence("cottoncast", offered, body), settings.accounts) == "unknown_secret"
+    assert diagnose(Evidence("tiramizoo", offered), settings.accounts) == "unknown_secret"
+
+
+def test_a_live_secret_that_is_called_retired_is_refused(environ: Mapping[str, str]) -> None:
+    with pytest.raises(Exception, match="COURIER_TIRAMIZOO_RETIRED_SECRETS: one of them is live"):
+        Settings.from_env({**environ, "COURIER_TIRAMIZOO_RETIRED_SECRETS": "tiramizoo-token"})
