@@ -14,8 +14,20 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver import heartbeats
 from receiver.conditions import Alert, Around, conditions
 from receiver.conditions.orders import slipped, stuck
-from receiver.models import AccountState, Heartbeat, Message, Order, Poll, UnmappedWord
+from receiver.models import (
+    AccountState,
+    Heartbeat,
+    Message,
+    Order,
+    Poll,
+    Refusal,
+    SecretUse,
+    Tally,
+    UnmappedWord,
+)
+from receiver.refusals import fingerprint
 from receiver.settings import Settings
+from receiver.tallies import bucket
 from tests.bodies import START
 
 Sessions = sessionmaker[Session]
@@ -216,6 +228,88 @@ def test_the_first_unmapped_word_is_told_with_the_word_and_its_order(watch: Watc
 )
 def test_a_word_that_is_mapped_or_gone_is_not_told(watch: Watch, gone: UnmappedWord) -> None:
     watch.put(word(gone.word, NOW - gone.last_at, gone.account))
+    assert watch.names() == []
+
+
+# --- hearing ---
+
+
+def refusal(times: int, minutes: float, **given: Any) -> Refusal:
+    """Refusals that began two hours ago, the latest so many minutes ago."""
+    return Refusal(
+        **{
+            "account": "tiramizoo",
+            "day": NOW.date(),
+            "reason": "wrong",
+            "likely": "not_examined",
+            "count": times,
+            "first_at": NOW - 2 * HOUR,
+            "last_at": NOW - timedelta(minutes=minutes),
+            **given,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "minutes", "reason", "told"),
+    [
+        (2, 1, "wrong", []),
+        (3, 1, "wrong", ["credentials_refused"]),
+        (3, 16, "wrong", []),
+        (900, 1, "unknown_topic", []),
+    ],
+)
+def test_credentials_that_are_refused_again_and_again_are_told(
+    watch: Watch, times: int, minutes: float, reason: str, told: list[str]
+) -> None:
+    watch.put(refusal(times, minutes, reason=reason))
+    assert watch.names() == told
+
+
+@pytest.mark.parametrize(("heard_before", "severity"), [(3 * HOUR, "critical"), (HOUR, "warning")])
+def test_refused_credentials_are_critical_where_no_right_one_comes(
+    watch: Watch, heard_before: timedelta, severity: str
+) -> None:
+    watch.put(
+        refusal(500, 1),
+        refusal(6, 2, likely="old_secret"),
+        AccountState(account="tiramizoo", last_hook_at=NOW - heard_before, folded_at=NOW),
+    )
+    found = watch.only()
+    assert (found.severity, found.count, found.since) == (severity, 506, NOW - 2 * HOUR)
+    assert "retired" in found.summary
+
+
+@pytest.mark.parametrize(
+    ("place", "hours", "told"), [(0, 1, []), (1, 23, ["old_secret_used"]), (1, 25, [])]
+)
+def test_an_old_secret_in_use_is_told(
+    watch: Watch, place: int, hours: int, told: list[str]
+) -> None:
+    secret = watch.settings.accounts["tiramizoo"].secrets[place]
+    at = NOW - hours * HOUR
+    name = fingerprint("tiramizoo", secret)
+    watch.put(SecretUse(account="tiramizoo", fingerprint=name, count=1, first_at=at, last_at=at))
+    assert watch.names() == told
+
+
+def tallied(days: float, hooks: int) -> Tally:
+    return Tally(account="tiramizoo", at=bucket(NOW - days * DAY), hooks=hooks)
+
+
+@pytest.mark.parametrize(
+    ("busiest", "now", "told"),
+    [(400, 1300, ["hooks_flooding"]), (600, 1300, []), (10, 900, [])],
+)
+def test_far_more_hooks_than_ever_are_told(
+    watch: Watch, busiest: int, now: int, told: list[str]
+) -> None:
+    watch.put(tallied(20, busiest), tallied(8, 5), tallied(0, now))
+    assert watch.names() == told
+
+
+def test_a_new_account_may_send_as_it_likes(watch: Watch) -> None:
+    watch.put(tallied(2, 10), tallied(0, 100_000))
     assert watch.names() == []
 
 

@@ -21,6 +21,10 @@ CATALOGUE: dict[str, str] = {
     "word_unmapped": WARNING,
     # hearing.py
     "courier_silent": CRITICAL,
+    # A warning where right ones come as well: somebody tries, or half a courier is set up wrongly.
+    "credentials_refused": CRITICAL,
+    "old_secret_used": WARNING,
+    "hooks_flooding": WARNING,
     # asking.py
     "poll_refused": CRITICAL,
     "poll_failing": WARNING,
