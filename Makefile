@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run demo sandbox dev lint test faults bench bench-peers bench-growth lock clean
+.PHONY: help run demo sandbox dev lint test faults hosts bench bench-peers bench-growth lock clean
 .SILENT:
 
 PYTHON ?= python3
@@ -75,6 +75,9 @@ test: lint ## lint, then the whole suite on its own servers
 
 faults: dev ## every fault there is on real processes, under load, and a table; ten minutes; ARGS=--help
 	.venv/bin/python -m tests.faults $(ARGS)
+
+hosts: dev ## the same on eleven machines, of which one at a time dies or is cut off; five minutes, root; ARGS=--help
+	.venv/bin/python -m tests.hosts $(ARGS)
 
 bench: dev ## everything measured beside what it is compared with, one table; 12 minutes; ARGS=--help
 	.venv/bin/python -m tests.bench $(ARGS)

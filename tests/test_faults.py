@@ -50,7 +50,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             stand = stack.enter_context(standing(tmp_path_factory.mktemp("faults")))
         ledger = Ledger(directory / "ledger.jsonl")
         stack.callback(ledger.close)
-        poster = Poster(stand.port, ledger, BODIES_A_SECOND)
+        poster = Poster(stand.connect, ledger, BODIES_A_SECOND)
         stack.callback(poster.give_up)
         poster.start()
         yield Scene(stand, poster, ledger, no_disk)

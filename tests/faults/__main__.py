@@ -31,7 +31,7 @@ def main() -> int:
         stand, has_disk = _stand(stack, directory)
         ledger = Ledger(directory / "ledger.jsonl")
         stack.callback(ledger.close)
-        poster = Poster(stand.port, ledger, asked.rate)
+        poster = Poster(stand.connect, ledger, asked.rate)
         poster.start()
         stack.callback(poster.give_up)
         faults = [it for it in FAULTS if asked.only in it.name]

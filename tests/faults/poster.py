@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tests.bodies import START, cottoncast_signature, cottoncast_status, raw
@@ -24,8 +24,6 @@ AT_ONCE = 25
 THREADS = 24
 READERS = 3
 READ_EVERY = 0.25
-# A courier waits no longer for an answer.
-PATIENCE = 10.0
 AGAIN_AFTER, LAST_AGAIN_AFTER = 1.0, 8.0
 
 
@@ -52,8 +50,10 @@ def lives() -> Iterator[tuple[str, int]]:
 class Poster:
     """Posts in threads of its own, until it is told to stop."""
 
-    def __init__(self, port: int, ledger: Ledger, rate: float) -> None:
-        self._port = port
+    def __init__(
+        self, connect: Callable[[], http.client.HTTPConnection], ledger: Ledger, rate: float
+    ) -> None:
+        self._connect = connect
         self._ledger = ledger
         self._rate = rate
         self._lives = lives()
@@ -87,14 +87,14 @@ class Poster:
         """Post the first message of an order of its own; the body where it was answered 200."""
         with self._lock:
             body = self._write(f"P{len(self.posted)}", 0)
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+        connection = self._connect()
         try:
             return body if self._post(connection, body) else None
         finally:
             connection.close()
 
     def _run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+        connection = self._connect()
         while not self._given_up.is_set():
             body, wait = self._next()
             if wait:
@@ -109,7 +109,7 @@ class Poster:
 
     def _read(self) -> None:
         while not self._stopping.wait(READ_EVERY):
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+            connection = self._connect()
             started = time.monotonic()
             said = _said(connection, "GET", "/v1/orders?limit=10", None, AUTHORIZED)
             connection.close()

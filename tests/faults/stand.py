@@ -36,6 +36,7 @@ DATABASE = "ordertrail"
 POSTGRES = {"max_connections": "80", "max_wal_size": "64MB", "min_wal_size": "32MB"}
 TEND_SECONDS = 0.1
 START_SECONDS = 60.0
+PATIENCE = 10.0
 
 
 class Stand:
@@ -170,9 +171,13 @@ class Stand:
 
     # What is looked at from outside
 
+    def connect(self) -> http.client.HTTPConnection:
+        """To web; a courier waits no longer for an answer."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+
     def get(self, path: str) -> tuple[int, Any]:
         """Status and JSON. Raises: OSError, HTTPException."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = self.connect()
         try:
             connection.request("GET", path, headers=AUTHORIZED)
             answer = connection.getresponse()

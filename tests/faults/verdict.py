@@ -6,15 +6,26 @@ import http.client
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psycopg
 
 from tests.faults.ledger import KEPT, Ledger, Line
 from tests.faults.poster import Body, Poster
-from tests.faults.stand import Stand
 from tests.service import wait_until
 
 # Of what a fault does to a request: a 503, or no answer at all. Anything else is a lie or a defect.
 HONEST = {KEPT, "503"}
+
+
+class Stand(Protocol):
+    """What is looked at: the service's API and its database, on one machine or on many."""
+
+    def get(self, path: str) -> tuple[int, Any]: ...
+
+    def database(self) -> "AbstractContextManager[psycopg.Connection[Any]]": ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Courier(ABC):
         hook_url: str | None = None,
         seed: int = 0,
         port: int = 0,
+        host: str = "127.0.0.1",
         chances: Chances | None = None,
         speed: float = 1.0,
     ) -> None:
@@ -59,6 +60,7 @@ class Courier(ABC):
         self.hook_url = hook_url
         self.seed = seed
         self.port = port
+        self.host = host
         self.faults = Faults()
         self.ledger = Ledger()
         self.hooks = HookSender(
@@ -191,7 +193,7 @@ class Courier(ABC):
     def origin(self) -> str:
         if self._server is None:
             raise RuntimeError(f"{self.name} is not started")
-        return f"http://127.0.0.1:{self._server.port}"
+        return f"http://{self.host}:{self._server.port}"
 
     @property
     def url(self) -> str:
@@ -200,7 +202,7 @@ class Courier(ABC):
 
     def start(self) -> Self:
         """Answer requests; hooks are sent only once hooks.start() or hooks.send_due() is called."""
-        self._server = Server(self.receive, self.port)
+        self._server = Server(self.receive, self.port, self.host)
         self._server.start()
         return self
 

@@ -1,6 +1,6 @@
 """A real HTTP server that reads requests and sends their answers as badly as these ask for.
 
-A thread for each connection, on 127.0.0.1 alone. It knows nothing of couriers.
+A thread for each connection, on 127.0.0.1 unless told otherwise. It knows nothing of couriers.
 """
 
 import socket
@@ -126,8 +126,10 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 256
 
-    def __init__(self, answer: Callable[[Request, float], Answer], port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(
+        self, answer: Callable[[Request, float], Answer], port: int = 0, host: str = "127.0.0.1"
+    ) -> None:
+        super().__init__((host, port), Handler)
         self.answer = answer
         self.port: int = self.socket.getsockname()[1]
         self.stopping = threading.Event()
