@@ -41,7 +41,6 @@ class Described(Api):  # type: ignore[misc] # flask-smorest is not typed
             self._document = json.dumps(complete(self.spec.to_dict())).encode()
         answer = Response(self._document, mimetype="application/json")
         answer.headers["Cache-Control"] = "no-cache"
-        answer.headers["X-Content-Type-Options"] = "nosniff"
         answer.add_etag()
         answer.make_conditional(request)
         return answer
@@ -79,10 +78,9 @@ def _require_token() -> None:
 
 
 def _keep_private(answer: Response) -> Response:
-    """What is told of orders is the shop's: in no shared cache, and never taken for a page."""
+    """What is told of orders is the shop's: in no shared cache."""
     if request.path.startswith("/v1/"):
         answer.headers.setdefault("Cache-Control", "private, no-store")
-        answer.headers["X-Content-Type-Options"] = "nosniff"
     return answer
 
 

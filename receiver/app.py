@@ -4,7 +4,7 @@ import os
 
 from flask import Flask
 
-from receiver import api, problems
+from receiver import api, headers, problems
 from receiver.console import setup as console
 from receiver.db import connect, sessions
 from receiver.doorbell import Doorbell, connect_redis
@@ -48,6 +48,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         watcher=Watcher(sessions(engine), redis),
         measured=Measured(settings, sessions(engine), redis),
     )
+    headers.init_app(app)
     problems.init_app(app)
     app.register_blueprint(webhooks)
     app.register_blueprint(ops)

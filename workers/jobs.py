@@ -32,10 +32,13 @@ RETAIN_FOR_SECONDS = 0.25
 
 
 Job = Callable[[], None]
+# What may stand in a job, as Redis has it.
+NAMES: set[str] = set()
 
 
 def job(work: Job) -> Job:
     """Make a function a job: the outermost edge, where a failure is recorded and raised on."""
+    NAMES.add(f"{work.__module__}.{work.__name__}")
 
     @functools.wraps(work)
     def run() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from redis import RedisError
 from rq import SimpleWorker
+from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from receiver import logs
@@ -22,6 +23,24 @@ WAIT_SECONDS = 1.0
 # RQ's own 405 and 415 would be as long a standstill where a connection goes dead without a word.
 JOB_SECONDS = 4
 ANSWER_SECONDS = 6
+
+
+class KnownJob(Job):
+    """A job that names one of ours. Whoever can write to Redis may name any function there is."""
+
+    success_callback = failure_callback = stopped_callback = None
+
+    @property
+    def func(self) -> Any:
+        """The function. Raises: StrangeJob."""
+        name = self.func_name
+        if self.instance is not None or name not in jobs.NAMES:
+            raise StrangeJob("Redis holds a job that is none of ours: see who can write to it")
+        return super().func
+
+
+class StrangeJob(Exception):
+    """A job that we never queued."""
 
 
 class Worker(SimpleWorker):
@@ -52,7 +71,9 @@ def main() -> None:
         try:
             # One queue only: RQ then moves a job from list to list instead of popping it, so that
             # a crash between the two loses nothing.
-            worker = Worker([queue(redis)], connection=redis, serializer=JSONSerializer)
+            worker = Worker(
+                [queue(redis)], connection=redis, serializer=JSONSerializer, job_class=KnownJob
+            )
             worker.work(logging_level="WARNING")
         except (RedisError, OSError) as failure:
             log.warning("Redis is away", error=type(failure).__name__)
