@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run demo sandbox dev lint test faults hosts bench bench-peers bench-growth lock clean
+.PHONY: help run demo sandbox dev lint test screenshots faults hosts bench bench-peers bench-growth lock clean
 .SILENT:
 
 PYTHON ?= python3
@@ -84,6 +84,9 @@ bench: dev ## everything measured beside what it is compared with, one table; 12
 
 bench-peers: dev ## the same with a Node-RED flow beside it, where Node.js is at hand
 	.venv/bin/python -m tests.bench --node-red $(ARGS)
+
+screenshots: dev ## the console's pages anew, into deploy/screenshots
+	ORDERTRAIL_SCREENSHOTS=deploy/screenshots .venv/bin/python -m pytest -q tests/browser/test_console.py -k fits
 
 bench-growth: dev ## the shop's API with a million orders beside ten thousand; some minutes, about 6 GB; ARGS=--help
 	.venv/bin/python -m tests.bench.growth $(ARGS)

@@ -24,8 +24,8 @@ WIDTH, LEFT, RIGHT = 1000, 92, 984
 BAND_TOP, BAND_HEIGHT = 14, 26
 EVENTS = 78
 FIRST_LANE, LANE = 132, 40
-# What happened in one second stands above one another.
-STACK, MOST_STACKED = 11, 3
+# What happened so close together that its marks would touch stands above one another.
+APART, STACK, MOST_STACKED = 13, 12, 3
 LABEL_WIDTH, LETTER = 86.0, 7.2
 # A wait that is written beside the axis: so wide on the picture, and so long in fact.
 WIDE, LONG = 74.0, timedelta(seconds=1)
@@ -103,11 +103,12 @@ def _place(scale: Scale, at: str, y: float, told: Told) -> Mark:
 
 
 def _stacked(scale: Scale, events: Iterable[Told]) -> Iterator[Mark]:
-    there: Counter[float] = Counter()
+    ends = [float("-inf")] * MOST_STACKED
     for event in events:
         x = scale(_time(event["occurred_at"]))
-        level = min(there[x], MOST_STACKED - 1)
-        there[x] += 1
+        free = (level for level, end in enumerate(ends) if x - end >= APART)
+        level = next(free, MOST_STACKED - 1)
+        ends[level] = x
         yield Mark(x, EVENTS - level * STACK, event)
 
 
@@ -119,7 +120,8 @@ def _band(told: Told, scale: Scale, until: datetime) -> Iterator[Markup]:
         if event["applied"] and (event["parcel"] is None or event["set_status"])
     ]
     ends = [*(_time(event["occurred_at"]) for event in steps[1:]), until]
-    for event, end in zip(steps, ends, strict=True):
+    # One end more than steps where no word of the courier's is known: then there is no band.
+    for event, end in zip(steps, ends, strict=False):
         x, status = scale(_time(event["occurred_at"])), event["status"]
         width = max(scale(max(end, _time(event["occurred_at"]))) - x, 2.0)
         name = words(status)

@@ -1,0 +1,381 @@
+"""The console as people use it: in Chromium, on a day that the sandbox's couriers lived."""
+
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from flask.testing import FlaskClient
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.bodies import (
+    after,
+    cottoncast_shipment,
+    cottoncast_status,
+    history_entry,
+    life,
+    package,
+    shipmentapi_order,
+    tiramizoo_order,
+)
+from tests.browser.day import CONTRADICTED, STORY
+from tests.browser.shown import Shown, shown_day
+from tests.browser.visiting import DESK, PHONE, Visit
+from tests.conftest import API_TOKEN
+from tests.service import Web
+from tests.shop import deliver
+
+pytestmark = pytest.mark.xdist_group("console")
+
+BEARER = {"Authorization": f"Bearer {API_TOKEN}"}
+PAGES = {
+    "now": "/ops",
+    "orders": "/ops/orders?limit=25",
+    "order": f"/ops/orders?q={STORY}",
+    "contradicted": f"/ops/orders?q={CONTRADICTED}",
+    "found": "/ops/orders?q=S-100",
+    "messages": "/ops/messages",
+    "conflicts": "/ops/conflicts",
+    "nothing": "/ops/nothing",
+}
+SCREENS: dict[str, dict[str, Any]] = {
+    "desk": {"viewport": DESK, "color_scheme": "light"},
+    "phone": {"viewport": PHONE, "color_scheme": "light"},
+    "dark": {"viewport": DESK, "color_scheme": "dark"},
+}
+# Where `make screenshots` wants which; how much of a page they show, and in how many colours.
+KEPT = os.environ.get("ORDERTRAIL_SCREENSHOTS")
+PICTURED = re.compile(
+    r"(now|orders|order|messages|message|conflicts)-(desk|phone)|(now|order)-dark"
+)
+TALLEST, COLOURS = 2600, 200
+
+
+@pytest.fixture(scope="module")
+def shown(
+    chromium: Browser,
+    new_database: Callable[[str], str],
+    servers: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Shown]:
+    # A Redis of its own, beyond those of the test workers.
+    redis_url = f"{servers['valkey']}?db=15"
+    logs = tmp_path_factory.mktemp("console")
+    with shown_day(chromium, new_database("console"), redis_url, logs) as day:
+        yield day
+
+
+@pytest.fixture
+def visit(shown: Shown) -> Iterator[Visit]:
+    """Somebody who is signed in; afterwards nobody complained, and nothing went elsewhere."""
+    with shown.visit() as visit:
+        yield visit
+        assert visit.complaints == []
+        assert visit.elsewhere == []
+
+
+def open_pages(visit: Visit) -> Iterator[str]:
+    for name, path in PAGES.items():
+        visit.page.goto(f"{visit.home}{path}")
+        yield name
+    visit.page.goto(f"{visit.home}/ops/messages?outcome=quarantined")
+    visit.page.locator("tbody th a").first.click()
+    visit.page.get_by_role("heading", name="Body").wait_for()
+    yield "message"
+
+
+# What people come for
+
+
+@pytest.mark.parametrize("screen", ["desk", "phone"])
+def test_an_order_is_found_by_its_reference_and_says_why_it_is_where_it_is(
+    shown: Shown, screen: str
+) -> None:
+    with shown.visit(**SCREENS[screen]) as visit:
+        page = visit.page
+        page.keyboard.press("/")
+        page.keyboard.type(STORY)
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name=STORY).wait_for()
+        said = page.locator(".because").inner_text()
+        assert re.match(r"Delivered since .*Set by the courier's word 'delivered'", said, re.DOTALL)
+        drawn = page.get_by_role("img", name="The life of the order")
+        for lane in ("Happened", "Hooks", "Polls", "Plans"):
+            expect(drawn.get_by_text(lane, exact=True)).to_be_visible()
+        # The lost hook's news came by a poll; a word that we do not know does not count.
+        picked_up = page.get_by_role("row").filter(has_text="picked_up")
+        assert "h" in picked_up.inner_text()
+        odd = page.get_by_role("row").filter(has_text="rerouted")
+        assert "the courier's word 'rerouted' is not in our map" in odd.inner_text()
+        assert page.locator("tr.chosen").inner_text().startswith("20")
+        poll = page.locator("details", has_text="first to tell picked_up")
+        poll.locator("summary").click()
+        assert f'"external_id": "{STORY}"' in poll.locator("pre").inner_text()
+        assert poll.locator(".kind").inner_text() == "poll"
+
+
+def test_the_courier_that_fell_silent_is_seen_at_once(visit: Visit) -> None:
+    page = visit.page
+    wrong = page.locator(".alerts li", has_text="is silent since")
+    assert "cottoncast" in wrong.inner_text()
+    assert "deploy/runbook.md#courier-silent" in wrong.inner_text()
+    card = page.locator(".couriers li", has=page.get_by_role("heading", name="cottoncast"))
+    assert "courier silent" in card.inner_text()
+    assert re.search(r"last hook [5-6] h", card.inner_text())
+    # And its orders are one click away.
+    card.get_by_role("link", name="cottoncast").click()
+    assert page.locator("tbody tr").count() > 3
+
+
+def test_a_message_that_could_not_be_read_is_read_once_the_cause_is_mended(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_role("link", name="Quarantined").click()
+    page.locator("tbody th a").last.click()
+    assert "no courier_status at 'status'" in page.locator(".failure").inner_text()
+    assert '"state": "accepted"' in page.locator("pre").inner_text()
+    page.get_by_role("button", name="Retry").click()
+    assert "Sent back to the workers" in page.get_by_role("status").inner_text()
+    # The worker beside this page has the mended field map.
+    for _ in range(100):
+        if page.locator("h1 .outcome").inner_text() == "applied":
+            break
+        page.wait_for_timeout(100)
+        page.reload()
+    assert page.locator("h1 .outcome").inner_text() == "applied"
+    page.locator(".facts a").click()
+    assert "info received" in page.get_by_role("heading", level=1).inner_text()
+
+
+def test_a_message_that_needs_nothing_is_discarded(visit: Visit) -> None:
+    page = visit.page
+    page.goto(f"{visit.home}/ops/messages?outcome=parked")
+    page.locator("tbody th a").first.click()
+    page.get_by_label("Why it needs nothing more").fill("a test of theirs")
+    page.get_by_role("button", name="Discard").click()
+    assert "discarded by Ann: a test of theirs" in page.locator("main").inner_text()
+
+
+def test_a_conflict_is_closed(visit: Visit) -> None:
+    page = visit.page
+    page.goto(f"{visit.home}{PAGES['contradicted']}")
+    page.get_by_label("What was done").fill("the depot has it")
+    page.get_by_role("button", name="Close").click()
+    assert page.get_by_role("status").inner_text() == "The conflict is closed."
+    assert "by Ann, the depot has it" in page.locator("main").inner_text()
+    assert page.locator(".attention").count() == 0
+
+
+def test_a_courier_is_asked_now(visit: Visit) -> None:
+    page = visit.page
+    page.goto(f"{visit.home}{PAGES['order']}")
+    page.get_by_role("button", name="Refresh").click()
+    assert "The courier is asked" in page.get_by_role("status").inner_text()
+
+
+# Who gets in
+
+
+def test_signing_in_and_out(shown: Shown) -> None:
+    with shown.context() as context:
+        visit = Visit(context.new_page(), shown.web)
+        page = visit.page
+        page.goto(f"{visit.home}/ops/messages?outcome=parked")
+        # By keyboard alone: the name has the focus.
+        page.keyboard.type("Ann")
+        page.keyboard.press("Tab")
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("not one of the API tokens")
+        expect(page.get_by_label("API token")).to_be_focused()
+        page.keyboard.type(API_TOKEN)
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Messages").wait_for()
+        assert page.url.endswith("/ops/messages?outcome=parked")
+        (cookie,) = context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Lax", "/ops")
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("heading", name="Ordertrail").wait_for()
+        assert context.cookies() == []
+        page.go_back()
+        page.reload()
+        page.get_by_role("heading", name="Ordertrail").wait_for()
+
+
+def test_a_page_of_another_site_can_neither_act_nor_frame(shown: Shown) -> None:
+    """Another port of this host is the worst that can be: browsers send it our cookie."""
+    with shown.visit() as visit:
+        evil = "http://127.0.0.1:9/evil"
+        form = f"""<form method=post action="{visit.home}/ops/messages/retry">
+            <input name=outcome value=quarantined></form><iframe src="{visit.home}/ops"></iframe>"""
+
+        def serve(route: Route) -> None:
+            route.fulfill(body=form, content_type="text/html")
+
+        visit.page.route(evil, serve)
+        visit.page.goto(evil)
+        framed = visit.page.frames[1]
+        assert "Ordertrail" not in framed.content()
+        with visit.page.expect_navigation() as waiting:
+            visit.page.evaluate("document.forms[0].submit()")
+        assert waiting.value.status == 403
+        assert "ordertrail_visit=" in waiting.value.request.all_headers()["cookie"]
+
+
+# What couriers write
+
+MARKUP = "<img src=x onerror=hacked=1><script>hacked=1</script>\"'{{7*7}}\u202e</pre></svg>&lt;"
+LINK = "javascript:hacked=1"
+
+
+def hostile_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A body of each courier with markup in every text that it may write as it likes."""
+    shown = {"url": LINK, "name": MARKUP}
+    proof = {"signature": shown, "photo_proof": shown}
+    yield (
+        "tiramizoo",
+        tiramizoo_order(
+            f"uuid {MARKUP}",
+            life("created", "cancelled", "picked_up"),
+            history=[history_entry(MARKUP, after(60), "picked_up", **proof)],
+            external_id=f"reference {MARKUP}",
+            identifier=f"identifier {MARKUP}",
+            tracking_code=f"code {MARKUP}",
+            tracking_url=LINK,
+            cancellation_reason=MARKUP,
+            packages=[package(MARKUP, MARKUP)],
+        ),
+    )
+    yield "tiramizoo", tiramizoo_order(f"word {MARKUP}", state=MARKUP)
+    yield "tiramizoo", {"uuid": MARKUP, MARKUP: MARKUP}
+    shipment = cottoncast_shipment(MARKUP, carrierName=MARKUP, trackingurl=LINK)
+    yield "cottoncast", cottoncast_status("C", order_id=MARKUP, ref=MARKUP, shipments=[shipment])
+    yield "cottoncast", cottoncast_status(MARKUP, after(5), order_id=f"word {MARKUP}", ref=MARKUP)
+    yield (
+        "shipmentapi",
+        shipmentapi_order(
+            MARKUP,
+            MARKUP,
+            client_reference=f"reference {MARKUP}",
+            reason=MARKUP,
+            carrier=MARKUP,
+            tracking_number=MARKUP,
+            tracking_url=LINK,
+            label_url=LINK,
+        ),
+    )
+
+
+def test_what_couriers_write_is_text_and_nothing_else(
+    chromium: Browser, web: Web, client: FlaskClient, drain: Callable[[], int]
+) -> None:
+    for account, body in hostile_bodies():
+        deliver(client, body, account=account)
+    drain()
+    context = chromium.new_context(extra_http_headers=BEARER)
+    visit = Visit(context.new_page(), web)
+    page = visit.page
+    lists = ["/ops", "/ops/orders", "/ops/messages?outcome=", "/ops/conflicts"]
+    seen, ahead = set[str](), [f"{visit.home}{path}" for path in lists]
+    while ahead:
+        place = ahead.pop()
+        answer = page.goto(place)
+        assert answer is not None
+        assert answer.status == 200, place
+        seen.add(place)
+        assert page.evaluate("typeof hacked") == "undefined", place
+        assert page.locator("img, script:not([src^='/ops/static/'])").count() == 0, place
+        assert page.locator("a[href^=javascript]").count() == 0, place
+        assert "49" not in page.locator("h1").inner_text()
+        found = page.locator("main a[href^='/ops/order?'], main a[href^='/ops/messages/']")
+        links = found.evaluate_all("links => links.map((it) => it.href)")
+        ahead += [it for it in set(links) - seen if it not in ahead and not it.endswith("/raw")]
+    assert len(seen) >= len(lists) + 2 * len(list(hostile_bodies())) - 1
+    assert "<script>hacked=1</script>" in page.locator("main").inner_text()
+    # Nothing tried to go elsewhere, and the policy had nothing to refuse.
+    assert visit.elsewhere == []
+    assert visit.complaints == []
+    context.close()
+
+
+# How it looks
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_page_fits_its_screen_and_everybody(
+    shown: Shown, screen: str, tmp_path: Path
+) -> None:
+    with shown.visit(**SCREENS[screen]) as visit:
+        for name in open_pages(visit):
+            assert visit.fits(), name
+            faults = Axe().run(visit.page)
+            assert faults.violations_count == 0, f"{name}: {faults.generate_report()}"
+            keep(visit.page, tmp_path, f"{name}-{screen}")
+        assert visit.elsewhere == []
+
+
+def keep(page: Page, tmp_path: Path, name: str) -> None:
+    """A picture of the page, in a file that is not large."""
+    whole = page.screenshot(full_page=True, animations="disabled")
+    opened = Image.open(io.BytesIO(whole))
+    picture = opened.crop((0, 0, opened.width, min(opened.height, TALLEST)))
+    small = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    place = Path(KEPT) if KEPT and PICTURED.fullmatch(name) else tmp_path
+    small.save(place / f"{name}.png", optimize=True)
+
+
+def test_everything_works_without_javascript(shown: Shown) -> None:
+    with shown.visit(java_script_enabled=False) as visit:
+        page = visit.page
+        page.get_by_role("searchbox").fill(STORY)
+        page.get_by_role("button", name="Find").click()
+        page.get_by_role("heading", name=STORY).wait_for()
+        page.get_by_role("link", name="Messages").click()
+        page.get_by_role("link", name="parked").click()
+        page.get_by_role("button", name="Retry all parked").click()
+        assert "Sent back to the workers:" in page.get_by_role("status").inner_text()
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("heading", name="Ordertrail").wait_for()
+
+
+def test_keys_lead_to_every_page(visit: Visit) -> None:
+    page = visit.page
+    for key, heading in (("o", "Orders"), ("m", "Messages"), ("c", "Conflicts"), ("n", "Now")):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        page.get_by_role("heading", name=heading, level=1).wait_for()
+        page.wait_for_load_state()
+    # The first thing that Tab reaches leads past the rest.
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+
+
+def test_the_first_page_keeps_its_numbers_fresh(visit: Visit, shown: Shown) -> None:
+    page = visit.page
+    page.clock.install()
+    page.goto(f"{visit.home}/ops")
+    tile = page.locator(".tiles li", has_text="Quarantined").locator(".value")
+    before = int(tile.inner_text())
+    token = "/webhooks/tiramizoo-munich/orders/munich-token"
+    assert shown.web.open(token, method="POST", data=b"no JSON").status_code == 400
+    page.clock.fast_forward(20_000)
+    expect(tile).to_have_text(str(before + 1))
+
+
+def test_times_are_shown_by_the_readers_clock_where_wanted(shown: Shown) -> None:
+    with shown.visit(timezone_id="Asia/Tokyo") as visit:
+        page = visit.page
+        page.goto(f"{visit.home}{PAGES['order']}")
+        first = page.locator("tbody time").first
+        utc, stamp = first.inner_text(), first.get_attribute("datetime")
+        assert stamp == utc.replace(" ", "T") + "Z"
+        page.get_by_role("button", name="Show mine").click()
+        assert first.inner_text() != utc
+        page.reload()
+        assert first.inner_text() != utc
+        page.get_by_role("button", name="Show UTC").click()
+        assert first.inner_text() == utc
