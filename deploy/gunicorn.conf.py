@@ -27,7 +27,7 @@ _host = os.environ.get("HOST") or "127.0.0.1"
 _port = os.environ.get("PORT") or "8000"
 bind = f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"
 
-worker_class = "gevent"
+worker_class = "receiver.gunicorn_worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
 # Most of these may be readers that wait for changes (receiver/watcher.py, MOST_WAITING); the rest
 # is for everybody else. Each takes a file, of which a process may often open no more than 1024
@@ -42,8 +42,11 @@ if _soft != resource.RLIM_INFINITY and _soft < _files:
 # A worker that shows no sign of life for so long is killed: gevent workers give one each second,
 # whatever their requests do, so this is about a worker that hangs, not about a slow request.
 timeout = 30
-# A stop waits so long for the requests under way; whoever stops us must wait longer.
-graceful_timeout = 10
+# A stop waits so long for the requests under way, and a second or two more for the rest; whoever
+# stops us must wait longer.
+graceful_timeout = 8
+# So long for the next request on a connection, and for a head to be whole: who sends it a byte at
+# a time is sent away.
 keepalive = 5
 
 # By default gunicorn believes such headers from loopback, and behind a proxy everybody comes from

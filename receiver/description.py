@@ -24,7 +24,6 @@ from receiver.description_parts import (
     SHOWN,
     TAGS,
     TITLES,
-    TOO_LONG,
     Told,
     problem,
 )
@@ -104,7 +103,7 @@ def _components(components: Mapping[str, Any]) -> Told:
     return {
         "securitySchemes": {"bearer": bearer},
         "headers": HEADERS,
-        "responses": {**PROBLEMS, "TooLong": TOO_LONG},
+        "responses": PROBLEMS,
         "schemas": components["schemas"],
     }
 

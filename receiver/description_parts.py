@@ -121,6 +121,12 @@ PROBLEMS: dict[str, Told] = {
         "The body is larger than 256 KiB.",
         "The data value transmitted exceeds the capacity limit.",
     ),
+    "TooLong": problem(
+        414,
+        "Request-URI Too Long",
+        "The address is longer than 8,190 bytes.",
+        "the address is too long",
+    ),
     "NotSaidToBeJson": problem(
         415,
         "Unsupported Media Type",
@@ -158,16 +164,6 @@ TITLES = {
 }
 
 # The server in front of the application answers by itself, before any token is looked at.
-TOO_LONG: Told = {
-    "description": "The address is longer than 8,190 bytes. This answer is no problem, but HTML.",
-    "content": {
-        "text/html": {
-            "schema": {"type": "string"},
-            "example": "<html><head><title>URI Too Long</title></head></html>",
-        }
-    },
-}
-
 # Of schemas: what marshmallow's fields cannot say.
 MORE: dict[str, Told] = {
     "Lookup": {"oneOf": [{"required": ["references"]}, {"required": ["orders"]}]},

@@ -10,13 +10,16 @@ from pathlib import Path
 
 from tests.faults.ledger import Ledger, answers
 from tests.faults.poster import Poster
+from tests.faults.slow_clients import compare
 from tests.faults.stand import Stand, standing
 from tests.faults.table import FAULTS, Fault
 from tests.faults.trial import Trial, go_through, slowest
 from tests.faults.verdict import Verdict, dishonest, judge
+from tests.service import Web
 
 RECOVERED = 15.0
 DISK_MEGABYTES = 400
+SLOW_CLIENTS, SLOW_RATIO = 500, 2.0
 
 
 def main() -> int:
@@ -40,10 +43,12 @@ def main() -> int:
         poster.finish()
         verdict = judge(stand, poster, ledger, seconds=120)
         _tell(trials, verdict, poster, ledger)
+        ratio = _slow_clients(stand)
     print(f"logs and ledger: {directory}")
     late = [trial.fault.name for trial in trials if trial.recovery > RECOVERED]
     lies = dishonest(ledger.lines)
-    return bool(verdict.lost or verdict.duplicated or verdict.not_told or late or lies)
+    lost = verdict.lost or verdict.duplicated or verdict.not_told
+    return bool(lost or late or lies or ratio > SLOW_RATIO)
 
 
 def _stand(stack: ExitStack, directory: Path) -> tuple[Stand, bool]:
@@ -67,6 +72,18 @@ def _trials(
         trials.append(trial)
         time.sleep(2)
     return trials
+
+
+def _slow_clients(stand: Stand) -> float:
+    """How many times as long honest callers wait beside slow ones."""
+    web = Web(stand.port, stand.logs / "web.log")
+    without, beside, slow = compare(web, SLOW_CLIENTS, rounds=4, seconds=8)
+    print(
+        f"{SLOW_CLIENTS} clients that send a byte a second, each held for {max(slow.held):.1f} s at"
+        f" most: honest callers' p99 is {1000 * beside:.1f} ms, {1000 * without:.1f} ms without"
+        f" them: {beside / without:.2f} times"
+    )
+    return beside / without
 
 
 def _tell(trials: list[Trial], verdict: Verdict, poster: Poster, ledger: Ledger) -> None:

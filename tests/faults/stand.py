@@ -25,12 +25,12 @@ from receiver.db import migrate
 from receiver.standalone import leash
 from receiver.standalone.embedded import Home, Postgres, Valkey
 from receiver.standalone.upkeep import BACKOFF_FIRST, Part
+from tests import conftest
 from tests.faults.proxy import Proxy
 from tests.service import CLOCK, ROOT, WEB, WORKER, wait_until
 
-TOKEN = "faults-api-token"
-ENVIRON = {"API_TOKENS": TOKEN, "COURIER_COTTONCAST_SECRETS": "cottoncast-key"}
-AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+ENVIRON = conftest.ENVIRON
+AUTHORIZED = {"Authorization": f"Bearer {conftest.API_TOKEN}"}
 DATABASE = "ordertrail"
 # Small, so that the disk can be full and the connections taken.
 POSTGRES = {"max_connections": "80", "max_wal_size": "64MB", "min_wal_size": "32MB"}

@@ -1,0 +1,130 @@
+"""gunicorn's worker, with what it answers by itself in our own shapes: what is no valid HTTP.
+
+gunicorn would answer with a page of HTML that repeats the request line, and log it where something
+fails: there are couriers' tokens in it.
+"""
+
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from gevent.server import StreamServer
+from gunicorn.http import errors
+from gunicorn.workers.ggevent import GeventWorker
+
+from receiver.logs import told
+
+# What a sender did wrong, and how it is told; anything else of gunicorn's is a bad request.
+# A transfer coding that nobody knows would be 501, but 5xx asks couriers to come again.
+TOLD: dict[type[Exception], tuple[HTTPStatus, str]] = {
+    errors.LimitRequestLine: (HTTPStatus.REQUEST_URI_TOO_LONG, "the address is too long"),
+    errors.LimitRequestHeaders: (
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "there are too many headers, or one of them is too long",
+    ),
+    errors.ExpectationFailed: (HTTPStatus.EXPECTATION_FAILED, "Expect is to be 100-continue"),
+    errors.UnsupportedTransferCoding: (
+        HTTPStatus.BAD_REQUEST,
+        "Transfer-Encoding is to be chunked, or to be left out",
+    ),
+    errors.InvalidRequestLine: (HTTPStatus.BAD_REQUEST, "the request line is not HTTP"),
+    errors.InvalidRequestMethod: (HTTPStatus.BAD_REQUEST, "the method is not one of HTTP"),
+    errors.InvalidHTTPVersion: (HTTPStatus.BAD_REQUEST, "the HTTP version is to be 1.0 or 1.1"),
+    errors.InvalidHeaderName: (HTTPStatus.BAD_REQUEST, "a header's name is not HTTP"),
+    errors.InvalidHeader: (HTTPStatus.BAD_REQUEST, "a header is not HTTP"),
+    errors.ObsoleteFolding: (HTTPStatus.BAD_REQUEST, "a header goes over several lines"),
+}
+OUR_OWN = (
+    errors.InvalidResponseHeader,
+    errors.InvalidResponseHeaderName,
+    errors.ConfigurationProblem,
+)
+
+# A connection that is closed while the sender still writes is reset, and our answer lost: so what
+# it still sends is read and thrown away, up to a point.
+LINGER_SECONDS = 1.0
+LINGER_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a connection came in. gunicorn asks the listening socket itself, which is closed by
+    then for who came in last, and would drop the connection for that.
+    """
+
+    name: Any
+
+    def getsockname(self) -> Any:
+        return self.name
+
+
+class Door(StreamServer):
+    """Lets in whoever stands in line before it closes: else the kernel resets their connections."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            while came := self.do_read():
+                self.do_handle(*came)
+        super().close()
+
+
+class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
+    """Answers and logs without a word of what was sent."""
+
+    def server_class(self, listener: Any, spawn: Any, **_: Any) -> Door:
+        """What accepts connections: gunicorn asks for it as for a class."""
+        address = Address(listener.getsockname())
+        door = Door(listener, handle=partial(self.handle, address), spawn=spawn)
+        if self.cfg.workers > 1:
+            # One at a time, or the worker that looks first has all of them.
+            door.max_accept = 1
+        return door
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer where no application could."""
+        if isinstance(exc, errors.ParseException) and not isinstance(exc, OUR_OWN):
+            status, detail = TOLD.get(type(exc), (HTTPStatus.BAD_REQUEST, "this is no valid HTTP"))
+            self.log.warning("an invalid request was refused: %s", type(exc).__name__)
+        else:
+            status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "this is our fault; it was logged"
+            self.log.error("a request failed outside the application: %s", told(exc))
+        path = getattr(req, "path", None) or ""
+        with suppress(OSError):
+            client.settimeout(LINGER_SECONDS)
+            client.sendall(answer(status, detail, path))
+            client.shutdown(socket.SHUT_WR)
+            _linger(client)
+
+
+def answer(status: HTTPStatus, detail: str, path: str) -> bytes:
+    """A whole answer, in the shape that this part of the URL space has (as in problems.py)."""
+    if path.startswith("/webhooks/"):
+        kind = "application/json"
+        body = orjson.dumps({"status": "error", "message": detail})
+    else:
+        kind = "application/problem+json"
+        problem = {"type": "about:blank", "title": status.phrase, "status": status.value}
+        body = orjson.dumps({**problem, "detail": detail})
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "Connection: close",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        "",
+        "",
+    ]
+    return "\r\n".join(lines).encode() + body
+
+
+def _linger(client: Any) -> None:
+    left, ends_at = LINGER_BYTES, time.monotonic() + LINGER_SECONDS
+    while left > 0 and time.monotonic() < ends_at:
+        came = client.recv(65_536)
+        if not came:
+            break
+        left -= len(came)
