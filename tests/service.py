@@ -32,7 +32,9 @@ from receiver.standalone.embedded import Home, Valkey
 # Where the code under test stands: the processes run that, and never an installed copy.
 ROOT = Path(receiver.__file__).resolve().parent.parent
 
-WEB = ("-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "receiver.app:create_app()")
+GUNICORN = ("-m", "gunicorn")
+WEB_ARGUMENTS = ("-c", "deploy/gunicorn.conf.py", "receiver.app:create_app()")
+WEB = (*GUNICORN, *WEB_ARGUMENTS)
 WORKER = ("-m", "workers.worker")
 CLOCK = ("-m", "workers.clock")
 
@@ -201,11 +203,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_web(environ: Mapping[str, str], log: Path) -> Iterator[Web]:
+def running_web(
+    environ: Mapping[str, str], log: Path, program: tuple[str, ...] = GUNICORN
+) -> Iterator[Web]:
     """A web process of one gunicorn worker, which has answered /livez."""
     port = free_port()
     own = {"HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": "1"}
-    with running(WEB, {**environ, **own}, log):
+    with running((*program, *WEB_ARGUMENTS), {**environ, **own}, log):
         web = Web(port, log)
 
         def answers() -> bool:

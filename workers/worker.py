@@ -53,6 +53,11 @@ class Worker(SimpleWorker):
     dequeue_timeout = JOB_SECONDS
     connection_timeout = ANSWER_SECONDS
 
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call] # RQ's
+        # Told so before RQ listened, and RQ would go on for good.
+        self._stop_requested = STOP.is_set()
+
     def request_stop(self, signum: Any, frame: Any) -> None:
         STOP.set()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call] # RQ's
