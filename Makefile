@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run demo sandbox dev lint test screenshots faults hosts bench bench-peers bench-growth lock clean
+.PHONY: help run demo sandbox dev lint test screenshots faults fuzz hosts bench bench-peers bench-growth lock clean
 .SILENT:
 
 PYTHON ?= python3
@@ -78,6 +78,9 @@ faults: dev ## every fault there is on real processes, under load, and a table; 
 
 hosts: dev ## the same on eleven machines, of which one at a time dies or is cut off; five minutes, root; ARGS=--help
 	.venv/bin/python -m tests.hosts $(ARGS)
+
+fuzz: dev ## 50,000 random and mutated requests to a real gunicorn; some minutes; ARGS=--help
+	.venv/bin/python -m tests.fuzz $(ARGS)
 
 bench: dev ## everything measured beside what it is compared with, one table; 12 minutes; ARGS=--help
 	.venv/bin/python -m tests.bench $(ARGS)

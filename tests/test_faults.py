@@ -4,9 +4,11 @@
 """
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from tests.faults.stand import Stand, standing
 from tests.faults.table import FAULTS, Fault
 from tests.faults.trial import go_through
 from tests.faults.verdict import Verdict, dishonest, judge
+from tests.service import wait_until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(300)]
 
@@ -65,6 +68,26 @@ def test_it_is_well_again_by_itself(fault: Fault, scene: Scene) -> None:
     print(trial)  # noqa: T201 (seen with -s)
     assert dishonest(trial.lines) == dishonest(trial.reads) == []
     assert any(line.said == KEPT for line in trial.lines)
+
+
+def test_a_worker_that_gets_nowhere_is_told_by_what_waits_and_not_by_its_heartbeat(
+    scene: Scene,
+) -> None:
+    scene.stand.signal("worker", signal.SIGSTOP)
+    try:
+        told = wait_until(lambda: waits(scene, lambda seconds: seconds > 3), PATIENCE)
+        # Its heartbeat is kept for minutes, and all the while it counts as alive.
+        assert told
+        assert (told["status"], told["workers"]) == ("ready", 1)
+    finally:
+        scene.stand.signal("worker", signal.SIGCONT)
+    wait_until(lambda: waits(scene, lambda seconds: seconds < 1), PATIENCE)
+
+
+def waits(scene: Scene, fits: Callable[[float], bool]) -> dict[str, Any] | None:
+    """What /readyz says where the oldest message waits for so many seconds."""
+    told = scene.stand.ready()
+    return told if told and fits(told["waiting_seconds"] or 0) else None
 
 
 def test_all_that_was_answered_200_is_there_once_and_in_its_orders_state(scene: Scene) -> None:
