@@ -19,6 +19,14 @@ def settle(engine: Engine, settings: Mapping[str, str | int]) -> None:
     """Have the settings hold on every connection of the engine."""
 
     def connected(connection: "psycopg.Connection[object]", entry: ConnectionPoolEntry) -> None:
+        try:
+            settle_new(connection, entry)
+        except psycopg.Error:
+            # It goes no further than here, and nobody else would close it.
+            connection.close()
+            raise
+
+    def settle_new(connection: "psycopg.Connection[object]", entry: ConnectionPoolEntry) -> None:
         row = connection.execute("SELECT pg_backend_pid()").fetchone()
         entry.info[POOLED] = row != (connection.info.backend_pid,)
         if entry.info[POOLED]:

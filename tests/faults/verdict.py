@@ -4,7 +4,7 @@ import hashlib
 import http
 import http.client
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -67,16 +67,32 @@ def _not_told(stand: Stand, bodies: Iterable[Body]) -> Iterable[int]:
     orders: dict[str, list[Body]] = defaultdict(list)
     for body in bodies:
         orders[body.order_id].append(body)
+    with stand.database() as database:
+        rows = database.execute(
+            "SELECT courier_order_id, events.courier_status, count(*)"
+            " FROM events JOIN orders ON orders.id = order_id GROUP BY 1, 2"
+        ).fetchall()
+    told_of = {(order_id, code): count for order_id, code, count in rows}
+    shown = _shown(stand)
     for order_id, told in orders.items():
-        status, timeline = stand.get(f"/v1/orders/cottoncast/{order_id}/events")
-        assert status == http.HTTPStatus.OK, (order_id, timeline)
-        codes = Counter(event["courier_status"] for event in timeline["events"])
-        yield from (body.number for body in told if codes[body.code] != 1)
-        _, order = stand.get(f"/v1/orders/cottoncast/{order_id}")
+        yield from (body.number for body in told if told_of.get((order_id, body.code)) != 1)
         # Of a life's states, in whatever order they came, the latest is the order's.
         last = max(told, key=lambda body: body.step)
-        if order["courier_status"] != last.code:
+        if shown.get(order_id) != last.code:
             yield last.number
+
+
+def _shown(stand: Stand) -> dict[str, str]:
+    """What the API says of every order."""
+    shown: dict[str, str] = {}
+    cursor = ""
+    while True:
+        status, page = stand.get(f"/v1/orders?limit=200{cursor}")
+        assert status == http.HTTPStatus.OK, page
+        shown |= {order["courier_order_id"]: order["courier_status"] for order in page["orders"]}
+        if page["next_cursor"] is None:
+            return shown
+        cursor = f"&cursor={page['next_cursor']}"
 
 
 def seconds_to_recovery(stand: Stand, poster: Poster, patience: float) -> float:
