@@ -204,12 +204,15 @@ def free_port() -> int:
 
 @contextmanager
 def running_web(
-    environ: Mapping[str, str], log: Path, program: tuple[str, ...] = GUNICORN
+    environ: Mapping[str, str],
+    log: Path,
+    program: tuple[str, ...] = GUNICORN,
+    cwd: Path = ROOT,
 ) -> Iterator[Web]:
     """A web process of one gunicorn worker, which has answered /livez."""
     port = free_port()
     own = {"HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": "1"}
-    with running((*program, *WEB_ARGUMENTS), {**environ, **own}, log):
+    with running((*program, *WEB_ARGUMENTS), {**environ, **own}, log, cwd):
         web = Web(port, log)
 
         def answers() -> bool:

@@ -153,19 +153,21 @@ def finish(migration: "subprocess.Popen[bytes]") -> str:
     return output.decode()
 
 
-def waiting(engine: Engine, kind: str = "advisory") -> int:
-    """How many connections wait for the migrations' lock, or for one of another kind."""
+def trying(engine: Engine) -> int:
+    """How many migrations are there: each waits with one connection for its turn."""
+    return _count(engine, "pg_stat_activity", "application_name = 'ordertrail'")
+
+
+def waiting(engine: Engine) -> int:
+    """How many connections wait for a table."""
+    locks = "pg_locks JOIN pg_database ON database = pg_database.oid"
+    return _count(engine, locks, "locktype = 'relation' AND NOT granted")
+
+
+def _count(engine: Engine, what: str, which: str) -> int:
+    ours = f"FROM {what} WHERE datname = current_database() AND {which}"
     with engine.connect() as connection:
-        return int(
-            connection.scalar(
-                text(
-                    "SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid"
-                    " WHERE datname = current_database() AND locktype = :kind AND NOT granted"
-                ),
-                {"kind": kind},
-            )
-            or 0
-        )
+        return len(connection.execute(text(f"SELECT pid {ours}")).all())
 
 
 def test_two_migrations_at_once_wait_for_each_other(
@@ -177,7 +179,7 @@ def test_two_migrations_at_once_wait_for_each_other(
         first.commit()
         migrations = [start_migration(empty_database) for _ in range(2)]
         try:
-            wait_until(lambda: waiting(engine) == 2)
+            wait_until(lambda: trying(engine) == 2)
             assert tables(engine) == set()
         finally:
             first.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
@@ -198,7 +200,7 @@ def test_a_migration_lets_others_pass_while_a_table_is_in_use(
         reader.execute(text("SELECT count(*) FROM orders"))
         migration = start_migration(empty_database)
         try:
-            wait_until(lambda: waiting(engine, "relation") == 1)
+            wait_until(lambda: waiting(engine) == 1)
             with engine.begin() as service:
                 # It stands behind the migration, and gets its turn long before the report ends.
                 service.execute(text("SET LOCAL lock_timeout = '5s'"))

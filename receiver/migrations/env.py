@@ -6,6 +6,7 @@ CONCURRENTLY) goes into an `op.get_context().autocommit_block()`, and may then w
 it takes, since nobody waits behind it.
 """
 
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -20,6 +21,7 @@ from receiver.pooler import POOLED, all_set
 MIGRATION_LOCK = 7_203_118_402
 # Whoever comes after a waiting ALTER TABLE waits as well. A courier's message does so for 5 s.
 LOCK_MS = 2_000
+TURN_SECONDS = 0.2
 
 NO_LIMITS = {
     "statement_timeout": 0,
@@ -35,14 +37,27 @@ def unbounded(connection: Connection) -> Connection:
     return connection
 
 
+def take_turn(turn: Connection) -> None:
+    """Wait until nobody else migrates; until the end of its transaction nobody else will.
+
+    A transaction's lock and no session's, which a pooler would lose between two transactions. And
+    no snapshot is held, neither while we wait nor after, since an index that is built concurrently
+    waits for everybody's.
+    """
+    while True:
+        turn.exec_driver_sql(all_set("LOCAL", NO_LIMITS))
+        if turn.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}):
+            break
+        turn.rollback()
+        time.sleep(TURN_SECONDS)
+    # Any further statement: until then PostgreSQL keeps the last one's snapshot.
+    turn.exec_driver_sql(all_set("LOCAL", NO_LIMITS))
+
+
 engine = connect(context.config.attributes["database_url"], pool_size=2)
-# The turn is a transaction's, which stays open beside the migrations: a session's would be lost
-# between two transactions where a pooler stands before PostgreSQL.
 with ExitStack() as stack:
     stack.callback(engine.dispose)
-    turn = unbounded(stack.enter_context(engine.begin()))
-    turn.exec_driver_sql(all_set("LOCAL", NO_LIMITS))
-    turn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+    take_turn(unbounded(stack.enter_context(engine.connect())))
     connection = unbounded(stack.enter_context(engine.connect()))
     if not connection.info[POOLED]:
         connection.exec_driver_sql(all_set("SESSION", NO_LIMITS))

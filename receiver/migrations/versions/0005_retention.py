@@ -6,6 +6,8 @@ Five indexes that hold only what will be dropped one day, in the order in which 
 import sqlalchemy as sa
 from alembic import op
 
+from receiver.migrations.online import create_index
+
 revision = "0005"
 down_revision = "0004"
 
@@ -13,26 +15,26 @@ ENDED = "('cancelled', 'returned', 'delivered')"
 
 
 def upgrade() -> None:
-    op.create_index(
+    create_index(
         "messages_body_kept_idx",
         "messages",
         ["processed_at"],
         postgresql_where=sa.text("body IS NOT NULL AND outcome IN ('applied', 'discarded')"),
     )
-    op.create_index(
+    create_index(
         "orders_ended_idx",
         "orders",
         ["status_at"],
         postgresql_where=sa.text(f"erased_at IS NULL AND status IN {ENDED}"),
     )
-    op.create_index(
+    create_index(
         "orders_not_ended_idx",
         "orders",
         ["created_at"],
         postgresql_where=sa.text(f"erased_at IS NULL AND status NOT IN {ENDED}"),
     )
-    op.create_index("tours_received_at_idx", "tours", ["received_at"])
-    op.create_index("tour_stops_received_at_idx", "tour_stops", ["received_at"])
+    create_index("tours_received_at_idx", "tours", ["received_at"])
+    create_index("tour_stops_received_at_idx", "tour_stops", ["received_at"])
 
 
 def downgrade() -> None:

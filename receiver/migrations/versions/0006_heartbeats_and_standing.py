@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
+from receiver.migrations.online import create_index
+
 revision = "0006"
 down_revision = "0005"
 
@@ -16,8 +18,9 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("at", TIMESTAMP(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("heartbeats_pkey")),
+        if_not_exists=True,
     )
-    op.create_index(
+    create_index(
         "orders_standing_idx",
         "orders",
         [
@@ -26,7 +29,7 @@ def upgrade() -> None:
         ],
         postgresql_where=sa.text(OPEN),
     )
-    op.create_index(
+    create_index(
         "orders_eta_idx",
         "orders",
         [sa.text("(eta ->> 'to')"), "account"],

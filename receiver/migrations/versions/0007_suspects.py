@@ -6,6 +6,8 @@ Both columns stay as they are where no process dies: no index holds them but for
 import sqlalchemy as sa
 from alembic import op
 
+from receiver.migrations.online import create_index
+
 revision = "0007"
 down_revision = "0006"
 
@@ -14,9 +16,10 @@ def upgrade() -> None:
     op.add_column(
         "messages",
         sa.Column("tries", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        if_not_exists=True,
     )
-    op.add_column("messages", sa.Column("tried_by", sa.Text(), nullable=True))
-    op.create_index(
+    op.add_column("messages", sa.Column("tried_by", sa.Text(), nullable=True), if_not_exists=True)
+    create_index(
         "messages_suspected_idx",
         "messages",
         ["id"],

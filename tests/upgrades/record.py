@@ -1,0 +1,78 @@
+"""Fill a database with the release whose tree this is run in, and keep it, and what it tells."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+
+from receiver.app import create_app
+from receiver.db import connect, migrate, sessions
+from receiver.settings import Settings
+from receiver.standalone import embedded
+from tests import everything
+from tests.conftest import API_TOKEN, ENVIRON
+from workers.drain import drain_batch
+
+
+def told_of(shop: Any) -> dict[str, Any]:
+    """What the API answers about all there is, by path."""
+    orders = shop.get("/v1/orders?limit=200").json["orders"]
+    assert len(orders) < 200
+    paths = [f"/v1/orders/{it['account']}/{_quoted(it['courier_order_id'])}" for it in orders]
+    paths += [f"{path}/events" for path in paths]
+    paths += ["/v1/changes?limit=1000", "/v1/messages?limit=200", "/v1/conflicts"]
+    return {path: shop.get(path).json for path in paths}
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def main(directory: Path) -> None:
+    with ExitStack() as stack:
+        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="ot-rec-"))
+        servers = stack.enter_context(embedded.running(Path(place).resolve()))
+        servers.postgres.create_database("recorded")
+        url = servers.postgres.url("recorded")
+        migrate(url)
+        environ = {**ENVIRON, **everything.ENVIRON, "DATABASE_URL": url}
+        environ["REDIS_URL"] = servers.valkey.url(0)
+        settings = Settings.from_env(environ)
+        engine = connect(url)
+        opened = sessions(engine)
+
+        def drain() -> int:
+            folded = 0
+            while size := drain_batch(opened, settings, datetime.now(UTC)):
+                folded += size
+            return folded
+
+        shop = create_app(settings).test_client()
+        shop.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
+        everything.put_in(shop, opened, drain)
+        told = told_of(shop)
+        engine.dispose()
+        with psycopg.connect(url) as connection:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        assert row is not None
+        dump = [str(servers.postgres.binary().with_name("pg_dump")), url]
+        dump += ["--no-owner", "--no-privileges", "--inserts", "--rows-per-insert=100"]
+        sql = subprocess.run(dump, check=True, capture_output=True).stdout
+    (directory / f"{row[0]}.sql.gz").write_bytes(gzip.compress(sql, mtime=0))
+    (directory / f"{row[0]}.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
+    sys.stdout.flush()
+    # The application's threads have nothing left to do.
+    os._exit(0)
