@@ -150,6 +150,17 @@ def _not_empty(items: tuple[str, ...]) -> None:
         raise ValidationError("holds no token")
 
 
+def _apprise_addresses(urls: tuple[str, ...]) -> None:
+    """By their place in the list: there are passwords in them."""
+    if not urls:
+        return
+    from apprise import Apprise  # noqa: PLC0415 (half a second, for those who push alerts)
+
+    bad = [str(place) for place, url in enumerate(urls, 1) if not Apprise().add(url)]
+    if bad:
+        raise ValidationError(f"Apprise does not know what address no. {', '.join(bad)} is")
+
+
 positive = validate.Range(min=1)
 
 # Empty counts as not set, so that a line `NAME=` in an env file switches a default back on.
@@ -172,7 +183,7 @@ GENERAL = Schema.from_dict(
         ),
         "INBOX_RETENTION_DAYS": fields.Integer(load_default=90, validate=positive),
         "PERSONAL_DATA_RETENTION_DAYS": fields.Integer(load_default=90, validate=positive),
-        "ALERT_URLS": CommaList(load_default=()),
+        "ALERT_URLS": CommaList(load_default=(), validate=_apprise_addresses),
     }
 )()
 

@@ -61,14 +61,14 @@ def test_what_is_given_counts() -> None:
         POLL_INTERVAL_FACTOR="0.001",
         INBOX_RETENTION_DAYS="7",
         PERSONAL_DATA_RETENTION_DAYS="30",
-        ALERT_URLS="mailto://a,mailto://b",
+        ALERT_URLS="json://a,json://b",
     )
     assert (read.host, read.port, read.data_dir) == ("::1", 9000, Path("/srv/order trail"))
     assert read.api_tokens == ("one", "two", "three")
     assert (read.metrics_token, read.max_body_bytes) == ("scrape", 1000)
     assert read.poll_interval_factor == 0.001
     assert (read.inbox_retention_days, read.personal_data_retention_days) == (7, 30)
-    assert read.alert_urls == ("mailto://a", "mailto://b")
+    assert read.alert_urls == ("json://a", "json://b")
 
 
 def test_an_empty_value_counts_as_not_given() -> None:

@@ -1,5 +1,7 @@
 """The clock process: `python -m workers.clock`. It queues what is due, and does none of it.
 
+Beside that it watches (workers/watchman.py), which is not to depend on workers.
+
 Any number of clocks may run: whoever sets a job's key in Redis first has queued it for this
 interval. RQ's own cron would do, but it can only pickle its jobs.
 """
@@ -15,6 +17,7 @@ from receiver import logs
 from receiver.doorbell import queue
 from receiver.settings import BadSettings
 from workers.runtime import runtime
+from workers.watchman import Watchman
 
 log = structlog.get_logger(__name__)
 
@@ -47,9 +50,12 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        redis = runtime().redis
+        here = runtime()
     except BadSettings as bad:
         sys.exit(str(bad))
+    redis = here.redis
+    watchman = Watchman(here.settings, here.sessions, redis)
+    threading.Thread(target=watchman.run, args=(stop,), daemon=True).start()
     reachable = True
     while not stop.wait(TICK_SECONDS):
         try:

@@ -7,11 +7,11 @@ from sqlalchemy import func, select
 
 from receiver import statuses
 from receiver.conditions import silence
-from receiver.conditions.catalogue import WARNING
+from receiver.conditions.catalogue import CRITICAL, WARNING
 from receiver.conditions.scene import Alert, Scene, alert, setting
 from receiver.couriers.base import Driver
 from receiver.diagnosis import LIKELY, NOT_EXAMINED
-from receiver.models import AccountState, Order, Refusal, Tally
+from receiver.models import PENDING, AccountState, Message, Order, Refusal, Tally
 from receiver.refusals import old_secret_used_at
 from receiver.settings import Account
 from receiver.statuses import OPEN_STATUSES
@@ -33,8 +33,11 @@ FLOOD_LEARNT = timedelta(days=7)
 
 def alerts(scene: Scene) -> Iterator[Alert]:
     for account, driver, state in scene.accounts():
-        yield from _silent(scene, account, driver, state)
-        yield from _refused(scene, account, state)
+        refused = list(_refused(scene, account, state))
+        yield from refused
+        # Whose every hook is refused is not silent.
+        if not any(found.severity == CRITICAL for found in refused):
+            yield from _silent(scene, account, driver, state)
         yield from _old_secret(scene, account)
         yield from _flooding(scene, account.slug)
 
@@ -47,7 +50,9 @@ def _silent(
     waiting = [statuses.PENDING] if calls_once else OPEN_STATUSES
     count, oldest, example = _open_orders(scene, account.slug, waiting)
     begun = _begun(scene, account.slug)
-    last = state.last_hook_at if state else None
+    # What is kept and not folded yet was said all the same.
+    heard = (state.last_hook_at if state else None, _kept_at(scene, account.slug))
+    last = max((at for at in heard if at is not None), default=None)
     since = last or oldest
     if since is None:
         return
@@ -70,6 +75,13 @@ def _silent(
         count=count,
         example=example,
     )
+
+
+def _kept_at(scene: Scene, account: str) -> datetime | None:
+    """When the newest message came that waits for a worker."""
+    waiting = (Message.account == account, Message.outcome == PENDING)
+    newest = select(Message.received_at).where(*waiting).order_by(Message.id.desc()).limit(1)
+    return scene.session.scalar(newest)
 
 
 def _open_orders(
