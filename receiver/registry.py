@@ -25,7 +25,7 @@ def find(session: Session, account: str, order_id: str, lock: bool = False) -> O
     """
     _refuse_nul(account, order_id)
     orders = select(Order).options(joinedload(Order.poll))
-    orders = orders.with_for_update(of=Order) if lock else orders
+    orders = orders.with_for_update(of=Order, key_share=True) if lock else orders
     order = session.scalar(
         orders.where(Order.account == account, Order.courier_order_id == order_id)
     )
@@ -177,7 +177,7 @@ def register(
         select(Order)
         .options(joinedload(Order.poll))
         .where(Order.account == account, Order.courier_order_id == courier_order_id)
-        .with_for_update(of=Order)
+        .with_for_update(of=Order, key_share=True)
         # Not as it was when its name was looked up, before it was locked.
         .execution_options(populate_existing=True)
     ).one()

@@ -17,7 +17,7 @@ from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World
 from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.sandbox.wire import Answer, Request
-from workers import answers, claims, looks, recovery
+from workers import answers, claims, looks, recovery, refold
 from workers.accounts import BREAKER, FAILURES
 
 SECOND = timedelta(seconds=1)
@@ -86,6 +86,18 @@ def test_a_hook_starts_the_silence_anew(world: World) -> None:
     assert shortly(world, order.id) > HOUR
     world.hook(world.courier.hook_message(order, 1).body)
     assert shortly(world, order.id) == about(15 * MINUTE)
+
+
+def test_an_answer_is_kept_while_its_order_is_being_folded(world: World) -> None:
+    """Whoever folds holds the order and then wants its row of `polls`, which who asks holds: he may
+    not wait for the order.
+    """
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    world.clock.move_to(world.poll(order.id).due_at or START)
+    with world.sessions.begin() as folding:
+        assert refold._lock(folding, {(world.account.slug, order.id)}, ())
+        assert world.asker.ask_next()
+    assert len(world.messages()) == 1
 
 
 def test_an_answer_equal_to_the_last_one_is_noted_and_not_kept(world: World) -> None:

@@ -88,7 +88,7 @@ def rebuild(
                 .where(Order.id > last)
                 .order_by(Order.id)
                 .limit(CHUNK)
-                .with_for_update()
+                .with_for_update(key_share=True)
             ).all()
             if not orders:
                 return

@@ -209,7 +209,11 @@ def _known(session: Session, wanted: Collection[OrderKey]) -> set[OrderKey]:
 def _lock(
     session: Session, told_of: Collection[OrderKey], stops: Collection[tuple[str, str]]
 ) -> Sequence[Order]:
-    """Lock every order of the batch in one sorted statement, so that workers cannot deadlock."""
+    """Lock every order of the batch in one sorted statement, so that workers cannot deadlock.
+
+    As little as will do, here and wherever an order is locked: whoever writes a row that belongs to
+    it (an asker its row of `polls`, which the folder wants next) must not have to wait for it.
+    """
     ids: set[int] = set()
     own = (Order.account, Order.courier_order_id)
     if told_of:
@@ -226,7 +230,7 @@ def _lock(
         select(Order)
         .where(of_ids(Order.id, ids))
         .order_by(Order.id)
-        .with_for_update()
+        .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     ).all()
 

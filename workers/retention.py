@@ -79,14 +79,14 @@ DROP_TOURS = text("""
 AT_THEIR_END = text(f"""
     SELECT id FROM orders
     WHERE erased_at IS NULL AND status IN {ENDED} AND status_at < :before
-    ORDER BY status_at LIMIT :most FOR UPDATE SKIP LOCKED
+    ORDER BY status_at LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
 """)  # noqa: S608 (our own words)
 SILENT = text(f"""
     SELECT id FROM orders
     WHERE erased_at IS NULL AND status NOT IN {ENDED} AND created_at < :before
           AND (last_heard_at IS NULL OR last_heard_at < :before)
           AND NOT EXISTS (SELECT FROM polls WHERE order_id = orders.id AND due_at IS NOT NULL)
-    ORDER BY created_at LIMIT :most FOR UPDATE SKIP LOCKED
+    ORDER BY created_at LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
 """)  # noqa: S608 (our own words)
 
 # An order's newest change has the order's version.

@@ -40,8 +40,8 @@ def say(text: str) -> None:
 
 
 def introduce(service: Service, told: argparse.Namespace, day: Day) -> None:
-    say(f"  the console   {service.url}/ops   (any user name, password {service.token})")
-    say(f"  the API       {service.url}/v1/docs   (likewise)")
+    say(f"  the console   {service.url}/ops   (any name, and the token {service.token})")
+    say(f"  the API       {service.url}/v1/docs   (any user name, the token as password)")
     say("")
     say(f"{told.orders} orders live a day in {told.seconds:.0f} seconds. Ctrl-C ends it.")
     first, last = (f"{it // HOUR:02}:00" for it in SILENT)
