@@ -20,6 +20,9 @@ PROCESSED = "processed"
 BATCHES = "batches"
 EVENTS = "events"
 POLLS = "polls"
+# What was lost and found again: messages nobody rang for, next polls, leases of dead workers.
+MENDED = "mended"
+RINGS, NEXT_POLLS, LEASES = "rings", "next_polls", "leases"
 
 # Upper bounds; what lies above the last goes under INFINITE.
 INFINITE = "+Inf"

@@ -152,16 +152,20 @@ def _counted(found: Mapping[Key, float], settings: Settings) -> Iterator[Metric]
     polls = counter(
         "polls", "Requests to couriers' APIs, by how they came out.", "account", "result"
     )
+    mended = counter(
+        "mended", "Rings, next polls and leases that were lost and found.", "account", "what"
+    )
     by_name: Mapping[str, tuple[CounterMetricFamily, bool]] = {
         counts.PROCESSED: (processed, True),
         counts.EVENTS: (events, False),
         counts.POLLS: (polls, True),
+        counts.MENDED: (mended, True),
     }
     for (name, account, label), value in sorted(found.items()):
         if name in by_name:
             family, labelled = by_name[name]
             family.add_metric([account, label] if labelled else [account], value)
-    yield from (processed, events, polls)
+    yield from (processed, events, polls, mended)
     batches = found.get((counts.BATCHES, "", ""), 0.0)
     yield CounterMetricFamily("ordertrail_drain_batches", "Batches folded.", batches)
     yield _histogram(

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver import counts
 from receiver.cli import main
 from receiver.models import APPLIED, QUARANTINED
 from tests.bodies import START
@@ -481,6 +482,16 @@ def test_an_order_that_one_worker_asks_about_is_not_taken_by_another(world: Worl
     assert again.order_id == claim.order_id
 
 
+def mended(world: World) -> dict[tuple[str, str], float]:
+    """What was lost and found, by account and kind."""
+    with world.sessions() as session:
+        return {
+            (account, what): number
+            for (name, account, what), number in counts.read(session)
+            if name == counts.MENDED
+        }
+
+
 def test_the_word_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -> None:
     order = world.place(evenly("created", start=START, apart=HOUR))
     slug, now = world.account.slug, START + HOUR
@@ -488,6 +499,7 @@ def test_the_word_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -
         [late] = claims.claim(session, slug, now, 10)
     with world.sessions.begin() as session:
         claims.claim(session, slug, now + claims.LEASE, 10)
+    assert mended(world) == {(slug, "leases"): 1}
     with world.sessions.begin() as session:
         incoming, schedule = answers.incoming(slug, b"{}", now), world.asker.api.schedule
         assert looks.record(session, {late: incoming}, schedule, 1.0, lambda *_: False) == 0
@@ -732,6 +744,7 @@ def test_an_order_whose_plan_was_lost_is_mended(world: World) -> None:
         session.execute(text("UPDATE polls SET due_at = NULL"))
     assert world.tend() == 1
     assert shortly(world, order.id) == timedelta()
+    assert mended(world) == {(world.account.slug, "next_polls"): 1}
 
 
 @pytest.mark.parametrize("kind", [Tiramizoo, Cottoncast, ShipmentAPI])

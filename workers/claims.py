@@ -8,12 +8,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import exists, select, text
 from sqlalchemy.orm import Session
 
+from receiver import counts
 from receiver.db import of_ids
 from receiver.models import Order, Poll
 from receiver.statuses import VOCABULARY
+
+log = structlog.get_logger(__name__)
 
 # Longer than any request may take, and than a whole list of pages at an account's pace.
 LEASE = timedelta(seconds=120)
@@ -42,7 +46,7 @@ class Claim:
 
 CLAIM = text("""
     UPDATE polls SET leased_until = :until
-    FROM (SELECT order_id FROM polls
+    FROM (SELECT order_id, leased_until IS NOT NULL AS was_held FROM polls
           WHERE account = :account AND due_at <= :now
                 AND (leased_until IS NULL OR leased_until <= :now)
                 AND (CAST(:since AS timestamptz) IS NULL
@@ -53,7 +57,8 @@ CLAIM = text("""
     JOIN orders ON orders.id = due.order_id
     WHERE polls.order_id = due.order_id
     RETURNING polls.order_id, coalesce(identifiers ->> 'id', courier_order_id),
-              last_heard_at IS NOT NULL, reference, polls.placed_at, due_at, leased_until
+              last_heard_at IS NOT NULL, reference, polls.placed_at, due_at, leased_until,
+              was_held
 """)
 
 
@@ -65,7 +70,11 @@ def claim(
     since: only those placed since then that a list may tell of.
     """
     values = {"account": account, "now": now, "until": now + LEASE, "most": most, "since": since}
-    return [Claim(*row) for row in session.execute(CLAIM, values)]
+    rows = session.execute(CLAIM, values).all()
+    if freed := sum(row.was_held for row in rows):
+        log.warning("orders that a dead worker held are free again", account=account, orders=freed)
+        counts.add(session, {(counts.MENDED, account, counts.LEASES): freed})
+    return [Claim(*row[:-1]) for row in rows]
 
 
 # An order that its courier said not to know, and never told of, stands on no list of its either.

@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import structlog
@@ -15,7 +16,7 @@ from workers.poll import Poller
 from workers.retention import Retention
 from workers.runtime import STOP, runtime
 from workers.suspects import Care
-from workers.sweep import forgotten
+from workers.sweep import forgotten, mended
 
 log = structlog.get_logger(__name__)
 
@@ -102,8 +103,10 @@ def sweep() -> None:
     with here.sessions.begin() as session:
         beat(session, SWEPT, now)
         waiting = forgotten(session, now)
-    if waiting and doorbell.ring(here.redis):
-        log.warning("rang for forgotten messages")
+    if waiting is not None and doorbell.ring(here.redis):
+        log.warning("rang for forgotten messages", **asdict(waiting))
+        with here.sessions.begin() as session:
+            mended(session)
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from receiver import counts
 from receiver.models import AccountState
 from receiver.schedule import Schedule
 from workers import accounts, claims
@@ -41,12 +42,16 @@ def tend(session: Session, account: str, schedule: Schedule, factor: float, now:
     if state is None or (seen is not None and now - seen < NOTED_EVERY * factor):
         return 0
     values: dict[str, datetime] = {"tended_at": now}
-    due = claims.mend(session, account, now)
+    due = lost = claims.mend(session, account, now)
+    if lost:
+        log.warning("orders whose next poll was lost are asked about", account=account, orders=lost)
     if why := _outage(state, schedule, factor, now):
         due += claims.make_due(session, account, now)
         log.warning("open orders are asked about at once", account=account, why=why, orders=due)
         values["recovered_at"] = now
     session.execute(update(AccountState).where(AccountState.account == account).values(**values))
+    if lost:
+        counts.add(session, {(counts.MENDED, account, counts.NEXT_POLLS): lost})
     return due
 
 
