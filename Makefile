@@ -5,11 +5,12 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run demo sandbox dev lint test screenshots faults fuzz hosts bench bench-peers bench-growth lock clean
+.PHONY: help run demo sandbox dev lint test screenshots faults fuzz hosts bench bench-peers bench-growth lock audit clean
 .SILENT:
 
 PYTHON ?= python3
 UV_VERSION := 0.13.8
+PIP_AUDIT_VERSION := 2.10.1
 
 # Is .venv whole, and does its ordertrail point at this very tree? (A moved or copied clone's does not.)
 whole := .venv/bin/python -I -c 'import importlib.util as u, os, sys; found = u.find_spec("receiver"); \
@@ -103,6 +104,14 @@ lock: ## resolve pyproject.toml anew into deploy/*.lock
 	    --extra embedded --group build "$$@"; }; \
 	compile -o deploy/requirements.lock; \
 	compile --group dev -c deploy/requirements.lock -o deploy/requirements-dev.lock
+
+audit: ## what is known against the pinned versions (pip-audit); needs the network: PyPI's JSON, or OSV
+	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	"$(PYTHON)" -m venv "$$tmp/venv"; \
+	"$$tmp/venv/bin/python" -m pip install -qq --disable-pip-version-check pip-audit==$(PIP_AUDIT_VERSION); \
+	for lock in deploy/requirements.lock deploy/requirements-dev.lock; do \
+	    "$$tmp/venv/bin/pip-audit" --strict --disable-pip --require-hashes --progress-spinner off -r $$lock $(ARGS); \
+	done
 
 clean: ## remove .venv and caches (data in DATA_DIR stays)
 	rm -rf .venv .cache
