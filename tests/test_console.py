@@ -533,6 +533,8 @@ def test_the_first_page_tells_what_is_wrong_and_how_each_account_fares(
     assert "What is wrong" in text
     assert "could not be read" in text
     assert "no worker runs" in text
+    assert "Refused at the door, 30 days" in text
+    assert "cottoncast missing" in text
     assert "The last 24 hours" in text
     assert "Quarantined 1" in text
     for account in ("tiramizoo", "cottoncast", "shipmentapi"):

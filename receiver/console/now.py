@@ -16,6 +16,7 @@ from receiver.console.wording import number, short, span
 from receiver.models import PARKED, PENDING, QUARANTINED
 from receiver.parts import parts
 from receiver.progress import progress
+from receiver.refusals import refusals
 from receiver.standings import standings
 from receiver.tallies import BUCKET, Point, bucket, series
 
@@ -36,6 +37,8 @@ WINDOWS = {
     "24h": Window("24 hours", timedelta(hours=24), 4 * BUCKET),
     "7d": Window("7 days", timedelta(days=7), 24 * BUCKET),
 }
+# Kinds of refusals that are shown, the latest.
+MOST_REFUSALS = 20
 # The bars beside a courier's name.
 SPARK = Window("24 hours", timedelta(hours=24), 6 * BUCKET)
 
@@ -48,11 +51,13 @@ def show() -> str:
     over = asked().get("over", "")
     window = WINDOWS.get(over) or WINDOWS["6h"]
     accounts = app.settings.accounts
+    app.ledger.flush()
     with app.sessions() as session:
         around = look_around(session, app.settings, app.redis)
         alerts = list(conditions(session, app.settings, at, around))
         cards = standings(session, accounts, metrics.refused_credentials(), at)["couriers"]
         counts = {it: inbox_care.count(session, it) for it in (PENDING, QUARANTINED, PARKED)}
+        refused = refusals(session)[:MOST_REFUSALS]
         waiting = progress(session, at).waiting_seconds
         points = series(session, at - window.whole, at, window.step)
         sparks = {it: series(session, at - SPARK.whole, at, SPARK.step, it) for it in accounts}
@@ -66,6 +71,7 @@ def show() -> str:
         cards=cards,
         sparks={it: _spark(told) for it, told in sparks.items()},
         counts=counts,
+        refused=refused,
         waiting=waiting,
         most=inbox_care.MOST_COUNTED,
         workers=around.workers,

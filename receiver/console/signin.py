@@ -61,9 +61,8 @@ def _page(wrong: bool, name: str, to: str) -> str:
 
 def _target(to: str) -> str:
     """Where somebody wanted to go, if that is a page of the console."""
-    local = in_console(to.partition("?")[0]) and not to.startswith("//") and "\\" not in to
-    printable = to.isascii() and to.isprintable()
-    return to if local and printable and not to.startswith(SIGN_IN) else HOME
+    own = in_console(to.partition("?")[0]) and not to.startswith(SIGN_IN)
+    return to if own and to.isascii() and to.isprintable() else HOME
 
 
 def _came_by_https() -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -125,6 +126,12 @@ class Side:
             raise SystemExit(f"{path}: {answer.status_code} {answer.get_data(as_text=True)}")
         return answer.get_json() if answer.data else None
 
+    def open(self, path: str) -> None:
+        """A page of the console, which has to be there."""
+        answer = self.client.get(f"/ops{path}", follow_redirects=True)
+        if answer.status_code != HTTPStatus.OK:
+            raise SystemExit(f"{path}: {answer.status_code} {answer.get_data(as_text=True)}")
+
     def prepare(self, most_pages: int) -> None:
         """Find out what would else be measured with a question."""
         for number in range(1, self.orders + 1, max(1, self.orders // 50)):
@@ -192,6 +199,35 @@ def messages_of_order(side: Side, chance: random.Random) -> None:
     side.ask(f"/messages?account={account}&courier_order_id=order-{number}")
 
 
+def console_order(side: Side, chance: random.Random) -> None:
+    account, number = side.named(chance)
+    side.open(f"/order?account={account}&id=order-{number}")
+
+
+def searched(name: str) -> Question:
+    """What somebody types into the console's box: all of a name, or the begin of one."""
+    return lambda side, chance: side.open(f"/orders?q={name}{side.some(chance)}")
+
+
+# Pages of the console that show as much on both sides.
+CONSOLE: dict[str, Question] = {
+    "console: an order": console_order,
+    "console: found by reference": searched("S-"),
+    "console: found by an identifier": searched("T-"),
+    "console: not found": searched("nobody-"),
+    **{
+        f"console: {name}": lambda side, _, path=path: side.open(path)  # type: ignore[misc]
+        for name, path in {
+            "now": "",
+            "orders": "/orders",
+            "orders, attention": "/orders?needs_attention=true&account=&status=",
+            "messages, quarantined": "/messages",
+            "conflicts": "/conflicts?limit=10",
+        }.items()
+    },
+}
+
+
 def questions() -> dict[str, Question]:
     """What is asked, by name."""
     unchanged: dict[str, Any] = {"headers": {"If-None-Match": "*"}, "status": 304}
@@ -208,6 +244,7 @@ def questions() -> dict[str, Question]:
         **{f"page {page} of list {name}": late(name) for name, page in PAGES.items()},
         **{f"messages {name}": listed(path) for name, path in MESSAGES.items()},
         "messages of an order": messages_of_order,
+        **CONSOLE,
         "one message": lambda side, chance: side.ask(f"/messages/{side.some(chance)}"),
     }
 

@@ -19,6 +19,8 @@ from tests.browser.visiting import DESK, Visit
 from tests.conftest import API_TOKEN
 from tests.service import WORKER, Web, running, running_web
 
+UNAUTHORIZED = 401
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -65,6 +67,10 @@ def shown_day(chromium: Browser, database_url: str, redis_url: str, logs: Path) 
     with lived_day(environ, sessions, redis) as day:
         worker = running(WORKER, {**day.environ, **MENDED}, logs / "worker.log")
         with worker, running_web(day.environ, logs / "web.log") as web:
+            # The courier was given an address that was cut off.
+            for _ in range(3):
+                door = f"/webhooks/tiramizoo/orders/{day.tiramizoo.secret[:-4]}"
+                assert web.open(door, method="POST", data=b"{}").status_code == UNAUTHORIZED
             yield Shown(web, sessions, chromium)
     redis.close()
     engine.dispose()

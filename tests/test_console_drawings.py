@@ -1,0 +1,278 @@
+"""What the console draws and how it words things: pure, and held to the numbers they show."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import Markup
+
+from receiver.console.charts import BOTTOM, TOP, Chart, Series
+from receiver.console.drawing import LEFT, RIGHT, draw
+from receiver.console.scale import Scale
+from receiver.console.wording import (
+    after,
+    ago,
+    finished,
+    is_web_address,
+    link,
+    number,
+    short,
+    span,
+    visible,
+    with_code,
+)
+from receiver.statuses import VOCABULARY
+from tests.bodies import START
+from tests.bodies import after as minutes
+
+moments = st.lists(
+    st.integers(0, 10**8).map(lambda seconds: START + timedelta(seconds=seconds)), min_size=1
+)
+
+
+# The scale
+
+
+@given(moments)
+def test_moments_keep_their_order_and_their_bounds(told: list[datetime]) -> None:
+    scale = Scale(told, 10, 990)
+    places = [scale(at) for at in sorted(set(told))]
+    assert all(10 <= place <= 990.000001 for place in places)
+    assert all(left < right for left, right in pairwise(places))
+
+
+@given(moments, st.integers(20, 200))
+def test_labels_never_touch(told: list[datetime], apart: int) -> None:
+    scale = Scale(told, 0, 1000)
+    places = [scale(at) for at in scale.marks(apart)]
+    assert all(b - a >= apart / 2 for a, b in pairwise(places))
+
+
+def test_a_longer_wait_is_drawn_longer_and_a_night_does_not_hide_minutes() -> None:
+    scale = Scale([minutes(0), minutes(5), minutes(65), minutes(60 * 24)], 0, 1000)
+    short_wait, hour, night = (scale(b) - scale(a) for a, b in pairwise(scale.moments))
+    assert 40 < short_wait < hour < night
+
+
+# An order's life
+
+
+def told_of(status: str, *events: dict[str, Any], **messages: dict[str, Any]) -> dict[str, Any]:
+    def time(minute: float) -> str:
+        return minutes(minute).isoformat().replace("+00:00", "Z")
+
+    shape: dict[str, Any] = {
+        "courier_status": "word",
+        "reason": None,
+        "parcel": None,
+        "applied": True,
+        "not_applied_why": None,
+        "set_status": False,
+        "flags": [],
+        "message_id": "1",
+    }
+    return {
+        "order": {"status": status},
+        "events": [
+            {**shape, **it, "occurred_at": time(it["at"]), "received_at": time(it["at"])}
+            for it in events
+        ],
+        "messages": [
+            {
+                "id": name.removeprefix("m"),
+                "topic": "orders",
+                "kind": "webhook",
+                "first_told": ["word"],
+                **it,
+                "received_at": time(it["at"]),
+            }
+            for name, it in messages.items()
+        ],
+    }
+
+
+def parsed(drawn: str) -> ET.Element:
+    """The picture, which is to be well-formed whatever stands in it."""
+    return ET.fromstring(drawn)  # noqa: S314 - our own
+
+
+def shapes(drawn: Markup, look: str) -> list[ET.Element]:
+    return [it for it in parsed(drawn).iter() if it.get("class", "").split()[:1] == [look]]
+
+
+NOW = minutes(600)
+
+
+def test_nothing_is_drawn_where_nothing_happened() -> None:
+    assert draw(told_of("pending"), NOW) == ""
+
+
+def test_events_hang_on_the_messages_that_told_them_first() -> None:
+    told = told_of(
+        "delivered",
+        {"at": 0, "status": "info_received", "message_id": "1"},
+        {"at": 60, "status": "delivered", "message_id": "2", "set_status": True},
+        {
+            "at": 90,
+            "status": "in_transit",
+            "applied": False,
+            "not_applied_why": "in_transit cannot follow delivered",
+            "message_id": "3",
+        },
+        m1={"at": 1},
+        m2={"at": 100, "kind": "poll"},
+        m3={"at": 91},
+    )
+    drawn = draw(told, NOW)
+    threads = shapes(drawn, "thread")
+    assert [it.get("class") for it in threads] == ["thread", "thread", "thread not"]
+    marks = shapes(drawn, "event")
+    for thread, mark in zip(threads, marks, strict=True):
+        assert (thread.get("x1"), thread.get("y1")) == (mark.get("cx"), mark.get("cy"))
+    hooks, poll = shapes(drawn, "message")[0::2], shapes(drawn, "message")[1]
+    assert {it.get("class") for it in hooks} == {"message webhook"}
+    assert poll.get("class") == "message poll"
+    assert len(shapes(drawn, "ring")) == 1
+    assert "does not count: in_transit cannot follow delivered" in str(drawn)
+    # The band is of what counts: from info_received on, and then delivered, to the picture's end.
+    bands = [(float(it.get("x", 0)), float(it.get("width", 0))) for it in shapes(drawn, "band")]
+    assert len(bands) == 2
+    assert bands[0][0] == LEFT
+    assert bands[0][0] + bands[0][1] == pytest.approx(bands[1][0], abs=0.2)
+    assert bands[1][0] + bands[1][1] == pytest.approx(RIGHT, abs=0.2)
+
+
+def test_an_order_that_goes_on_is_drawn_until_now() -> None:
+    one = {"at": 0, "status": "in_transit", "set_status": True}
+    (band,) = shapes(draw(told_of("in_transit", one, m1={"at": 1}), NOW), "band")
+    assert float(band.get("x", 0)) + float(band.get("width", 0)) == pytest.approx(RIGHT, abs=0.2)
+
+
+def test_an_order_of_unknown_words_has_a_picture_too() -> None:
+    odd = {"at": 0, "status": "unknown", "applied": False, "set_status": True}
+    drawn = draw(told_of("unknown", odd, m1={"at": 1}), NOW)
+    assert len(shapes(drawn, "event")) == 1
+    assert shapes(drawn, "band") == []
+
+
+def test_what_happened_at_once_stands_side_by_side() -> None:
+    events = [{"at": 0, "status": status} for status in ("info_received", "picked_up", "lost")]
+    marks = shapes(draw(told_of("lost", *events, m1={"at": 1}), NOW), "event")
+    assert len({(it.get("cx"), it.get("cy")) for it in marks}) == 3
+
+
+@pytest.mark.parametrize("status", VOCABULARY)
+def test_every_status_can_be_drawn_and_markup_is_text(status: str) -> None:
+    hostile = "</svg><script>\x00\u202e"
+    event = {"at": 0, "status": status, "courier_status": hostile, "not_applied_why": hostile}
+    drawn = draw(told_of(status, {**event, "applied": False}, m1={"at": 1}), NOW)
+    assert "<script>" not in drawn
+    parsed(drawn)
+
+
+# Charts
+
+
+def chart(*values: Sequence[float | None], **more: Any) -> Chart:
+    moments = [minutes(5 * step) for step in range(len(values[0]))]
+    series = [Series(f"s{place}", f"l{place}", told) for place, told in enumerate(values)]
+    return Chart("key", "Title", moments, minutes(5 * len(values[0])), series, number, **more)
+
+
+def test_bars_stand_on_one_another_and_are_as_high_as_they_count() -> None:
+    drawn = chart([3, 0, 12], [6, 0, 0], stacked=True).__html__()
+    bars = [it for it in parsed(drawn).iter() if it.tag == "rect"]
+    heights = [(it.get("class"), float(it.get("height", 0))) for it in bars]
+    assert [look for look, _ in heights] == ["l0", "l0", "l1"]
+    # The topmost line is at 15.
+    assert [height / (BOTTOM - TOP) * 15 for _, height in heights] == pytest.approx(
+        [3, 12, 6], abs=0.02
+    )
+    assert float(bars[2].get("y", 0)) + heights[2][1] == pytest.approx(
+        float(bars[0].get("y", 0)), abs=0.2
+    )
+
+
+def test_where_nothing_was_measured_a_line_has_a_gap() -> None:
+    drawn = chart([1.0, 2.0, None, None, 3.0], of_time=True).__html__()
+    paths = [it.get("d", "") for it in parsed(drawn).iter() if it.tag == "path"]
+    assert [path.count("L") for path in paths] == [1, 0]
+
+
+@pytest.mark.parametrize("values", [[None, None], [0, 0], [0.0004], [1], [59.9], [61], [10**7]])
+def test_no_value_sticks_out(values: list[float | None]) -> None:
+    for more in ({"stacked": True}, {"of_time": True}):
+        drawn = chart(values, **more).__html__()
+        ys = [float(it.get("y", it.get("y1", "50"))) for it in parsed(drawn).iter("rect")]
+        ys += [float(y) for y in re.findall(r"[ML]\S+ ([0-9.]+)", drawn)]
+        assert all(TOP - 0.1 <= y <= BOTTOM + 0.1 for y in ys)
+
+
+def test_a_chart_says_as_a_table_and_in_words_what_it_draws() -> None:
+    shown = chart([3, 0, 12], [None, None, 4])
+    assert [values for _, values in shown.rows()] == [[12, 4], [3, None]]
+    assert "s0: at most 12, last 12; s1: at most 4, last 4" in shown.__html__()
+    assert "nothing measured" in chart([None]).__html__()
+
+
+# Words
+
+
+def test_lengths_of_time_are_told_in_two_units_at_most() -> None:
+    told = {0: "0 ms", 0.25: "250 ms", 4.26: "4.3 s", 59: "59 s", 60: "1 min", 3661: "1 h 1 min"}
+    told |= {86_400: "1 d", 90_000: "1 d 1 h", 86_460: "1 d"}
+    assert {seconds: span(seconds) for seconds in told} == told
+    assert [short(it) for it in (0.2, 30, 90, 5400)] == ["200 ms", "30 s", "1.5 min", "1.5 h"]
+
+
+def test_times_are_told_from_now() -> None:
+    now = datetime(2026, 4, 16, 12, tzinfo=UTC)
+    assert "3 min ago" in ago(now - timedelta(minutes=3), now)
+    assert "in 2 h" in ago(now + timedelta(hours=2), now)
+    assert "just now" in ago(now, now)
+    assert "never" in ago(None, now)
+    assert after("2026-04-16T12:00:05Z", "2026-04-16T12:00:00Z") == "5.0 s after it"
+    assert after("2026-04-16T12:00:00Z", "2026-04-16T12:01:00Z") == "1 min before its time"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "JavaScript:alert(1)",
+        "data:text/html,<script>",
+        "//evil.example",
+        "/ops/signout",
+        "https://",
+        "https://\x00evil",
+        "https://a\u202eb",
+        "ftp://a.example",
+        "https://[",
+        "https://a.example/" + "x" * 3000,
+        None,
+        7,
+    ],
+)
+def test_only_addresses_of_the_web_become_links(address: Any) -> None:
+    assert not is_web_address(address)
+    assert "<a" not in str(link(address))
+
+
+def test_a_link_tells_its_site_nothing_and_stays_within_its_quotes() -> None:
+    told = str(link('https://a.example/"onclick="x'))
+    assert told.count('"') == told.replace("&#34;", "").count('"')
+    assert 'rel="noopener noreferrer nofollow"' in told
+
+
+def test_what_cannot_be_seen_is_shown_and_lines_stay_lines() -> None:
+    assert finished("a\u202eb\x00\nc") == "a?b??c"
+    assert finished(None) == ""
+    assert finished(Markup("<b>\n</b>")) == "<b>\n</b>"
+    assert visible('{\n  "a": "\u202e<b>"\n}') == "{\n  &#34;a&#34;: &#34;?&lt;b&gt;&#34;\n}"
+    assert with_code("say `a<b` now") == "say <code>a&lt;b</code> now"
