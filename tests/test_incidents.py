@@ -1,0 +1,192 @@
+"""Incidents that others had behind green dashboards, staged on a clock that a test moves.
+
+Each tells which alert opened, after how long, and that no other did. Hooks go through the inbox and
+the drain as ever; only the past that a courier is judged by is written down, not lived.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver import heartbeats, refusals
+from receiver.conditions import Around, conditions
+from receiver.inbox import Incoming, keep
+from receiver.models import AccountState, Tally
+from receiver.refusals import Times
+from receiver.settings import Settings
+from tests.bodies import raw, tiramizoo_order
+from tests.polling import MakeWorld, World
+from tests.sandbox import evenly
+from workers.drain import drain_batch
+
+Sessions = sessionmaker[Session]
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+STEP = timedelta(minutes=5)
+BERLIN = ZoneInfo("Europe/Berlin")
+FINE = Around(redis=True, workers=2, disk_free=2**40, disk_size=2**41)
+
+TUESDAY = datetime(2026, 6, 16, 10, tzinfo=BERLIN)
+SATURDAY_EVENING = datetime(2026, 6, 20, 18, tzinfo=BERLIN)
+A_HOOK_EVERY = timedelta(minutes=2.5)
+
+
+def works(at: datetime) -> bool:
+    """The courier's hours: from 8 to 18 by its own clock, and not on Sundays."""
+    local = at.astimezone(BERLIN)
+    return local.weekday() < 6 and 8 <= local.hour < 18
+
+
+@dataclass
+class Stage:
+    """An account, a clock, and whatever alerts open."""
+
+    sessions: Sessions
+    settings: Settings
+    now: datetime
+    opened: dict[str, datetime] = field(default_factory=dict)
+    number: int = 0
+
+    def set(self) -> None:
+        """Five weeks of hooks at the courier's hours, and orders that are open just now."""
+        first = self.now - timedelta(weeks=5)
+        buckets = [first + number * STEP for number in range((self.now - first) // STEP)]
+        rows = [{"account": "tiramizoo", "at": at, "hooks": 2} for at in buckets if works(at)]
+        with self.sessions.begin() as session:
+            session.execute(insert(Tally), rows)
+            session.add(AccountState(account="tiramizoo", last_hook_at=self.now))
+        self.hooks(30)
+        self.look()
+        assert self.opened == {}
+
+    def hooks(self, count: int) -> None:
+        """Hooks of new orders come in."""
+        numbers = range(self.number, self.number + count)
+        self.number += count
+        bodies = [raw(tiramizoo_order(f"order {it}", {"created": self.now})) for it in numbers]
+        with self.sessions.begin() as session:
+            for at in range(0, count, 200):
+                keep(session, [self.hook(body) for body in bodies[at : at + 200]])
+
+    def hook(self, body: bytes) -> Incoming:
+        return Incoming("tiramizoo", "orders", "webhook", "token", body, self.now)
+
+    def look(self, drains: bool = True) -> None:
+        """What goes on by itself, and a look at what is wrong."""
+        while drains and drain_batch(self.sessions, self.settings, self.now):
+            pass
+        with self.sessions.begin() as session:
+            heartbeats.beat(session, heartbeats.SWEPT, self.now)
+            for alert in conditions(session, self.settings, self.now, FINE):
+                self.opened.setdefault(alert.condition, self.now)
+
+    def live(
+        self,
+        long: timedelta,
+        each: Callable[[], None] = lambda: None,
+        drains: bool = True,
+        step: timedelta = MINUTE,
+    ) -> dict[str, timedelta]:
+        """Live on, looking once a step, and tell which alerts opened, and after how long."""
+        began = self.now
+        while self.now < began + long:
+            self.now += step
+            each()
+            self.look(drains)
+        return {name: at - began for name, at in self.opened.items()}
+
+
+@pytest.fixture
+def stage(sessions: Sessions, settings: Settings) -> Callable[[datetime], Stage]:
+    def make(now: datetime) -> Stage:
+        made = Stage(sessions, settings, now.astimezone(UTC))
+        made.set()
+        return made
+
+    return make
+
+
+def refuse(stage: Stage) -> None:
+    """A courier whose secret is not ours calls, as every minute."""
+    once = Times(1, stage.now, stage.now)
+    key = ("tiramizoo", stage.now.date(), "wrong", "unknown_secret")
+    with stage.sessions.begin() as session:
+        refusals._write(session, {key: once}, {})
+
+
+def test_seven_and_a_half_hours_of_401(stage: Callable[[datetime], Stage]) -> None:
+    on = stage(TUESDAY)
+    first = on.live(5 * MINUTE, lambda: refuse(on))
+    assert first == {"credentials_refused": 3 * MINUTE}
+    on.live(7.5 * HOUR, lambda: refuse(on), step=14 * MINUTE)
+    assert list(on.opened) == ["credentials_refused"]
+
+
+def test_a_courier_that_falls_silent_on_a_working_day(stage: Callable[[datetime], Stage]) -> None:
+    assert stage(TUESDAY).live(30 * MINUTE) == {"courier_silent": 25 * MINUTE}
+
+
+def test_the_same_silence_on_a_sunday_and_its_night(stage: Callable[[datetime], Stage]) -> None:
+    on = stage(SATURDAY_EVENING)
+    assert on.live(38 * HOUR, step=HOUR) == {}
+    # It goes on into Monday morning, when the courier has always begun to call.
+    assert on.live(30 * MINUTE, step=STEP) == {"courier_silent": 25 * MINUTE}
+
+
+def test_a_working_day_on_which_all_is_well(stage: Callable[[datetime], Stage]) -> None:
+    on = stage(TUESDAY)
+    assert on.live(4 * HOUR, lambda: on.hooks(2), step=10 * MINUTE) == {}
+
+
+def test_a_drain_that_stops_while_the_processes_live(stage: Callable[[datetime], Stage]) -> None:
+    on = stage(TUESDAY)
+    told = on.live(10 * MINUTE, lambda: on.hooks(1), drains=False)
+    assert told == {"no_progress": 3 * MINUTE}
+
+
+def test_a_flood(stage: Callable[[datetime], Stage]) -> None:
+    """134,000 events a day from one customer: Hook0's, of whom no alert told."""
+    on = stage(TUESDAY)
+    told = on.live(15 * MINUTE, lambda: on.hooks(120))
+    assert told == {"hooks_flooding": 9 * MINUTE}
+
+
+def test_a_flood_that_is_more_than_can_be_folded(stage: Callable[[datetime], Stage]) -> None:
+    on = stage(TUESDAY)
+
+    def more_than_a_batch() -> None:
+        on.hooks(600)
+        drain_batch(on.sessions, on.settings, on.now)
+
+    # Hooks are tallied as they are folded, so that it is too much is told first.
+    assert on.live(5 * MINUTE, more_than_a_batch, drains=False) == {
+        "backlog": 4 * MINUTE,
+        "hooks_flooding": 5 * MINUTE,
+    }
+
+
+@pytest.fixture
+def world(new_world: MakeWorld) -> World:
+    """A courier's stand-in with eight orders under way, which can be asked about them."""
+    world = new_world(start=TUESDAY.astimezone(UTC))
+    for number in range(8):
+        start = world.clock() + number * MINUTE
+        life = evenly("created", "dispatched", "picked_up", start=start, apart=30 * MINUTE)
+        world.place(life)
+    return world
+
+
+def test_a_dead_tunnel_with_orders_open_and_a_courier_that_can_be_asked(world: World) -> None:
+    """The courier believes that all its hooks arrive; what it answers tells that they do not."""
+    stage = Stage(world.sessions, world.settings, world.clock())
+    began, opened = world.clock(), stage.opened
+    while world.clock() < began + HOUR:
+        world.clock.move(STEP)
+        stage.now = world.clock()
+        world.ask()
+        stage.look()
+    assert {name: at - began for name, at in opened.items()} == {"courier_silent": 20 * MINUTE}
