@@ -1,7 +1,7 @@
 """What an outage of ours costs: Tiramizoo's retries alone, and with our asking, over 25 days.
 
 The clock is a test's; all else is real: hooks and answers go over HTTP, and the orders through the
-inbox. The README shows the table that this prints.
+inbox. deploy/docs/silent-couriers.md shows the table that this prints.
 """
 
 from datetime import datetime, timedelta
@@ -119,9 +119,9 @@ def test_after_an_outage_asking_spares_the_wait_for_retries(
             times.append(minutes_until_right(world, outage, asking))
             empty(engine)
         figures.append((outage, times[0], times[1]))
-    print("\n".join(table(figures)))  # noqa: T201 (what the README shows)
+    print("\n".join(table(figures)))  # noqa: T201 (what the page shows)
     for _, alone, asked in figures:
         assert asked <= 1
         assert alone >= 20
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "deploy/docs/silent-couriers.md").read_text(encoding="utf-8")
     assert "\n".join(table(figures)) in readme
