@@ -216,6 +216,16 @@ def _inbox(scene: Scene) -> Iterator[Metric]:
         for slug in scene.settings.accounts:
             family.add_metric([slug], intake.counted(scene, slug, outcome))
     yield from stuck.values()
+    ages = {
+        outcome: gauge(f"oldest_{outcome}_seconds", f"Age of the oldest {outcome} one.", "account")
+        for outcome in stuck
+    }
+    for outcome, family in ages.items():
+        for slug in scene.settings.accounts:
+            since = intake.stuck_since(scene, slug, outcome)
+            age = max(0.0, (scene.now - since).total_seconds()) if since is not None else 0.0
+            family.add_metric([slug], age)
+    yield from ages.values()
 
 
 def _accounts(scene: Scene) -> Iterator[Metric]:

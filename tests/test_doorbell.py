@@ -353,6 +353,19 @@ def test_a_message_whose_ring_was_lost_is_found_by_the_sweep(service: Service) -
     wait_until(lambda: service.outcomes() == [APPLIED])
 
 
+def test_the_clock_has_old_bodies_dropped(service: Service) -> None:
+    keep_silently(service.sessions, raw(tiramizoo_order()))
+    wait_until(lambda: service.outcomes() == [APPLIED])
+    with service.sessions.begin() as session:
+        session.execute(text("UPDATE messages SET processed_at = now() - interval '91 days'"))
+
+    def bodies() -> list[bytes | None]:
+        with service.sessions() as session:
+            return list(session.scalars(select(Message.body)))
+
+    wait_until(lambda: bodies() == [None])
+
+
 def test_a_drain_that_postgresql_fails_is_made_good_and_tells_nothing_personal(
     service: Service,
 ) -> None:

@@ -103,6 +103,8 @@ def test_conditions_are_series(shop: FlaskClient, drain: Callable[[], int]) -> N
     deliver(shop, b"{}")
     drain()
     found = scrape(shop)
+    assert (of(found, "oldest_quarantined_seconds", account="tiramizoo") or 0) > 0
+    assert of(found, "oldest_parked_seconds", account="tiramizoo") == 0
     condition = {"condition": "messages_quarantined", "account": "tiramizoo"}
     assert of(found, "alert", severity="warning", **condition) == 1
     assert of(found, "alert_example", example="1", **condition) == 1

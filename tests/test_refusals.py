@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from receiver.refusals import EXAMINED_A_MINUTE, Ledger, old_secret_used_at
 from receiver.settings import Settings
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw, tiramizoo_order
 from tests.conftest import API_TOKEN
+from tests.service import running_web
 from workers.retention import Retention
 
 Sessions = sessionmaker[Session]
@@ -275,3 +277,12 @@ def test_nothing_that_comes_breaks_the_diagnosis(
 def test_a_live_secret_that_is_called_retired_is_refused(environ: Mapping[str, str]) -> None:
     with pytest.raises(Exception, match="COURIER_TIRAMIZOO_RETIRED_SECRETS: one of them is live"):
         Settings.from_env({**environ, "COURIER_TIRAMIZOO_RETIRED_SECRETS": "tiramizoo-token"})
+
+
+def test_a_web_process_that_is_told_to_stop_writes_down_what_it_refused_last(
+    environ: Mapping[str, str], sessions: Sessions, redis: Any, tmp_path: Path
+) -> None:
+    with running_web(environ, tmp_path / "web.log") as web:
+        assert web.post("/webhooks/nobody/orders", b"{}").status_code == 404
+    with sessions() as session:
+        assert session.scalars(select(Refusal.reason)).all() == ["unknown_account"]

@@ -89,6 +89,16 @@ def _of(account: str, outcome: str) -> tuple[Select[int], Select[int, datetime]]
     return rows, select(Message.id, Message.received_at).where(*own)
 
 
+def stuck_since(scene: Scene, account: str, outcome: str) -> datetime | None:
+    """When the oldest of the account's messages with this outcome came, None where there is none.
+
+    The oldest by its number, which an index has in this order.
+    """
+    _, dated = _of(account, outcome)
+    first = scene.session.execute(dated.order_by(Message.id).limit(1)).first()
+    return first[1] if first else None
+
+
 def _quarantined(scene: Scene, account: str) -> Iterator[Alert]:
     rows, dated = _of(account, QUARANTINED)
     first = scene.session.execute(dated.order_by(Message.id).limit(1)).first()
