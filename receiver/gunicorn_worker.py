@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from gevent.server import StreamServer
 from gunicorn.http import errors
+from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from receiver.logs import told
@@ -44,6 +45,9 @@ OUR_OWN = (
     errors.InvalidResponseHeaderName,
     errors.ConfigurationProblem,
 )
+
+# So long may a client take to read what it asked for, an answer or a large piece of one.
+READ_SECONDS = 15.0
 
 # A connection that is closed while the sender still writes is reset, and our answer lost: so what
 # it still sends is read and thrown away, up to a point.
@@ -76,14 +80,20 @@ class Door(StreamServer):
 class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
     """Answers and logs without a word of what was sent."""
 
-    def server_class(self, listener: Any, spawn: Any, **_: Any) -> Door:
+    def server_class(self, listener: Any, spawn: Any, ssl_context: Any = None, **_: Any) -> Door:
         """What accepts connections: gunicorn asks for it as for a class."""
         address = Address(listener.getsockname())
-        door = Door(listener, handle=partial(self.handle, address), spawn=spawn)
+        over_tls = {"ssl_context": ssl_context} if ssl_context else {}
+        door = Door(listener, handle=partial(self.handle, address), spawn=spawn, **over_tls)
         if self.cfg.workers > 1:
             # One at a time, or the worker that looks first has all of them.
             door.max_accept = 1
         return door
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve a connection; gunicorn would wait for ever for a client to read."""
+        client.settimeout(READ_SECONDS)
+        AsyncWorker.handle(self, listener, client, addr)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer where no application could."""

@@ -1,12 +1,15 @@
 """What is no HTTP, or only half of it, sent to a real gunicorn: one honest answer, and no harm."""
 
 import json
+import socket
 from http import HTTPStatus
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.bodies import raw, tiramizoo_order
+from tests.conftest import API_TOKEN
 from tests.faults.slow_clients import SlowClients
 from tests.service import Web, chunked, head, read_answer, wait_until
 
@@ -110,3 +113,29 @@ def test_clients_that_send_a_byte_a_second_are_sent_away_and_hold_up_nobody(web:
         wait_until(lambda: len(slow.held) >= 200, 90)
     # A head has 5 s and a body 10, and a machine that is busy takes its time besides.
     assert max(slow.held) < 60
+
+
+def test_a_client_that_does_not_read_its_answer_is_let_go(web: Web) -> None:
+    large = tiramizoo_order("large", description="x" * 1_000_000)
+    assert web.post(HOOK, raw(large)).status_code == 200
+    token = f"Authorization: Bearer {API_TOKEN}\r\n\r\n"
+    shown = web.get("/v1/messages?limit=1", {"Authorization": f"Bearer {API_TOKEN}"})
+    path = f"/v1/messages/{shown.json['messages'][0]['id']}"
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", web.port))
+        deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{token}".encode())
+        own = deaf.getsockname()[1]
+
+        def is_held() -> bool:
+            """Whether a process has the other end; the kernel may still have something to send."""
+            return any(
+                it.pid
+                and it.laddr
+                and it.raddr
+                and (it.laddr.port, it.raddr.port) == (web.port, own)
+                for it in psutil.net_connections("tcp")
+            )
+
+        wait_until(is_held)
+        wait_until(lambda: not is_held(), 90)

@@ -34,6 +34,8 @@ def main() -> int:
             done = send_all(stand.port, requests(asked.seed + step, STEP))
             said += done.said
             wrong += done.wrong
+            for sent, fault in done.wrong[:5]:
+                print(f"{fault}\n    {sent[:400]!r}")
             sizes.append(
                 {
                     "web": sum(_megabytes(it) for it in stand.children("web")),
@@ -46,8 +48,6 @@ def main() -> int:
         wait_until(
             lambda: (stand.ready() or {"waiting_seconds": 1})["waiting_seconds"] is None, 120
         )
-    for sent, fault in wrong[:20]:
-        print(f"{fault}\n    {sent[:400]!r}")
     warm = sizes[min(WARM_STEPS, len(sizes)) - 1]
     grown = {name: sizes[-1][name] - size for name, size in warm.items()}
     print(f"answers: {dict(sorted(said.items()))} (0: closed without one); {len(wrong)} wrong")
