@@ -99,52 +99,32 @@ def _spark(points: Sequence[Point]) -> str:
 def _charts(points: Sequence[Point], window: Window, at: datetime) -> list[Chart]:
     moments = [point.at for point in points]
     until = bucket(at, window.step) + window.step
-    each = span(window.step)
+    each = f"each {span(window.step)}"
 
     def of(name: str, label: str, look: str) -> Series:
         return Series(label, look, [getattr(point, name) for point in points])
 
+    def counted(key: str, title: str, *series: Series) -> Chart:
+        return Chart(key, f"{title}, {each}", moments, until, series, number, stacked=True)
+
+    def measured(key: str, title: str) -> Chart:
+        both = [of(f"longest_{key}", "longest", "longest"), of(f"mean_{key}", "mean", "mean")]
+        return Chart(key, title, moments, until, both, span, of_time=True, beside=short)
+
     return [
-        Chart(
+        counted(
             "came",
-            f"Messages in, each {each}",
-            moments,
-            until,
-            [of("hooks", "hooks", "hooks"), of("answers", "poll answers", "answers")],
-            number,
-            stacked=True,
+            "Messages in",
+            of("hooks", "hooks", "hooks"),
+            of("answers", "poll answers", "answers"),
         ),
-        Chart(
+        counted(
             "trouble",
-            f"Trouble, each {each}",
-            moments,
-            until,
-            [
-                of("missed", "missed hooks", "missed"),
-                of("quarantined", "quarantined", "quarantined"),
-                of("parked", "parked", "parked"),
-            ],
-            number,
-            stacked=True,
+            "Trouble",
+            of("missed", "missed hooks", "missed"),
+            of("quarantined", "quarantined", "quarantined"),
+            of("parked", "parked", "parked"),
         ),
-        Chart(
-            "wait",
-            "From received to read",
-            moments,
-            until,
-            [of("longest_wait", "longest", "longest"), of("mean_wait", "mean", "mean")],
-            span,
-            of_time=True,
-            beside=short,
-        ),
-        Chart(
-            "lag",
-            "From happened to received, hooks",
-            moments,
-            until,
-            [of("longest_lag", "longest", "longest"), of("mean_lag", "mean", "mean")],
-            span,
-            of_time=True,
-            beside=short,
-        ),
+        measured("wait", "From received to read"),
+        measured("lag", "From happened to received, hooks"),
     ]

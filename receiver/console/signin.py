@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import structlog
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
@@ -10,6 +11,8 @@ from receiver.console import visits
 from receiver.console.guard import COOKIE, form
 from receiver.console.places import HOME, SIGN_IN, in_console
 from receiver.parts import parts
+
+log = structlog.get_logger(__name__)
 
 signin = Blueprint("signin", __name__)
 
@@ -31,6 +34,8 @@ def enter() -> Response | tuple[str, int]:
     name, offered = told.get("name", "").strip()[:MOST_NAME], told.get("token", "").strip()
     matching = [token for token in tokens if fits(offered, (token,))]
     if not matching or not name:
+        # No name: what was typed into the wrong field may be the token.
+        log.warning("a sign-in to the console was refused", token_fits=bool(matching))
         return _page(wrong=True, name=name, to=told.get("to", "")), 401
     answer = redirect(_target(told.get("to", "")), 303)
     answer.set_cookie(
