@@ -150,6 +150,14 @@ def test_what_is_for_inside_is_not_shown_outside(front: Front) -> None:
     assert front.ask("GET", "/v1/statuses", headers=BEARER).status_code == 200
 
 
+def test_a_reader_of_the_feed_may_wait_for_longer_than_others(front: Front) -> None:
+    """Longer than any other answer may take, as nginx is told."""
+    text = nginx.CONF.read_text(encoding="utf-8")
+    others = min(map(int, re.findall(r"proxy_read_timeout (\d+)s;", text)))
+    answer = front.ask("GET", f"/v1/changes?after=now&wait={others + 3}", headers=BEARER)
+    assert (answer.status_code, answer.json["changes"]) == (200, [])
+
+
 def test_a_forwarded_address_is_nobodys_word(front: Front) -> None:
     headers = {
         "X-Forwarded-For": "1.2.3.4",
