@@ -4,7 +4,7 @@ import os
 
 from flask import Flask
 
-from receiver import api, headers, problems
+from receiver import api, headers, problems, request_log
 from receiver.console import setup as console
 from receiver.db import connect, sessions
 from receiver.doorbell import Doorbell, connect_redis
@@ -50,6 +50,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     headers.init_app(app)
     problems.init_app(app)
+    if settings.request_log == "on":
+        request_log.init_app(app)
     app.register_blueprint(webhooks)
     app.register_blueprint(ops)
     api.init_app(app)

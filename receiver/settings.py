@@ -79,6 +79,7 @@ class Settings:
     inbox_retention_days: int
     personal_data_retention_days: int
     alert_urls: tuple[str, ...] = field(repr=False)
+    request_log: str
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -184,6 +185,7 @@ GENERAL = Schema.from_dict(
         "INBOX_RETENTION_DAYS": fields.Integer(load_default=90, validate=positive),
         "PERSONAL_DATA_RETENTION_DAYS": fields.Integer(load_default=90, validate=positive),
         "ALERT_URLS": CommaList(load_default=(), validate=_apprise_addresses),
+        "REQUEST_LOG": fields.String(load_default="on", validate=validate.OneOf(["on", "off"])),
     }
 )()
 

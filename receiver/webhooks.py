@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import gevent
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
 from sqlalchemy import select
 
 from receiver import metrics
@@ -80,6 +80,7 @@ def take_in(account: str, topic: str, token: str | None = None) -> Response:
             reason=reason,
         )
     )
+    g.logged = {"message_id": accepted.message_id, "repeated": accepted.repeated}
     counted = metrics.REPEATED if accepted.repeated else metrics.ACCEPTED
     counted.labels(account, topic).inc()
     metrics.ACCEPT_SECONDS.labels(account).observe(time.perf_counter() - started)

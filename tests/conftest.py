@@ -38,6 +38,7 @@ API_TOKEN = "test-api-token"
 ENVIRON = {
     "API_TOKENS": API_TOKEN,
     "METRICS_TOKEN": "test-metrics-token",
+    "REQUEST_LOG": "off",
     "COURIER_TIRAMIZOO_SECRETS": "tiramizoo-token,tiramizoo-old-token",
     "COURIER_COTTONCAST_SECRETS": "cottoncast-key,cottoncast-old-key",
     "COURIER_SHIPMENTAPI_SECRETS": "shipmentapi-token",

@@ -1,5 +1,6 @@
 """Conditions, Prometheus' rules and the runbook name the same things; promtool tries the rules."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -86,6 +87,43 @@ def test_rules_use_only_metrics_that_there_are(shop: FlaskClient) -> None:
     used = metrics_in(text)
     assert used
     assert used <= names(shop)
+
+
+def test_the_dashboard_uses_only_metrics_that_there_are(shop: FlaskClient) -> None:
+    dashboard = json.loads((ROOT / "deploy/grafana/ordertrail.json").read_bytes())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert all("ordertrail_" in query for query in queries)
+    used = metrics_in(" ".join(queries))
+    # What rises and falls is drawn; what is only shown to a rule's reader is not.
+    assert names(shop) - used == {
+        "ordertrail_alert_example",
+        "ordertrail_changes_latest",
+        "ordertrail_disk_size_bytes",
+        "ordertrail_events",
+        "ordertrail_hooks_folded",
+        "ordertrail_last_fold_timestamp_seconds",
+        "ordertrail_last_sweep_timestamp_seconds",
+        "ordertrail_mended",
+        "ordertrail_messages_processed",
+        "ordertrail_redis_up",
+        "ordertrail_unmapped_words",
+    }
+    assert used <= names(shop)
+
+
+def test_the_dashboards_queries_can_be_read_by_prometheus(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    dashboard = json.loads((ROOT / "deploy/grafana/ordertrail.json").read_bytes())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = [
+        {"record": f"q:{number}", "expr": query.replace("$__rate_interval", "5m")}
+        for number, query in enumerate(queries)
+    ]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "q", "rules": rules}]}))
+    done = _run(promtool, "check", "rules", "rules.yml", where=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_links_within_the_runbook_lead_somewhere() -> None:

@@ -111,7 +111,10 @@ def _drain_together(
             suspected = suspects(session, but=marked or ())
             batch = claim(session) if marked is None else _lock_ids(session, marked)
             ids += [message.id for message in batch]
-            _conclude(session, batch, fold_messages(session, batch, settings, now), now)
+            folded = fold_messages(session, batch, settings, now)
+            _conclude(session, batch, folded, now)
+        if ids:
+            log.info("batch", **_in_short(batch, folded))
     except Exception as failure:
         if passes(failure) or not ids:
             raise
@@ -121,6 +124,21 @@ def _drain_together(
         for message_id in ids:
             _alone(sessions, message_id, settings, now)
     return len(ids), suspected if len(ids) < BATCH else ()
+
+
+def _in_short(batch: Sequence[Message], folded: FoldedBatch) -> dict[str, Any]:
+    """A batch in one line: each message by its id, with the order that it led to, and what became
+    of those that led to none.
+    """
+    outcomes = folded.outcomes
+    return {
+        "messages": len(batch),
+        "accounts": sorted({message.account for message in batch}),
+        "orders": {it: told.courier_order_id for it, told in outcomes.items()},
+        "not_applied": {
+            it: told.outcome for it, told in outcomes.items() if told.outcome != APPLIED
+        },
+    }
 
 
 def _drain_suspect(

@@ -1,0 +1,86 @@
+"""One JSON line for each request that a web process answered, on stdout beside its other lines.
+
+A line names the route and not the address, so no token of a hook's address is in it; it has the
+account, and the message's or the order's id, with which `ordertrail messages show` and `explain`
+go on.
+
+It is kept cheap: a request puts its line into a row, and a thread writes whatever stands there.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from flask import Flask, Response, g, request
+
+STDOUT = 1
+# What a stdout that nobody reads may cost: the newest lines, and not the memory.
+MOST_LINES = 10_000
+# Asked by machines every few seconds.
+LEFT_OUT = {"/livez", "/readyz", "/metrics", "/static/<path:filename>"}
+SHOWN = ("account", "topic", "order_id", "message_id", "tour_id")
+
+
+class RequestLog:
+    """The lines that wait to be written, and the thread that writes them."""
+
+    def __init__(self) -> None:
+        self._lines: deque[bytes] = deque(maxlen=MOST_LINES)
+        self._news = threading.Event()
+        self._writer: threading.Thread | None = None
+
+    def add(self, line: dict[str, Any]) -> None:
+        self._lines.append(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        # Not in __init__: a thread does not live on in a forked gunicorn worker.
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write, daemon=True)
+            self._writer.start()
+        self._news.set()
+
+    def _write(self) -> None:
+        while True:
+            self._news.wait()
+            self._news.clear()
+            lines = b"".join(self._lines.popleft() for _ in range(len(self._lines)))
+            while lines:
+                lines = lines[os.write(STDOUT, lines) :]
+
+
+def init_app(app: Flask) -> None:
+    """Write a line for each request from now on."""
+    log = RequestLog()
+    app.before_request(_begin)
+
+    def end(answer: Response) -> Response:
+        rule = request.url_rule.rule if request.url_rule is not None else None
+        if rule not in LEFT_OUT:
+            log.add(_line(rule, answer.status_code))
+        return answer
+
+    app.after_request(end)
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+
+
+def _line(rule: str | None, status: int) -> dict[str, Any]:
+    line = {
+        "event": "request",
+        "level": "info",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "process": "web",
+        "method": request.method,
+        "route": rule,
+        "status": status,
+        "ms": round((time.perf_counter() - g.began) * 1000, 2) if "began" in g else None,
+    }
+    given = request.view_args or {}
+    line.update((name, given[name]) for name in SHOWN if name in given)
+    # What a view says of itself: the id of the message that it kept.
+    line.update(g.get("logged", {}))
+    return line

@@ -1,0 +1,56 @@
+"""The log leads from a request to its message, and from that to its order, and holds no more."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session, sessionmaker
+from structlog.testing import capture_logs
+
+from tests.bodies import life, raw, tiramizoo_order
+from tests.conftest import API_TOKEN
+from tests.service import running_web, wait_until
+
+TOKEN = "tiramizoo-token"
+
+
+def test_a_line_a_request_leads_to_the_message_and_hides_the_token(
+    environ: dict[str, str],
+    sessions: sessionmaker[Session],
+    drain: Callable[[], int],
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "web.log"
+    hook = f"/webhooks/tiramizoo/orders/{TOKEN}"
+    body = raw(tiramizoo_order("6d1f0b1e", life("created", "picked_up")))
+
+    def lines() -> list[dict[str, Any]]:
+        told = [json.loads(line) for line in log.read_text().splitlines()]
+        return [line for line in told if line.get("event") == "request"]
+
+    with running_web({**environ, "REQUEST_LOG": "on"}, log) as web:
+        web.open(hook, method="POST", data=body)
+        web.open(hook, method="POST", data=body)
+        web.open(f"{hook}-wrong", method="POST", data=body)
+        web.open("/livez")
+        bearer = {"Authorization": f"Bearer {API_TOKEN}"}
+        web.open("/v1/orders/tiramizoo/6d1f0b1e", headers=bearer)
+        web.open("/nowhere/secret")
+        wait_until(lambda: len(lines()) == 5)
+    kept, again, refused, asked, nowhere = lines()
+    own = {"method": "POST", "account": "tiramizoo", "topic": "orders"}
+    assert kept.items() >= {**own, "status": 200, "message_id": 1, "repeated": False}.items()
+    assert again.items() >= {**own, "status": 200, "message_id": 1, "repeated": True}.items()
+    assert refused.items() >= {**own, "status": 401}.items()
+    assert kept["route"] == "/webhooks/<account>/<topic>/<token>"
+    assert kept["ms"] > 0
+    assert asked["order_id"] == "6d1f0b1e"
+    assert (nowhere["route"], nowhere["status"]) == (None, 404)
+    for secret in (TOKEN, API_TOKEN, "secret", "Alice", "Thujaweg"):
+        assert secret not in log.read_text()
+    with capture_logs() as captured:
+        drain()
+    [batch] = [line for line in captured if line["event"] == "batch"]
+    assert batch["orders"] == {1: "6d1f0b1e"}
+    assert (batch["accounts"], batch["not_applied"]) == (["tiramizoo"], {})
