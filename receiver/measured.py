@@ -8,7 +8,7 @@ than PATIENCE: where PostgreSQL is away these numbers are absent and ordertrail_
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as Overdue
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -78,9 +78,13 @@ class Measured(Collector):
             look = self._look
             if look is None or (look.done() and time.monotonic() - self._looked_at > FRESH):
                 look = self._look = Future()
-                self._looked_at = time.monotonic()
                 threading.Thread(target=self._run, args=(look,), daemon=True).start()
             return look
+
+    def close(self) -> None:
+        """Let the look that is under way come to its end."""
+        if self._look is not None:
+            wait([self._look])
 
     def _run(self, look: "Future[Families]") -> None:
         try:
@@ -88,8 +92,10 @@ class Measured(Collector):
                 session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_MS}"))
                 now = datetime.now(UTC)
                 families = list(measure(session, self._settings, self._redis, now))
+            self._looked_at = time.monotonic()
             look.set_result(families)
         except Exception as failure:  # noqa: BLE001 (whoever waits is told)
+            self._looked_at = time.monotonic()
             look.set_exception(failure)
 
 

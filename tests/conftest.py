@@ -151,6 +151,7 @@ def app(sessions: sessionmaker[Session], redis: "Redis", settings: Settings) -> 
     app = create_app(settings)
     yield app
     app.extensions["ordertrail"].ledger.close()
+    app.extensions["ordertrail"].measured.close()
     app.extensions["ordertrail"].watcher.close()
     app.extensions["ordertrail"].engine.dispose()
     app.extensions["ordertrail"].redis.close()
@@ -242,6 +243,7 @@ def new_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
     wait_until(lambda: all(map(at_rest, apps)))
     for app in apps:
         app.extensions["ordertrail"].ledger.close()
+        app.extensions["ordertrail"].measured.close()
         app.extensions["ordertrail"].watcher.close()
         app.extensions["ordertrail"].engine.dispose()
         app.extensions["ordertrail"].redis.close()
