@@ -124,7 +124,8 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(web: Web) -> None:
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(("127.0.0.1", web.port))
-        deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{token}".encode())
+        # Several, for the kernel takes in a few megabytes for whoever does not read.
+        deaf.sendall(12 * f"GET {path} HTTP/1.1\r\nHost: x\r\n{token}".encode())
         own = deaf.getsockname()[1]
 
         def is_held() -> bool:

@@ -62,7 +62,7 @@ def _send(port: int, sent: bytes) -> tuple[int, str]:
     if answer.status_code >= 500:
         return answer.status_code, f"{answer.status_code} {answer.data[:500]!r}"
     kind = answer.headers.get("Content-Type", "")
-    is_page = b" /ops" in sent.partition(b"\r\n")[0]
+    is_page = b"/ops" in sent.partition(b"\r\n")[0]
     if answer.status_code >= 400 and answer.data and "json" not in kind and not is_page:
         return answer.status_code, f"{answer.status_code} in {kind}"
     return answer.status_code, ""
