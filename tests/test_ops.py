@@ -107,7 +107,7 @@ def test_readyz_does_not_wait_long_for_a_redis_that_hangs(
         answer = client.get("/readyz")
         seconds = monotonic() - start
     assert answer.json == {**READY, "redis": "unreachable", "workers": None}
-    assert seconds < 3
+    assert seconds < 10
 
 
 def test_without_postgresql_it_lives_and_is_not_ready(

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import TestResponse
 
 from receiver.couriers.base import sign
+from receiver.doorbell import REDIS_SECONDS
 from receiver.models import APPLIED, PARKED, PENDING, QUARANTINED, Message, Order, Tour
 from tests.bodies import (
     cottoncast_status,
@@ -1019,17 +1020,21 @@ def test_a_web_process_that_waits_for_postgresql_still_answers_others(
     assert looked_at < posted_at
 
 
+# Seconds: twenty answers that wait for Redis take twice as long, however quick the machine.
+LESS_THAN_WAITING = 10 * REDIS_SECONDS
+
+
 def test_without_redis_messages_are_kept_and_quickly_answered(
     new_app: Callable[..., Flask], sessions: Sessions, tmp_path: Path
 ) -> None:
     client = new_app(REDIS_URL=f"unix://{tmp_path}/gone").test_client()
     start = monotonic()
-    for number in range(5):
+    for number in range(20):
         assert post(client, "tiramizoo", raw(tiramizoo_order(f"order-{number}"))).data == (
             b'{"status":"ok"}'
         )
-    assert monotonic() - start < 2
-    assert [message.outcome for message in messages(sessions)] == [PENDING] * 5
+    assert monotonic() - start < LESS_THAN_WAITING
+    assert [message.outcome for message in messages(sessions)] == [PENDING] * 20
 
 
 def test_with_a_redis_that_hangs_messages_are_kept_and_quickly_answered(
@@ -1040,8 +1045,8 @@ def test_with_a_redis_that_hangs_messages_are_kept_and_quickly_answered(
         redis_url = f"redis://127.0.0.1:{mute.getsockname()[1]}/0"
         with running_web({**environ, "REDIS_URL": redis_url}, tmp_path / "web.log") as web:
             start = monotonic()
-            for number in range(5):
+            for number in range(20):
                 body = raw(tiramizoo_order(f"order-{number}"))
                 assert post(web, "tiramizoo", body).data == b'{"status":"ok"}'
-            assert monotonic() - start < 2
-    assert [message.outcome for message in messages(sessions)] == [PENDING] * 5
+            assert monotonic() - start < LESS_THAN_WAITING
+    assert [message.outcome for message in messages(sessions)] == [PENDING] * 20
