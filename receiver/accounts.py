@@ -49,7 +49,8 @@ def refresh_order(account: str, order_id: str) -> dict[str, Any]:
     """Ask the courier about an order now, also about one that was given up.
 
     It is asked as soon as its account's limits let it; whatever it answers comes as any message
-    does. An order that was asked about within the last half minute waits for the rest of that.
+    does. An order that was asked about within the last half minute waits for the rest of that, and
+    all wait while the courier is left alone (`paused_until` of its account).
     """
     app = parts()
     with app.sessions.begin() as session:

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.errors import NotPolled, UnknownAccount
-from receiver.models import Order
+from receiver.models import AccountState, Order
 from receiver.polls import News, ask_now, plan
 from receiver.registry import find, register
 from receiver.settings import Settings
@@ -46,8 +47,12 @@ def ask_courier(
         raise NotPolled(
             f"account {account!r} cannot be polled: it is off, or has no API_TOKEN or API_URL"
         )
+    due_at = ask_now(session, order, contract.slug, now, settings.poll_interval_factor)
+    paused_until = session.scalar(
+        select(AccountState.paused_until).where(AccountState.account == contract.slug)
+    )
     return {
         "account": order.account,
         "courier_order_id": order.courier_order_id,
-        "next_poll_at": ask_now(session, order, contract.slug, now, settings.poll_interval_factor),
+        "next_poll_at": max(due_at, paused_until or due_at),
     }

@@ -126,6 +126,23 @@ def test_an_order_that_was_looked_at_a_moment_ago_is_refreshed_a_little_later(
     assert timedelta(seconds=20) < wait <= timedelta(seconds=30)
 
 
+@pytest.mark.parametrize("minutes", [60, -60])
+def test_a_refresh_says_when_the_pause_of_its_account_ends(
+    polled: FlaskClient, sessions: sessionmaker[Session], minutes: int
+) -> None:
+    register(polled)
+    until = datetime.now(UTC) + timedelta(minutes=minutes)
+    with sessions.begin() as session:
+        session.execute(
+            text("INSERT INTO accounts (account, paused_until) VALUES ('tiramizoo', :until)"),
+            {"until": until},
+        )
+    before = datetime.now(UTC)
+    answer: Any = polled.post(REFRESH).json
+    asked_at = datetime.fromisoformat(answer["next_poll_at"])
+    assert asked_at == until if minutes > 0 else before <= asked_at <= datetime.now(UTC)
+
+
 def test_refreshing_takes_up_an_order_again_that_was_given_up(
     polled: FlaskClient, sessions: sessionmaker[Session]
 ) -> None:
