@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from click.testing import CliRunner
@@ -18,8 +20,10 @@ from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World
 from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.sandbox.wire import Answer, Request
+from tests.service import at_once
 from workers import answers, claims, looks, recovery, refold
 from workers.accounts import BREAKER, FAILURES
+from workers.asker import Asker
 
 SECOND = timedelta(seconds=1)
 
@@ -538,6 +542,28 @@ def test_an_id_of_which_no_address_can_be_made_costs_no_request(new_world: MakeW
     assert world.poll("..").unknown_since is not None
 
 
+def test_four_workers_together_keep_to_the_pace_that_their_account_bears(
+    new_world: MakeWorld,
+) -> None:
+    world = new_world(Cottoncast)
+    orders = [world.place(evenly("N", start=START, apart=HOUR)) for _ in range(7)]
+    world.clock.move_to(START + 2 * HOUR)
+    askers = [world.new_asker() for _ in range(4)]
+
+    def ask(asker: Asker) -> None:
+        while len(world.courier.ledger) < len(orders):
+            asker.ask_around()
+            time.sleep(0.02)
+        asker.courier.close()
+
+    at_once(*(partial(ask, asker) for asker in askers))
+    lines = world.courier.ledger.lines()
+    assert {it.path for it in lines} == {f"/order/{order.id}" for order in orders}
+    assert len(lines) == len(orders)
+    # Two a second, so three seconds lie between the first two and the last.
+    assert lines[-1].at - lines[0].at > 2
+
+
 # --- many at once ---
 
 
@@ -700,6 +726,35 @@ def test_after_an_outage_of_ours_every_open_order_is_due_at_once(world: World) -
     assert world.tend() == 1
     assert shortly(world, order.id) == timedelta()
     assert world.poll(over.id).finished_at is not None
+
+
+def test_what_was_planned_by_a_clock_that_was_wrong_is_planned_anew(world: World) -> None:
+    order = world.place(evenly("created", "dispatched", start=START, apart=5 * HOUR))
+    world.live_until(START + HOUR)
+    world.tend()
+    right = world.clock()
+    world.clock.move(400 * DAY)
+    world.tend()
+    world.courier.faults.next(1, "too_many", seconds=86_400)
+    world.ask()
+    with world.sessions.begin() as session:
+        assert claims.claim(session, world.account.slug, world.clock(), 10)
+    world.clock.move_to(right + MINUTE)
+    assert world.ask() == 0
+    assert world.tend() == 1
+    world.ask()
+    world.clock.move_to(START + 6 * HOUR)
+    world.ask()
+    assert world.order(order.id).status == "awaiting_pickup"
+
+
+def test_clocks_that_differ_a_little_are_no_outage(world: World) -> None:
+    world.place(evenly("created", start=START, apart=HOUR))
+    world.live_until(START + HOUR)
+    world.tend()
+    world.clock.move(-10 * MINUTE)
+    assert world.tend() == 0
+    assert world.state().recovered_at is None
 
 
 def test_a_silence_longer_than_ever_before_makes_open_orders_due_once(world: World) -> None:

@@ -139,6 +139,19 @@ def make_due(session: Session, account: str, now: datetime, stopped: bool = Fals
     return len(result.all())
 
 
+def free_from_the_future(session: Session, account: str, now: datetime) -> None:
+    """End the leases that no clock which is right can have given."""
+    session.execute(
+        text("""
+            UPDATE polls SET leased_until = NULL
+            WHERE order_id IN (SELECT order_id FROM polls
+                               WHERE account = :account AND leased_until > :latest
+                               ORDER BY order_id FOR UPDATE)
+        """),
+        {"account": account, "latest": now + LEASE},
+    )
+
+
 def adopt(session: Session, account: str, now: datetime) -> int:
     """Take the open orders under polling that came before the account could be polled."""
     result = session.execute(

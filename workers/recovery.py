@@ -22,6 +22,11 @@ AWAY = timedelta(minutes=2)
 LEAST_AWAY = timedelta(seconds=15)
 # How seldom it is written down that somebody looks.
 NOTED_EVERY = timedelta(seconds=5)
+# Two hosts' clocks may differ, but not by this: where a worker looked so far in the future, the
+# clock was wrong and was set back, and all that was planned by it lies as far ahead.
+SET_BACK = timedelta(hours=1)
+# No pause lasts longer, see courier_api.MOST_SECONDS.
+LONGEST_PAUSE = timedelta(days=1)
 
 
 def start(session: Session, account: str, now: datetime) -> None:
@@ -39,9 +44,13 @@ def tend(session: Session, account: str, schedule: Schedule, factor: float, now:
     """
     state = session.scalar(select(AccountState).where(AccountState.account == account))
     seen = state.tended_at if state else None
-    if state is None or (seen is not None and now - seen < NOTED_EVERY * factor):
+    if state is None or (seen is not None and -SET_BACK < now - seen < NOTED_EVERY * factor):
         return 0
     values: dict[str, datetime] = {"tended_at": now}
+    if seen is not None and _was_set_back(seen, now):
+        claims.free_from_the_future(session, account, now)
+        if state.paused_until is not None and state.paused_until > now + LONGEST_PAUSE:
+            values["paused_until"] = now
     due = lost = claims.mend(session, account, now)
     if lost:
         log.warning("orders whose next poll was lost are asked about", account=account, orders=lost)
@@ -59,10 +68,16 @@ def _was_away(seen: datetime, factor: float, now: datetime) -> bool:
     return now - seen > max(AWAY * factor, LEAST_AWAY)
 
 
+def _was_set_back(seen: datetime, now: datetime) -> bool:
+    return seen - now >= SET_BACK
+
+
 def _outage(state: AccountState, schedule: Schedule, factor: float, now: datetime) -> str | None:
     """Why messages may have passed us by, in words; None where nothing says so."""
     if state.tended_at is not None and _was_away(state.tended_at, factor, now):
         return f"we were away for {now - state.tended_at}"
+    if state.tended_at is not None and _was_set_back(state.tended_at, now):
+        return f"the clock was set back by {state.tended_at - now}"
     heard_at = state.last_hook_at
     if schedule.calls_once or heard_at is None:
         return None
