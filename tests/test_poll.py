@@ -20,7 +20,7 @@ from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World
 from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.sandbox.wire import Answer, Request
-from tests.service import at_once
+from tests.service import PATIENCE, at_once
 from workers import answers, claims, looks, recovery, refold
 from workers.accounts import BREAKER, FAILURES
 from workers.asker import Asker
@@ -496,6 +496,30 @@ def mended(world: World) -> dict[tuple[str, str], float]:
         }
 
 
+@pytest.mark.parametrize("order_first", ["SET LOCAL enable_indexscan = off", "SELECT 1"])
+def test_as_many_are_taken_as_are_wanted_however_postgresql_goes_about_it(
+    world: World, order_first: str
+) -> None:
+    """Taken row by row inside a join, more than one was leased, and one asked about."""
+    for _ in range(20):
+        world.place(evenly("created", start=START, apart=HOUR))
+    off = ("hashjoin", "mergejoin", "material", "memoize", "bitmapscan", "indexonlyscan")
+    for most in (1, 1, 3):
+        with world.sessions.begin() as session:
+            session.execute(text(order_first))
+            for way in off:
+                session.execute(text(f"SET LOCAL enable_{way} = off"))
+            taken = claims.claim(session, world.account.slug, START + HOUR, most)
+        assert len(taken) == most
+    with world.sessions() as session:
+        assert (
+            session.scalar(
+                text("SELECT count(*) FROM polls WHERE leased_until > :at"), {"at": START + HOUR}
+            )
+            == 5
+        )
+
+
 def test_the_word_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -> None:
     order = world.place(evenly("created", start=START, apart=HOUR))
     slug, now = world.account.slug, START + HOUR
@@ -550,8 +574,10 @@ def test_four_workers_together_keep_to_the_pace_that_their_account_bears(
     world.clock.move_to(START + 2 * HOUR)
     askers = [world.new_asker() for _ in range(4)]
 
+    until = time.monotonic() + PATIENCE
+
     def ask(asker: Asker) -> None:
-        while len(world.courier.ledger) < len(orders):
+        while len(world.courier.ledger) < len(orders) and time.monotonic() < until:
             asker.ask_around()
             time.sleep(0.02)
         asker.courier.close()
