@@ -20,16 +20,19 @@ class Bounded(psycopg.Connection[Any]):
     """Raises OperationalError, and is closed, where PostgreSQL does not answer in time.
 
     answer_seconds: more than PostgreSQL, where it runs, lets any statement take; None: no bound.
+    pinged: what is sent outside a transaction is a ping, and nothing else.
     """
 
     answer_seconds: float | None = None
+    pinged = True
 
     def wait(
         self, gen: PQGen[RV], interval: float = LOOK_UP_SECONDS, timeout: float | None = None
     ) -> RV:
         if timeout is None:
-            # A ping, and nothing else, is sent outside a transaction: but a migration's index.
-            is_ping = self.autocommit and self.answer_seconds is not None
+            # A ping, and nothing else, is sent outside a transaction: but a migration's index, and
+            # what goes over a connection of its own.
+            is_ping = self.pinged and self.autocommit and self.answer_seconds is not None
             timeout = PING_SECONDS if is_ping else self.answer_seconds
         try:
             return super().wait(gen, interval, timeout)

@@ -4,7 +4,9 @@ import time
 from collections.abc import Collection
 from importlib.resources import files
 from typing import Any
+from typing import cast as as_type
 
+import orjson
 import psycopg
 import structlog
 from alembic import command
@@ -28,7 +30,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from receiver.bounded import Bounded
-from receiver.pooler import settle
+from receiver.pooler import POOLED, settle
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +81,7 @@ def connect(
         pool_pre_ping=True,
         # An error would show the values it was about in logs and in RQ: they are personal data.
         hide_parameters=True,
+        json_deserializer=orjson.loads,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "ordertrail",
@@ -102,6 +105,23 @@ def connect(
     }
     settle(engine, SETTINGS | milliseconds)
     return engine
+
+
+def connection_of_its_own(engine: Engine) -> Bounded | None:
+    """A connection outside the pool, on which each statement is its own transaction.
+
+    Nothing tests it before it is used. It is closed with the engine. None where a pooler stands
+    between: there each transaction has to begin with the settings, and is no single statement.
+    """
+    pooled = engine.raw_connection()
+    if pooled.info.get(POOLED):
+        pooled.close()
+        return None
+    connection = as_type("Bounded", pooled.dbapi_connection)
+    pooled.detach()
+    connection.autocommit, connection.pinged = True, False
+    event.listen(engine, "engine_disposed", lambda _: connection.close(), once=True)
+    return connection
 
 
 def sessions(engine: Engine) -> sessionmaker[Session]:

@@ -14,6 +14,7 @@ from typing import Any
 from redis import Redis
 from sqlalchemy import RowMapping, func, inspect, select, text
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
 from receiver.cursors import CHANGES, read_cursor, write_cursor
 from receiver.doorbell import Doorbell
@@ -67,8 +68,13 @@ class Changed:
 
 def what_changed(order: Order) -> list[str]:
     """The names of what differs from what is stored; only to be asked before it is written."""
-    attributes = inspect(order).attrs
-    return [shown for name, shown in SHOWN.items() if attributes[name].history.has_changes()]
+    state = inspect(order)
+    # Not by `attrs`, which makes an object of every attribute each time.
+    return [
+        shown
+        for name, shown in SHOWN.items()
+        if state.get_history(name, PASSIVE_NO_INITIALIZE).has_changes()
+    ]
 
 
 LOCK = text("SELECT pg_advisory_xact_lock(:key)")

@@ -176,13 +176,16 @@ def rings() -> list[int]:
 
 
 @pytest.fixture
-def inbox(sessions: Sessions, rings: list[int]) -> Inbox:
+def inbox(engine: Engine, sessions: Sessions, rings: list[int]) -> Iterator[Inbox]:
     """An inbox; each ring notes how many messages another session could see."""
 
     def ring() -> None:
         rings.append(len(messages(sessions)))
 
-    return Inbox(sessions, ring)
+    inbox = Inbox(engine, ring)
+    yield inbox
+    if inbox._connection is not None:
+        inbox._connection.close()
 
 
 @contextmanager
@@ -327,7 +330,7 @@ def test_a_sender_is_refused_in_time_while_postgresql_is_frozen(
     engine = connect(database_url)
     sessions = open_sessions(engine)
     try:
-        inbox = Inbox(sessions, lambda: None)
+        inbox = Inbox(engine, lambda: None)
         inbox.accept(incoming(b"before"))
         with frozen(database_url):
             for body in (b"being written", b"refused"):

@@ -24,7 +24,8 @@ from receiver.settings import Account, Settings
 from receiver.timeline import Entry, from_row, strongest
 from workers.aliases import under
 from workers.drain import decode
-from workers.refold import Told, learn_all, settle, timelines, write_events
+from workers.refold import Told, learn_all, settle, timelines
+from workers.rows import write_events
 from workers.tour_plans import keep_tours
 
 # Orders at a time: what a chunk holds in memory, and how long its orders are locked.

@@ -1,5 +1,6 @@
 """The worker process: `python -m workers.worker`."""
 
+import gc
 import signal
 import sys
 from typing import Any
@@ -72,6 +73,10 @@ def main() -> None:
         sys.exit(str(bad))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: STOP.set())
+    # A batch makes thousands of objects and no cycles: a collector that looks for some after every
+    # few hundred of them took an eighth of a drain's time.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
     while not STOP.is_set():
         try:
             # One queue only: RQ then moves a job from list to list instead of popping it, so that

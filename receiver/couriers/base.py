@@ -20,6 +20,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 
 from receiver import statuses
 from receiver.errors import Undecodable, UnknownToCourier
+from receiver.plain import NotPlain, Plain
 from receiver.schedule import Schedule
 
 # How long an order may stand at a status before a person should know; a driver has its own where
@@ -341,11 +342,18 @@ def tell(  # noqa: PLR0913 (an event has this many sides)
     )
 
 
+PLAIN = Plain()
+
+
 def load(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
     """Read a body through a driver's schema.
 
     Raises: Undecodable, naming each field that was refused and why.
     """
+    try:
+        return PLAIN.read(schema, body)
+    except NotPlain:
+        pass
     try:
         return dict(schema.load(body))
     except ValidationError as refused:
