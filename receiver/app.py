@@ -13,6 +13,7 @@ from receiver.inbox import Inbox
 from receiver.measured import Measured
 from receiver.ops import ops
 from receiver.parts import Parts
+from receiver.quick import QuickReads
 from receiver.refusals import Ledger
 from receiver.settings import Settings
 from receiver.watcher import Watcher
@@ -40,6 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         settings=settings,
         engine=engine,
         sessions=sessions(engine),
+        quick=QuickReads(engine),
         redis=redis,
         inbox=Inbox(engine, doorbell.ring),
         ledger=Ledger(sessions(engine), settings.accounts),

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from flask import Response, jsonify, request
 
 from receiver import schemas
@@ -12,6 +13,7 @@ from receiver.listing import snapshot
 from receiver.lookup import MOST_ORDERS, by_name, by_reference
 from receiver.models import Order
 from receiver.order_reading import page, timeline
+from receiver.order_shown import order_row, shown, version_of
 from receiver.parts import parts
 from receiver.personal_data import erase
 from receiver.registry import find, tag, tag_of
@@ -33,6 +35,19 @@ def get_order(account: str, order_id: str) -> Response:
     Percent-encode the id, slashes too. An id that itself ends in the name of something that orders
     have, such as `/events`, cannot be asked for here: POST it to /v1/orders/lookup.
     """
+    quick, known = parts().quick, request.if_none_match
+    if "\x00" not in account + order_id:
+        if known and (version := version_of(quick, account, order_id)) is not None:
+            etag = tag(version, None)
+            if known.contains_weak(etag):
+                return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
+        if (row := order_row(quick, account, order_id)) is not None:
+            told = orjson.dumps(shown(row, row))
+            return _tagged(Response(told, mimetype="application/json"), tag(row.version, None))
+    return _by_another_name(account, order_id)
+
+
+def _by_another_name(account: str, order_id: str) -> Response:
     known = request.if_none_match
     with parts().sessions() as session:
         if known:

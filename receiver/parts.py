@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.doorbell import Doorbell
 from receiver.inbox import Inbox
 from receiver.measured import Measured
+from receiver.quick import QuickReads
 from receiver.refusals import Ledger
 from receiver.settings import Settings
 from receiver.watcher import Watcher
@@ -23,6 +24,7 @@ class Parts:
     settings: Settings
     engine: Engine
     sessions: sessionmaker[Session]
+    quick: QuickReads
     redis: "Redis"
     inbox: Inbox
     ledger: Ledger

@@ -16,6 +16,23 @@ MOST = Goal(most=120, unit=" MB")
 FLAT = Goal(most=1.1)
 
 
+TABLES = """
+    SELECT relname, n_live_tup, n_dead_tup, autovacuum_count,
+           n_tup_hot_upd, n_tup_upd, pg_size_pretty(pg_total_relation_size(relid))
+    FROM pg_stat_user_tables WHERE relname IN ('messages', 'orders', 'events', 'accounts')
+    ORDER BY relname
+"""
+
+
+def say_of_tables(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    """How well the tables were vacuumed under the load."""
+    for name, live, dead, vacuumed, hot, updated, size in connection.execute(TABLES):
+        say(
+            f"{name}: {live:,} rows, {dead:,} dead, vacuumed {vacuumed} times, {size};"
+            f" {hot:,} of {updated:,} updates touched no index (HOT)"
+        )
+
+
 def memory(stage: Stage, messages: int) -> list[Figure]:
     """Hooks as fast as they are taken, with a worker beside, until there were so many."""
     environ = stage.tables("memory")
@@ -38,6 +55,7 @@ def memory(stage: Stage, messages: int) -> list[Figure]:
             if answered >= messages:
                 break
         late = (web.megabytes(), worker.megabytes())
+        say_of_tables(connection)
     say(f"memory: {answered:,} messages answered and folded")
     figures = []
     for name, before, after in zip(("a web worker", "an RQ worker"), early, late, strict=True):
