@@ -12,8 +12,8 @@ beside the old one, no index is touched, and the next reader clears the old one 
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 LARGE = ("messages", "orders", "events", "identifiers", "polls", "changes")
 SETTINGS = {
