@@ -26,6 +26,12 @@ class Bounded(psycopg.Connection[Any]):
     answer_seconds: float | None = None
     pinged = True
 
+    def __del__(self, *warn: Any) -> None:
+        # One of its own goes with whoever holds it, also if its engine went before.
+        if not self.pinged:
+            self.pgconn.finish()
+        super().__del__(*warn)
+
     def wait(
         self, gen: PQGen[RV], interval: float = LOOK_UP_SECONDS, timeout: float | None = None
     ) -> RV:
