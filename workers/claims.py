@@ -44,17 +44,19 @@ class Claim:
     leased_until: datetime
 
 
+# MATERIALIZED: taken anew for each row of a join, it would take more than are wanted.
 CLAIM = text("""
-    UPDATE polls SET leased_until = :until
-    FROM (SELECT order_id, leased_until IS NOT NULL AS was_held FROM polls
+    WITH due AS MATERIALIZED (
+          SELECT order_id, leased_until IS NOT NULL AS was_held FROM polls
           WHERE account = :account AND due_at <= :now
                 AND (leased_until IS NULL OR leased_until <= :now)
                 AND (CAST(:since AS timestamptz) IS NULL
                      OR (placed_at >= :since AND (unknown_since IS NULL OR EXISTS (
                          SELECT FROM orders WHERE id = order_id AND last_heard_at IS NOT NULL))))
           ORDER BY due_at LIMIT :most
-          FOR UPDATE SKIP LOCKED) AS due
-    JOIN orders ON orders.id = due.order_id
+          FOR UPDATE SKIP LOCKED)
+    UPDATE polls SET leased_until = :until
+    FROM due JOIN orders ON orders.id = due.order_id
     WHERE polls.order_id = due.order_id
     RETURNING polls.order_id, coalesce(identifiers ->> 'id', courier_order_id),
               last_heard_at IS NOT NULL, reference, polls.placed_at, due_at, leased_until,
