@@ -10,6 +10,7 @@ figures cannot be trusted (the machine is unfit, or an answered body is missing)
 """
 
 import argparse
+import logging
 import os
 import platform
 import shutil
@@ -18,6 +19,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import structlog
 
 from tests.bench.accept import Lost, accept
 from tests.bench.drain import drain
@@ -86,6 +89,8 @@ def measured(stage: Stage, given: argparse.Namespace) -> list[Figure]:
 def main(argv: list[str]) -> int:
     """Measure, and print the table."""
     given = arguments(argv)
+    # What is drained in this process must not write into the table.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     parent = given.directory or Path(tempfile.gettempdir())
     directory = Path(tempfile.mkdtemp(prefix="ot-bench-", dir=parent)).resolve()
     try:
