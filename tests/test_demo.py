@@ -4,9 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -80,6 +83,30 @@ def test_a_day_that_is_broken_off_leaves_nothing_behind(temporary: Path) -> None
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     wait_until(lambda: not any(child.is_running() for child in children))
+    assert list(temporary.iterdir()) == []
+
+
+class Ready(BaseHTTPRequestHandler):
+    """What another Ordertrail says that has the port already."""
+
+    def do_GET(self) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.end_headers()
+        self.wfile.write(b'{"status": "ready", "workers": 1}')
+
+
+def test_a_port_that_another_service_has_is_told_in_one_line(temporary: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as other:
+        threading.Thread(target=other.serve_forever).start()
+        port = str(other.server_address[1])
+        with demo(temporary, "--port", port) as process:
+            said, _ = process.communicate(timeout=60)
+        other.shutdown()
+    assert process.returncode == 1
+    assert said.splitlines()[1:] == [
+        f"demo: port {port} on 127.0.0.1 is taken by another program: choose another port with"
+        " --port, or leave that out and a free one is taken"
+    ]
     assert list(temporary.iterdir()) == []
 
 

@@ -163,7 +163,7 @@ def main() -> None:
     try:
         raise SystemExit(demonstrate(told, stop))
     except CannotDemonstrate as why:
-        raise SystemExit(f"the service does not come up:\n{why}") from None
+        raise SystemExit(f"demo: {why}") from None
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from receiver.standalone.launch import CannotRun, check_port
 from tests.service import running
 
 PATIENCE = 120.0
@@ -22,7 +23,7 @@ PASSED_ON = ("HOME", "LANG", "WEB_CONCURRENCY")
 
 
 class CannotDemonstrate(Exception):
-    """The service does not come up; the text says what it said last."""
+    """Why nothing can be shown, for a person to read."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,15 @@ def started(port: int, settings: Mapping[str, str], stop: threading.Event) -> It
     Raises: CannotDemonstrate.
     """
     port = port or _free_port()
+    try:
+        # Before anything starts: whoever has the port may be another Ordertrail, and answer for us.
+        check_port("127.0.0.1", port)
+    except CannotRun as wrong:
+        # Without its advice, which is for `make run`.
+        why = str(wrong).partition(":")[0]
+        raise CannotDemonstrate(
+            f"{why}: choose another port with --port, or leave that out and a free one is taken"
+        ) from None
     directory = Path(tempfile.mkdtemp(prefix="ordertrail-demo-"))
     service = Service(f"http://127.0.0.1:{port}", secrets.token_hex(8), directory / "log")
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -59,7 +69,7 @@ def started(port: int, settings: Mapping[str, str], stop: threading.Event) -> It
             while not _ready(port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     said = service.log.read_text(errors="replace").splitlines()[-8:]
-                    raise CannotDemonstrate("\n".join(said))
+                    raise CannotDemonstrate("\n".join(("the service does not come up:", *said)))
                 if stop.wait(LOOK_EVERY):
                     break
             yield service
