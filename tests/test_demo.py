@@ -103,10 +103,11 @@ def test_a_port_that_another_service_has_is_told_in_one_line(temporary: Path) ->
             said, _ = process.communicate(timeout=60)
         other.shutdown()
     assert process.returncode == 1
-    assert said.splitlines()[1:] == [
+    told = (
         f"demo: port {port} on 127.0.0.1 is taken by another program: choose another port with"
         " --port, or leave that out and a free one is taken"
-    ]
+    )
+    assert said.splitlines()[1:] == [told]
     assert list(temporary.iterdir()) == []
 
 
