@@ -4,20 +4,25 @@ A line names the route and not the address, so no token of a hook's address is i
 account, and the message's or the order's id, with which `ordertrail messages show` and `explain`
 go on.
 
-It is kept cheap: a request puts its line into a row, and a thread writes whatever stands there.
+It is kept cheap: a request puts its line into a row, and a thread writes whatever stands there,
+a few times a second.
 """
 
-import os
+import atexit
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from flask import Flask, Response, g, request
+from gevent.os import tp_write
 
 STDOUT = 1
+# Lines wait for so long, so that a busy process writes many at a time.
+PAUSE_SECONDS = 0.1
 # What a stdout that nobody reads may cost: the newest lines, and not the memory.
 MOST_LINES = 10_000
 # Asked by machines every few seconds.
@@ -39,15 +44,23 @@ class RequestLog:
         if self._writer is None:
             self._writer = threading.Thread(target=self._write, daemon=True)
             self._writer.start()
+            atexit.register(self._flush)
         self._news.set()
 
     def _write(self) -> None:
         while True:
             self._news.wait()
             self._news.clear()
-            lines = b"".join(self._lines.popleft() for _ in range(len(self._lines)))
+            self._flush()
+            time.sleep(PAUSE_SECONDS)
+
+    def _flush(self) -> None:
+        lines = b"".join(self._lines.popleft() for _ in range(len(self._lines)))
+        with suppress(OSError):
+            # Not os.write: under gevent our thread is the whole process's, and a stdout whose
+            # reader hangs would hold up the couriers.
             while lines:
-                lines = lines[os.write(STDOUT, lines) :]
+                lines = lines[tp_write(STDOUT, lines) :]
 
 
 def init_app(app: Flask) -> None:
