@@ -7,6 +7,7 @@ than PATIENCE: where PostgreSQL is away these numbers are absent and ordertrail_
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as Overdue
@@ -33,7 +34,7 @@ from receiver.conditions.machine import look_around
 from receiver.conditions.scene import Around, Scene
 from receiver.counts import Key, Spread
 from receiver.logs import told
-from receiver.models import PARKED, QUARANTINED, AccountState, Poll
+from receiver.models import PARKED, QUARANTINED, Poll
 from receiver.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -104,8 +105,7 @@ def measure(
 ) -> Iterator[Metric]:
     """Everything that PostgreSQL and Redis tell, as metrics."""
     around = look_around(session, settings, redis)
-    states = {state.account: state for state in session.scalars(select(AccountState))}
-    scene = Scene(session, settings, now, around, states)
+    scene = Scene.open(session, settings, now, around)
     yield from _machine(scene, around)
     yield from _counted(dict(counts.read(session)), settings)
     yield from _inbox(scene)
@@ -138,7 +138,7 @@ def _machine(scene: Scene, around: Around) -> Iterator[Metric]:
     yield one("disk_size_bytes", "That disk's size.", size)
     stored = scene.session.scalar(text("SELECT pg_database_size(current_database())"))
     yield one("database_size_bytes", "Size of the database.", stored)
-    swept = heartbeats.last(scene.session, heartbeats.SWEPT)
+    swept = scene.beats.get(heartbeats.SWEPT)
     folded = [state.folded_at for state in scene.states.values() if state.folded_at is not None]
     yield one("last_sweep_timestamp_seconds", "When a worker swept, to within 10 s.", _unix(swept))
     folded_at = _unix(max(folded, default=None))
@@ -218,9 +218,11 @@ def _inbox(scene: Scene) -> Iterator[Metric]:
             "messages_parked", "Messages that wait for a registration; up to 10,000.", "account"
         ),
     }
+    heaps = {(it.account, it.outcome): it for it in scene.rows(intake.stuck(scene, *stuck))}
     for outcome, family in stuck.items():
         for slug in scene.settings.accounts:
-            family.add_metric([slug], intake.counted(scene, slug, outcome))
+            heap = heaps.get((slug, outcome))
+            family.add_metric([slug], heap.number if heap else 0)
     yield from stuck.values()
     ages = {
         outcome: gauge(f"oldest_{outcome}_seconds", f"Age of the oldest {outcome} one.", "account")
@@ -228,8 +230,8 @@ def _inbox(scene: Scene) -> Iterator[Metric]:
     }
     for outcome, family in ages.items():
         for slug in scene.settings.accounts:
-            since = intake.stuck_since(scene, slug, outcome)
-            age = max(0.0, (scene.now - since).total_seconds()) if since is not None else 0.0
+            heap = heaps.get((slug, outcome))
+            age = max(0.0, (scene.now - heap.received_at).total_seconds()) if heap else 0.0
             family.add_metric([slug], age)
     yield from ages.values()
 
@@ -268,18 +270,22 @@ def _orders(scene: Scene) -> Iterator[Metric]:
     conflicts = gauge("orders_in_conflict", "Orders with an open conflict.", "account")
     given_up = gauge("orders_given_up", "Orders that were given up; up to 10,000.", "account")
     words = gauge("unmapped_words", "Words of late that no status stands for.", "account")
-    for account_, driver, _ in scene.accounts():
-        slug = account_.slug
-        stays = orders.stays(driver).items()
-        stuck.add_metric(
-            [slug],
-            sum(scene.count(orders.stuck(slug, name, stay, scene.now)) for name, stay in stays),
-        )
-        slipped.add_metric([slug], scene.count(orders.slipped(slug, scene.now)))
-        conflicts.add_metric([slug], scene.count(orders.in_conflict(slug)))
+    heaps = (
+        (stuck, orders.stuck(scene)),
+        (slipped, orders.slipped(scene)),
+        (conflicts, orders.in_conflict(scene)),
+    )
+    for family, heap in heaps:
+        numbers = Counter[str]()
+        for found in scene.rows(heap):
+            numbers[found.account] += found.number
+        for slug in scene.settings.accounts:
+            family.add_metric([slug], numbers[slug])
+    unmapped = intake.unmapped(scene)
+    for slug in scene.settings.accounts:
         stopped = (Poll.account == slug, Poll.stopped_at.is_not(None))
         given_up.add_metric([slug], scene.count(select(Poll.order_id).where(*stopped)))
-        words.add_metric([slug], len(intake.unmapped(scene, account_)))
+        words.add_metric([slug], len(unmapped.get(slug, ())))
     yield from (still_open, stuck, slipped, conflicts, given_up, words)
 
 

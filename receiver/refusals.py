@@ -252,18 +252,22 @@ WITHOUT_CREDENTIAL: Mapping[str, tuple[str, str]] = {
 }
 
 
-def secret_standings(session: Session, account: Account) -> list[dict[str, Any]]:
+SecretUses = Mapping[tuple[str, str], SecretUse]
+
+
+def secret_uses(session: Session) -> SecretUses:
+    """How often each secret of each account came, by account and fingerprint: they are few."""
+    return {(row.account, row.fingerprint): row for row in session.scalars(select(SecretUse))}
+
+
+def secret_standings(uses: SecretUses, account: Account) -> list[dict[str, Any]]:
     """The account's live secrets by their place in its list, and when each was last used.
 
     All but the first are old: once nobody has used one for a while it can be removed.
     """
-    found = {
-        row.fingerprint: row
-        for row in session.scalars(select(SecretUse).where(SecretUse.account == account.slug))
-    }
     standings = []
     for place, secret in enumerate(account.secrets, start=1):
-        use = found.get(fingerprint(account.slug, secret))
+        use = uses.get((account.slug, fingerprint(account.slug, secret)))
         standings.append(
             {
                 "place": place,
@@ -274,11 +278,11 @@ def secret_standings(session: Session, account: Account) -> list[dict[str, Any]]
     return standings
 
 
-def old_secret_used_at(session: Session, account: Account) -> datetime | None:
+def old_secret_used_at(uses: SecretUses, account: Account) -> datetime | None:
     """When a secret that is not the first of its account was last used; None where none was."""
     old = [
         it["last_used_at"]
-        for it in secret_standings(session, account)
+        for it in secret_standings(uses, account)
         if it["place"] > 1 and it["last_used_at"] is not None
     ]
     return max(old, default=None)

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from receiver.models import AccountState, Poll
-from receiver.refusals import secret_standings
+from receiver.refusals import secret_standings, secret_uses
 from receiver.settings import Account
 
 # Counted no further: past it the number says the same, and /v1/couriers stays quick.
@@ -27,12 +27,13 @@ def standings(
     processes count them.
     """
     states = {state.account: state for state in session.scalars(select(AccountState))}
+    uses = secret_uses(session)
     return {
         "couriers": [
             {
                 **_standing(account, states.get(slug) or _unheard(slug), now),
                 **_orders(session, slug, now),
-                "secrets": secret_standings(session, account),
+                "secrets": secret_standings(uses, account),
                 "signature_failures": None if refused is None else refused.get(slug, 0),
             }
             for slug, account in sorted(accounts.items())

@@ -3,17 +3,19 @@
 Rows are put where they would stand; the incidents of tests/test_incidents.py are the whole thing.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import heartbeats
-from receiver.conditions import Alert, Around, conditions
+from receiver.conditions import Alert, Around, conditions, intake
 from receiver.conditions.orders import slipped, stuck
+from receiver.conditions.scene import Rows, Scene
 from receiver.models import (
     AccountState,
     Heartbeat,
@@ -422,10 +424,83 @@ def test_the_indexes_for_what_does_not_move_on_are_used(watch: Watch) -> None:
             )
         )
         session.execute(text("ANALYZE orders"))
-        assert "orders_standing_idx" in _plan(session, stuck("tiramizoo", "picked_up", DAY, NOW))
-        assert "orders_eta_idx" in _plan(session, slipped("tiramizoo", NOW))
+        scene = Scene.open(session, watch.settings, NOW, FINE)
+        for rows, index in (
+            (stuck(scene), "orders_standing_idx"),
+            (slipped(scene), "orders_eta_idx"),
+            (intake.stuck(scene, "quarantined"), "messages_listed_idx"),
+        ):
+            plan = _plan(session, rows)
+            assert plan.count(f"using {index}") == 2, plan
+            assert "Seq Scan" not in plan, plan
 
 
-def _plan(session: Session, rows: Any) -> str:
-    compiled = rows.compile(session.connection(), compile_kwargs={"literal_binds": True})
-    return "\n".join(session.scalars(text(f"EXPLAIN {str(compiled).replace(':', chr(92) + ':')}")))
+def _plan(session: Session, rows: Rows) -> str:
+    connection = session.connection()
+    compiled = rows.compile(connection, compile_kwargs={"render_postcompile": True})
+    plan = connection.exec_driver_sql(f"EXPLAIN {compiled}", dict(compiled.params))
+    return "\n".join(plan.scalars())
+
+
+@pytest.fixture
+def statements(engine: Engine) -> Iterator[list[str]]:
+    """What is asked of PostgreSQL."""
+    asked: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield asked
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def test_more_accounts_cost_no_further_statements(
+    environ: dict[str, str], watch: Watch, statements: list[str]
+) -> None:
+    """With something of everything wrong in each of them."""
+
+    def ask(more: int) -> tuple[list[str], int]:
+        slugs = [f"T{number}" for number in range(more)]
+        of_all = {"TIRAMIZOO_API_TOKEN": "t"}
+        for slug in slugs:
+            own = {"DRIVER": "tiramizoo", "SECRETS": f"{slug}-a,{slug}-b", "API_TOKEN": "t"}
+            of_all |= {f"{slug}_{name}": value for name, value in own.items()}
+        given = {f"COURIER_{name}": value for name, value in of_all.items()}
+        watch.settings = Settings.from_env({**environ, **given})
+        for slug in map(str.lower, slugs) if more else ["tiramizoo"]:
+            go_wrong(watch, slug)
+        statements.clear()
+        found = [f"{alert.condition} {alert.account}" for alert in watch.see()]
+        return found, len(statements)
+
+    alone, number = ask(0)
+    assert len(alone) == 12, alone
+    many, as_many = ask(20)
+    assert len(many) == 20 * 11 + 12, many
+    assert as_many == number <= 30
+
+
+def go_wrong(watch: Watch, account: str) -> None:
+    """Everything that can go wrong with an account that is asked."""
+    own = {"account": account}
+    stuck = order("stuck", "picked_up", DAY, **own, eta=eta(NOW - 3 * HOUR), conflicts=[conflict()])
+    watch.put(stuck)
+    secret = watch.settings.accounts[account].secrets[1]
+    times = {"first_at": NOW - HOUR, "last_at": NOW}
+    watch.put(
+        message(HOUR, **own),
+        message(HOUR, "quarantined", **own),
+        message(2 * DAY, "parked", **own),
+        word("teleported", HOUR, account),
+        SecretUse(account=account, fingerprint=fingerprint(account, secret), count=1, **times),
+        *(Tally(account=account, at=bucket(NOW - it * DAY), hooks=10) for it in (20, 8)),
+        Tally(account=account, at=bucket(NOW), hooks=2000, missed=9),
+        Poll(
+            order_id=stuck.id,
+            account=account,
+            placed_at=NOW - DAY,
+            due_at=NOW - DAY,
+            unknown_since=NOW - DAY,
+        ),
+    )

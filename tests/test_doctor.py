@@ -314,7 +314,7 @@ def test_workers_and_clocks_that_are_missing_are_told(
         "clock": BROKEN,
         "backlog": BROKEN,
     }
-    assert "1 messages wait, the oldest for 9" in found["processes", "backlog"].seen
+    assert "1 message waits, the oldest for 9" in found["processes", "backlog"].seen
 
 
 def fill_inbox(sessions: Sessions, ago: timedelta) -> None:

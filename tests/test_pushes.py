@@ -124,7 +124,7 @@ def test_an_alert_is_pushed_once_on_opening_and_once_on_closing(watch: Watch, pa
         watch.look()
     [opened] = pager.got
     assert opened["title"] == "Ordertrail: messages_quarantined of tiramizoo opened"
-    for part in ("warning", "1 messages could not be read", "such as 1", "#messages-quarantined"):
+    for part in ("warning", "1 message could not be read", "such as 1", "#messages-quarantined"):
         assert part in opened["message"]
     watch.mend()
     for _ in range(3):

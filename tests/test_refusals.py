@@ -21,7 +21,7 @@ from receiver.db import connect
 from receiver.db import sessions as open_sessions
 from receiver.diagnosis import Evidence, diagnose
 from receiver.models import Message, Refusal, SecretUse
-from receiver.refusals import EXAMINED_A_MINUTE, Ledger, old_secret_used_at
+from receiver.refusals import EXAMINED_A_MINUTE, Ledger, old_secret_used_at, secret_uses
 from receiver.settings import Settings
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw, tiramizoo_order
 from tests.conftest import API_TOKEN
@@ -228,11 +228,11 @@ def test_the_old_secret_is_seen_until_nobody_uses_it(
     client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=body)
     assert secrets("tiramizoo") == [(1, 1, True), (2, 0, False)]
     with sessions() as session:
-        assert old_secret_used_at(session, settings.accounts["tiramizoo"]) is None
+        assert old_secret_used_at(secret_uses(session), settings.accounts["tiramizoo"]) is None
     client.post("/webhooks/tiramizoo/orders/tiramizoo-old-token", data=body)
     assert secrets("tiramizoo") == [(1, 1, True), (2, 1, True)]
     with sessions() as session:
-        assert old_secret_used_at(session, settings.accounts["tiramizoo"]) is not None
+        assert old_secret_used_at(secret_uses(session), settings.accounts["tiramizoo"]) is not None
 
     signed = raw(cottoncast_status("N", after(0)))
     headers = cottoncast_signature(signed, "cottoncast-old-key")

@@ -11,13 +11,11 @@ given up are one piece of news.
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.conditions import asking, hearing, intake, machine, orders
 from receiver.conditions.catalogue import CATALOGUE, CRITICAL, WARNING
 from receiver.conditions.scene import Alert, Around, Scene
-from receiver.models import AccountState
 from receiver.settings import Settings
 
 __all__ = ["CATALOGUE", "CRITICAL", "WARNING", "Alert", "Around", "conditions"]
@@ -38,7 +36,6 @@ def conditions(
 
     around: what is not in PostgreSQL, as machine.look_around() finds it.
     """
-    states = {state.account: state for state in session.scalars(select(AccountState))}
-    scene = Scene(session, settings, now, around, states)
+    scene = Scene.open(session, settings, now, around)
     found = [alert for family in FAMILIES for alert in family(scene)]
     yield from sorted(found, key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))

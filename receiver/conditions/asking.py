@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import TypeGuard
 
-from sqlalchemy import func, select
+from sqlalchemy import Text, func, select
+from sqlalchemy.orm import aliased
 
 from receiver.conditions import machine
-from receiver.conditions.scene import Alert, Scene, about, alert, setting
+from receiver.conditions.scene import Alert, Scene, about, alert, each, heaps, setting
 from receiver.models import AccountState, Order, Poll
 from receiver.settings import Account
 
@@ -19,15 +21,26 @@ GIVEN_UP_WITHIN = timedelta(days=7)
 # After an outage everything is due at once and asked about at the courier's pace.
 LATE_AFTER = timedelta(hours=2)
 
+# The courier's id of a poll's order: looked up for those that are shown only.
+ORDER = (
+    select(Order.courier_order_id)
+    .where(Order.id == Poll.order_id)
+    .scalar_subquery()
+    .label("courier_order_id")
+)
+
 
 def alerts(scene: Scene) -> Iterator[Alert]:
     for account, _, state in scene.accounts():
-        if state is not None and state.paused_at is not None:
+        if _is_paused(state):
             yield from _pause(scene, state, account)
-        elif account.access is not None and machine.works(scene) and not machine.unswept(scene):
-            yield from _late(scene, account)
-        yield from _unknown(scene, account)
-        yield from _given_up(scene, account.slug)
+    yield from _late(scene)
+    yield from _unknown(scene)
+    yield from _given_up(scene)
+
+
+def _is_paused(state: AccountState | None) -> TypeGuard[AccountState]:
+    return state is not None and state.paused_at is not None
 
 
 def _pause(scene: Scene, state: AccountState, account: Account) -> Iterator[Alert]:
@@ -54,61 +67,69 @@ def _pause(scene: Scene, state: AccountState, account: Account) -> Iterator[Aler
         )
 
 
-def _late(scene: Scene, account: Account) -> Iterator[Alert]:
+def _late(scene: Scene) -> Iterator[Alert]:
     """Orders that should have been asked about long ago, though nothing hinders it."""
-    late = (Poll.account == account.slug, Poll.due_at < scene.now - LATE_AFTER)
-    first = scene.session.execute(
-        select(Poll.due_at, Poll.order_id).where(*late).order_by(Poll.due_at).limit(1)
-    ).first()
-    if first is None:
+    asked = [
+        account.slug
+        for account, _, state in scene.accounts()
+        if account.access is not None and not _is_paused(state)
+    ]
+    if not asked or not machine.works(scene) or machine.unswept(scene):
         return
-    count = scene.count(select(Poll.order_id).where(*late))
-    yield alert(
-        "polls_late",
-        account.slug,
-        f"{about(count)} orders should have been asked about more than {LATE_AFTER} ago",
-        "After an outage this passes by itself, at the courier's pace; else see the workers' log.",
-        since=first[0],
-        count=count,
-        example=scene.order(first[1]),
+    of = each(account=(Text, asked))
+    rows = select(Poll.due_at, ORDER).where(
+        Poll.account == of.c.account, Poll.due_at < scene.now - LATE_AFTER
     )
-
-
-def _unknown(scene: Scene, account: Account) -> Iterator[Alert]:
-    """Orders that the courier says it does not know: one may be new, many mean a wrong address."""
-    unknown = (Poll.account == account.slug, Poll.unknown_since < scene.now - UNKNOWN_FOR)
-    count, since, order_id = scene.session.execute(
-        select(func.count(), func.min(Poll.unknown_since), func.max(Poll.order_id)).where(*unknown)
-    ).one()
-    if count:
+    for found in scene.rows(heaps(of, rows, Poll.due_at)):
         yield alert(
-            "orders_unknown",
-            account.slug,
-            f"the courier says that it does not know {count} orders",
-            f"Check {setting(account, 'API_URL')} if they are many, else the orders' ids.",
-            since=since,
-            count=count,
-            example=scene.order(order_id),
+            "polls_late",
+            found.account,
+            f"{about(found.number, 'order', 'orders')} should have been asked about more than"
+            f" {LATE_AFTER} ago",
+            "After an outage this passes by itself, at the courier's pace; else see the workers'"
+            " log.",
+            since=found.due_at,
+            count=found.number,
+            example=found.courier_order_id,
         )
 
 
-def _given_up(scene: Scene, account: str) -> Iterator[Alert]:
-    recent = (Poll.account == account, Poll.stopped_at > scene.now - GIVEN_UP_WITHIN)
-    count, since = scene.session.execute(
-        select(func.count(), func.min(Poll.stopped_at)).where(*recent)
-    ).one()
-    if not count:
-        return
-    latest = select(Order.courier_order_id, Poll.stop_reason).join(Poll, Poll.order_id == Order.id)
-    order_id, reason = scene.session.execute(
-        latest.where(*recent).order_by(Poll.stopped_at.desc()).limit(1)
-    ).one()
-    yield alert(
-        "orders_given_up",
-        account,
-        f"nobody asks about {count} orders any more ({reason})",
-        "Their status stays as it was. Ask the courier; `ordertrail refresh` starts anew.",
-        since=since,
-        count=count,
-        example=order_id,
+def _unknown(scene: Scene) -> Iterator[Alert]:
+    """Orders that the courier says it does not know: one may be new, many mean a wrong address."""
+    of = scene.slugs()
+    rows = select(Poll.unknown_since, ORDER).where(
+        Poll.account == of.c.account, Poll.unknown_since < scene.now - UNKNOWN_FOR
     )
+    for found in scene.rows(heaps(of, rows, Poll.unknown_since)):
+        address = setting(scene.settings.accounts[found.account], "API_URL")
+        yield alert(
+            "orders_unknown",
+            found.account,
+            f"the courier says that it does not know {about(found.number, 'order', 'orders')}",
+            f"Check {address} if they are many, else the orders' ids.",
+            since=found.unknown_since,
+            count=found.number,
+            example=found.courier_order_id,
+        )
+
+
+def _given_up(scene: Scene) -> Iterator[Alert]:
+    of = scene.slugs()
+    since = scene.now - GIVEN_UP_WITHIN
+    any_ = aliased(Poll)
+    oldest = select(func.min(any_.stopped_at)).where(
+        any_.account == of.c.account, any_.stopped_at > since
+    )
+    rows = select(Poll.stop_reason, ORDER, oldest.correlate(of).scalar_subquery().label("since"))
+    rows = rows.where(Poll.account == of.c.account, Poll.stopped_at > since)
+    for found in scene.rows(heaps(of, rows, Poll.stopped_at.desc())):
+        yield alert(
+            "orders_given_up",
+            found.account,
+            f"nobody asks about {about(found.number, 'order', 'orders')} any more"
+            f" ({found.stop_reason})",
+            "Their status stays as it was. Ask the courier; `ordertrail refresh` starts anew.",
+            since=found.since,
+            count=found.number,
+            example=found.courier_order_id,
+        )

@@ -1,13 +1,15 @@
 """From the inbox to the orders: what waits, what could not be read, what nobody has a word for."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, Text, func, select, true
+from sqlalchemy.orm import aliased
 
 from receiver import progress
 from receiver.conditions import machine
-from receiver.conditions.scene import Alert, Scene, about, alert
+from receiver.conditions.scene import Alert, Rows, Scene, about, alert, each, heaps
 from receiver.couriers import DRIVERS
 from receiver.models import PARKED, QUARANTINED, Message, Order, UnmappedWord
 from receiver.settings import Account
@@ -28,10 +30,9 @@ def alerts(scene: Scene) -> Iterator[Alert]:
     """Without a worker everything waits, and that is told elsewhere."""
     if machine.works(scene):
         yield from _waiting(scene)
-    for account, _, _ in scene.accounts():
-        yield from _quarantined(scene, account.slug)
-        yield from _parked(scene, account.slug)
-        yield from _words(scene, account)
+    yield from _quarantined(scene)
+    yield from _parked(scene)
+    yield from _words(scene)
 
 
 def pending(sent_back: bool) -> Select[Message]:
@@ -61,8 +62,8 @@ def _waiting(scene: Scene) -> Iterator[Alert]:
         yield alert(
             "no_progress",
             None,
-            f"messages wait ({about(max(count, 1))}, the oldest of {account}), workers run, and"
-            " nothing is folded",
+            f"{about(max(count, 1), 'message waits', 'messages wait')} (the oldest of {account}),"
+            " workers run, and nothing is folded",
             "See the workers' log for what they do; restart them.",
             since=since,
             count=max(count, 1),
@@ -74,8 +75,8 @@ def _waiting(scene: Scene) -> Iterator[Alert]:
         yield alert(
             "backlog",
             None,
-            f"{about(count)} messages wait, the oldest for {waits} s (of {new[2]}): more comes in"
-            " than is folded",
+            f"{about(count, 'message waits', 'messages wait')}, the oldest for {waits} s (of"
+            f" {new[2]}): more comes in than is folded",
             "Start more workers; see /ops or the tallies for whose messages they are.",
             since=new[0],
             count=count,
@@ -83,86 +84,96 @@ def _waiting(scene: Scene) -> Iterator[Alert]:
         )
 
 
-def _of(account: str, outcome: str) -> tuple[Select[int], Select[int, datetime]]:
-    own = (Message.account == account, Message.outcome == outcome)
-    rows = select(Message.id).where(*own)
-    return rows, select(Message.id, Message.received_at).where(*own)
+def stuck(scene: Scene, *outcomes: str, latest: bool = False) -> Rows:
+    """By account and outcome, the messages that are stuck, the oldest first, or the latest.
 
-
-def stuck_since(scene: Scene, account: str, outcome: str) -> datetime | None:
-    """When the oldest of the account's messages with this outcome came, None where there is none.
-
-    The oldest by its number, which an index has in this order.
+    By their number, which an index has in this order.
     """
-    _, dated = _of(account, outcome)
-    first = scene.session.execute(dated.order_by(Message.id).limit(1)).first()
-    return first[1] if first else None
-
-
-def _quarantined(scene: Scene, account: str) -> Iterator[Alert]:
-    rows, dated = _of(account, QUARANTINED)
-    first = scene.session.execute(dated.order_by(Message.id).limit(1)).first()
-    if first is None:
-        return
-    latest = scene.session.scalar(rows.order_by(Message.id.desc()).limit(1))
-    count = scene.count(rows)
-    yield alert(
-        "messages_quarantined",
-        account,
-        f"{about(count)} messages could not be read",
-        "`ordertrail messages show <id>` says why; after a fix `ordertrail retry` them, or"
-        " `ordertrail discard`.",
-        since=first[1],
-        count=count,
-        example=str(latest),
+    keys = [(slug, outcome) for slug in sorted(scene.settings.accounts) for outcome in outcomes]
+    accounts, names = zip(*keys, strict=True) if keys else ((), ())
+    of = each(account=(Text, accounts), outcome=(Text, names))
+    rows = select(Message.id, Message.received_at).where(
+        Message.account == of.c.account, Message.outcome == of.c.outcome
     )
+    return heaps(of, rows, Message.id.desc() if latest else Message.id)
 
 
-def _parked(scene: Scene, account: str) -> Iterator[Alert]:
-    rows, dated = _of(account, PARKED)
-    first = scene.session.execute(dated.order_by(Message.id).limit(1)).first()
-    if first is None or scene.now - first[1] <= PARKED_FOR:
-        return
-    count = scene.count(rows)
-    yield alert(
-        "messages_parked",
-        account,
-        f"{about(count)} messages wait for the shop to register their orders, the oldest for"
-        f" {(scene.now - first[1]).days} days",
-        "Register the orders (POST /v1/orders), or discard the messages; see why the shop did not.",
-        since=first[1],
-        count=count,
-        example=str(first[0]),
-    )
+def _quarantined(scene: Scene) -> Iterator[Alert]:
+    oldest = scene.rows(stuck(scene, QUARANTINED))
+    latest = {it.account: it.id for it in scene.rows(stuck(scene, QUARANTINED, latest=True))}
+    for found in oldest:
+        yield alert(
+            "messages_quarantined",
+            found.account,
+            f"{about(found.number, 'message', 'messages')} could not be read",
+            "`ordertrail messages show <id>` says why; after a fix `ordertrail retry` them, or"
+            " `ordertrail discard`.",
+            since=found.received_at,
+            count=found.number,
+            example=str(latest.get(found.account, found.id)),
+        )
 
 
-def unmapped(scene: Scene, account: Account) -> list[tuple[UnmappedWord, str | None]]:
-    """Words that came lately and that the map as it is now does not have, and an order of each."""
-    heard = scene.session.execute(
+def _parked(scene: Scene) -> Iterator[Alert]:
+    for found in scene.rows(stuck(scene, PARKED)):
+        age = scene.now - found.received_at
+        if age <= PARKED_FOR:
+            continue
+        one = found.number == 1
+        yield alert(
+            "messages_parked",
+            found.account,
+            f"{about(found.number, 'message waits', 'messages wait')} for the shop to register"
+            f" {'its order' if one else 'their orders'}, the oldest for"
+            f" {about(age.days, 'day', 'days')}",
+            "Register the orders (POST /v1/orders), or discard the messages; see why the shop did"
+            " not.",
+            since=found.received_at,
+            count=found.number,
+            example=str(found.id),
+        )
+
+
+def unmapped(scene: Scene) -> Mapping[str, list[tuple[UnmappedWord, str | None]]]:
+    """By account, words that came lately and that its map as it is now does not have, and an order
+    of each.
+    """
+    of = scene.slugs()
+    rows = (
         select(UnmappedWord, Order.courier_order_id)
         .outerjoin(Order, Order.id == UnmappedWord.order_id)
-        .where(UnmappedWord.account == account.slug, UnmappedWord.last_at > scene.now - WORD_WITHIN)
+        .where(
+            UnmappedWord.account == of.c.account,
+            UnmappedWord.last_at > scene.now - WORD_WITHIN,
+        )
         .order_by(UnmappedWord.first_at)
         .limit(MOST_WORDS)
-    ).all()
-    return [(word, order) for word, order in heard if not is_mapped(account, word.word)]
-
-
-def _words(scene: Scene, account: Account) -> Iterator[Alert]:
-    words = unmapped(scene, account)
-    if not words:
-        return
-    named = ", ".join(f"{word.word!r:.60}" for word, _ in words[:WORDS_NAMED])
-    yield alert(
-        "word_unmapped",
-        account.slug,
-        f"the courier says what no status stands for: {named}"
-        + (f" and {len(words) - WORDS_NAMED} more" if len(words) > WORDS_NAMED else ""),
-        "Ask the courier what it means, map it (deploy/runbook.md), `ordertrail rebuild`.",
-        since=words[0][0].first_at,
-        count=len(words),
-        example=words[-1][1],
     )
+    lateral = rows.lateral("heard")
+    word = aliased(UnmappedWord, lateral)
+    heard = scene.rows(
+        select(word, lateral.c.courier_order_id).select_from(of).join(lateral, true())
+    )
+    found = defaultdict(list)
+    for told, order in heard:
+        if not is_mapped(scene.settings.accounts[told.account], told.word):
+            found[told.account].append((told, order))
+    return found
+
+
+def _words(scene: Scene) -> Iterator[Alert]:
+    for account, words in sorted(unmapped(scene).items()):
+        named = ", ".join(f"{word.word!r:.60}" for word, _ in words[:WORDS_NAMED])
+        yield alert(
+            "word_unmapped",
+            account,
+            f"the courier says what no status stands for: {named}"
+            + (f" and {len(words) - WORDS_NAMED} more" if len(words) > WORDS_NAMED else ""),
+            "Ask the courier what it means, map it (deploy/runbook.md), `ordertrail rebuild`.",
+            since=words[0][0].first_at,
+            count=len(words),
+            example=words[-1][1],
+        )
 
 
 def is_mapped(account: Account, word: str) -> bool:
@@ -176,11 +187,6 @@ def is_mapped(account: Account, word: str) -> bool:
 
 def _plain(word: str) -> str:
     return "_".join(word.casefold().replace("-", " ").replace("_", " ").split())
-
-
-def counted(scene: Scene, account: str, outcome: str) -> int:
-    """How many messages of an account have this outcome."""
-    return scene.count(_of(account, outcome)[0])
 
 
 def count_pending(scene: Scene) -> int:

@@ -78,14 +78,14 @@ def alerts(scene: Scene) -> Iterator[Alert]:
             "workers run, but nothing is asked of them: couriers are not polled, and a lost ring"
             " is not made good",
             "Start `clock` of the Procfile.",
-            since=heartbeats.last(scene.session, heartbeats.SWEPT),
+            since=scene.beats.get(heartbeats.SWEPT),
         )
     yield from _disk(around)
 
 
 def unswept(scene: Scene) -> bool:
     """Whether no sweep was made for a while."""
-    swept = heartbeats.last(scene.session, heartbeats.SWEPT)
+    swept = scene.beats.get(heartbeats.SWEPT)
     return swept is None or scene.now - swept > UNSWEPT_FOR
 
 

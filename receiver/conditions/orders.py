@@ -1,11 +1,12 @@
 """Orders that do not move on as they should."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, select, text
+from sqlalchemy import Interval, Text, func, select, text
 
-from receiver.conditions.scene import Alert, Scene, about, alert
+from receiver.conditions.scene import Alert, Rows, Scene, about, alert, each, heaps
 from receiver.couriers.base import Driver, rfc3339
 from receiver.models import Order, eta_end, standing_at, standing_since, still_open
 from receiver.registry import OPEN_CONFLICT
@@ -19,37 +20,50 @@ FORGOTTEN_AFTER = timedelta(days=35)
 
 
 def alerts(scene: Scene) -> Iterator[Alert]:
-    for account, driver, _ in scene.accounts():
-        yield from _stuck(scene, account.slug, driver)
-        yield from _eta_slipped(scene, account.slug)
-        yield from _in_conflict(scene, account.slug)
+    yield from _stuck(scene)
+    yield from _eta_slipped(scene)
+    yield from _in_conflict(scene)
 
 
-def stuck(account: str, status: str, stay: timedelta, now: datetime) -> Select[int]:
-    """Orders that have stood at a status for longer than `stay`."""
-    return select(Order.id).where(
+def stuck(scene: Scene) -> Rows:
+    """By account and status, the orders that have stood there for longer than they may."""
+    keys = [
+        (account.slug, status, stay)
+        for account, driver, _ in scene.accounts()
+        for status, stay in stays(driver).items()
+    ]
+    accounts, names, longest = zip(*keys, strict=True) if keys else ((), (), ())
+    of = each(account=(Text, accounts), status=(Text, names), stay=(Interval, longest))
+    rows = select(standing_since.label("since"), Order.courier_order_id).where(
         still_open,
-        standing_at == f"{account} {status}",
-        standing_since < now - stay,
-        standing_since > now - FORGOTTEN_AFTER,
+        standing_at == func.concat(of.c.account, " ", of.c.status),
+        standing_since < scene.now - of.c.stay,
+        standing_since > scene.now - FORGOTTEN_AFTER,
     )
+    return heaps(of, rows, standing_since)
 
 
-def slipped(account: str, now: datetime) -> Select[int]:
-    """Orders on their way whose ETA has passed."""
+def slipped(scene: Scene) -> Rows:
+    """By account, the orders on their way whose ETA has passed."""
     under_way = [name for name in OPEN_STATUSES if not VOCABULARY[name].attention]
-    return select(Order.id).where(
+    of = scene.slugs()
+    rows = select(eta_end.label("eta"), Order.courier_order_id).where(
         still_open,
-        Order.account == account,
-        rfc3339(now - ETA_GRACE) > eta_end,
-        rfc3339(now - ETA_WITHIN) < eta_end,
+        Order.account == of.c.account,
+        rfc3339(scene.now - ETA_GRACE) > eta_end,
+        rfc3339(scene.now - ETA_WITHIN) < eta_end,
         Order.status.in_(under_way),
     )
+    return heaps(of, rows, eta_end)
 
 
-def in_conflict(account: str) -> Select[int]:
-    """Orders with an open conflict."""
-    return select(Order.id).where(Order.conflicts != [], OPEN_CONFLICT, Order.account == account)
+def in_conflict(scene: Scene) -> Rows:
+    """By account, the orders with an open conflict, the newest first."""
+    of = scene.slugs()
+    rows = select(Order.courier_order_id, Order.updated_at).where(
+        Order.conflicts != [], OPEN_CONFLICT, Order.account == of.c.account
+    )
+    return heaps(of, rows, Order.id.desc())
 
 
 def stays(driver: Driver) -> Mapping[str, timedelta]:
@@ -57,33 +71,25 @@ def stays(driver: Driver) -> Mapping[str, timedelta]:
     return {name: stay for name, stay in driver.stays.items() if name in OPEN_STATUSES}
 
 
-def _stuck(scene: Scene, account: str, driver: Driver) -> Iterator[Alert]:
-    found: dict[str, tuple[int, datetime, str]] = {}
-    for status, stay in stays(driver).items():
-        rows = stuck(account, status, stay, scene.now)
-        oldest = scene.session.execute(
-            rows.with_only_columns(standing_since, Order.courier_order_id)
-            .order_by(standing_since)
-            .limit(1)
-        ).first()
-        if oldest is not None:
-            found[status] = (scene.count(rows), oldest[0] + stay, oldest[1])
-    if not found:
-        return
-    longest = ", ".join(
-        f"{about(count)} at {status} for more than {_days(driver.stays[status])}"
-        for status, (count, _, _) in found.items()
-    )
-    since, example = min((since, example) for _, since, example in found.values())
-    yield alert(
-        "orders_stuck",
-        account,
-        f"orders do not move on: {longest}",
-        "`ordertrail explain <account> <order>`, then ask the courier what became of them.",
-        since=since,
-        count=sum(count for count, _, _ in found.values()),
-        example=example,
-    )
+def _stuck(scene: Scene) -> Iterator[Alert]:
+    by_account = defaultdict(list)
+    for row in scene.rows(stuck(scene)):
+        by_account[row.account].append(row)
+    for account, found in sorted(by_account.items()):
+        longest = ", ".join(
+            f"{about(it.number)} at {it.status} for more than {_days(it.stay)}" for it in found
+        )
+        count = sum(it.number for it in found)
+        since, example = min((it.since + it.stay, it.courier_order_id) for it in found)
+        yield alert(
+            "orders_stuck",
+            account,
+            f"{'an order does' if count == 1 else 'orders do'} not move on: {longest}",
+            "`ordertrail explain <account> <order>`, then ask the courier what became of them.",
+            since=since,
+            count=count,
+            example=example,
+        )
 
 
 def _days(stay: timedelta) -> str:
@@ -91,45 +97,33 @@ def _days(stay: timedelta) -> str:
     return f"{hours:g} h" if hours < 72 else f"{hours / 24:g} days"  # noqa: PLR2004
 
 
-def _eta_slipped(scene: Scene, account: str) -> Iterator[Alert]:
-    rows = slipped(account, scene.now)
-    first = scene.session.execute(
-        rows.with_only_columns(eta_end, Order.courier_order_id).order_by(eta_end).limit(1)
-    ).first()
-    if first is None:
-        return
-    count = scene.count(rows)
-    yield alert(
-        "eta_slipped",
-        account,
-        f"{about(count)} orders are more than {ETA_GRACE} past their ETA",
-        "Tell the customers; `ordertrail refresh <account> <order>` asks the courier.",
-        since=datetime.fromisoformat(first[0]) + ETA_GRACE,
-        count=count,
-        example=first[1],
-    )
+def _eta_slipped(scene: Scene) -> Iterator[Alert]:
+    for found in scene.rows(slipped(scene)):
+        yield alert(
+            "eta_slipped",
+            found.account,
+            f"{about(found.number, 'order is', 'orders are')} more than {ETA_GRACE} past"
+            f" {'its' if found.number == 1 else 'their'} ETA",
+            "Tell the customers; `ordertrail refresh <account> <order>` asks the courier.",
+            since=datetime.fromisoformat(found.eta) + ETA_GRACE,
+            count=found.number,
+            example=found.courier_order_id,
+        )
 
 
-def _in_conflict(scene: Scene, account: str) -> Iterator[Alert]:
-    rows = in_conflict(account)
-    latest = scene.session.execute(
-        rows.with_only_columns(Order.courier_order_id, Order.updated_at)
-        .order_by(Order.id.desc())
-        .limit(1)
-    ).first()
-    if latest is None:
-        return
-    count = scene.count(rows)
-    yield alert(
-        "orders_in_conflict",
-        account,
-        f"the courier told of {about(count)} orders what does not go together",
-        "`ordertrail conflicts` lists them; `ordertrail conflicts close` says that one is dealt"
-        " with.",
-        since=latest[1],
-        count=count,
-        example=latest[0],
-    )
+def _in_conflict(scene: Scene) -> Iterator[Alert]:
+    for found in scene.rows(in_conflict(scene)):
+        yield alert(
+            "orders_in_conflict",
+            found.account,
+            f"the courier told of {about(found.number, 'order', 'orders')} what does not go"
+            " together",
+            "`ordertrail conflicts` lists them; `ordertrail conflicts close` says that one is dealt"
+            " with.",
+            since=found.updated_at,
+            count=found.number,
+            example=found.courier_order_id,
+        )
 
 
 # Only those that are open are counted: they are few, and their index tells them apart.

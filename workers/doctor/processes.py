@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from receiver import db
+from receiver.conditions.scene import MOST_COUNTED, about
 from receiver.doorbell import connect_redis, queue
 from receiver.models import Message
 from receiver.progress import pending, progress
@@ -26,7 +27,6 @@ AREA = "processes"
 WAITS_LONG, WAITS_FOREVER = 30.0, 300.0
 # A clock queues its most frequent job each second: looked for so often.
 LOOKS, APART = 8, 0.25
-MOST_COUNTED = 10_000
 
 
 def check(settings: Settings) -> Findings:
@@ -104,7 +104,7 @@ def _backlog(session: Session, workers: int | None) -> Finding:
     count = session.scalar(select(func.count()).select_from(some.subquery())) or 0
     if waiting is None or waiting < WAITS_LONG:
         return Finding(AREA, "backlog", OK, "nothing waits long")
-    seen = f"{count} messages wait, the oldest for {waiting:.0f} s"
+    seen = f"{about(count, 'message waits', 'messages wait')}, the oldest for {waiting:.0f} s"
     mend = "Start more workers." if workers else "Start a worker."
     level = BROKEN if waiting > WAITS_FOREVER or not workers else WARNING
     return Finding(AREA, "backlog", level, seen, mend)
