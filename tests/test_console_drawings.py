@@ -229,6 +229,8 @@ def test_lengths_of_time_are_told_in_two_units_at_most() -> None:
     told |= {86_400: "1 d", 90_000: "1 d 1 h", 86_460: "1 d"}
     assert {seconds: span(seconds) for seconds in told} == told
     assert [short(it) for it in (0.2, 30, 90, 5400)] == ["200 ms", "30 s", "1.5 min", "1.5 h"]
+    days = [short(it * 86_400) for it in (999, 999.7, 2_011, 53_900.4)]
+    assert days == ["999 d", "1\u202f000 d", "2\u202f011 d", "53\u202f900 d"]
 
 
 def test_times_are_told_from_now() -> None:

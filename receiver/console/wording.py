@@ -104,7 +104,9 @@ def short(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     unit, size = next(it for it in SECONDS.items() if seconds >= it[1])
-    return f"{seconds / size:.3g} {unit}"
+    count = seconds / size
+    # .3g would write a thousand days and more with an exponent.
+    return f"{count:.3g} {unit}" if count < 999.5 else f"{number(round(count))} {unit}"  # noqa: PLR2004
 
 
 def with_code(told: str) -> Markup:

@@ -321,6 +321,27 @@ def test_every_page_fits_its_screen_and_everybody(
         assert visit.elsewhere == []
 
 
+def test_a_long_id_leaves_an_accounts_name_in_one_piece(
+    chromium: Browser, web: Web, client: FlaskClient, drain: Callable[[], int]
+) -> None:
+    deliver(client, tiramizoo_order("x" * 255))
+    drain()
+    context = chromium.new_context(
+        extra_http_headers=BEARER, viewport={"width": 1200, "height": 900}
+    )
+    visit = Visit(context.new_page(), web)
+    visit.page.goto(f"{visit.home}/ops/orders")
+    account = visit.page.locator("td[data-name=Account]")
+    lines = (
+        "it => { const all = document.createRange(); all.selectNodeContents(it);"
+        " return all.getClientRects().length; }"
+    )
+    assert account.inner_text() == "tiramizoo"
+    assert account.evaluate(lines) == 1
+    assert visit.fits()
+    context.close()
+
+
 def keep(page: Page, tmp_path: Path, name: str) -> None:
     """A picture of the page, in a file that is not large."""
     whole = page.screenshot(full_page=True, animations="disabled")
