@@ -35,7 +35,7 @@ from tests.bodies import START
 Sessions = sessionmaker[Session]
 NOW = START
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-FINE = Around(redis=True, workers=2, disk_free=2**40, disk_size=2**41)
+FINE = Around(True, 2, NOW - DAY, disk_free=2**40, disk_size=2**41)
 
 
 @dataclass
@@ -132,13 +132,33 @@ def test_no_worker_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
 def test_redis_away_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
     watch.put(message(HOUR))
     unswept(watch, HOUR)
-    assert watch.names(Around(redis=False, workers=None)) == ["redis_away"]
+    assert watch.names(Around(redis=False, workers=None, ticking_since=None)) == ["redis_away"]
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(50, []), (70, ["no_clock"])])
-def test_a_clock_that_stopped_is_told(watch: Watch, seconds: int, told: list[str]) -> None:
-    unswept(watch, timedelta(seconds=seconds))
+def test_a_clock_that_stands_still_is_told(watch: Watch) -> None:
+    assert watch.only(replace(FINE, ticking_since=None)).condition == "no_clock"
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(2, []), (4, ["no_progress"])])
+def test_workers_that_never_come_to_sweep_are_told_and_not_taken_for_a_missing_clock(
+    watch: Watch, minutes: int, told: list[str]
+) -> None:
+    unfolded(watch, HOUR)
+    unswept(watch, timedelta(minutes=minutes))
     assert watch.names() == told
+
+
+def test_workers_that_are_busy_folding_may_sweep_later(watch: Watch) -> None:
+    unswept(watch, HOUR)
+    assert watch.names() == []
+
+
+def test_before_the_first_sweep_all_is_well(watch: Watch) -> None:
+    unfolded(watch, HOUR)
+    with watch.sessions.begin() as session:
+        session.execute(text("DELETE FROM heartbeats"))
+    assert watch.names(replace(FINE, ticking_since=NOW - timedelta(minutes=2))) == []
+    assert watch.names(replace(FINE, ticking_since=NOW - timedelta(minutes=4))) == ["no_progress"]
 
 
 GIB = 2**30

@@ -28,7 +28,8 @@ Sessions = sessionmaker[Session]
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 STEP = timedelta(minutes=5)
 BERLIN = ZoneInfo("Europe/Berlin")
-FINE = Around(redis=True, workers=2, disk_free=2**40, disk_size=2**41)
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+FINE = Around(True, 2, LONG_AGO, disk_free=2**40, disk_size=2**41)
 
 TUESDAY = datetime(2026, 6, 16, 10, tzinfo=BERLIN)
 SATURDAY_EVENING = datetime(2026, 6, 20, 18, tzinfo=BERLIN)

@@ -9,11 +9,12 @@ interval. RQ's own cron would do, but it can only pickle its jobs.
 import signal
 import sys
 import threading
+from datetime import UTC, datetime
 
 import structlog
 from redis import Redis, RedisError
 
-from receiver import logs
+from receiver import logs, ticks
 from receiver.doorbell import queue
 from receiver.settings import BadSettings
 from workers.runtime import runtime
@@ -28,18 +29,20 @@ SCHEDULE = {"workers.jobs.sweep": 3, "workers.jobs.poll": 1, "workers.jobs.retai
 
 
 def tick(redis: "Redis") -> list[str]:
-    """Queue every job that is due and return their names.
+    """Queue every job that is due, unless one of its kind waits, and return their names.
 
-    A job that no worker takes within its interval goes away: the next one does the same work.
+    A job that no worker takes for long goes away: the next one does the same work.
     """
     due = [job for job, seconds in SCHEDULE.items() if redis.set(key(job), 1, nx=True, ex=seconds)]
-    for job in due:
-        queue(redis).enqueue(job, ttl=SCHEDULE[job], result_ttl=0, failure_ttl=3600)
-    return due
+    new = [job for job in due if ticks.may_wait(redis, job)]
+    for job in new:
+        queue(redis).enqueue(job, ttl=ticks.WAIT_SECONDS, result_ttl=0, failure_ttl=3600)
+    ticks.note(redis, datetime.now(UTC))
+    return new
 
 
 def key(job: str) -> str:
-    """Where the clocks note that a job was queued, for as long as it is not due again."""
+    """Where the clocks note that a job was due, for as long as it is not due again."""
     return f"ordertrail:clock:{job}"
 
 

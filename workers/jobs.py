@@ -3,12 +3,14 @@
 import functools
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 import structlog
+from redis import RedisError
 
-from receiver import doorbell
+from receiver import doorbell, ticks
 from receiver.heartbeats import SWEPT, beat
 from receiver.logs import told
 from workers.drain import drain_batch
@@ -37,12 +39,17 @@ Job = Callable[[], None]
 NAMES: set[str] = set()
 
 
-def job(work: Job) -> Job:
+def job(work: Job, *, of_the_clock: bool = False) -> Job:
     """Make a function a job: the outermost edge, where a failure is recorded and raised on."""
-    NAMES.add(f"{work.__module__}.{work.__name__}")
+    name = f"{work.__module__}.{work.__name__}"
+    NAMES.add(name)
 
     @functools.wraps(work)
     def run() -> None:
+        if of_the_clock:
+            # Where Redis is away just now it forgets by itself that the job waited.
+            with suppress(RedisError, OSError):
+                ticks.taken(runtime().redis, name)
         try:
             work()
         except Exception as failure:  # noqa: BLE001 (the edge)
@@ -51,6 +58,9 @@ def job(work: Job) -> Job:
             raise JobFailed(f"{work.__name__}: {what['error']} at {what['where']}") from None
 
     return run
+
+
+timed = functools.partial(job, of_the_clock=True)
 
 
 @functools.cache
@@ -83,7 +93,7 @@ def poller() -> Poller:
     return Poller(here.settings, here.sessions, here.redis, STOP)
 
 
-@job
+@timed
 def poll() -> None:
     """Set the askers going that the due orders need."""
     poller().poll()
@@ -95,7 +105,7 @@ def close() -> None:
         poller().close()
 
 
-@job
+@timed
 def sweep() -> None:
     """Ring for messages that were kept but whose ring was lost."""
     here = runtime()
@@ -115,7 +125,7 @@ def retention() -> Retention:
     return Retention(runtime().settings)
 
 
-@job
+@timed
 def retain() -> None:
     """Drop what need not be kept any longer; what is too much for now waits for the next time."""
     here = runtime()

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, Text, func, select, true
 from sqlalchemy.orm import aliased
 
-from receiver import progress
+from receiver import heartbeats, progress
 from receiver.conditions import machine
 from receiver.conditions.scene import Alert, Rows, Scene, about, alert, each, heaps
 from receiver.couriers import DRIVERS
@@ -18,6 +18,8 @@ from receiver.settings import Account
 WAITS_FOR = timedelta(seconds=60)
 # A batch takes a fraction of a second.
 UNFOLDED_FOR = timedelta(seconds=60)
+# Workers that are asked to sweep and do not come for so long hang.
+STALLED_FOR = timedelta(minutes=3)
 # A shop that registers its orders at all does it sooner.
 PARKED_FOR = timedelta(hours=24)
 # A word that was not heard for so long is gone.
@@ -29,7 +31,7 @@ WORDS_NAMED = 3
 def alerts(scene: Scene) -> Iterator[Alert]:
     """Without a worker everything waits, and that is told elsewhere."""
     if machine.works(scene):
-        yield from _waiting(scene)
+        yield from list(_waiting(scene)) or _stalled(scene)
     yield from _quarantined(scene)
     yield from _parked(scene)
     yield from _words(scene)
@@ -57,8 +59,7 @@ def _waiting(scene: Scene) -> Iterator[Alert]:
         return
     since, message_id, account = min(waiting)
     count = scene.count(pending(False).with_only_columns(Message.id))
-    folded = [state.folded_at for state in scene.states.values() if state.folded_at is not None]
-    if not folded or scene.now - max(folded) > UNFOLDED_FOR:
+    if _unfolded(scene):
         yield alert(
             "no_progress",
             None,
@@ -81,6 +82,25 @@ def _waiting(scene: Scene) -> Iterator[Alert]:
             since=new[0],
             count=count,
             example=str(new[1]),
+        )
+
+
+def _unfolded(scene: Scene) -> bool:
+    """Whether nothing was folded just now."""
+    folded = [state.folded_at for state in scene.states.values() if state.folded_at is not None]
+    return not folded or scene.now - max(folded) > UNFOLDED_FOR
+
+
+def _stalled(scene: Scene) -> Iterator[Alert]:
+    """Where nothing waits, by what the clock asks for: the next hook would find nobody."""
+    asked = scene.around.ticking_since is not None
+    if asked and machine.unswept(scene, STALLED_FOR) and _unfolded(scene):
+        yield alert(
+            "no_progress",
+            None,
+            "workers run and are asked to sweep, and none does",
+            "See the workers' log for what they do; restart them.",
+            since=scene.beats.get(heartbeats.SWEPT),
         )
 
 

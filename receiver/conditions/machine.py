@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from redis import Redis, RedisError
@@ -11,12 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from receiver import heartbeats
+from receiver import heartbeats, ticks
 from receiver.conditions.catalogue import CRITICAL
 from receiver.conditions.scene import Alert, Around, Scene, alert
 from receiver.settings import Settings
 
-# The clock asks for a sweep every 3 seconds, and a worker that sweeps writes it down every 10.
+# The clock asks for a sweep every 3 seconds, and a worker that sweeps writes it down every 10. A
+# worker that drains much comes to it late.
 UNSWEPT_FOR = timedelta(seconds=60)
 # Less than so much of the disk, where that is less than so much: a big disk has room at 8%.
 DISK_SHARE, DISK_BYTES = 0.10, 20 * 2**30
@@ -26,8 +27,10 @@ DISK_FULL_BYTES = 2**30
 def look_around(session: Session, settings: Settings, redis: "Redis") -> Around:
     """See how Redis, the workers and the disks are."""
     workers: int | None = None
+    ticking_since: datetime | None = None
     try:
         workers = Worker.count(connection=redis)
+        ticking_since = ticks.ticking_since(redis)
         reachable = True
     except (RedisError, OSError):
         reachable = False
@@ -40,6 +43,7 @@ def look_around(session: Session, settings: Settings, redis: "Redis") -> Around:
     return Around(
         reachable,
         workers,
+        ticking_since,
         fullest.free if fullest else None,
         fullest.total if fullest else None,
     )
@@ -71,7 +75,7 @@ def alerts(scene: Scene) -> Iterator[Alert]:
             "no worker runs: messages are kept, and nobody folds them",
             "Start `worker` of the Procfile; what waits is folded once it runs.",
         )
-    elif unswept(scene):
+    elif around.ticking_since is None:
         yield alert(
             "no_clock",
             None,
@@ -83,10 +87,16 @@ def alerts(scene: Scene) -> Iterator[Alert]:
     yield from _disk(around)
 
 
-def unswept(scene: Scene) -> bool:
-    """Whether no sweep was made for a while."""
-    swept = scene.beats.get(heartbeats.SWEPT)
-    return swept is None or scene.now - swept > UNSWEPT_FOR
+def unswept(scene: Scene, for_long: timedelta = UNSWEPT_FOR) -> bool:
+    """Whether no sweep was made for long, or there is no clock to ask for one.
+
+    What was before the clock began to tick does not count: after a standstill the first sweep takes
+    a moment.
+    """
+    ticking, swept = scene.around.ticking_since, scene.beats.get(heartbeats.SWEPT)
+    if ticking is None:
+        return True
+    return scene.now - max(ticking, swept or ticking) > for_long
 
 
 def works(scene: Scene) -> bool:

@@ -64,11 +64,13 @@ class Alert:
 class Around:
     """What is not in PostgreSQL. None: not known.
 
+    ticking_since: since when the clock ticks without a break; None: it does not.
     disk_free, disk_size: of the fullest disk of those that hold our data, in bytes.
     """
 
     redis: bool
     workers: int | None
+    ticking_since: datetime | None
     disk_free: int | None = None
     disk_size: int | None = None
 
