@@ -142,6 +142,8 @@ class Message(Base):
 _OPEN = f"status NOT IN {ENDED}"
 _STANDING = "((account || ' ') || status)"
 _STANDS_SINCE = "GREATEST(COALESCE(status_at, created_at), pickup_at)"
+# When we knew of an order's end, at the earliest: its courier's clock may stand at 1970.
+ENDED_SINCE = "GREATEST(status_at, created_at)"
 _ETA_TO = "(eta ->> 'to')"
 
 
@@ -208,8 +210,8 @@ class Order(Base):
         Index("orders_conflicts_idx", "id", postgresql_where=text("conflicts <> '[]'::jsonb")),
         # Those of which personal data is kept: at their end, and not yet (workers/retention.py).
         Index(
-            "orders_ended_idx",
-            "status_at",
+            "orders_ended_since_idx",
+            text(ENDED_SINCE),
             postgresql_where=text(f"erased_at IS NULL AND status IN {ENDED}"),
         ),
         Index(

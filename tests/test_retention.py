@@ -14,7 +14,7 @@ from receiver.models import ENDED, Change, Message, Order, Poll, Tour, TourStop
 from receiver.settings import Settings
 from receiver.statuses import VOCABULARY
 from tests import everything
-from tests.bodies import after, raw, tiramizoo_order, tour_plan
+from tests.bodies import after, cottoncast_status, raw, tiramizoo_order, tour_plan
 from tests.service import at_once
 from tests.shop import deliver
 from tests.test_personal_data import PEOPLE, UUID, hook
@@ -147,19 +147,43 @@ def test_people_are_forgotten_so_many_days_after_the_orders_end(
     assert all(name in all_rows(sessions) for name in PEOPLE)
     order = shop.get(ORDER).get_json()
     ended = datetime.fromisoformat(order["status_at"])
+    with sessions.begin() as session:
+        # The shop put it on record before it came to its end, as shops do.
+        session.execute(update(Order).values(created_at=ended - DAY))
     here = (sessions, 3650)
     early = Retention(replace(settings, inbox_retention_days=here[1]))
     assert early.drop(sessions, ended + 89.9 * DAY, 60) == {}
     assert early.drop(sessions, ended + 90.1 * DAY, 60) == {"orders": 1}
     assert [name for name in PEOPLE if name in all_rows(sessions)] == []
     left = shop.get(ORDER).get_json()
-    changing = {"metadata", "version", "updated_at"}
+    changing = {"metadata", "version", "updated_at", "created_at"}
     assert all(left[name] == order[name] for name in order.keys() - changing)
     assert (left["version"], left["metadata"]) == (order["version"] + 1, {})
     changed = shop.get("/v1/changes").get_json()["changes"][-1]
     assert changed["changed"] == ["metadata", "events"]
     # Once is enough.
     assert early.drop(sessions, ended + 91 * DAY, 60) == {}
+
+
+def test_an_end_that_is_older_than_the_order_counts_from_when_we_knew_of_it(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
+) -> None:
+    """A sample of 2021, a backlog, or a courier whose clock stands at 1970."""
+    new = {"account": "cottoncast", "courier_order_id": "41", "metadata": {"buyer": "Bob Obbay"}}
+    shop.post("/v1/orders", json=new)
+    deliver(
+        shop,
+        cottoncast_status("D", datetime(1970, 1, 2, tzinfo=UTC), order_id="41"),
+        account="cottoncast",
+    )
+    drain()
+    order = shop.get("/v1/orders/cottoncast/41").get_json()
+    assert (order["status"], order["status_at"][:4]) == ("delivered", "1970")
+    assert drop(sessions, settings, days=89.9, inbox_retention_days=3650) == {}
+    assert bodies(sessions) == {1: True}
+    assert shop.get("/v1/orders/cottoncast/41").get_json()["metadata"] == new["metadata"]
+    assert drop(sessions, settings, days=90.1, inbox_retention_days=3650) == {"orders": 1}
+    assert bodies(sessions) == {1: False}
 
 
 def test_rebuild_gives_the_same_rows_after_people_were_forgotten(
@@ -333,7 +357,7 @@ FILL = """
     ("statement", "index"),
     [
         (DROP_BODIES, "messages_body_kept_idx"),
-        (AT_THEIR_END, "orders_ended_idx"),
+        (AT_THEIR_END, "orders_ended_since_idx"),
         (SILENT, "orders_not_ended_idx"),
         (DROP_TOURS, "tours_received_at_idx"),
         (DROP_STOPS, "tour_stops_received_at_idx"),

@@ -7,6 +7,9 @@ what is known of people          PERSONAL_DATA_RETENTION_DAYS after the order's 
 changes of the feed              INBOX_RETENTION_DAYS after them, but for each order's newest
 what was refused at the door     30 days after it; a secret that nobody uses, after 90
 
+An end that happened before we knew of the order counts from when we did: else what comes late, or
+by a courier's wrong clock, would be gone before anybody could look at it.
+
 An order that never came to its end counts as ended once it was silent for so long that asking about
 it was given up. The status, the timeline and every message's row stay: rebuild takes the events of
 a message without a body as they are stored.
@@ -27,7 +30,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import feed
 from receiver.db import of_ids
-from receiver.models import APPLIED, DISCARDED, ENDED, Change, Message, Order
+from receiver.models import APPLIED, DISCARDED, ENDED, ENDED_SINCE, Change, Message, Order
 from receiver.personal_data import drop_bodies, forget, told_of
 from receiver.settings import Settings
 
@@ -78,8 +81,8 @@ DROP_TOURS = text("""
 
 AT_THEIR_END = text(f"""
     SELECT id FROM orders
-    WHERE erased_at IS NULL AND status IN {ENDED} AND status_at < :before
-    ORDER BY status_at LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
+    WHERE erased_at IS NULL AND status IN {ENDED} AND {ENDED_SINCE} < :before
+    ORDER BY {ENDED_SINCE} LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
 """)  # noqa: S608 (our own words)
 SILENT = text(f"""
     SELECT id FROM orders
