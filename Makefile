@@ -103,7 +103,7 @@ lock: ## resolve pyproject.toml anew into deploy/*.lock
 	    --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \
 	    --extra embedded --group build "$$@"; }; \
 	compile -o deploy/requirements.lock; \
-	compile --group dev -c deploy/requirements.lock -o deploy/requirements-dev.lock
+	compile --group dev --extra sentry --extra opentelemetry -c deploy/requirements.lock -o deploy/requirements-dev.lock
 
 audit: ## what is known against the pinned versions (pip-audit); needs the network: PyPI's JSON, or OSV
 	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \

@@ -4,7 +4,7 @@ import os
 
 from flask import Flask
 
-from receiver import api, headers, problems, request_log
+from receiver import api, headers, problems, request_log, telemetry
 from receiver.console import setup as console
 from receiver.db import connect, sessions
 from receiver.doorbell import Doorbell, connect_redis
@@ -35,6 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
 
     engine = connect(settings.database_url, statement_seconds=STATEMENT_SECONDS)
+    telemetry.start(settings, "web", engine)
     redis = connect_redis(settings.redis_url)
     doorbell = Doorbell(redis)
     app.extensions["ordertrail"] = Parts(
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         watcher=Watcher(sessions(engine), redis),
         measured=Measured(settings, sessions(engine), redis),
     )
+    telemetry.watch_requests(app, settings)
     headers.init_app(app)
     problems.init_app(app)
     if settings.request_log == "on":

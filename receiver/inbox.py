@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from receiver import telemetry
 from receiver.db import connection_of_its_own
 from receiver.errors import StorageUnavailable
 from receiver.models import PENDING
@@ -216,12 +217,14 @@ class Inbox:
     def _keep(self, batch: list[Waiting]) -> None:
         """Commit one batch and answer those who wait for it, and only those."""
         try:
-            answers = self._commit(Batch([waiting.incoming for waiting in batch]))
+            with telemetry.span("keep", messages=len(batch)):
+                answers = self._commit(Batch([waiting.incoming for waiting in batch]))
         except Exception as failure:  # noqa: BLE001
             # The writer must outlive whatever befell one batch.
             log.error(  # noqa: TRY400 (a traceback would show the bodies)
                 "batch not kept", messages=len(batch), error=type(failure).__name__
             )
+            telemetry.failed(failure)
             known = isinstance(failure, psycopg.Error | SQLAlchemyError)
             for waiting in batch:
                 waiting.tell(

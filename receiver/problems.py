@@ -11,7 +11,7 @@ from flask import Flask, Response, jsonify, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
-from receiver import errors
+from receiver import errors, telemetry
 from receiver.console.failures import failure_page
 from receiver.console.places import in_console
 from receiver.logs import told
@@ -71,11 +71,13 @@ def http(error: HTTPException) -> Response:
 
 def _storage(error: SQLAlchemyError) -> Response:
     log.error("PostgreSQL failed a request", endpoint=request.endpoint, **told(error))
+    telemetry.failed(error, endpoint=request.endpoint)
     return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached just now")
 
 
 def _unforeseen(error: Exception) -> Response:
     log.error("a request failed", endpoint=request.endpoint, **told(error))
+    telemetry.failed(error, endpoint=request.endpoint)
     return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "this is our fault; it has been logged")
 
 

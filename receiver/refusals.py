@@ -19,6 +19,7 @@ from sqlalchemy import RowMapping, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver import telemetry
 from receiver.diagnosis import LIKELY, NOT_EXAMINED, Evidence, diagnose
 from receiver.logs import told
 from receiver.models import Refusal, SecretUse
@@ -148,6 +149,7 @@ class Ledger:
                 self.flush()
             except Exception as failure:  # noqa: BLE001 (nobody else would start this thread again)
                 log.error("refusals were not counted", **told(failure))  # noqa: TRY400 (as above)
+                telemetry.failed(failure)
 
 
 def _add(counted: dict[Any, Times], key: Any, times: Times) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -80,6 +81,8 @@ class Settings:
     personal_data_retention_days: int
     alert_urls: tuple[str, ...] = field(repr=False)
     request_log: str
+    sentry_dsn: str | None = field(repr=False)
+    otel_exporter_otlp_endpoint: str | None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -162,6 +165,24 @@ def _apprise_addresses(urls: tuple[str, ...]) -> None:
         raise ValidationError(f"Apprise does not know what address no. {', '.join(bad)} is")
 
 
+def _sentry_dsn(url: str) -> None:
+    _scheme("http", "https")(url)
+    parts = urlsplit(url)
+    if not (parts.username and parts.hostname and parts.path.rpartition("/")[2].isdecimal()):
+        raise ValidationError("is not the DSN of a project: https://<key>@<host>/<number>")
+
+
+def _installed(package: str, extra: str) -> Callable[[str], None]:
+    def check(_given: str) -> None:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            message = f"is set, and {package} is not installed: pip install 'ordertrail[{extra}]'"
+            raise ValidationError(message) from None
+
+    return check
+
+
 positive = validate.Range(min=1)
 
 # Empty counts as not set, so that a line `NAME=` in an env file switches a default back on.
@@ -186,6 +207,16 @@ GENERAL = Schema.from_dict(
         "PERSONAL_DATA_RETENTION_DAYS": fields.Integer(load_default=90, validate=positive),
         "ALERT_URLS": CommaList(load_default=(), validate=_apprise_addresses),
         "REQUEST_LOG": fields.String(load_default="on", validate=validate.OneOf(["on", "off"])),
+        "SENTRY_DSN": fields.String(
+            load_default=None, validate=[_sentry_dsn, _installed("sentry-sdk", "sentry")]
+        ),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": fields.String(
+            load_default=None,
+            validate=[
+                _base_address,
+                _installed("opentelemetry-exporter-otlp-proto-http", "opentelemetry"),
+            ],
+        ),
     }
 )()
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import counts, doorbell
+from receiver import counts, doorbell, telemetry
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Access, Api
 from receiver.errors import (
@@ -113,6 +113,7 @@ class Asker:
             log.error(  # noqa: TRY400 (a traceback may show an answer)
                 "asking a courier failed", account=self.slug, **told(failure)
             )
+            telemetry.failed(failure, account=self.slug)
 
     def ask_next(self) -> bool:
         """Ask about what is due longest, or about many by list; whether to go on."""

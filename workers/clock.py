@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import structlog
 from redis import Redis, RedisError
 
-from receiver import logs, ticks
+from receiver import logs, telemetry, ticks
 from receiver.doorbell import queue
 from receiver.settings import BadSettings
 from workers.runtime import runtime
@@ -57,6 +57,7 @@ def main() -> None:
     except BadSettings as bad:
         sys.exit(str(bad))
     redis = here.redis
+    telemetry.start(here.settings, "clock", here.engine)
     watchman = Watchman(here.settings, here.sessions, redis)
     threading.Thread(target=watchman.run, args=(stop,), daemon=True).start()
     reachable = True

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import feed
+from receiver import feed, telemetry
 from receiver.body import parse
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Decoded, Heard
@@ -199,6 +199,7 @@ def _alone(
             log.error(  # noqa: TRY400 (a traceback may show what the message holds)
                 "a message is quarantined", message_id=message_id, **told(failure)
             )
+            telemetry.failed(failure, message_id=message_id)
             what = told(failure)
             reason = f"it could not be folded ({what['error']} at {what['where']}): see the log"
             if isinstance(failure, TooLong):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import structlog
 from redis import RedisError
 
-from receiver import doorbell, ticks
+from receiver import doorbell, telemetry, ticks
 from receiver.heartbeats import SWEPT, beat
 from receiver.logs import told
 from workers.drain import drain_batch
@@ -51,10 +51,12 @@ def job(work: Job, *, of_the_clock: bool = False) -> Job:
             with suppress(RedisError, OSError):
                 ticks.taken(runtime().redis, name)
         try:
-            work()
+            with telemetry.span(work.__name__):
+                work()
         except Exception as failure:  # noqa: BLE001 (the edge)
             what = told(failure)
             log.error("a job failed", job=work.__name__, **what)  # noqa: TRY400 (see JobFailed)
+            telemetry.failed(failure, job=work.__name__)
             raise JobFailed(f"{work.__name__}: {what['error']} at {what['where']}") from None
 
     return run

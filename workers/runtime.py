@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from redis import Redis
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db import connect, sessions
@@ -24,6 +25,7 @@ STATEMENT_SECONDS = 10
 @dataclass(frozen=True)
 class Runtime:
     settings: Settings
+    engine: Engine
     sessions: sessionmaker[Session]
     redis: "Redis"
     feed_bell: Doorbell
@@ -38,4 +40,4 @@ def runtime() -> Runtime:
     settings = Settings.from_env(os.environ)
     engine = connect(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     redis = connect_redis(settings.redis_url)
-    return Runtime(settings, sessions(engine), redis, announcer(redis))
+    return Runtime(settings, engine, sessions(engine), redis, announcer(redis))

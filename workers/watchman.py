@@ -12,7 +12,7 @@ from redis import Redis
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import tallies
+from receiver import tallies, telemetry
 from receiver.conditions import conditions
 from receiver.conditions.machine import look_around
 from receiver.logs import told
@@ -61,4 +61,5 @@ class Watchman:
             except Exception as failure:  # noqa: BLE001 (nobody else would go on watching)
                 if well:
                     log.error("nobody watches", **told(failure))  # noqa: TRY400 (rows may be in it)
+                    telemetry.failed(failure)
                 well = False

@@ -11,7 +11,7 @@ from rq import SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from receiver import logs
+from receiver import logs, telemetry
 from receiver.doorbell import queue
 from receiver.settings import BadSettings
 from workers import jobs
@@ -68,9 +68,11 @@ def main() -> None:
     """Work until told to stop; a Redis that goes and comes back needs nobody's help."""
     logs.configure("worker")
     try:
-        redis = runtime().redis
+        here = runtime()
     except BadSettings as bad:
         sys.exit(str(bad))
+    redis = here.redis
+    telemetry.start(here.settings, "worker", here.engine)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: STOP.set())
     # A batch makes thousands of objects and no cycles: a collector that looks for some after every
