@@ -124,6 +124,8 @@ def service(running_service: Service) -> Service:
     """The service with empty tables, at work."""
     tables = ", ".join(Base.metadata.tables)
     wait_until(lambda: PENDING not in running_service.outcomes())
+    # Another test's ring would have this one's messages folded.
+    wait_until(lambda: not running_service.redis.exists(RUNG))
 
     def emptied() -> bool:
         # What works in the background may take the tables in another order.
@@ -366,8 +368,8 @@ def test_a_message_that_nobody_rang_for_is_found_by_the_sweep(service: Service) 
 
     wait_until(counted)
     log = (service.logs / "worker.log").read_text()
-    # Some seconds more where the machine is busy.
-    assert re.search(r'"messages": 1, "waiting_seconds": ([6-9]|[1-5]\d)\b', log), log
+    # It came a minute ago; some seconds more where the machine is busy.
+    assert re.search(r'"messages": 1, "waiting_seconds": ([6-9]\d|1\d\d)\b', log), log
 
 
 def test_a_message_whose_ring_was_lost_is_found_by_the_sweep(service: Service) -> None:

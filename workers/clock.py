@@ -9,6 +9,7 @@ interval. RQ's own cron would do, but it can only pickle its jobs.
 import signal
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -36,7 +37,13 @@ def tick(redis: "Redis") -> list[str]:
     due = [job for job, seconds in SCHEDULE.items() if redis.set(key(job), 1, nx=True, ex=seconds)]
     new = [job for job in due if ticks.may_wait(redis, job)]
     for job in new:
-        queue(redis).enqueue(job, ttl=ticks.WAIT_SECONDS, result_ttl=0, failure_ttl=3600)
+        try:
+            queue(redis).enqueue(job, ttl=ticks.WAIT_SECONDS, result_ttl=0, failure_ttl=3600)
+        except (RedisError, OSError):
+            # Nothing waits, as far as is known; the next tick is not to wait for it.
+            with suppress(RedisError, OSError):
+                ticks.taken(redis, job)
+            raise
     ticks.note(redis, datetime.now(UTC))
     return new
 

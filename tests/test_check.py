@@ -1,0 +1,116 @@
+"""`ordertrail check`: what it prints, and the code that a monitor goes by."""
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from click.testing import Result
+from redis import Redis
+from rq import SimpleWorker
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.doorbell import queue
+from receiver.models import AccountState
+from tests.command import process, typed
+from workers import clock
+
+Sessions = sessionmaker[Session]
+NOW = datetime.now(UTC)
+# Whose disk it is nobody knows.
+DISK = "disk_low"
+
+
+@pytest.fixture
+def running(redis: "Redis", sessions: Sessions) -> "Iterator[Redis]":
+    """A worker that RQ knows of, and a clock that has just ticked."""
+    worker = SimpleWorker([queue(redis)], connection=redis)
+    worker.register_birth()  # type: ignore[no-untyped-call] # RQ's
+    clock.tick(redis)
+    with sessions.begin() as session:
+        session.add(AccountState(account="tiramizoo"))
+    yield redis
+    worker.register_death()  # type: ignore[no-untyped-call] # RQ's
+
+
+def pause(sessions: Sessions, reason: str) -> None:
+    with sessions.begin() as session:
+        state = session.get_one(AccountState, "tiramizoo")
+        state.paused_at, state.failures = NOW - timedelta(hours=1), 7
+        state.paused_until, state.pause_reason = NOW + timedelta(hours=1), reason
+
+
+def lines(done: Result) -> list[str]:
+    return [line for line in done.stdout.splitlines() if DISK not in line]
+
+
+def skip_a_full_disk(done: Result) -> None:
+    if DISK in done.stdout:
+        pytest.skip("this machine's disk is nearly full: free some of it")
+
+
+@pytest.mark.usefixtures("running")
+def test_all_is_well(environ: Mapping[str, str]) -> None:
+    done = typed(environ, "check")
+    skip_a_full_disk(done)
+    assert (done.exit_code, done.stdout) == (0, "ok\n")
+    assert json.loads(typed(environ, "check", "--json").stdout) == {"alerts": []}
+
+
+@pytest.mark.usefixtures("running")
+def test_a_warning_ends_with_one_and_is_one_line(
+    environ: Mapping[str, str], sessions: Sessions
+) -> None:
+    pause(sessions, "failing")
+    done = typed(environ, "check")
+    skip_a_full_disk(done)
+    assert done.exit_code == 1
+    [line] = lines(done)
+    assert line.startswith("warning   poll_failing  the courier's API failed 7 requests in a row")
+    assert line.endswith(
+        f"(account tiramizoo; since {NOW - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ})"
+    )
+
+
+@pytest.mark.usefixtures("running")
+def test_a_critical_condition_ends_with_two_and_json_says_the_same(
+    environ: Mapping[str, str], sessions: Sessions
+) -> None:
+    pause(sessions, "refused")
+    done = typed(environ, "check")
+    assert done.exit_code == 2
+    [line] = lines(done)
+    assert line.startswith("critical  poll_refused  ")
+    done = typed(environ, "check", "--json")
+    assert done.exit_code == 2
+    found = [it for it in json.loads(done.stdout)["alerts"] if it["condition"] != DISK]
+    assert [(it["condition"], it["severity"], it["account"]) for it in found] == [
+        ("poll_refused", "critical", "tiramizoo")
+    ]
+
+
+def test_each_condition_has_its_line_the_critical_ones_first(
+    environ: Mapping[str, str], running: "Redis", sessions: Sessions
+) -> None:
+    pause(sessions, "failing")
+    running.flushdb()
+    done = typed(environ, "check")
+    assert done.exit_code == 2
+    assert [line.split()[:2] for line in lines(done)] == [
+        ["critical", "no_workers"],
+        ["warning", "poll_failing"],
+    ]
+
+
+def test_without_postgresql_it_says_so_as_a_process_and_ends_with_two(
+    environ: Mapping[str, str],
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"postgresql://nobody@127.0.0.1:{closed.getsockname()[1]}/nothing"
+        checking = process({**environ, "DATABASE_URL": url}, "check")
+        out, _ = checking.communicate(timeout=60)
+    assert checking.returncode == 2
+    [line] = out.splitlines()
+    assert line.startswith("critical  database_away  ")
