@@ -1,5 +1,6 @@
 """Many orders at once, orders that did not change, and ids that are hard to write in a path."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -33,9 +34,26 @@ def statements(app: Flask) -> Iterator[list[str]]:
     engine = app.extensions["ordertrail"].engine
     event.listen(engine, "before_cursor_execute", note)
     try:
-        yield seen
+        with after_quick_reads(app, seen.append):
+            yield seen
     finally:
         event.remove(engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def after_quick_reads(app: Flask, act: Callable[[str], object]) -> Iterator[None]:
+    """Do this after each read that goes past SQLAlchemy."""
+    quick = app.extensions["ordertrail"].quick
+    read = quick._read
+
+    def read_and_act(connection: Any, statement: str, values: Any) -> Any:
+        row = read(connection, statement, values)
+        act(statement)
+        return row
+
+    quick._read = read_and_act
+    yield
+    del quick._read
 
 
 def look_up(shop: FlaskClient, **asked: Any) -> list[dict[str, Any]]:
@@ -191,7 +209,7 @@ def ask(shop: FlaskClient, known: str, path: str = "tiramizoo/order 0") -> Any:
 
 @pytest.mark.parametrize("known", ["{}", "W/{}", '"7", {}', 'W/"7",W/{}', "*", '"x,y", {}'])
 @pytest.mark.parametrize(("name", "etag"), [("order 0", '"1"'), ("its identifier", '"1-1"')])
-def test_an_unchanged_order_costs_one_look_at_its_version(
+def test_an_unchanged_order_costs_a_look_at_its_version(
     app: Flask, shop: FlaskClient, sessions: Sessions, known: str, name: str, etag: str
 ) -> None:
     fill(sessions, {})
@@ -204,11 +222,14 @@ def test_an_unchanged_order_costs_one_look_at_its_version(
         etag,
         "private, no-cache",
     )
-    (statement,) = seen
-    columns = [it.key for it in Order.__table__.columns]
-    touched = {it for it in columns if f"orders.{it} " in statement or f"orders.{it}," in statement}
-    assert touched == {"id", "version", "account", "courier_order_id"} & touched
-    assert "version" in touched
+    # An order is first looked for by its own id, and only then by its other names.
+    assert len(seen) == (1 if name == "order 0" else 2)
+    columns = {it.key for it in Order.__table__.columns}
+    for statement in seen:
+        # The table of the other names is called as a column of orders.
+        touched = columns & set(re.findall(r"\w+", statement.replace("identifiers", "")))
+        assert touched <= {"id", "version", "account", "courier_order_id"}
+        assert "version" in touched
 
 
 @pytest.mark.parametrize("known", ['"0"', 'W/"7"', '"7", "8"', '"11"', '"*"', "", '"', "1 2"])
@@ -228,13 +249,12 @@ def test_the_etag_is_of_the_very_row_that_is_shown(
     """Also where the order changes between the look at its version and the rest."""
     fill(sessions, {})
 
-    def change(*_told: Any) -> None:
+    def change(_statement: str) -> None:
         with sessions.begin() as session:
             session.execute(update(Order).values(version=2, reason="meanwhile"))
 
-    engine = app.extensions["ordertrail"].engine
-    event.listen(engine, "after_cursor_execute", change, once=True)
-    answer = ask(shop, '"0"')
+    with after_quick_reads(app, change):
+        answer = ask(shop, '"0"')
     assert answer.status_code == 200
     assert (answer.get_json()["version"], answer.headers["ETag"]) == (2, '"2"')
     assert answer.get_json()["reason"] == "meanwhile"
