@@ -36,15 +36,19 @@ def get_order(account: str, order_id: str) -> Response:
     have, such as `/events`, cannot be asked for here: POST it to /v1/orders/lookup.
     """
     quick, known = parts().quick, request.if_none_match
-    if "\x00" not in account + order_id:
-        if known and (version := version_of(quick, account, order_id)) is not None:
-            etag = tag(version, None)
-            if known.contains_weak(etag):
-                return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
-        if (row := order_row(quick, account, order_id)) is not None:
-            told = orjson.dumps(shown(row, row))
-            return _tagged(Response(told, mimetype="application/json"), tag(row.version, None))
-    return _by_another_name(account, order_id)
+    if "\x00" in account + order_id:
+        return _by_another_name(account, order_id)
+    if known:
+        version = version_of(quick, account, order_id)
+        if version is None:
+            return _by_another_name(account, order_id)
+        if known.contains_weak(tag(version, None)):
+            return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), tag(version, None))
+    row = order_row(quick, account, order_id)
+    if row is None:
+        return _by_another_name(account, order_id)
+    told = orjson.dumps(shown(row, row))
+    return _tagged(Response(told, mimetype="application/json"), tag(row.version, None))
 
 
 def _by_another_name(account: str, order_id: str) -> Response:
