@@ -9,7 +9,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -62,6 +62,7 @@ class Ledger:
     def __init__(self, sessions: sessionmaker[Session], accounts: Mapping[str, Account]) -> None:
         self._sessions = sessions
         self._accounts = accounts
+        self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._refused: dict[Refused, Times] = {}
         self._used: dict[Used, Times] = {}
         self._unexamined: deque[tuple[Evidence, str, datetime]] = deque()
@@ -77,7 +78,7 @@ class Ledger:
 
     def refused(self, account: str, why: str, evidence: Evidence | None = None) -> None:
         """Count a refused request. evidence: what to look at, once the answer is out."""
-        now = datetime.now(UTC)
+        now = self.clock()
         with self._lock:
             if evidence is not None and self._may_examine(account):
                 self._unexamined.append((evidence, why, now))
@@ -87,7 +88,7 @@ class Ledger:
 
     def used(self, account: str, place: int) -> None:
         """Count a request that came with the account's secret at this place in its list."""
-        now = datetime.now(UTC)
+        now = self.clock()
         with self._lock:
             _add(self._used, (account, self._names[account][place]), Times(1, now, now))
         self._ask_for_a_write()

@@ -1,7 +1,8 @@
 """Incidents that others had behind green dashboards, staged on a clock that a test moves.
 
 Each tells which alert opened, after how long, and that no other did. Hooks go through the inbox and
-the drain as ever; only the past that a courier is judged by is written down, not lived.
+the drain as ever, and refused ones come to the door; only the past that a courier is judged by is
+written down, not lived.
 """
 
 from collections.abc import Callable
@@ -10,18 +11,20 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import insert
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import heartbeats, refusals
+from receiver import heartbeats
 from receiver.conditions import Around, conditions
 from receiver.inbox import Incoming, keep
-from receiver.models import AccountState, Tally
-from receiver.refusals import Times
+from receiver.models import AccountState, Refusal, Tally
 from receiver.settings import Settings
 from tests.bodies import raw, tiramizoo_order
 from tests.polling import MakeWorld, World
 from tests.sandbox import evenly
+from tests.service import wait_until
 from workers.drain import drain_batch
 
 Sessions = sessionmaker[Session]
@@ -111,20 +114,41 @@ def stage(sessions: Sessions, settings: Settings) -> Callable[[datetime], Stage]
     return make
 
 
-def refuse(stage: Stage) -> None:
-    """A courier whose secret is not ours calls, as every minute."""
-    once = Times(1, stage.now, stage.now)
-    key = ("tiramizoo", stage.now.date(), "wrong", "unknown_secret")
-    with stage.sessions.begin() as session:
-        refusals._write(session, {key: once}, {})
+@pytest.fixture
+def door(client: FlaskClient, app: Flask) -> Callable[[Stage], Callable[[], None]]:
+    """A courier whose secret is not ours calls at our door, by the stage's clock."""
+    ledger = app.extensions["ordertrail"].ledger
+
+    def at(stage: Stage) -> Callable[[], None]:
+        ledger.clock = lambda: stage.now
+
+        def written() -> int:
+            ledger.flush()
+            with stage.sessions() as session:
+                return session.scalar(select(func.sum(Refusal.count))) or 0
+
+        def call() -> None:
+            before = written()
+            body = raw(tiramizoo_order(f"refused {before}", {"created": stage.now}))
+            answer = client.post("/webhooks/tiramizoo/orders/a-secret-of-another-shop", data=body)
+            assert answer.status_code == 401
+            wait_until(lambda: written() == before + 1)
+
+        return call
+
+    return at
 
 
-def test_seven_and_a_half_hours_of_401(stage: Callable[[datetime], Stage]) -> None:
+def test_seven_and_a_half_hours_of_401(
+    stage: Callable[[datetime], Stage], door: Callable[[Stage], Callable[[], None]]
+) -> None:
     on = stage(TUESDAY)
-    first = on.live(5 * MINUTE, lambda: refuse(on))
-    assert first == {"credentials_refused": 3 * MINUTE}
-    on.live(7.5 * HOUR, lambda: refuse(on), step=14 * MINUTE)
+    call = door(on)
+    assert on.live(5 * MINUTE, call) == {"credentials_refused": 3 * MINUTE}
+    on.live(7.5 * HOUR, call, step=14 * MINUTE)
     assert list(on.opened) == ["credentials_refused"]
+    with on.sessions() as session:
+        assert {row.reason for row in session.scalars(select(Refusal))} == {"wrong"}
 
 
 def test_a_courier_that_falls_silent_on_a_working_day(stage: Callable[[datetime], Stage]) -> None:
