@@ -120,7 +120,13 @@ def connection_of_its_own(engine: Engine) -> Bounded | None:
     connection = as_type("Bounded", pooled.dbapi_connection)
     pooled.detach()
     connection.autocommit, connection.pinged = True, False
-    event.listen(engine, "engine_disposed", lambda _: connection.close(), once=True)
+
+    def close(_engine: Engine) -> None:
+        # Not under the hands of a thread that has a statement under way: libpq would crash.
+        with connection.lock:
+            connection.close()
+
+    event.listen(engine, "engine_disposed", close, once=True)
     return connection
 
 

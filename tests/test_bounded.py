@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -10,8 +11,9 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from receiver.bounded import PING_SECONDS
-from receiver.db import CONNECT_SECONDS, GRACE_SECONDS, connect
+from receiver.db import CONNECT_SECONDS, GRACE_SECONDS, connect, connection_of_its_own
 from tests.faults.proxy import Proxy
+from tests.service import wait_until
 
 ONE = text("SELECT 1")
 # Seconds: more than any of the bounds in question, and less than any other there is.
@@ -86,3 +88,17 @@ def test_a_wait_for_a_lock_ends_before_a_statement_that_takes_long_does(
         told = [connection.scalar(text(f"SHOW {it}_timeout")) for it in ("lock", "statement")]
     engine.dispose()
     assert told == ["6s", "9s"]
+
+
+def test_an_engine_that_is_disposed_of_leaves_a_statement_under_way_its_connection(
+    environ: dict[str, str],
+) -> None:
+    engine = connect(environ["DATABASE_URL"])
+    connection = connection_of_its_own(engine)
+    assert connection is not None
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(connection.execute, "SELECT pg_sleep(0.3)")
+        wait_until(connection.lock.locked)
+        engine.dispose()
+        assert slow.result(SOON).fetchone() == ("",)
+    assert connection.closed
