@@ -76,9 +76,11 @@ def test_a_worker_that_gets_nowhere_is_told_by_what_waits_and_not_by_its_heartbe
     scene.stand.signal("worker", signal.SIGSTOP)
     try:
         told = wait_until(lambda: waits(scene, lambda seconds: seconds > 3), PATIENCE)
-        # Its heartbeat is kept for minutes, and all the while it counts as alive.
+        # Its heartbeat is kept for minutes, and all the while it counts as alive; so do those that
+        # were killed a moment ago.
         assert told
-        assert (told["status"], told["workers"]) == ("ready", 1)
+        assert told["status"] == "ready"
+        assert told["workers"] >= 1
     finally:
         scene.stand.signal("worker", signal.SIGCONT)
     wait_until(lambda: waits(scene, lambda seconds: seconds < 1), PATIENCE)
