@@ -60,6 +60,7 @@ limit_request_line = 8190
 
 # No access log: the couriers' tokens stand in the URLs.
 accesslog = None
+logger_class = "receiver.gunicorn_worker.Log"
 logconfig_dict = gunicorn_logconfig()
 
 # A socket to steer gunicorn by, which nobody here uses, and a thread for it.

@@ -4,7 +4,7 @@ import os
 
 from flask import Flask
 
-from receiver import api, headers, problems, request_log, telemetry
+from receiver import api, headers, problems, telemetry
 from receiver.console import setup as console
 from receiver.db import connect, sessions
 from receiver.doorbell import Doorbell, connect_redis
@@ -15,9 +15,10 @@ from receiver.ops import ops
 from receiver.parts import Parts
 from receiver.quick import QuickReads
 from receiver.refusals import Ledger
+from receiver.request_log import RequestLog
 from receiver.settings import Settings
 from receiver.watcher import Watcher
-from receiver.webhooks import webhooks
+from receiver.webhooks import Webhooks
 
 # Whoever asked over HTTP has gone away after this, or sooner.
 STATEMENT_SECONDS = 6
@@ -38,7 +39,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     telemetry.start(settings, "web", engine)
     redis = connect_redis(settings.redis_url)
     doorbell = Doorbell(redis)
-    app.extensions["ordertrail"] = Parts(
+    parts = app.extensions["ordertrail"] = Parts(
         settings=settings,
         engine=engine,
         sessions=sessions(engine),
@@ -51,13 +52,16 @@ def create_app(settings: Settings | None = None) -> Flask:
         watcher=Watcher(sessions(engine), redis),
         measured=Measured(settings, sessions(engine), redis),
     )
-    telemetry.watch_requests(app, settings)
+    spans = telemetry.request_spans(settings)
+    if spans is not None:
+        spans.watch(app)
     headers.init_app(app)
     problems.init_app(app)
-    if settings.request_log == "on":
-        request_log.init_app(app)
-    app.register_blueprint(webhooks)
+    log = RequestLog() if settings.request_log == "on" else None
+    if log is not None:
+        log.watch(app)
     app.register_blueprint(ops)
     api.init_app(app)
     console.init_app(app)
+    app.wsgi_app = Webhooks(parts, app.wsgi_app, log, spans)  # type: ignore[method-assign] # Flask's way
     return app

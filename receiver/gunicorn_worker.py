@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 from gevent.server import StreamServer
+from gunicorn.glogging import Logger
 from gunicorn.http import errors
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
@@ -75,6 +76,15 @@ class Door(StreamServer):
             while came := self.do_read():
                 self.do_handle(*came)
         super().close()
+
+
+class Log(Logger):  # type: ignore[misc] # gunicorn ships no types
+    """gunicorn's log, without one of accesses: our own is request_log.py's.
+
+    gunicorn would make a line of each request, and then find that nobody wants to see it.
+    """
+
+    access_log_enabled = False
 
 
 class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types

@@ -1,6 +1,6 @@
-"""The one table from errors to answers, in the two shapes that the outside knows.
+"""The one table from errors to answers: for the shop's services as RFC 9457 problem details.
 
-Couriers get {"status": "error", "message": ...}, the shop's services RFC 9457 problem details.
+Couriers are told the same in a shape of their own (webhooks.py), people on the console as a page.
 Our fault is 5xx so that the courier returns; theirs is 4xx.
 """
 
@@ -43,19 +43,35 @@ SEE_ERRORS = "the request holds fields that cannot be used: see errors"
 
 def init_app(app: Flask) -> None:
     """Answer every error of this application in the shape of its part of the URL space."""
-    app.register_error_handler(errors.OrdertrailError, _named)
+    app.register_error_handler(errors.InvalidCursor, _cursor)
     app.register_error_handler(HTTPException, http)
-    app.register_error_handler(SQLAlchemyError, _storage)
-    app.register_error_handler(Exception, _unforeseen)
+    app.register_error_handler(Exception, _other)
 
 
-def _named(error: errors.OrdertrailError) -> Response:
-    status = STATUS_OF.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
-    if isinstance(error, errors.InvalidCursor):
-        where = "query" if error.parameter in request.args else "json"
-        fields = {where: {error.parameter: [str(error)]}}
-        return _answer(status, str(error), {"messages": fields, "detail": str(error)})
-    return _answer(status, str(error))
+def judged(error: Exception, where: str | None) -> tuple[HTTPStatus, str]:
+    """How an error is answered, and in which words; what is our fault is logged.
+
+    where: the name of what failed, for the log.
+    """
+    if isinstance(error, errors.OrdertrailError):
+        return STATUS_OF.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR), str(error)
+    telemetry.failed(error, endpoint=where)
+    if isinstance(error, SQLAlchemyError):
+        log.error("PostgreSQL failed a request", endpoint=where, **told(error))
+        return HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached just now"
+    log.error("a request failed", endpoint=where, **told(error))
+    return HTTPStatus.INTERNAL_SERVER_ERROR, "this is our fault; it has been logged"
+
+
+def _other(error: Exception) -> Response:
+    return _answer(*judged(error, request.endpoint))
+
+
+def _cursor(error: errors.InvalidCursor) -> Response:
+    where = "query" if error.parameter in request.args else "json"
+    fields = {where: {error.parameter: [str(error)]}}
+    status, message = judged(error, request.endpoint)
+    return _answer(status, message, {"messages": fields, "detail": message})
 
 
 def http(error: HTTPException) -> Response:
@@ -69,22 +85,8 @@ def http(error: HTTPException) -> Response:
     return answer
 
 
-def _storage(error: SQLAlchemyError) -> Response:
-    log.error("PostgreSQL failed a request", endpoint=request.endpoint, **told(error))
-    telemetry.failed(error, endpoint=request.endpoint)
-    return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached just now")
-
-
-def _unforeseen(error: Exception) -> Response:
-    log.error("a request failed", endpoint=request.endpoint, **told(error))
-    telemetry.failed(error, endpoint=request.endpoint)
-    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "this is our fault; it has been logged")
-
-
 def _answer(status: HTTPStatus, message: str, data: dict[str, object] | None = None) -> Response:
-    if request.path.startswith("/webhooks/"):
-        answer = jsonify({"status": "error", "message": message})
-    elif in_console(request.path):
+    if in_console(request.path):
         answer = failure_page(status, message)
     else:
         problem: dict[str, object] = {
@@ -102,6 +104,6 @@ def _answer(status: HTTPStatus, message: str, data: dict[str, object] | None = N
     answer.status_code = status.value
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["Retry-After"] = RETRY_SECONDS
-    if status == HTTPStatus.UNAUTHORIZED and not request.path.startswith("/webhooks/"):
+    if status == HTTPStatus.UNAUTHORIZED:
         answer.headers["WWW-Authenticate"] = 'Bearer realm="ordertrail"'
     return answer

@@ -27,7 +27,7 @@ PAUSE_SECONDS = 0.1
 MOST_LINES = 10_000
 # Asked by machines every few seconds.
 LEFT_OUT = {"/livez", "/readyz", "/metrics", "/static/<path:filename>"}
-SHOWN = ("account", "topic", "order_id", "message_id", "tour_id")
+SHOWN = ("account", "order_id", "message_id", "tour_id")
 
 
 class RequestLog:
@@ -38,7 +38,21 @@ class RequestLog:
         self._news = threading.Event()
         self._writer: threading.Thread | None = None
 
-    def add(self, line: dict[str, Any]) -> None:
+    def add(
+        self, method: str, route: str | None, status: int, began: float | None, **shown: Any
+    ) -> None:
+        """Tell of an answered request. began: by time.perf_counter; shown: what leads on."""
+        line = {
+            "event": "request",
+            "level": "info",
+            "timestamp": datetime.now(UTC).isoformat(),
+            "process": "web",
+            "method": method,
+            "route": route,
+            "status": status,
+            "ms": None if began is None else round((time.perf_counter() - began) * 1000, 2),
+            **shown,
+        }
         self._lines.append(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
         # Not in __init__: a thread does not live on in a forked gunicorn worker.
         if self._writer is None:
@@ -62,38 +76,19 @@ class RequestLog:
             while lines:
                 lines = lines[tp_write(STDOUT, lines) :]
 
+    def watch(self, app: Flask) -> None:
+        """Write a line for each request that reaches a Flask application from now on."""
+        app.before_request(_begin)
+        app.after_request(self._end)
 
-def init_app(app: Flask) -> None:
-    """Write a line for each request from now on."""
-    log = RequestLog()
-    app.before_request(_begin)
-
-    def end(answer: Response) -> Response:
+    def _end(self, answer: Response) -> Response:
         rule = request.url_rule.rule if request.url_rule is not None else None
         if rule not in LEFT_OUT:
-            log.add(_line(rule, answer.status_code))
+            given = request.view_args or {}
+            shown = {name: given[name] for name in SHOWN if name in given}
+            self.add(request.method, rule, answer.status_code, g.get("began"), **shown)
         return answer
-
-    app.after_request(end)
 
 
 def _begin() -> None:
     g.began = time.perf_counter()
-
-
-def _line(rule: str | None, status: int) -> dict[str, Any]:
-    line = {
-        "event": "request",
-        "level": "info",
-        "timestamp": datetime.now(UTC).isoformat(),
-        "process": "web",
-        "method": request.method,
-        "route": rule,
-        "status": status,
-        "ms": round((time.perf_counter() - g.began) * 1000, 2) if "began" in g else None,
-    }
-    given = request.view_args or {}
-    line.update((name, given[name]) for name in SHOWN if name in given)
-    # What a view says of itself: the id of the message that it kept.
-    line.update(g.get("logged", {}))
-    return line

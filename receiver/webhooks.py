@@ -2,23 +2,30 @@
 
 The order of the checks is the defence: method, account and topic, size, token or signature, and
 only then is anything read or stored.
+
+This stands before Flask, as a WSGI application of its own: couriers need one method of two
+addresses, and Flask's routes, contexts and answers took a third of what keeping a hook takes.
 """
 
-import hmac
 import re
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import gevent
-from flask import Blueprint, Response, current_app, g, request
+import orjson
 from sqlalchemy import select
+from werkzeug.sansio.utils import get_content_length
+from werkzeug.wsgi import get_input_stream
 
 from receiver import metrics
 from receiver.body import BODY_SECONDS, parse, read_body
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Driver, sign
-from receiver.diagnosis import Evidence
+from receiver.couriers.base import Driver
+from receiver.credentials import evidence, verify
 from receiver.errors import (
     BodyCutOff,
     BodyTooLarge,
@@ -27,48 +34,148 @@ from receiver.errors import (
     UnknownOrder,
     UnreadableBody,
 )
-from receiver.inbox import Incoming
+from receiver.headers import HEADERS
+from receiver.inbox import Accepted, Incoming
 from receiver.models import PENDING, QUARANTINED, Order
-from receiver.parts import Parts, parts
+from receiver.parts import Parts
+from receiver.problems import RETRY_SECONDS, judged
 from receiver.refusals import NO_ACCOUNT, UNKNOWN_ACCOUNT, UNKNOWN_TOPIC
+from receiver.request_log import RequestLog
 from receiver.settings import Account
 
-webhooks = Blueprint("webhooks", __name__, url_prefix="/webhooks")
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from receiver.telemetry.request_spans import Spans
+
+PREFIX = "/webhooks/"
+# An account, a topic, and a token where the courier does not sign; a slash at the end harms nobody.
+ADDRESS = re.compile(PREFIX + "([^/]+)/([^/]+)(?:/([^/]+))?/?")
+ROUTE, ROUTE_WITH_TOKEN = (f"{PREFIX}<account>/<topic>{token}" for token in ("", "/<token>"))
 
 OK = b'{"status":"ok"}'
-HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+COMMON = [*HEADERS.items(), ("Content-Type", "application/json")]
+WHOLE_OK = [*COMMON, ("Content-Length", str(len(OK)))]
 
 
-@webhooks.route(
-    "/<account>/<topic>", methods=["POST"], provide_automatic_options=False, strict_slashes=False
-)
-@webhooks.route(
-    "/<account>/<topic>/<token>",
-    methods=["POST"],
-    provide_automatic_options=False,
-    strict_slashes=False,
-)
-def take_in(account: str, topic: str, token: str | None = None) -> Response:
-    """Keep a courier's message and say so."""
+@dataclass(slots=True)
+class Call:
+    """A request to an address of a courier's, and what came of it."""
+
+    request: "WSGIEnvironment"
+    account: str
+    topic: str
+    token: str | None
+    accepted: Accepted | None = None
+
+    @property
+    def route(self) -> str:
+        return ROUTE if self.token is None else ROUTE_WITH_TOKEN
+
+    def header(self, name: str | None) -> str | None:
+        if name is None:
+            return None
+        found: str | None = self.request.get(f"HTTP_{name.upper().replace('-', '_')}")
+        return found
+
+
+class Webhooks:
+    """Answers everything under /webhooks/; the rest of the service answers the rest."""
+
+    def __init__(
+        self, parts: Parts, rest: "WSGIApplication", log: RequestLog | None, spans: "Spans | None"
+    ) -> None:
+        self._parts = parts
+        self._rest = rest
+        self._log = log
+        self._spans = spans
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        # As Flask takes it: slashes before an address are one.
+        path = f"/{environ['PATH_INFO'].lstrip('/')}"
+        if not path.startswith(PREFIX):
+            return self._rest(environ, start_response)
+        began = time.perf_counter()
+        method = environ["REQUEST_METHOD"]
+        # WSGI hands on each byte as a letter.
+        found = ADDRESS.fullmatch(path.encode("latin-1").decode(errors="replace"))
+        call = Call(environ, found[1], found[2], found[3]) if found else None
+        route, account = (call.route, call.account) if call else (None, "")
+        span = self._spans.begin(method, route, account) if self._spans else None
+        status, told = self._answer(method, call)
+        if span is not None:
+            span.answered(status, _shown(call).get("message_id"))
+            span.end()
+        if self._log is not None:
+            self._log.add(method, route, status, began, **_shown(call))
+        start_response(f"{status.value} {status.phrase}", _headers(status, told))
+        return [told] if method != "HEAD" else []
+
+    def _answer(self, method: str, call: Call | None) -> tuple[HTTPStatus, bytes]:
+        if call is None:
+            return HTTPStatus.NOT_FOUND, _error("no such address")
+        if method != "POST":
+            return HTTPStatus.METHOD_NOT_ALLOWED, _error("hooks are sent by POST")
+        try:
+            take_in(self._parts, call)
+        except Exception as error:  # noqa: BLE001 (the last that stands before the courier)
+            status, message = judged(error, "webhooks")
+            return status, _error(message)
+        return HTTPStatus.OK, OK
+
+
+def _error(message: str) -> bytes:
+    return orjson.dumps({"status": "error", "message": message})
+
+
+def _headers(status: HTTPStatus, told: bytes) -> list[tuple[str, str]]:
+    if status is HTTPStatus.OK:
+        return WHOLE_OK
+    headers = [*COMMON, ("Content-Length", str(len(told)))]
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers.append(("Allow", "POST"))
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append(("Retry-After", RETRY_SECONDS))
+    return headers
+
+
+def _shown(call: Call | None) -> dict[str, Any]:
+    """What the log tells of a call: never its token."""
+    if call is None:
+        return {}
+    shown: dict[str, Any] = {"account": call.account, "topic": call.topic}
+    if call.accepted is not None:
+        shown["message_id"] = call.accepted.message_id
+        shown["repeated"] = call.accepted.repeated
+    return shown
+
+
+def take_in(app: Parts, call: Call) -> None:
+    """Keep a courier's message; returns where that is to be answered 200.
+
+    Raises: an OrdertrailError that says what else is to be answered.
+    """
     started = time.perf_counter()
-    app = parts()
+    account, topic, token = call.account, call.topic, call.token
     contract, driver = find_account(app, account, topic, token)
+    signature = call.header(driver.signature_header)
     raw: bytes | None = None
     try:
-        with gevent.Timeout(BODY_SECONDS, TimeoutError):
-            raw = read_body(request.stream, app.settings.max_body_bytes, request.content_length)
-        trust, place = verify(contract, driver, token, raw)
+        raw = _body(call.request, app.settings.max_body_bytes)
+        trust, place = verify(contract, driver, token, signature, raw)
     except (BodyTooLarge, BodyCutOff, RefusedCredential) as refused:
         why = refused.why if isinstance(refused, RefusedCredential) else type(refused).__name__
         metrics.REFUSED.labels(account, why).inc()
-        app.ledger.refused(account, why, evidence(contract, driver, token, raw))
+        app.ledger.refused(account, why, evidence(contract, driver, token, signature, raw))
         raise
     app.ledger.used(account, place)
     try:
         body, reason = parse(raw), None
     except UnreadableBody as unreadable:
         body, reason = {}, str(unreadable).replace("\x00", "")
-    accepted = app.inbox.accept(
+    call.accepted = app.inbox.accept(
         Incoming(
             account=account,
             topic=topic,
@@ -80,15 +187,13 @@ def take_in(account: str, topic: str, token: str | None = None) -> Response:
             reason=reason,
         )
     )
-    g.logged = {"message_id": accepted.message_id, "repeated": accepted.repeated}
-    counted = metrics.REPEATED if accepted.repeated else metrics.ACCEPTED
+    counted = metrics.REPEATED if call.accepted.repeated else metrics.ACCEPTED
     counted.labels(account, topic).inc()
     metrics.ACCEPT_SECONDS.labels(account).observe(time.perf_counter() - started)
     if reason is not None:
         raise UnreadableBody(reason)
     if contract.parks_unknown_orders:
         refuse_unknown_order(app, contract, driver, body)
-    return current_app.response_class(OK, mimetype="application/json")
 
 
 def find_account(app: Parts, account: str, topic: str, token: str | None) -> tuple[Account, Driver]:
@@ -107,39 +212,13 @@ def find_account(app: Parts, account: str, topic: str, token: str | None) -> tup
     return contract, driver
 
 
-def verify(contract: Account, driver: Driver, token: str | None, raw: bytes) -> tuple[str, int]:
-    """How far the body can be trusted (`signed`, or `token`), and which of the live secrets fits.
-
-    Every live secret is tried, and each comparison takes the same time wherever they differ.
-    Raises: RefusedCredential.
-    """
-    if driver.signature_header is not None:
-        given = request.headers.get(driver.signature_header)
-        if given is None:
-            raise RefusedCredential(f"{driver.signature_header} is missing", "missing")
-        if not HEX_SHA256.fullmatch(given):
-            raise RefusedCredential("the signature is not hex HMAC-SHA256", "malformed")
-        fits = [hmac.compare_digest(sign(one, raw), given.lower()) for one in contract.secrets]
-        if not any(fits):
-            raise RefusedCredential("the signature does not fit the body", "wrong")
-        return "signed", fits.index(True)
-    if token is None:
-        raise RefusedCredential("the URL lacks its token", "missing")
-    offered = token.encode(errors="replace")
-    fits = [hmac.compare_digest(secret.encode(), offered) for secret in contract.secrets]
-    if not any(fits):
-        raise RefusedCredential("the token is wrong", "wrong")
-    return "token", fits.index(True)
-
-
-def evidence(
-    contract: Account, driver: Driver, token: str | None, raw: bytes | None
-) -> Evidence | None:
-    """What of a refused request can be looked at later; None where that is nothing."""
-    if driver.signature_header is None:
-        return Evidence(contract.slug, token) if token and raw is not None else None
-    given = request.headers.get(driver.signature_header)
-    return Evidence(contract.slug, given, raw) if given and raw is not None else None
+def _body(request: "WSGIEnvironment", limit: int) -> bytes:
+    """The whole body. Raises: BodyTooLarge, BodyCutOff."""
+    promised = get_content_length(
+        request.get("CONTENT_LENGTH"), request.get("HTTP_TRANSFER_ENCODING")
+    )
+    with gevent.Timeout(BODY_SECONDS, TimeoutError):
+        return read_body(get_input_stream(request), limit, promised)
 
 
 def refuse_unknown_order(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from receiver.logs import told
 from receiver.settings import Settings
@@ -17,6 +17,8 @@ from receiver.settings import Settings
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
     from sqlalchemy import Engine
+
+    from receiver.telemetry.request_spans import Spans
 
 Value = str | int | None
 Report = Callable[[BaseException, dict[str, str]], None]
@@ -62,12 +64,13 @@ def start(settings: Settings, process: str, engine: "Engine") -> None:
         spans.watch(engine, _telemetry.tracer)
 
 
-def watch_requests(app: Any, settings: Settings) -> None:
-    """Make a span of each request to a Flask application, which workers do not know."""
-    if _telemetry.tracer is not None:
-        from receiver.telemetry import request_spans  # noqa: PLC0415 (as above)
+def request_spans(settings: Settings) -> "Spans | None":
+    """What makes a span of each request; None where nobody asked for it."""
+    if _telemetry.tracer is None:
+        return None
+    from receiver.telemetry.request_spans import Spans  # noqa: PLC0415 (as above)
 
-        request_spans.init_app(app, _telemetry.tracer, settings.accounts)
+    return Spans(_telemetry.tracer, settings.accounts)
 
 
 def failed(failure: BaseException, **about: Value) -> None:
