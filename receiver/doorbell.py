@@ -30,8 +30,10 @@ RUNG = "ordertrail:drain:rung"
 RING_SECONDS = 5
 DRAIN_SECONDS = 180
 REDIS_SECONDS = 1.0
-# Between two rings: nobody notices, and hundreds of commits a second need no ring each.
+# Between two rings: nobody notices, and hundreds of commits a second need no ring each. Longer
+# where the last one found that somebody had rung already: a worker is on its way.
 PAUSE_SECONDS = 0.005
+RUNG_PAUSE_SECONDS = 0.015
 
 
 def connect_redis(url: str) -> "Redis":
@@ -93,8 +95,8 @@ def answered(redis: "Redis") -> None:
 class Doorbell:
     """Rings in the background, so that a slow or absent Redis never delays an answer.
 
-    act: what ringing does. fails, works: what the log says when that begins to fail, and when it
-    works again.
+    act: what ringing does; False where there was no need to. fails, works: what the log says when
+    that begins to fail, and when it works again.
     """
 
     def __init__(
@@ -127,8 +129,9 @@ class Doorbell:
             self._wanted.wait()
             # Cleared before ringing: what is kept meanwhile sets it again.
             self._wanted.clear()
+            needed: object = True
             try:
-                self._act(self._redis)
+                needed = self._act(self._redis)
                 if not reachable:
                     log.info(self._works)
                 reachable = True
@@ -137,4 +140,4 @@ class Doorbell:
                     log.warning(self._fails, **told(failure))
                 reachable = False
             # Under load a ring a commit would cost a tenth of what the commits do.
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(RUNG_PAUSE_SECONDS if needed is False else PAUSE_SECONDS)

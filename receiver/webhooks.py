@@ -54,6 +54,7 @@ ADDRESS = re.compile(PREFIX + "([^/]+)/([^/]+)(?:/([^/]+))?/?")
 ROUTE, ROUTE_WITH_TOKEN = (f"{PREFIX}<account>/<topic>{token}" for token in ("", "/<token>"))
 
 OK = b'{"status":"ok"}'
+STATUS_LINES = {status: f"{status.value} {status.phrase}" for status in HTTPStatus}
 COMMON = [*HEADERS.items(), ("Content-Type", "application/json")]
 WHOLE_OK = [*COMMON, ("Content-Length", str(len(OK)))]
 
@@ -110,7 +111,7 @@ class Webhooks:
             span.end()
         if self._log is not None:
             self._log.add(method, route, status, began, **_shown(call))
-        start_response(f"{status.value} {status.phrase}", _headers(status, told))
+        start_response(STATUS_LINES[status], _headers(status, told))
         return [told] if method != "HEAD" else []
 
     def _answer(self, method: str, call: Call | None) -> tuple[HTTPStatus, bytes]:
