@@ -22,6 +22,7 @@ def init_app(app: Flask) -> None:
 
 
 def _complete(answer: Response) -> Response:
-    for name, value in HEADERS.items():
-        answer.headers.setdefault(name, value)
+    given = {name.lower() for name in answer.headers.keys()}  # noqa: SIM118 (else it has pairs)
+    # Not by setdefault, which looks through all headers twice, each time.
+    answer.headers.extend([it for it in HEADERS.items() if it[0].lower() not in given])
     return answer

@@ -5,11 +5,7 @@ Requests that wait at the same moment in one process share one multi-row INSERT 
 """
 
 import hashlib
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,15 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from receiver import telemetry
-from receiver.db import connection_of_its_own
 from receiver.errors import StorageUnavailable
 from receiver.models import PENDING
+from receiver.together import OwnConnection, Together
 
 log = structlog.get_logger(__name__)
 
 # A courier gives us a few seconds; past that an honest 503 is worth more than a late 200.
 ACCEPT_SECONDS = 5.0
-MOST_AT_ONCE = 200
 
 
 Identity = tuple[str, str, str, bytes]
@@ -134,125 +129,42 @@ def keep(session: Session, messages: Sequence[Incoming]) -> list[Accepted]:
     return batch.answers(session.connection().exec_driver_sql(KEEP, batch.values))
 
 
-class Waiting:
-    """A message on its way in, its sender who waits, and what he is to be told."""
-
-    __slots__ = ("answer", "incoming", "told")
-
-    def __init__(self, incoming: Incoming) -> None:
-        self.incoming = incoming
-        self.answer: Accepted | BaseException | None = None
-        # A bare lock, held until there is an answer: a Future costs as much as all else in accept.
-        self.told = threading.Lock()
-        self.told.acquire()
-
-    def tell(self, answer: Accepted | BaseException) -> None:
-        self.answer = answer
-        self.told.release()
-
-
 class Inbox:
-    """Group commit for one process: many callers wait, one thread writes.
-
-    It writes on a connection of its own, and each batch is one statement that is its own
-    transaction: one way to PostgreSQL and back, where BEGIN, INSERT, COMMIT and a pool's test of
-    its connection would be four. (Behind a pooler it is those four.)
-    """
+    """Group commit for one process: what comes at one moment is one statement, one transaction."""
 
     def __init__(self, engine: Engine, ring: Callable[[], None]) -> None:
-        self._engine = engine
         self._ring = ring
-        self._waiting: deque[Waiting] = deque()
-        self._wanted = threading.Event()
-        self._writer: threading.Thread | None = None
-        self._start = threading.Lock()
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection = OwnConnection(engine)
+        self._together = Together(self._keep)
 
     def accept(self, incoming: Incoming) -> Accepted:
         """Keep a message and return once it is committed and flushed; then ring the doorbell.
 
         Raises: StorageUnavailable where PostgreSQL did not take it within ACCEPT_SECONDS.
         """
-        if self._writer is None:
-            self._begin()
-        waiting = Waiting(incoming)
-        self._waiting.append(waiting)
-        self._wanted.set()
-        if not waiting.told.acquire(timeout=ACCEPT_SECONDS):
-            # Taken back, so that a writer that comes round again neither keeps what was refused
-            # nor holds it in memory until then.
-            with suppress(ValueError):
-                self._waiting.remove(waiting)
-            raise StorageUnavailable("the message could not be kept in time")
-        if isinstance(waiting.answer, Accepted):
-            return waiting.answer
-        raise waiting.answer or StorageUnavailable("the message could not be kept")
-
-    def _begin(self) -> None:
-        # Not in __init__: a thread does not live on in a forked gunicorn worker.
-        with self._start:
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write, daemon=True)
-                self._writer.start()
-
-    def _write(self) -> None:
-        while True:
-            self._wanted.wait()
-            # Cleared before looking: what comes meanwhile sets it again.
-            self._wanted.clear()
-            while batch := self._take():
-                self._keep(batch)
-            # Or the last batch would be held for as long as nothing comes after it.
-            del batch
-
-    def _take(self) -> list[Waiting]:
-        # Whoever is about to come in at this moment still shares the flush: a third more a batch.
-        time.sleep(0)
-        batch: list[Waiting] = []
-        with suppress(IndexError):
-            while len(batch) < MOST_AT_ONCE:
-                batch.append(self._waiting.popleft())
-        return batch
-
-    def _keep(self, batch: list[Waiting]) -> None:
-        """Commit one batch and answer those who wait for it, and only those."""
         try:
-            with telemetry.span("keep", messages=len(batch)):
-                answers = self._commit(Batch([waiting.incoming for waiting in batch]))
-        except Exception as failure:  # noqa: BLE001
-            # The writer must outlive whatever befell one batch.
-            log.error(  # noqa: TRY400 (a traceback would show the bodies)
-                "batch not kept", messages=len(batch), error=type(failure).__name__
-            )
-            telemetry.failed(failure)
-            known = isinstance(failure, psycopg.Error | SQLAlchemyError)
-            for waiting in batch:
-                waiting.tell(
-                    StorageUnavailable("the message could not be kept") if known else failure
-                )
-            return
-        for waiting, answer in zip(batch, answers, strict=True):
-            waiting.tell(answer)
-        if not all(answer.repeated for answer in answers):
-            self._ring()
+            return self._together.ask(incoming, ACCEPT_SECONDS)
+        except TimeoutError:
+            raise StorageUnavailable("the message could not be kept in time") from None
 
-    def _commit(self, batch: Batch) -> list[Accepted]:
-        """Keep a batch; where the connection turns out to be lost, on a new one.
+    def _keep(self, messages: Sequence[Incoming]) -> list[Accepted]:
+        """Commit a batch.
 
-        If PostgreSQL had kept it and only its answer was lost, the second time counts as a
+        If PostgreSQL had kept it and only its answer was lost, a second time counts as a
         repetition, and the sweep finds what is not rung for.
         """
-        if self._connection is not None:
-            with suppress(psycopg.OperationalError):
-                return self._execute(self._connection, batch)
-            if not self._connection.closed:
-                raise StorageUnavailable("the message could not be kept")
-        self._connection = connection_of_its_own(self._engine)
-        if self._connection is not None:
-            return self._execute(self._connection, batch)
-        with self._engine.begin() as connection:
-            return batch.answers(connection.exec_driver_sql(KEEP, batch.values))
-
-    def _execute(self, connection: "psycopg.Connection[Any]", batch: Batch) -> list[Accepted]:
-        cursor = connection.cursor(binary=True)
-        return batch.answers(cursor.execute(KEEP, batch.values))
+        try:
+            with telemetry.span("keep", messages=len(messages)):
+                batch = Batch(messages)
+                answers = batch.answers(self._connection.rows(KEEP, batch.values))
+        except Exception as failure:
+            log.error(  # noqa: TRY400 (a traceback would show the bodies)
+                "batch not kept", messages=len(messages), error=type(failure).__name__
+            )
+            telemetry.failed(failure)
+            if isinstance(failure, psycopg.Error | SQLAlchemyError):
+                raise StorageUnavailable("the message could not be kept") from None
+            raise
+        if not all(answer.repeated for answer in answers):
+            self._ring()
+        return answers

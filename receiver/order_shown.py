@@ -16,9 +16,11 @@ SOURCE = ("kind", "trust", "message_id", "received_at")
 ETA = ("from", "to", "source", "updated_at")
 PARCEL = ("tracking_number", "tracking_url", "courier_name", "status")
 
-# By the courier's id alone: the other names are looked up by registry.find().
+# Of the order that QuickReads was asked for, by the courier's id alone: its other names are looked
+# up by registry.find().
 VERSION = """
-    SELECT version FROM orders WHERE account = %(account)s AND courier_order_id = %(order_id)s
+    SELECT version FROM orders
+    WHERE orders.account = asked.account AND courier_order_id = asked.order_id
 """
 ORDER = """
     SELECT orders.account, courier, courier_order_id, identifiers, reference, status,
@@ -27,19 +29,19 @@ ORDER = """
            created_at, updated_at, due_at, polled_at, coalesce(failures, 0) AS failures, stopped_at,
            stop_reason
     FROM orders LEFT JOIN polls ON order_id = orders.id
-    WHERE orders.account = %(account)s AND courier_order_id = %(order_id)s
+    WHERE orders.account = asked.account AND courier_order_id = asked.order_id
 """
 
 
 def version_of(reads: QuickReads, account: str, order_id: str) -> int | None:
     """The version of an order; None where none has this id of its courier's."""
-    row = reads.first(VERSION, {"account": account, "order_id": order_id})
+    row = reads.first(VERSION, account, order_id)
     return None if row is None else int(row.version)
 
 
 def order_row(reads: QuickReads, account: str, order_id: str) -> Any:
     """An order and its polling in one row, for `shown`; None where none has this id."""
-    return reads.first(ORDER, {"account": account, "order_id": order_id})
+    return reads.first(ORDER, account, order_id)
 
 
 def shown(order: Any, poll: Any) -> dict[str, Any]:

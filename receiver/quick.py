@@ -1,66 +1,61 @@
-"""Quick reads: one statement on a connection of its own, one way to PostgreSQL and back.
+"""Quick reads: orders that are asked for at the same moment are read by one statement.
 
-A session would go four times: a test of its connection, BEGIN, the statement, ROLLBACK. That is
-most of what getting one order costs. A connection that was lost is noticed by the read itself,
-which is then done once more on a new one: reading twice harms nobody.
+A session would go four ways to PostgreSQL and back for each of them, which is most of what getting
+one order costs.
 """
 
-import threading
-from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, LiteralString
 
 import psycopg
-from psycopg.rows import namedtuple_row
 from sqlalchemy import Engine
 
-from receiver.bounded import Bounded
-from receiver.db import POOL_SECONDS, connection_of_its_own
 from receiver.errors import StorageUnavailable
+from receiver.together import OwnConnection, Together
 
-AT_ONCE = 8
+READ_SECONDS = 5.0
+
+# A statement about one order, and the order's name.
+Question = tuple[LiteralString, str, str]
 
 
 class QuickReads:
-    """A few connections that are only read from; more readers than that take turns."""
+    """Reads about single orders, on one connection of the process."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._idle: deque[Bounded] = deque()
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._connection = OwnConnection(engine)
+        self._together = Together(self._read)
 
-    def first(self, statement: str, values: Mapping[str, Any]) -> Any:
-        """The first row of a statement, with its columns as attributes; None where there is none.
+    def first(self, statement: LiteralString, account: str, order_id: str) -> Any:
+        """The row of a statement about `asked.account` and `asked.order_id`, with its columns as
+        attributes; None where there is none.
 
         Raises: StorageUnavailable.
         """
-        if not self._turns.acquire(timeout=POOL_SECONDS):
-            raise StorageUnavailable("the database cannot be reached just now")
         try:
-            return self._first(statement, values)
-        except psycopg.OperationalError:
+            return self._together.ask((statement, account, order_id), READ_SECONDS)
+        except (psycopg.Error, TimeoutError):
             raise StorageUnavailable("the database cannot be reached just now") from None
-        finally:
-            self._turns.release()
 
-    def _first(self, statement: str, values: Mapping[str, Any]) -> Any:
-        if self._idle:
-            connection = self._idle.pop()
-            try:
-                return self._read(connection, statement, values)
-            except psycopg.OperationalError:
-                if not connection.closed:
-                    raise
-        fresh = connection_of_its_own(self._engine)
-        if fresh is not None:
-            return self._read(fresh, statement, values)
-        with self._engine.connect() as pooled:
-            return pooled.exec_driver_sql(statement, dict(values)).first()
+    def _read(self, questions: Sequence[Question]) -> list[Any]:
+        answers: list[Any] = [None] * len(questions)
+        for statement in {question[0] for question in questions}:
+            own = [place for place, question in enumerate(questions) if question[0] == statement]
+            asked = {
+                "place": own,
+                "account": [questions[place][1] for place in own],
+                "order_id": [questions[place][2] for place in own],
+            }
+            for row in self._connection.rows(_of_many(statement), asked, named=True):
+                answers[row.place] = row
+        return answers
 
-    def _read(self, connection: Bounded, statement: str, values: Mapping[str, Any]) -> Any:
-        try:
-            cursor = connection.cursor(row_factory=namedtuple_row)
-            return cursor.execute(statement.encode(), values).fetchone()
-        finally:
-            if not connection.closed:
-                self._idle.append(connection)
+
+def _of_many(statement: LiteralString) -> LiteralString:
+    # LATERAL: whatever PostgreSQL believes of the tables, each order is found by its own key.
+    return f"""
+        SELECT asked.place, found.*
+        FROM unnest(%(place)s::integer[], %(account)s::text[], %(order_id)s::text[])
+             AS asked (place, account, order_id)
+        CROSS JOIN LATERAL ({statement} LIMIT 1) AS found
+    """  # noqa: S608 (of our own statements)

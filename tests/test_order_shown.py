@@ -2,28 +2,30 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
 from receiver import schemas
 from receiver.models import Order, Poll
 from receiver.order_shown import order_row, shown, version_of
-from receiver.quick import AT_ONCE, QuickReads
+from receiver.quick import QuickReads
 from tests.bodies import raw, tiramizoo_order
-from tests.service import Web, at_once
+from tests.service import Web, wait_until, waiting_for
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
 def reads(engine: Engine) -> Iterator[QuickReads]:
     reads = QuickReads(engine)
     yield reads
-    for connection in reads._idle:
-        connection.close()
+    reads._connection.close()
 
 
 def test_every_order_is_shown_as_its_schema_shows_it(
@@ -73,9 +75,25 @@ def test_a_read_on_a_connection_that_was_lost_is_done_on_a_new_one(
     assert json.loads(after.data)["courier_order_id"] == "quick"
 
 
-def test_more_readers_than_connections_take_turns(reads: QuickReads) -> None:
-    rows = at_once(
-        *[lambda: reads.first("SELECT pg_sleep(0.05), pg_backend_pid() AS pid", {})] * (3 * AT_ONCE)
-    )
-    assert len(rows) == 3 * AT_ONCE
-    assert len({row.pid for row in rows}) <= AT_ONCE
+def test_those_who_ask_together_are_answered_each_his_own(
+    reads: QuickReads, sessions: sessionmaker[Session]
+) -> None:
+    """By one statement, also where another names no order, or the same one."""
+    names = [*(f"order-{number}" for number in range(40)), "nobody", "order-7"]
+    with sessions.begin() as session:
+        for number in range(40):
+            named = {"account": "tiramizoo", "courier_order_id": f"order-{number}"}
+            times = {"created_at": NOW, "updated_at": NOW}
+            session.add(
+                Order(courier="tiramizoo", status="pending", version=number + 1, **named, **times)
+            )
+    with sessions() as locker:
+        locker.execute(text("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"))
+        with ThreadPoolExecutor(len(names) + 1) as pool:
+            first = pool.submit(version_of, reads, "tiramizoo", "order-0")
+            wait_until(lambda: waiting_for(sessions, "orders"))
+            found = [pool.submit(version_of, reads, "tiramizoo", name) for name in names]
+            wait_until(lambda: len(reads._together) == len(names))
+            locker.rollback()
+    assert first.result() == 1
+    assert [it.result() for it in found] == [*range(1, 41), None, 8]
