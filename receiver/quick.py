@@ -46,13 +46,16 @@ class QuickReads:
                 "account": [questions[place][1] for place in own],
                 "order_id": [questions[place][2] for place in own],
             }
-            for row in self._connection.rows(_of_many(statement), asked, named=True):
+            for row in self._connection.rows(of_many(statement), asked, named=True):
                 answers[row.place] = row
         return answers
 
 
-def _of_many(statement: LiteralString) -> LiteralString:
-    # LATERAL: whatever PostgreSQL believes of the tables, each order is found by its own key.
+def of_many(statement: LiteralString) -> LiteralString:
+    """The same statement about many orders, with the place of each in what was asked.
+
+    LATERAL, so that each is found by its own key, whatever PostgreSQL believes of the tables.
+    """
     return f"""
         SELECT asked.place, found.*
         FROM unnest(%(place)s::integer[], %(account)s::text[], %(order_id)s::text[])

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -13,8 +14,8 @@ from sqlalchemy.orm import Session, joinedload, sessionmaker
 
 from receiver import schemas
 from receiver.models import Order, Poll
-from receiver.order_shown import order_row, shown, version_of
-from receiver.quick import QuickReads
+from receiver.order_shown import ORDER, VERSION, order_row, shown, version_of
+from receiver.quick import QuickReads, of_many
 from tests.bodies import raw, tiramizoo_order
 from tests.service import Web, wait_until, waiting_for
 
@@ -97,3 +98,39 @@ def test_those_who_ask_together_are_answered_each_his_own(
             locker.rollback()
     assert first.result() == 1
     assert [it.result() for it in found] == [*range(1, 41), None, 8]
+
+
+@pytest.mark.parametrize("statement", [VERSION, ORDER], ids=["version", "order"])
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("analysed", [False, True])
+def test_each_is_found_by_its_key_whatever_postgresql_believes(
+    sessions: sessionmaker[Session], statement: LiteralString, mode: str, analysed: bool
+) -> None:
+    asked = of_many(statement)
+    for number, name in enumerate(("place", "account", "order_id"), 1):
+        asked = asked.replace(f"%({name})s", f"${number}")
+    with sessions() as session:
+        if not analysed:
+            session.execute(text("ANALYZE orders, polls"))
+        session.execute(
+            text(
+                "INSERT INTO orders (account, courier, courier_order_id, status, created_at,"
+                " updated_at) SELECT 'a', 'tiramizoo', n, 'pending', now(), now()"
+                " FROM generate_series(1, 20000) AS n"
+            )
+        )
+        session.execute(
+            text(
+                "INSERT INTO polls (order_id, account, placed_at) SELECT id, 'a', now() FROM orders"
+            )
+        )
+        if analysed:
+            session.execute(text("ANALYZE orders, polls"))
+        session.execute(text(f"SET LOCAL plan_cache_mode = {mode}"))
+        run = session.connection().exec_driver_sql
+        run(f"PREPARE one (integer[], text[], text[]) AS {asked}")
+        plan = "\n".join(run("EXPLAIN EXECUTE one ('{0,1}', '{a,a}', '{7,9}')").scalars())
+        run("DEALLOCATE one")
+        session.rollback()
+    assert "orders_account_courier_order_id_key" in plan
+    assert "Seq Scan" not in plan
