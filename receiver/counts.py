@@ -48,7 +48,7 @@ class Spread:
 
 WAIT = Spread("wait", (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600))
 LAG = Spread("lag", (1, 5, 15, 60, 300, 900, 3600, 21_600, 86_400))
-SIZE = Spread("size", (1, 5, 20, 50, 100, 200))
+SIZE = Spread("size", (1, 5, 20, 50, 100, 200, 300))
 
 # Sorted, so that two workers take the rows in the same order; whoever counts has locked its
 # accounts' rows before.

@@ -157,6 +157,26 @@ def test_only_a_process_that_has_just_started_writes_before_it_reads(
     engine: Engine, sessions: Sessions, settings: Settings, batches: int
 ) -> None:
     put(sessions, *good("a"))
+    assert writes_before_it_reads(engine, sessions, settings, batches) is bool(batches)
+
+
+def test_whoever_reads_what_was_sent_back_writes_before(
+    engine: Engine, sessions: Sessions, settings: Settings
+) -> None:
+    """It comes behind all new messages, so whoever follows a dead process may be long past its
+    start when it meets what killed that one.
+    """
+    put(sessions, *good("a"))
+    with sessions.begin() as session:
+        session.execute(update(Message).values(retried_at=NOW))
+    assert writes_before_it_reads(engine, sessions, settings, batches=0)
+    assert orders(sessions) == {"a"}
+
+
+def writes_before_it_reads(
+    engine: Engine, sessions: Sessions, settings: Settings, batches: int
+) -> bool:
+    """Whether a process that is careful for so many batches left word before it folded one."""
     sent: list[str] = []
 
     def note(_: Any, __: Any, statement: str, *___: Any) -> None:
@@ -167,4 +187,4 @@ def test_only_a_process_that_has_just_started_writes_before_it_reads(
         assert drain_batch(sessions, settings, NOW, Care(batches=batches)) == 1
     finally:
         event.remove(engine, "before_cursor_execute", note)
-    assert any("tries + " in it for it in sent) is bool(batches)
+    return any("tries + " in it for it in sent)

@@ -45,7 +45,9 @@ from workers.tour_plans import keep_tours
 
 log = structlog.get_logger(__name__)
 
-BATCH = 200
+# What a batch costs by itself (statements, a commit) is shared by so many messages; the log's line
+# about it has to stay below the 16 kB that Docker leaves in one piece.
+BATCH = 300
 # Of a batch, at most so many messages that were sent back.
 SENT_BACK = 50
 # Seconds of computing. A batch needs a fraction of one, unless its bodies are huge: those are then
@@ -100,19 +102,26 @@ def _drain_together(
 ) -> tuple[int, Sequence[int]]:
     """Fold a batch; how many messages it had, and the suspects to try where it was no whole one."""
     ids: list[int] = []
-    marked: list[int] | None = None
     suspected: Sequence[int] = ()
-    if care.careful:
-        with sessions.begin() as session:
-            marked = [message.id for message in claim(session)]
-            tried(session, marked, care)
+    folded = FoldedBatch({})
     try:
         with sessions.begin() as session, bounded(BATCH_SECONDS):
-            suspected = suspects(session, but=marked or ())
-            batch = claim(session) if marked is None else _lock_ids(session, marked)
+            batch = claim(session)
             ids += [message.id for message in batch]
-            folded = fold_messages(session, batch, settings, now)
-            _conclude(session, batch, folded, now)
+            marked = care.marks(batch)
+            if marked:
+                tried(session, ids, care)
+            else:
+                suspected = _rest(session, batch)
+                folded = fold_messages(session, batch, settings, now)
+                _conclude(session, batch, folded, now)
+        if marked:
+            with sessions.begin() as session, bounded(BATCH_SECONDS):
+                batch = _lock_ids(session, ids)
+                ids = [message.id for message in batch]
+                suspected = _rest(session, batch)
+                folded = fold_messages(session, batch, settings, now)
+                _conclude(session, batch, folded, now)
         if ids:
             log.info("batch", **_in_short(batch, folded))
     except Exception as failure:
@@ -123,7 +132,12 @@ def _drain_together(
         # would stand in no order, and two workers could deadlock.
         for message_id in ids:
             _alone(sessions, message_id, settings, now)
-    return len(ids), suspected if len(ids) < BATCH else ()
+    return len(ids), suspected
+
+
+def _rest(session: Session, batch: Sequence[Message]) -> Sequence[int]:
+    """What is to be tried behind a batch that is no whole one: the suspects, by id."""
+    return suspects(session, [message.id for message in batch]) if len(batch) < BATCH else ()
 
 
 def _in_short(batch: Sequence[Message], folded: FoldedBatch) -> dict[str, Any]:

@@ -6,8 +6,15 @@ die of the same message, and the one after it.
 
 So a process that was just started is careful: before it reads a batch it commits that it tries
 these. What is still pending and was tried is suspected, and tried alone, which is committed before
-as well. What three processes tried and none concluded is quarantined unread. A process that has
-emptied the inbox is careful no more, so all this costs nothing where nobody dies.
+as well. What three processes tried and none concluded is quarantined unread.
+
+Being careful costs a commit and a second write of every message, so it ends after a few batches, or
+once the inbox is empty. A few are enough: the oldest messages come first, so what the dead process
+had in hand is met in the first batch of whoever follows it, and behind other batches only where
+other workers ended at the same moment and left theirs as well. Whoever of them is started anew is
+careful, too, and takes the next of these. But a message that was sent back comes behind all new
+ones, perhaps long after the start: with such messages every batch is read carefully. They come only
+while there is no whole batch of new ones, so it costs nothing when there is much to do.
 """
 
 import signal
@@ -32,7 +39,7 @@ DIED_OF_IT = (
     " their logs, and the system's for lack of memory; retry it once that is mended"
 )
 # A process is careful for so many batches, or until the inbox is empty.
-CAREFUL_BATCHES = 50
+CAREFUL_BATCHES = 5
 # How many suspects are tried between two batches.
 SUSPECTS = 20
 
@@ -47,6 +54,10 @@ class Care:
     @property
     def careful(self) -> bool:
         return self.batches > 0
+
+    def marks(self, batch: Sequence[Message]) -> bool:
+        """Whether to write down what is tried before this batch is read."""
+        return self.careful or any(message.retried_at is not None for message in batch)
 
     def went_well(self, size: int) -> None:
         """A batch of so many messages was concluded."""
