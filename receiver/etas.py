@@ -48,7 +48,9 @@ def add_etas(session: Session, orders: Sequence[Order]) -> None:
     if not by_name:
         return
     named = among(TourStop.account, TourStop.order_key, list(by_name))
-    for stop in session.scalars(select(TourStop).where(named)):
+    # Bare rows: they are only read.
+    stops = select(*TourStop.__table__.columns).where(named)
+    for stop in session.execute(stops):
         for order in by_name[stop.account, stop.order_key]:
             told = Eta(stop.eta, stop.eta, "tour_plan")
             order.details = details.learn_eta(

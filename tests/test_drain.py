@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from receiver.db import connect
 from receiver.db import sessions as open_sessions
 from receiver.inbox import Incoming, keep
-from receiver.models import PENDING, Base, Event, Identifier, Message, Order, Tour, TourStop
+from receiver.models import PENDING, Base, Change, Event, Identifier, Message, Order, Tour, TourStop
 from receiver.registry import register
 from receiver.settings import Settings
 from tests.bodies import (
@@ -40,6 +40,8 @@ from tests.hypothesis_profiles import examples
 from tests.lives import Life, timed_lives
 from tests.service import wait_until
 from workers.drain import BATCH, drain_batch
+from workers.rows import insert_orders
+from workers.suspects import Care
 
 Sessions = sessionmaker[Session]
 Row = dict[str, Any]
@@ -531,6 +533,40 @@ def test_four_workers_do_not_block_each_other_over_messages_that_fail(
     forget(sessions)
     work(sessions, settings)
     assert [rows_of(sessions, table, STAMPS) for table in TABLES] == by_four
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("careful", [0, 1])
+def test_an_order_that_another_worker_put_on_record_first_is_folded_into_that_one(
+    sessions: Sessions,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    alone: bool,
+    careful: int,
+) -> None:
+    """Both met it as new: what the slower one made of it is thrown away, and made anew."""
+    first, second = tiramizoo_snapshots(UUID, {"created": after(0), "dispatched": after(1)})
+    (slow,) = put(sessions, second)
+    if alone:
+        put(sessions, {}, topic="gone")
+    quick: list[int] = []
+
+    def insert(session: Session, orders: Sequence[Order]) -> None:
+        if not quick:
+            quick.extend(put(sessions, first))
+            work(sessions, settings)
+        insert_orders(session, orders)
+
+    monkeypatch.setattr("workers.refold.insert_orders", insert)
+    assert drain_batch(sessions, settings, NOW, Care(batches=careful)) == 1 + alone
+    with sessions() as session:
+        order = session.scalars(select(Order)).one()
+        messages = session.scalars(select(Message).where(Message.topic == "orders")).all()
+        changes = session.scalars(select(Change.version).order_by(Change.seq)).all()
+    assert (order.version, order.status, changes) == (2, "awaiting_pickup", [1, 2])
+    assert {it.id: (it.outcome, it.tries) for it in messages} == dict.fromkeys(
+        [slow, *quick], ("applied", 0)
+    )
 
 
 def test_batch_leaves_alone_what_another_worker_has_in_hand(

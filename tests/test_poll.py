@@ -21,9 +21,10 @@ from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World
 from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.sandbox.wire import Answer, Request
 from tests.service import PATIENCE, at_once
-from workers import answers, claims, looks, recovery, refold
+from workers import answers, claims, looks, recovery
 from workers.accounts import BREAKER, FAILURES
 from workers.asker import Asker
+from workers.in_hand import lock
 
 SECOND = timedelta(seconds=1)
 
@@ -100,7 +101,7 @@ def test_an_answer_is_kept_while_its_order_is_being_folded(world: World) -> None
     order = world.place(evenly("created", start=START, apart=HOUR))
     world.clock.move_to(world.poll(order.id).due_at or START)
     with world.sessions.begin() as folding:
-        assert refold._lock(folding, {(world.account.slug, order.id)}, ())
+        assert lock(folding, {world.order(order.id).id})
         assert world.asker.ask_next()
     assert len(world.messages()) == 1
 

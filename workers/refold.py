@@ -9,11 +9,11 @@ from typing import Any, cast
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from receiver import conflicts, details, statuses
+from receiver import conflicts, details
 from receiver.couriers.base import Snapshot, rfc3339
 from receiver.db import among, of_ids
 from receiver.etas import add_etas
-from receiver.feed import CREATED, EVENTS, Changed, what_changed
+from receiver.feed import CREATED, EVENTS, Changed
 from receiver.fold import REPEATS, Folded, fold_order, position
 from receiver.models import Event, Identifier, Message, Order
 from receiver.personal_data import without_people
@@ -23,6 +23,7 @@ from receiver.settings import Account
 from receiver.statuses import VOCABULARY
 from receiver.timeline import Entry, combine, from_row, strongest, to_values
 from workers.aliases import known_by, under
+from workers.in_hand import lock, take_up
 from workers.rows import insert_orders, write_events, write_identifiers, write_orders
 
 OrderKey = tuple[str, str]
@@ -75,64 +76,78 @@ def refold(
 
     stops: (account, order's name) of each stop of the tour plans in this batch.
     """
-    known = _known(session, {item.order for item in told})
-    meant = known_by(
-        session, [(accounts[item.message.account], item.snapshot) for item in told], known
-    )
-    renamed = {item.message.id: meant[item.order] for item in told if item.order in meant}
-    told = [
-        Told(item.message, under(renamed.get(item.message.id, item.order[1]), item.snapshot))
-        for item in told
-    ]
-    unknown = {item.order for item in told} - known - {(key[0], meant[key]) for key in meant}
-    # Only a hook makes an order known: an answer about one that nobody asked about is none.
-    heard_of = {item.order for item in told if item.message.kind == "webhook"}
-    strange = unknown - heard_of
-    new, unregistered = _put_on_record(session, unknown - strange, accounts, now)
-    done = Refolded(
-        parked=[item for item in told if item.order in unregistered],
-        strange=[item for item in told if item.order in strange],
-        renamed=renamed,
-    )
-    left_out = unregistered | strange
-    of_order: dict[OrderKey, list[Told]] = defaultdict(list)
-    for item in told:
-        if item.order not in left_out:
-            of_order[item.order].append(item)
-    orders = _lock(session, of_order, stops)
-    stored = timelines(session, [order.id for order in orders])
+    done = Refolded()
+    of_order, ids = _by_order(session, told, accounts, done)
+    locked = lock(session, {*ids.values(), *_named(session, stops)})
+    stored = timelines(session, [it.order.id for it in locked])
+    new = sorted(of_order.keys() - ids.keys())
+    couriers = [accounts[account].driver for account, _ in new]
+    in_hand = [*locked, *take_up(session, new, couriers, now)]
 
     rows: dict[int, list[dict[str, Any]]] = {}
     names: list[dict[str, Any]] = []
-    # Without autoflush: whether an order changed is only to be told before it is written.
-    with session.no_autoflush:
-        for order in orders:
-            items = of_order[order.account, order.courier_order_id]
-            rows[order.id] = _add(order, items, stored[order.id])
-            names += _names(order)
-            done.fresh += [row for row in rows[order.id] if row["key"] not in stored[order.id]]
-            done.missed[order.account] += _missed(order, rows[order.id], stored[order.id], accounts)
-        add_etas(session, orders)
-        for order in orders:
-            changed = [
-                *([CREATED] if order.id in new else []),
-                *what_changed(order),
-                *([EVENTS] if rows[order.id] else []),
-            ]
-            if changed:
-                order.version += order.id not in new
-                order.updated_at = now
-                done.changes.append(Changed(order, tuple(changed)))
-            items = of_order[order.account, order.courier_order_id]
-            if order.erased_at is not None:
-                done.erased += [item.message.id for item in items]
-            hook = any(item.message.kind == "webhook" for item in items)
-            if hook or (items and changed):
-                done.news.append(News(order, hook))
-    write_orders(session, orders)
+    for order in (it.order for it in in_hand):
+        items = of_order[order.account, order.courier_order_id]
+        rows[order.id] = _add(order, items, stored[order.id])
+        names += _names(order)
+        done.fresh += [row for row in rows[order.id] if row["key"] not in stored[order.id]]
+        done.missed[order.account] += _missed(order, rows[order.id], stored[order.id], accounts)
+    add_etas(session, [it.order for it in in_hand])
+    for it in in_hand:
+        order = it.order
+        changed = [
+            *([CREATED] if it.new else []),
+            *it.changed(),
+            *([EVENTS] if rows[order.id] else []),
+        ]
+        if changed:
+            order.version += not it.new
+            order.updated_at = now
+            done.changes.append(Changed(order, tuple(changed)))
+        items = of_order[order.account, order.courier_order_id]
+        if order.erased_at is not None:
+            done.erased += [item.message.id for item in items]
+        hook = any(item.message.kind == "webhook" for item in items)
+        if hook or (items and changed):
+            done.news.append(News(order, hook))
+    # New ones behind those that were locked: so all workers take their orders in the same turn.
+    insert_orders(session, [it.order for it in in_hand if it.new])
+    write_orders(session, [it.order for it in locked if it.differs])
     write_events(session, [row for of_one in rows.values() for row in of_one])
     write_identifiers(session, names)
     return done
+
+
+def _by_order(
+    session: Session, told: Sequence[Told], accounts: Mapping[str, Account], done: Refolded
+) -> tuple[dict[OrderKey, list[Told]], dict[OrderKey, int]]:
+    """What is told of each order, and the ids of those orders that are on record.
+
+    done: is told what belongs to no order.
+    """
+    ids = _known(session, {item.order for item in told})
+    meant = known_by(
+        session, [(accounts[item.message.account], item.snapshot) for item in told], ids
+    )
+    if meant:
+        done.renamed = {item.message.id: meant[item.order] for item in told if item.order in meant}
+        told = [
+            Told(item.message, under(meant.get(item.order, item.order[1]), item.snapshot))
+            for item in told
+        ]
+        ids |= _known(session, {(account, name) for (account, _), name in meant.items()})
+    unknown = {item.order for item in told} - ids.keys()
+    # Only a hook makes an order known: an answer about one that nobody asked about is none.
+    heard_of = {item.order for item in told if item.message.kind == "webhook"}
+    strange = unknown - heard_of
+    registered, unregistered = _wait_for_the_shop(session, unknown - strange, accounts)
+    done.parked = [item for item in told if item.order in unregistered]
+    done.strange = [item for item in told if item.order in strange]
+    of_order: dict[OrderKey, list[Told]] = defaultdict(list)
+    for item in told:
+        if item.order not in unregistered and item.order not in strange:
+            of_order[item.order].append(item)
+    return of_order, ids | registered
 
 
 def _missed(
@@ -164,68 +179,41 @@ def _is_source(order: Order, row: Mapping[str, Any]) -> bool:
     return (row["courier_status"], row["occurred_at"]) == told
 
 
-def _put_on_record(
-    session: Session, unknown: Collection[OrderKey], accounts: Mapping[str, Account], now: datetime
-) -> tuple[set[int], set[OrderKey]]:
-    """Insert the orders not known yet; the ids of the new ones, and the orders that must wait.
-
-    Sorted, so that two workers that meet the same new orders wait for each other in turn.
+def _wait_for_the_shop(
+    session: Session, unknown: Collection[OrderKey], accounts: Mapping[str, Account]
+) -> tuple[dict[OrderKey, int], set[OrderKey]]:
+    """Of the unknown orders that the shop has to register: those that it has registered just now,
+    with their ids, and those whose messages must wait for it.
     """
     parking = [order for order in sorted(unknown) if accounts[order[0]].parks_unknown_orders]
     for account, order_id in parking:
         lock_order(session, account, order_id)
     # Whoever registered one of them meanwhile has committed by now, and the rest must wait for us.
-    waiting = set(parking) - _known(session, parking)
-    rows = [
-        {
-            "account": account,
-            "courier": accounts[account].driver,
-            "courier_order_id": order_id,
-            "status": statuses.PENDING,
-            "created_at": now,
-            "updated_at": now,
-        }
-        for account, order_id in sorted(unknown)
-        if (account, order_id) not in parking
-    ]
-    return insert_orders(session, rows), waiting
+    registered = _known(session, parking)
+    return registered, set(parking) - registered.keys()
 
 
-def _known(session: Session, wanted: Collection[OrderKey]) -> set[OrderKey]:
+def _known(session: Session, wanted: Collection[OrderKey]) -> dict[OrderKey, int]:
+    """The ids of those orders that are on record."""
     if not wanted:
+        return {}
+    own = (Order.account, Order.courier_order_id)
+    found = session.execute(select(*own, Order.id).where(among(*own, wanted)))
+    return {(account, name): order_id for account, name, order_id in found}
+
+
+def _named(session: Session, stops: Collection[tuple[str, str]]) -> set[int]:
+    """The orders that stops of a tour plan may mean, by id."""
+    if not stops:
         return set()
     own = (Order.account, Order.courier_order_id)
-    found = session.execute(select(*own).where(among(*own, wanted)))
-    return {(account, order_id) for account, order_id in found}
-
-
-def _lock(
-    session: Session, told_of: Collection[OrderKey], stops: Collection[tuple[str, str]]
-) -> Sequence[Order]:
-    """Lock every order of the batch in one sorted statement, so that workers cannot deadlock.
-
-    As little as will do, here and wherever an order is locked: whoever writes a row that belongs to
-    it (an asker its row of `polls`, which the folder wants next) must not have to wait for it.
-    """
-    ids: set[int] = set()
-    own = (Order.account, Order.courier_order_id)
-    if told_of:
-        ids.update(session.scalars(select(Order.id).where(among(*own, told_of))))
-    if stops:
-        reference = (Order.account, Order.reference)
-        name = (Identifier.account, Identifier.value)
-        ids.update(session.scalars(select(Order.id).where(among(*own, stops))))
-        ids.update(session.scalars(select(Order.id).where(among(*reference, stops))))
-        ids.update(session.scalars(select(Identifier.order_id).where(among(*name, stops))))
-    if not ids:
-        return []
-    return session.scalars(
-        select(Order)
-        .where(of_ids(Order.id, ids))
-        .order_by(Order.id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).all()
+    reference = (Order.account, Order.reference)
+    name = (Identifier.account, Identifier.value)
+    return {
+        *session.scalars(select(Order.id).where(among(*own, stops))),
+        *session.scalars(select(Order.id).where(among(*reference, stops))),
+        *session.scalars(select(Identifier.order_id).where(among(*name, stops))),
+    }
 
 
 def timelines(session: Session, order_ids: Collection[int]) -> dict[int, dict[str, Event]]:

@@ -21,22 +21,24 @@ def _from_json(table: str, names: str) -> str:
 
 
 # The texts are made of the models' names alone.
-_new = "account, courier, courier_order_id, status, created_at, updated_at"
-NEW_ORDERS = text(f"""
-    INSERT INTO orders ({_new}) {_from_json("orders", _new)}
-    ON CONFLICT DO NOTHING RETURNING id
-""")
-
 # What an order shows or knows by its messages; the rest stays as it was put on record.
 LEARNT: tuple[str, ...] = (
     *("reference", "identifiers", "status", "courier_status", "status_at", "reason"),
     *("needs_attention", "source", "milestones", "conflicts", "tracking_url", "label_url"),
     *("pickup_at", "eta", "parcels", "details", "last_heard_at", "version", "updated_at"),
 )
+NEW = ("id", "account", "courier", "courier_order_id", "created_at", *LEARNT)
 ORDERS = text(f"""
     UPDATE orders SET {", ".join(f"{name} = told.{name}" for name in LEARNT)}
     FROM json_populate_recordset(CAST(NULL AS orders), :rows) AS told WHERE orders.id = told.id
 """)  # noqa: S608
+
+_new = ", ".join(NEW)
+# In the order of the rows, so that two workers that meet the same new orders wait in turn.
+NEW_ORDERS = text(f"""
+    INSERT INTO orders ({_new}) OVERRIDING SYSTEM VALUE {_from_json("orders", _new)}
+    ON CONFLICT DO NOTHING
+""")
 
 IDENTIFIERS = text(f"""
     INSERT INTO identifiers (account, value, order_id)
@@ -52,21 +54,31 @@ EVENTS = text(f"""
 """)  # noqa: S608
 
 
-def insert_orders(session: Session, rows: Rows) -> set[int]:
-    """Put orders on record, in the order of the rows; the ids of those that were not there yet."""
-    return set(session.scalars(NEW_ORDERS, _json(rows))) if rows else set()
+class Overtaken(Exception):
+    """Somebody else put one of our new orders on record first: what is not committed has to be done
+    anew, with that order as it is now.
+    """
+
+
+def insert_orders(session: Session, orders: Sequence[Order]) -> None:
+    """Put new orders on record, in one write each: whole, as folded.
+
+    orders: sorted by account and courier's id.
+
+    Raises: Overtaken.
+    """
+    if orders:
+        rows = [{name: getattr(order, name) for name in NEW} for order in orders]
+        done = session.connection().execute(NEW_ORDERS, _json(rows))
+        if done.rowcount < len(rows):
+            raise Overtaken
 
 
 def write_orders(session: Session, orders: Sequence[Order]) -> None:
-    """Write locked orders as they are now, and let the session forget them."""
-    changed = [order for order in orders if session.is_modified(order)]
-    rows = [
-        {"id": order.id, **{name: getattr(order, name) for name in LEARNT}} for order in changed
-    ]
-    # First: a flush would write each of them once more, by a statement of its own.
-    for order in orders:
-        session.expunge(order)
-    if rows:
+    """Write locked orders as they are now."""
+    if orders:
+        names = ("id", *LEARNT)
+        rows = [{name: getattr(order, name) for name in names} for order in orders]
         session.execute(ORDERS, _json(rows))
 
 
