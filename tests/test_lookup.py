@@ -43,17 +43,17 @@ def statements(app: Flask) -> Iterator[list[str]]:
 @contextmanager
 def after_quick_reads(app: Flask, act: Callable[[str], object]) -> Iterator[None]:
     """Do this after each read that goes past SQLAlchemy."""
-    quick = app.extensions["ordertrail"].quick
-    read = quick._read
+    own = app.extensions["ordertrail"].quick._connection
+    rows = own.rows
 
-    def read_and_act(connection: Any, statement: str, values: Any) -> Any:
-        row = read(connection, statement, values)
+    def read_and_act(statement: str, *values: Any, **how: Any) -> Any:
+        found = rows(statement, *values, **how)
         act(statement)
-        return row
+        return found
 
-    quick._read = read_and_act
+    own.rows = read_and_act
     yield
-    del quick._read
+    del own.rows
 
 
 def look_up(shop: FlaskClient, **asked: Any) -> list[dict[str, Any]]:
