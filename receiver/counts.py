@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from receiver.db import array
 from receiver.models import Count
 
 # (name, account, label); the account is empty where it is of none.
@@ -69,9 +70,9 @@ def add(session: Session, counted: Mapping[Key, float]) -> None:
         session.execute(
             ADD,
             {
-                "name": list(names),
-                "account": list(accounts),
-                "label": list(labels),
+                "name": array(names),
+                "account": array(accounts),
+                "label": array(labels),
                 "value": list(map(float, counted.values())),
             },
         )

@@ -131,9 +131,16 @@ def _newest(
             continue
         detail = {"value": new, "at": at, "message_id": told_by}
         standing = known.get(name)
-        if standing is None or _weight(detail) > _weight(standing):
+        if standing is None or _outweighs(detail, standing):
             newest[name] = detail
     return newest
+
+
+def _outweighs(detail: Mapping[str, Any], standing: Mapping[str, Any]) -> bool:
+    # The rest of the weight is text that has to be made, and counts only where the times are equal.
+    if detail["at"] != standing["at"]:
+        return bool(detail["at"] > standing["at"])
+    return _weight(detail) > _weight(standing)
 
 
 def _weight(detail: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
 from receiver.cursors import CHANGES, read_cursor, write_cursor
+from receiver.db import array
 from receiver.doorbell import Doorbell
 from receiver.errors import InvalidCursor
 from receiver.models import Change, Order
@@ -99,11 +100,11 @@ def tell(session: Session, changes: Collection[Changed], now: datetime) -> None:
     rows: Sequence[Changed] = list(changes)
     values: dict[str, Any] = {
         "now": now,
-        "order_id": [row.order.id for row in rows],
-        "version": [row.order.version for row in rows],
-        "status": [row.order.status for row in rows],
+        "order_id": array(row.order.id for row in rows),
+        "version": array(row.order.version for row in rows),
+        "status": array(row.order.status for row in rows),
         # unnest would flatten an array of arrays.
-        "changed": [",".join(row.names) for row in rows],
+        "changed": array(",".join(row.names) for row in rows),
     }
     session.execute(TELL, values)
 

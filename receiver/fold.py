@@ -187,6 +187,8 @@ def _told_best(events: Sequence[Event]) -> list[int]:
 
     Which of the two came first says nothing: the one with its seconds is the better told.
     """
+    if not any(MINUTE_ONLY in event.flags for event in events):
+        return list(range(len(events)))
     to_the_second: dict[str, list[datetime]] = {}
     for event in events:
         if event.told_at is not None and MINUTE_ONLY not in event.flags:

@@ -6,9 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from receiver.couriers.base import Event, Proof, rfc3339
+from receiver.db import bare
 from receiver.fold import Verdict
 from receiver.models import Event as Row
 from receiver.statuses import VOCABULARY
+
+# An event's row, to read and to compare.
+Stored = bare(Row.__table__.columns)
 
 # How far what was told can be trusted: an open URL, our own asking, a signature.
 TRUST = ("token", "fetched", "signed")
@@ -48,6 +52,10 @@ def combine(known: Entry | None, told: Entry) -> Entry:
     if known is None:
         return told
     first = min(known, told, key=lambda entry: (entry.received_at, entry.message_id))
+    if known.event == told.event:
+        # Most: a snapshot tells its order's whole life again.
+        trust = first.trust if known.trust == told.trust else strongest((known.trust, told.trust))
+        return first if first.trust == trust else replace(first, trust=trust)
     reasons = [entry.event.reason for entry in (known, told) if entry.event.reason]
     further = max(
         (known.event, told.event),
@@ -74,7 +82,7 @@ def from_row(row: Row) -> Entry:
         reason=row.reason,
         parcel=row.parcel,
         flags=frozenset(row.flags),
-        proofs=frozenset(Proof(**proof) for proof in row.proofs),
+        proofs=frozenset(Proof(**proof) for proof in row.proofs) if row.proofs else frozenset(),
     )
     return Entry(event, row.received_at, row.message_id, row.kind, row.trust)
 
@@ -94,7 +102,7 @@ def to_values(order_id: int, entry: Entry, verdict: Verdict) -> dict[str, Any]:
         "reason": event.reason,
         "parcel": event.parcel,
         "flags": sorted(event.flags),
-        "proofs": [asdict(proof) for proof in sorted(event.proofs)],
+        "proofs": [asdict(proof) for proof in sorted(event.proofs)] if event.proofs else [],
         "message_id": entry.message_id,
         "kind": entry.kind,
         "trust": entry.trust,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Heard
-from receiver.models import Event, Message, Order
-from receiver.timeline import Entry
+from receiver.models import Message, Order
+from receiver.timeline import Entry, Stored
 from tests.bodies import (
     START,
     cottoncast_shipment,
@@ -158,7 +158,7 @@ def folded(batches: Sequence[Sequence[Told]]) -> dict[str, Any]:
     entries: dict[str, Entry] = {}
     for batch in batches:
         known = learn_all(entries, order.details, batch)
-        stored = {key: Event(**values) for key, values in rows.items()}
+        stored = {key: Stored(**values) for key, values in rows.items()}
         for values in settle(order, known, list(entries.values()), stored):
             rows[values["key"]] = values
     return {

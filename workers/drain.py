@@ -7,7 +7,7 @@ together or not at all, so a worker that dies leaves nothing half done.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from sqlalchemy import Select, text
@@ -17,7 +17,7 @@ from receiver import feed, telemetry
 from receiver.body import parse
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Decoded, Heard
-from receiver.db import of_ids
+from receiver.db import array, bare, of_ids
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.etas import lock_tours
 from receiver.feed import Changed
@@ -82,6 +82,7 @@ COLUMNS = (
     *(Message.id, Message.account, Message.topic, Message.kind, Message.trust, Message.body),
     *(Message.received_at, Message.retried_at, Message.tries, Message.tried_by),
 )
+BareMessage = bare(COLUMNS)
 
 
 def drain_batch(
@@ -210,14 +211,13 @@ def _lock_ids(session: Session, ids: Sequence[int]) -> Sequence[Message]:
 
 
 def _lock(session: Session, messages: Select[Message], most: int) -> Sequence[Message]:
-    # Bare rows, which are only read: objects of the session take three times as long.
     rows = session.execute(
         messages.with_only_columns(*COLUMNS)
         .order_by(Message.id)
         .limit(most)
         .with_for_update(skip_locked=True)
     )
-    return cast("Sequence[Message]", rows.all())
+    return [BareMessage(*row) for row in rows]
 
 
 def _alone(
@@ -332,10 +332,10 @@ def _conclude(
         CONCLUDE,
         {
             "now": now,
-            "id": list(outcomes),
-            "outcome": [outcome.outcome for outcome in outcomes.values()],
-            "reason": [outcome.reason for outcome in outcomes.values()],
-            "courier_order_id": [outcome.courier_order_id for outcome in outcomes.values()],
+            "id": array(outcomes),
+            "outcome": array(outcome.outcome for outcome in outcomes.values()),
+            "reason": array(outcome.reason for outcome in outcomes.values()),
+            "courier_order_id": array(it.courier_order_id for it in outcomes.values()),
         },
     )
     if folded.erased:

@@ -1,10 +1,10 @@
 """Refold: add what messages tell to the orders they tell of, and fold each order anew."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -21,7 +21,7 @@ from receiver.polls import News, schedule_of
 from receiver.registry import lock_order, shadowed_reference
 from receiver.settings import Account
 from receiver.statuses import VOCABULARY
-from receiver.timeline import Entry, combine, from_row, strongest, to_values
+from receiver.timeline import Entry, Stored, combine, from_row, strongest, to_values
 from workers.aliases import known_by, under
 from workers.in_hand import lock, take_up
 from workers.rows import insert_orders, write_events, write_identifiers, write_orders
@@ -125,29 +125,36 @@ def _by_order(
 
     done: is told what belongs to no order.
     """
-    ids = _known(session, {item.order for item in told})
+    of_order = _grouped(told)
+    ids = _known(session, of_order)
     meant = known_by(
         session, [(accounts[item.message.account], item.snapshot) for item in told], ids
     )
     if meant:
         done.renamed = {item.message.id: meant[item.order] for item in told if item.order in meant}
-        told = [
+        of_order = _grouped(
             Told(item.message, under(meant.get(item.order, item.order[1]), item.snapshot))
             for item in told
-        ]
+        )
         ids |= _known(session, {(account, name) for (account, _), name in meant.items()})
-    unknown = {item.order for item in told} - ids.keys()
+    unknown = of_order.keys() - ids.keys()
     # Only a hook makes an order known: an answer about one that nobody asked about is none.
-    heard_of = {item.order for item in told if item.message.kind == "webhook"}
-    strange = unknown - heard_of
+    strange = {
+        order
+        for order in unknown
+        if all(item.message.kind != "webhook" for item in of_order[order])
+    }
     registered, unregistered = _wait_for_the_shop(session, unknown - strange, accounts)
-    done.parked = [item for item in told if item.order in unregistered]
-    done.strange = [item for item in told if item.order in strange]
+    done.parked = [item for order in sorted(unregistered) for item in of_order.pop(order)]
+    done.strange = [item for order in sorted(strange) for item in of_order.pop(order)]
+    return of_order, ids | registered
+
+
+def _grouped(told: Iterable[Told]) -> dict[OrderKey, list[Told]]:
     of_order: dict[OrderKey, list[Told]] = defaultdict(list)
     for item in told:
-        if item.order not in unregistered and item.order not in strange:
-            of_order[item.order].append(item)
-    return of_order, ids | registered
+        of_order[item.order].append(item)
+    return of_order
 
 
 def _missed(
@@ -220,10 +227,10 @@ def timelines(session: Session, order_ids: Collection[int]) -> dict[int, dict[st
     """The stored events of each order, by key."""
     found: dict[int, dict[str, Event]] = defaultdict(dict)
     if order_ids:
-        # Bare rows, which are only read: objects of the session take three times as long.
         columns = Event.__table__.columns
         for row in session.execute(select(*columns).where(of_ids(Event.order_id, order_ids))):
-            found[row.order_id][row.key] = cast("Event", row)
+            stored = Stored(*row)
+            found[stored.order_id][stored.key] = stored
     return found
 
 
@@ -248,7 +255,8 @@ def learn_all(
         message = item.message
         for event in item.snapshot.events:
             entry = Entry(event, message.received_at, message.id, message.kind, message.trust)
-            entries[event.key] = combine(entries.get(event.key), entry)
+            key = event.key
+            entries[key] = combine(entries.get(key), entry)
         known = details.learn(known, item.snapshot, message.id)
     return known
 
@@ -264,7 +272,7 @@ def settle(
     for entry, verdict in zip(entries, folded.verdicts, strict=True):
         values = to_values(order.id, entry, verdict)
         row = stored.get(entry.event.key)
-        if row is None or any(getattr(row, name) != told for name, told in values.items()):
+        if row != Stored(**values):
             rows.append(values)
     return rows
 

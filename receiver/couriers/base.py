@@ -101,13 +101,14 @@ class Event:
     parcel: str = ""
     flags: frozenset[str] = frozenset()
     proofs: frozenset[Proof] = frozenset()
+    # What makes this event itself: the same fact told again has the same key. Made once, since a
+    # fold asks for it five times.
+    key: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> str:
-        """What makes this event itself: the same fact told again has the same key."""
+    def __post_init__(self) -> None:
         told = self.told_at
         stamp = told.isoformat() if told else f"observed {self.occurred_at.isoformat()}"
-        return f"{self.courier_status}|{stamp}|{self.parcel}"
+        object.__setattr__(self, "key", f"{self.courier_status}|{stamp}|{self.parcel}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,4 +412,7 @@ def web_address(value: Any) -> str | None:
 
 def rfc3339(at: datetime | None) -> str | None:
     """A time as the API shows it: UTC with Z, fractions only where there are any."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else None
+    if at is None:
+        return None
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return f"{utc.isoformat().removesuffix('+00:00')}Z"

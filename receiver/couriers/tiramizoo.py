@@ -315,7 +315,7 @@ def _proofs(**pictures: list[dict[str, Any] | None]) -> frozenset[Proof]:
         Proof(kind, web_address(picture["url"]) or "", (picture["name"] or "")[:MOST_CHARACTERS])
         for kind, shown in pictures.items()
         for picture in shown
-        if picture
+        if picture and (picture["url"] or picture["name"])
     )
     return frozenset(proof for proof in proofs if proof.url or proof.name)
 
