@@ -107,10 +107,11 @@ class Webhooks:
         span = self._spans.begin(method, route, account) if self._spans else None
         status, told = self._answer(method, call)
         if span is not None:
-            span.answered(status, _shown(call).get("message_id"))
+            accepted = call.accepted if call else None
+            span.answered(status, accepted.message_id if accepted else None)
             span.end()
         if self._log is not None:
-            self._log.add(method, route, status, began, **_shown(call))
+            self._log.add(method, route, status, began, **self._shown(call))
         start_response(STATUS_LINES[status], _headers(status, told))
         return [told] if method != "HEAD" else []
 
@@ -126,6 +127,22 @@ class Webhooks:
             return status, _error(message)
         return HTTPStatus.OK, OK
 
+    def _shown(self, call: Call | None) -> dict[str, Any]:
+        """What the log tells of a call: never its token, also where that stands in a wrong place.
+
+        A courier that was given `/webhooks/<account>/<token>` has it where a topic is expected.
+        """
+        contract = self._parts.settings.accounts.get(call.account) if call else None
+        if call is None or contract is None:
+            return {}
+        shown: dict[str, Any] = {"account": call.account}
+        if call.topic in DRIVERS[contract.driver].topics:
+            shown["topic"] = call.topic
+        if call.accepted is not None:
+            shown["message_id"] = call.accepted.message_id
+            shown["repeated"] = call.accepted.repeated
+        return shown
+
 
 def _error(message: str) -> bytes:
     return orjson.dumps({"status": "error", "message": message})
@@ -140,17 +157,6 @@ def _headers(status: HTTPStatus, told: bytes) -> list[tuple[str, str]]:
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append(("Retry-After", RETRY_SECONDS))
     return headers
-
-
-def _shown(call: Call | None) -> dict[str, Any]:
-    """What the log tells of a call: never its token."""
-    if call is None:
-        return {}
-    shown: dict[str, Any] = {"account": call.account, "topic": call.topic}
-    if call.accepted is not None:
-        shown["message_id"] = call.accepted.message_id
-        shown["repeated"] = call.accepted.repeated
-    return shown
 
 
 def take_in(app: Parts, call: Call) -> None:

@@ -58,6 +58,21 @@ def test_a_line_a_request_leads_to_the_message_and_hides_the_token(
     assert (batch["accounts"], batch["not_applied"]) == (["tiramizoo"], {})
 
 
+def test_a_token_in_a_wrong_place_of_an_address_is_not_logged(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    log = tmp_path / "web.log"
+    with running_web({**environ, "REQUEST_LOG": "on"}, log) as web:
+        for path in (f"tiramizoo/{TOKEN}", f"tiramizoo/{TOKEN}/orders", f"{TOKEN}/orders"):
+            for method in ("POST", "GET"):
+                web.open(f"/webhooks/{path}", method=method, data=b"{}")
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    asked = [line for line in told if line.get("event") == "request"]
+    assert [line["status"] for line in asked] == [404, 405] * 3
+    assert [line.get("account") for line in asked] == ["tiramizoo"] * 4 + [None] * 2
+    assert TOKEN not in log.read_text()
+
+
 def test_a_stdout_that_nobody_reads_holds_nobody_up(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
