@@ -4,6 +4,7 @@ A count is written in the transaction that does what it counts, and shown at /me
 web process is asked.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class Spread:
         return f"{self.name}_sum"
 
     def add(self, counted: "Counter[Key]", account: str, value: float) -> None:
-        label = next((f"{bound:g}" for bound in self.bounds if value <= bound), INFINITE)
+        at = bisect_left(self.bounds, value)
+        label = f"{self.bounds[at]:g}" if at < len(self.bounds) else INFINITE
         counted[self.name, account, label] += 1
         # A Counter's values are typed as whole numbers, and hold any.
         counted[self.sum, account, ""] += value  # type: ignore[assignment]

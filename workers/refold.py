@@ -302,7 +302,9 @@ def _source(folded: Folded, entries: Sequence[Entry]) -> dict[str, Any] | None:
         and entry.event.courier_status == setter.event.courier_status
         and position(entry.event) > position(setter.event)
     ]
-    return replace(setter, trust=strongest([setter.trust, *again])).source()
+    if again:
+        setter = replace(setter, trust=strongest([setter.trust, *again]))
+    return setter.source()
 
 
 def _show_details(order: Order, known: details.Known, of_parcels: Mapping[str, str]) -> None:

@@ -230,9 +230,9 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
         known = events.get(event.key)
         if known is not None:
             # A column and an entry tell the same: the entry knows why, and who signed.
-            event = replace(
-                event, reason=event.reason or known.reason, proofs=event.proofs | known.proofs
-            )
+            reason, proofs = event.reason or known.reason, event.proofs | known.proofs
+            if (reason, proofs) != (event.reason, event.proofs):
+                event = replace(event, reason=reason, proofs=proofs)
         events[event.key] = event
 
     newest = max((fact.when.at for fact in facts), default=None)
