@@ -180,8 +180,12 @@ def test_a_flood(stage: Callable[[datetime], Stage]) -> None:
     assert told == {"hooks_flooding": 9 * MINUTE}
 
 
-def test_a_flood_that_is_more_than_can_be_folded(stage: Callable[[datetime], Stage]) -> None:
+def test_a_flood_that_is_more_than_can_be_folded(
+    stage: Callable[[datetime], Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
     on = stage(TUESDAY)
+    # A third of what comes: a worker that is slow, however large its batches are.
+    monkeypatch.setattr("workers.drain.BATCH", 200)
 
     def more_than_a_batch() -> None:
         on.hooks(600)
