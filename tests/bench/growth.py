@@ -331,6 +331,7 @@ def sides(orders: int, directory: Path) -> Iterator[list[Side]]:
                         "COURIER_TIRAMIZOO_SECRETS": "x",
                         "DATABASE_URL": url,
                         "REDIS_URL": servers.valkey.url(number),
+                        "REQUEST_LOG": "off",
                     }
                 )
             )

@@ -174,7 +174,8 @@ def _sides(stage: Stage, sizes: list[int]) -> Iterator[list[Side]]:
         environ = stage.tables(f"inbox_{size}")
         fill(environ["DATABASE_URL"], size)
         say(f"growth: {size:,} messages in {time.monotonic() - started:.0f} s")
-        app = create_app(Settings.from_env(environ))
+        # In this process, whose stdout is for the table.
+        app = create_app(Settings.from_env({**environ, "REQUEST_LOG": "off"}))
         client = app.test_client()
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
         parts = app.extensions["ordertrail"]
