@@ -34,7 +34,7 @@ class QuickReads:
         """
         try:
             return self._together.ask((statement, account, order_id), READ_SECONDS)
-        except (psycopg.Error, TimeoutError):
+        except (psycopg.OperationalError, TimeoutError):
             raise StorageUnavailable("the database cannot be reached just now") from None
 
     def _read(self, questions: Sequence[Question]) -> list[Any]:
