@@ -72,7 +72,12 @@ class Together(Generic[Item, Answer]):
                 self._waiting.remove(waiting)
             raise TimeoutError
         if waiting.failure is not None:
-            raise waiting.failure
+            try:
+                raise waiting.failure
+            finally:
+                # Or the failure would hold this frame, and the frame it: and the body until the
+                # collector comes.
+                del waiting
         return waiting.answer  # type: ignore[return-value] # there is one now
 
     def _begin(self) -> None:
@@ -104,13 +109,16 @@ class Together(Generic[Item, Answer]):
     def _answer(self, batch: list[Waiting[Item, Answer]]) -> None:
         try:
             answers = self._do([waiting.item for waiting in batch])
+            answered = list(zip(batch, answers, strict=True))
         except Exception as failure:  # noqa: BLE001
             # The thread must outlive whatever befell one batch.
             for waiting in batch:
                 waiting.failure = failure
                 waiting.told.release()
+            # Or the failure would hold all of them through this frame, and they it.
+            del batch, waiting
             return
-        for waiting, answer in zip(batch, answers, strict=True):
+        for waiting, answer in answered:
             waiting.answer = answer
             waiting.told.release()
 
