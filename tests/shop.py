@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask.testing import FlaskClient
+from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import TestResponse
 
@@ -63,3 +64,12 @@ def fill(sessions: Sessions, *orders: dict[str, Any]) -> None:
             }
             session.add(Order(**{**defaults, **order}))
             session.flush()
+
+
+def put_many(session: Session, count: int) -> None:
+    """So many bare orders of account `a`, named by their numbers; the table is not counted anew."""
+    statement = """
+        INSERT INTO orders (account, courier, courier_order_id, status, created_at, updated_at)
+        SELECT 'a', 'tiramizoo', n, 'pending', now(), now() FROM generate_series(1, :count) AS n
+    """
+    session.execute(text(statement), {"count": count})

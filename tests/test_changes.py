@@ -31,6 +31,7 @@ from tests.bodies import (
 )
 from tests.conftest import API_TOKEN
 from tests.service import wait_until, waiting_for
+from tests.shop import put_many
 from workers.refold import refold as genuine
 
 Drain = Callable[[], int]
@@ -398,13 +399,7 @@ def test_one_batchs_changes_are_numbered_in_its_order(
 
 def test_a_page_is_a_range_of_the_primary_key(sessions: Sessions) -> None:
     with sessions.begin() as session:
-        session.execute(
-            text(
-                "INSERT INTO orders (account, courier, courier_order_id, status, created_at,"
-                " updated_at) SELECT 'a', 'tiramizoo', n, 'pending', now(), now()"
-                " FROM generate_series(1, 20000) AS n"
-            )
-        )
+        put_many(session, 20_000)
         session.execute(
             text(
                 "INSERT INTO changes (order_id, version, status, changed, changed_at)"

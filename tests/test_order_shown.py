@@ -18,6 +18,7 @@ from receiver.order_shown import ORDER, VERSION, order_row, shown, version_of
 from receiver.quick import QuickReads, of_many
 from tests.bodies import raw, tiramizoo_order
 from tests.service import Web, wait_until, waiting_for
+from tests.shop import put_many
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -112,13 +113,7 @@ def test_each_is_found_by_its_key_whatever_postgresql_believes(
     with sessions() as session:
         if not analysed:
             session.execute(text("ANALYZE orders, polls"))
-        session.execute(
-            text(
-                "INSERT INTO orders (account, courier, courier_order_id, status, created_at,"
-                " updated_at) SELECT 'a', 'tiramizoo', n, 'pending', now(), now()"
-                " FROM generate_series(1, 20000) AS n"
-            )
-        )
+        put_many(session, 20_000)
         session.execute(
             text(
                 "INSERT INTO polls (order_id, account, placed_at) SELECT id, 'a', now() FROM orders"
