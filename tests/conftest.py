@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
@@ -247,6 +248,14 @@ def new_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
         app.extensions["ordertrail"].watcher.close()
         app.extensions["ordertrail"].engine.dispose()
         app.extensions["ordertrail"].redis.close()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Undo what a command that ran inside the test did to logging: the next test may read a log."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(autouse=True)
