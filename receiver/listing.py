@@ -18,6 +18,8 @@ Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 Values = Mapping[Column, Sequence[Any]]
 
 HIGHEST_ID = 2**63 - 1
+# What one page may have.
+MOST_LISTED = 200
 
 
 def snapshot(session: Session) -> None:

@@ -6,42 +6,97 @@ costs more than finding it. A test compares the two.
 
 from collections.abc import Mapping
 from operator import itemgetter
-from typing import Any
+from typing import Any, LiteralString
 
 from receiver.couriers.base import rfc3339
+from receiver.cursors import write_cursor
+from receiver.listing import HIGHEST_ID, MOST_LISTED
 from receiver.quick import QuickReads
+from receiver.registry import refuse_nul, refuse_other_than_one
 from receiver.statuses import VOCABULARY
 
 SOURCE = ("kind", "trust", "message_id", "received_at")
 ETA = ("from", "to", "source", "updated_at")
 PARCEL = ("tracking_number", "tracking_url", "courier_name", "status")
 
-# Of the order that QuickReads was asked for, by the courier's id alone: its other names are looked
-# up by registry.find().
-VERSION = """
-    SELECT version FROM orders
-    WHERE orders.account = asked.account AND courier_order_id = asked.order_id
+COLUMNS = """
+    orders.id, orders.account, courier, courier_order_id, identifiers, reference, status,
+    courier_status, status_at, reason, needs_attention, source, tracking_url, eta, label_url,
+    pickup_at, parcels, milestones, last_heard_at, metadata AS shop_metadata, version,
+    created_at, updated_at, due_at, polled_at, coalesce(failures, 0) AS failures, stopped_at,
+    stop_reason
 """
-ORDER = """
-    SELECT orders.account, courier, courier_order_id, identifiers, reference, status,
-           courier_status, status_at, reason, needs_attention, source, tracking_url, eta, label_url,
-           pickup_at, parcels, milestones, last_heard_at, metadata AS shop_metadata, version,
-           created_at, updated_at, due_at, polled_at, coalesce(failures, 0) AS failures, stopped_at,
-           stop_reason
-    FROM orders LEFT JOIN polls ON order_id = orders.id
-    WHERE orders.account = asked.account AND courier_order_id = asked.order_id
+WITH_POLLS = "LEFT JOIN polls ON polls.order_id = orders.id"
+# By the courier's id, and by any other name that the courier gave: one order, or two to tell that
+# there are several.
+OWN = "WHERE orders.account = asked.account AND courier_order_id = asked.name LIMIT 1"
+NAMED = """
+    JOIN (SELECT order_id AS named_id FROM identifiers
+          WHERE identifiers.account = asked.account AND value = asked.name LIMIT 2) AS named
+    ON named_id = orders.id
+"""
+# By the shop's own reference, the newest first: one more than a page may have. Said as a range of
+# the index and in its whole order, for the reason that listing.each() gives.
+REFERENCED = f"""
+    WHERE reference >= asked.name AND (reference, orders.id) <= (asked.name, {HIGHEST_ID})
+    ORDER BY reference DESC, orders.id DESC LIMIT {MOST_LISTED + 1}
 """
 
 
-def version_of(reads: QuickReads, account: str, order_id: str) -> int | None:
-    """The version of an order; None where none has this id of its courier's."""
-    row = reads.first(VERSION, account, order_id)
-    return None if row is None else int(row.version)
+def _statement(columns: LiteralString, *rest: LiteralString) -> LiteralString:
+    return f"SELECT {columns} FROM orders {' '.join(rest)}"  # noqa: S608 (all of it stands here)
 
 
-def order_row(reads: QuickReads, account: str, order_id: str) -> Any:
-    """An order and its polling in one row, for `shown`; None where none has this id."""
-    return reads.first(ORDER, account, order_id)
+VERSION = _statement("id, version", OWN)
+VERSION_OF_NAMED = _statement("id, version", NAMED, "LIMIT 2")
+ORDER = _statement(COLUMNS, WITH_POLLS, OWN)
+NAMED_ORDER = _statement(COLUMNS, NAMED, WITH_POLLS, "LIMIT 2")
+REFERENCED_ORDERS = _statement(COLUMNS, WITH_POLLS, REFERENCED)
+
+
+def tag_of(reads: QuickReads, account: str, name: str) -> str:
+    """The ETag of an order, without the rest of it.
+
+    Raises: UnknownOrder; AmbiguousIdentifier.
+    """
+    row, own = _found(reads, VERSION, VERSION_OF_NAMED, account, name)
+    return tag(row.version, None if own else row.id)
+
+
+def order_row(reads: QuickReads, account: str, name: str) -> tuple[Any, str]:
+    """An order and its polling in one row, for `shown`, and its ETag.
+
+    Raises: UnknownOrder; AmbiguousIdentifier.
+    """
+    row, own = _found(reads, ORDER, NAMED_ORDER, account, name)
+    return row, tag(row.version, None if own else row.id)
+
+
+def _found(
+    reads: QuickReads, own: LiteralString, named: LiteralString, account: str, name: str
+) -> tuple[Any, bool]:
+    refuse_nul(account, name)
+    if rows := reads.rows(own, account, name):
+        return rows[0], True
+    rows = reads.rows(named, account, name)
+    refuse_other_than_one(len(rows), account, name)
+    return rows[0], False
+
+
+def tag(version: int, order_id: int | None) -> str:
+    """The ETag of an order: its version. order_id: where it was asked for by another name than its
+    own, for such a name may come to mean another order.
+    """
+    return str(version) if order_id is None else f"{order_id}-{version}"
+
+
+def of_reference(reads: QuickReads, reference: str, limit: int) -> dict[str, Any]:
+    """The first page of a reference's orders, as order_reading.page() would find them."""
+    rows = reads.rows(REFERENCED_ORDERS, "", reference)
+    return {
+        "orders": [shown(row, row) for row in rows[:limit]],
+        "next_cursor": write_cursor(rows[limit - 1].id) if len(rows) > limit else None,
+    }
 
 
 def shown(order: Any, poll: Any) -> dict[str, Any]:

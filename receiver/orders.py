@@ -1,11 +1,12 @@
 """Orders for the shop's services: find one, list many, read a timeline, register one."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from flask import Response, jsonify, request
+from flask import Response, request
 
 from receiver import schemas
 from receiver.errands import put_on_record
@@ -13,15 +14,13 @@ from receiver.listing import snapshot
 from receiver.lookup import MOST_ORDERS, by_name, by_reference
 from receiver.models import Order
 from receiver.order_reading import page, timeline
-from receiver.order_shown import order_row, shown, version_of
+from receiver.order_shown import of_reference, order_row, shown, tag_of
 from receiver.parts import parts
 from receiver.personal_data import erase
-from receiver.registry import find, tag, tag_of
+from receiver.registry import find
 from receiver.routes import Routes
 
 orders = Routes("orders", __name__, description="Orders and their timelines")
-
-ORDER = schemas.Order()
 
 
 @orders.get("/orders/<account>/<order:order_id>")
@@ -36,37 +35,20 @@ def get_order(account: str, order_id: str) -> Response:
     have, such as `/events`, cannot be asked for here: POST it to /v1/orders/lookup.
     """
     quick, known = parts().quick, request.if_none_match
-    if "\x00" in account + order_id:
-        return _by_another_name(account, order_id)
-    if known:
-        version = version_of(quick, account, order_id)
-        if version is None:
-            return _by_another_name(account, order_id)
-        if known.contains_weak(tag(version, None)):
-            return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), tag(version, None))
-    row = order_row(quick, account, order_id)
-    if row is None:
-        return _by_another_name(account, order_id)
-    told = orjson.dumps(shown(row, row))
-    return _tagged(Response(told, mimetype="application/json"), tag(row.version, None))
-
-
-def _by_another_name(account: str, order_id: str) -> Response:
-    known = request.if_none_match
-    with parts().sessions() as session:
-        if known:
-            etag = tag_of(session, account, order_id)
-            if known.contains_weak(etag):
-                return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
-        order = find(session, account, order_id)
-    own = order.courier_order_id == order_id
-    return _tagged(jsonify(ORDER.dump(order)), tag(order.version, None if own else order.id))
+    if known and known.contains_weak(etag := tag_of(quick, account, order_id)):
+        return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
+    row, etag = order_row(quick, account, order_id)
+    return _tagged(_json(shown(row, row)), etag)
 
 
 def _tagged(answer: Response, etag: str) -> Response:
     answer.set_etag(etag)
     answer.headers["Cache-Control"] = "private, no-cache"
     return answer
+
+
+def _json(told: Any) -> Response:
+    return Response(orjson.dumps(told), mimetype="application/json")
 
 
 @orders.get("/orders/<account>/<path:order_id>/events")
@@ -81,20 +63,27 @@ def list_events(account: str, order_id: str) -> dict[str, Any]:
 @orders.get("/orders")
 @orders.arguments(schemas.OrderFilters, location="query")
 @orders.response(200, schemas.OrderPage)
-def list_orders(filters: dict[str, Any]) -> dict[str, Any]:
+def list_orders(filters: dict[str, Any]) -> Response:
     """Orders, the newest first; every filter narrows the list.
 
     Pages do not shift: an order that changes keeps its place, and one that is new comes before
     the first page.
     """
+    if filters.keys() == {"reference", "limit"}:
+        return _json(of_reference(parts().quick, filters["reference"], filters["limit"]))
     with parts().sessions() as session:
-        return page(session, filters)
+        told = page(session, filters)
+    return _json({**told, "orders": _all_shown(told["orders"])})
+
+
+def _all_shown(orders: Iterable[Order]) -> list[dict[str, Any]]:
+    return [shown(order, order.poll or schemas.NO_POLLING) for order in orders]
 
 
 @orders.post("/orders/lookup")
 @orders.arguments(schemas.Lookup)
 @orders.response(200, schemas.LookupAnswer)
-def look_up(asked: dict[str, Any]) -> dict[str, Any]:
+def look_up(asked: dict[str, Any]) -> Response:
     """Up to 100 orders at once, by reference or by account and id; a result for each, in order.
 
     `courier_order_id` may be any identifier that the courier gave the order. A reference may have
@@ -113,17 +102,16 @@ def look_up(asked: dict[str, Any]) -> dict[str, Any]:
                 (item, named.get(name, []))
                 for item, name in zip(asked["orders"], names, strict=True)
             ]
-    return {
-        "results": [
-            {
-                **item,
-                "found": bool(orders),
-                "orders": orders[:MOST_ORDERS],
-                "more": len(orders) > MOST_ORDERS,
-            }
-            for item, orders in results
-        ]
-    }
+    results_shown = [
+        {
+            **item,
+            "found": bool(orders),
+            "orders": _all_shown(orders[:MOST_ORDERS]),
+            "more": len(orders) > MOST_ORDERS,
+        }
+        for item, orders in results
+    ]
+    return _json({"results": results_shown})
 
 
 @orders.post("/orders")

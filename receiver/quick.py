@@ -15,7 +15,7 @@ from receiver.together import OwnConnection, Together
 
 READ_SECONDS = 5.0
 
-# A statement about one order, and the order's name.
+# A statement about `asked.account` and `asked.name`, and what these are.
 Question = tuple[LiteralString, str, str]
 
 
@@ -24,41 +24,42 @@ class QuickReads:
 
     def __init__(self, engine: Engine) -> None:
         self._connection = OwnConnection(engine)
-        self._together = Together(self._read)
+        self._together: Together[Question, list[Any]] = Together(self._read)
 
-    def first(self, statement: LiteralString, account: str, order_id: str) -> Any:
-        """The row of a statement about `asked.account` and `asked.order_id`, with its columns as
-        attributes; None where there is none.
+    def rows(self, statement: LiteralString, account: str, name: str) -> list[Any]:
+        """The rows of a statement about `asked.account` and `asked.name`, with their columns as
+        attributes.
 
         Raises: StorageUnavailable.
         """
         try:
-            return self._together.ask((statement, account, order_id), READ_SECONDS)
+            return self._together.ask((statement, account, name), READ_SECONDS)
         except (psycopg.OperationalError, TimeoutError):
             raise StorageUnavailable("the database cannot be reached just now") from None
 
-    def _read(self, questions: Sequence[Question]) -> list[Any]:
-        answers: list[Any] = [None] * len(questions)
+    def _read(self, questions: Sequence[Question]) -> list[list[Any]]:
+        answers: list[list[Any]] = [[] for _ in questions]
         for statement in {question[0] for question in questions}:
             own = [place for place, question in enumerate(questions) if question[0] == statement]
             asked = {
                 "place": own,
                 "account": [questions[place][1] for place in own],
-                "order_id": [questions[place][2] for place in own],
+                "name": [questions[place][2] for place in own],
             }
             for row in self._connection.rows(of_many(statement), asked, named=True):
-                answers[row.place] = row
+                answers[row.place].append(row)
         return answers
 
 
 def of_many(statement: LiteralString) -> LiteralString:
     """The same statement about many orders, with the place of each in what was asked.
 
-    LATERAL, so that each is found by its own key, whatever PostgreSQL believes of the tables.
+    LATERAL, and each with a LIMIT, so that it is found by its own key, whatever PostgreSQL believes
+    of the tables.
     """
     return f"""
         SELECT asked.place, found.*
-        FROM unnest(%(place)s::integer[], %(account)s::text[], %(order_id)s::text[])
-             AS asked (place, account, order_id)
-        CROSS JOIN LATERAL ({statement} LIMIT 1) AS found
+        FROM unnest(%(place)s::integer[], %(account)s::text[], %(name)s::text[])
+             AS asked (place, account, name)
+        CROSS JOIN LATERAL ({statement}) AS found
     """  # noqa: S608 (of our own statements)

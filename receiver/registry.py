@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import cast, func, literal, select, union_all, update
+from sqlalchemy import cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSONPATH, insert
 from sqlalchemy.orm import Session, joinedload
 
@@ -23,7 +23,7 @@ def find(session: Session, account: str, order_id: str, lock: bool = False) -> O
 
     Raises: UnknownOrder; AmbiguousIdentifier where several orders share the identifier.
     """
-    _refuse_nul(account, order_id)
+    refuse_nul(account, order_id)
     orders = select(Order).options(joinedload(Order.poll))
     orders = orders.with_for_update(of=Order, key_share=True) if lock else orders
     order = session.scalar(
@@ -35,46 +35,18 @@ def find(session: Session, account: str, order_id: str, lock: bool = False) -> O
         Identifier.account == account, Identifier.value == order_id
     )
     found = session.scalars(orders.where(Order.id.in_(named)).limit(2)).all()
-    _refuse_other_than_one(len(found), account, order_id)
+    refuse_other_than_one(len(found), account, order_id)
     return found[0]
 
 
-def tag(version: int, order_id: int | None) -> str:
-    """The ETag of an order: its version. order_id: where it was asked for by another name than its
-    own, for such a name may come to mean another order.
-    """
-    return str(version) if order_id is None else f"{order_id}-{version}"
-
-
-def tag_of(session: Session, account: str, order_id: str) -> str:
-    """The tag of the order that `find` would find, without the rest of it: one statement.
-
-    Raises: UnknownOrder; AmbiguousIdentifier.
-    """
-    _refuse_nul(account, order_id)
-    own = select(literal(True).label("is_own"), Order.id, Order.version).where(
-        Order.account == account, Order.courier_order_id == order_id
-    )
-    named = (
-        select(literal(False), Order.id, Order.version)
-        .join(Identifier, Identifier.order_id == Order.id)
-        .where(Identifier.account == account, Identifier.value == order_id)
-        .limit(2)
-    )
-    found = session.execute(union_all(own, named.subquery().select())).all()
-    for is_own, _, version in found:
-        if is_own:
-            return tag(version, None)
-    _refuse_other_than_one(len(found), account, order_id)
-    return tag(found[0].version, found[0].id)
-
-
-def _refuse_nul(account: str, order_id: str) -> None:
+def refuse_nul(account: str, order_id: str) -> None:
+    """PostgreSQL keeps no such text. Raises: UnknownOrder."""
     if "\x00" in account + order_id:
         raise UnknownOrder("no order has an id with U+0000 in it")
 
 
-def _refuse_other_than_one(found: int, account: str, order_id: str) -> None:
+def refuse_other_than_one(found: int, account: str, order_id: str) -> None:
+    """So many orders were found by this name. Raises: UnknownOrder; AmbiguousIdentifier."""
     if not found:
         raise UnknownOrder(f"account {account!r} has no order {order_id!r}")
     if found > 1:

@@ -14,10 +14,22 @@ from sqlalchemy.orm import Session, joinedload, sessionmaker
 
 from receiver import schemas
 from receiver.models import Order, Poll
-from receiver.order_shown import ORDER, VERSION, order_row, shown, version_of
+from receiver.order_reading import page
+from receiver.order_shown import (
+    NAMED_ORDER,
+    ORDER,
+    REFERENCED_ORDERS,
+    VERSION,
+    VERSION_OF_NAMED,
+    of_reference,
+    order_row,
+    shown,
+    tag_of,
+)
 from receiver.quick import QuickReads, of_many
 from tests.bodies import raw, tiramizoo_order
 from tests.service import Web, wait_until, waiting_for
+from tests.shop import fill as put_orders
 from tests.shop import put_many
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -46,10 +58,10 @@ def test_every_order_is_shown_as_its_schema_shows_it(
         for order in orders:
             told = schemas.Order().dump(order)
             assert shown(order, order.poll or schemas.NO_POLLING) == told
-            row = order_row(reads, order.account, order.courier_order_id)
+            row, tag = order_row(reads, order.account, order.courier_order_id)
             assert shown(row, row) == told
             assert list(shown(row, row)) == list(told)
-            assert version_of(reads, order.account, order.courier_order_id) == order.version
+            assert tag == tag_of(reads, order.account, order.courier_order_id) == f"{order.version}"
 
 
 def put_in(client: FlaskClient) -> None:
@@ -89,43 +101,72 @@ def test_those_who_ask_together_are_answered_each_his_own(
             session.add(
                 Order(courier="tiramizoo", status="pending", version=number + 1, **named, **times)
             )
+
+    def version(name: str) -> list[int]:
+        return [row.version for row in reads.rows(VERSION, "tiramizoo", name)]
+
     with sessions() as locker:
         locker.execute(text("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"))
         with ThreadPoolExecutor(len(names) + 1) as pool:
-            first = pool.submit(version_of, reads, "tiramizoo", "order-0")
+            first = pool.submit(version, "order-0")
             wait_until(lambda: waiting_for(sessions, "orders"))
-            found = [pool.submit(version_of, reads, "tiramizoo", name) for name in names]
+            found = [pool.submit(version, name) for name in names]
             wait_until(lambda: len(reads._together) == len(names))
             locker.rollback()
-    assert first.result() == 1
-    assert [it.result() for it in found] == [*range(1, 41), None, 8]
+    assert first.result() == [1]
+    assert [it.result() for it in found] == [*([number] for number in range(1, 41)), [], [8]]
 
 
-@pytest.mark.parametrize("statement", [VERSION, ORDER], ids=["version", "order"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+def test_the_orders_of_a_reference_are_what_their_page_would_be(
+    sessions: sessionmaker[Session], reads: QuickReads, limit: int
+) -> None:
+    put_orders(
+        sessions, *({"reference": told} for told in ("S", "S-1", "S-1", "S-1", "S-10", "S-2", None))
+    )
+    for reference in ("S", "S-1", "S-10", "S-3"):
+        told = of_reference(reads, reference, limit)
+        with sessions() as session:
+            expected = schemas.OrderPage().dump(
+                page(session, {"reference": reference, "limit": limit})
+            )
+        assert told == expected
+        assert len(told["orders"]) == min(limit, {"S-1": 3, "S-3": 0}.get(reference, 1))
+
+
+STATEMENTS = {
+    "version": VERSION,
+    "version of named": VERSION_OF_NAMED,
+    "order": ORDER,
+    "named order": NAMED_ORDER,
+    "referenced": REFERENCED_ORDERS,
+}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
 @pytest.mark.parametrize("analysed", [False, True])
 def test_each_is_found_by_its_key_whatever_postgresql_believes(
     sessions: sessionmaker[Session], statement: LiteralString, mode: str, analysed: bool
 ) -> None:
     asked = of_many(statement)
-    for number, name in enumerate(("place", "account", "order_id"), 1):
+    for number, name in enumerate(("place", "account", "name"), 1):
         asked = asked.replace(f"%({name})s", f"${number}")
     with sessions() as session:
-        if not analysed:
-            session.execute(text("ANALYZE orders, polls"))
-        put_many(session, 20_000)
-        session.execute(
-            text(
-                "INSERT INTO polls (order_id, account, placed_at) SELECT id, 'a', now() FROM orders"
-            )
-        )
-        if analysed:
-            session.execute(text("ANALYZE orders, polls"))
-        session.execute(text(f"SET LOCAL plan_cache_mode = {mode}"))
         run = session.connection().exec_driver_sql
+        if not analysed:
+            run("ANALYZE orders, polls, identifiers")
+        put_many(session, 20_000)
+        run("UPDATE orders SET reference = courier_order_id")
+        run("INSERT INTO identifiers SELECT account, 'I-' || courier_order_id, id FROM orders")
+        run("INSERT INTO polls (order_id, account, placed_at) SELECT id, 'a', now() FROM orders")
+        if analysed:
+            run("ANALYZE orders, polls, identifiers")
+        run(f"SET LOCAL plan_cache_mode = {mode}")
         run(f"PREPARE one (integer[], text[], text[]) AS {asked}")
         plan = "\n".join(run("EXPLAIN EXECUTE one ('{0,1}', '{a,a}', '{7,9}')").scalars())
         run("DEALLOCATE one")
         session.rollback()
-    assert "orders_account_courier_order_id_key" in plan
+    assert "Index" in plan
     assert "Seq Scan" not in plan
+    assert "orders_reference_id_idx" in plan or statement != REFERENCED_ORDERS

@@ -40,7 +40,7 @@ def memory(stage: Stage, messages: int) -> list[Figure]:
     kept = Kept(environ["DATABASE_URL"], hook())
     answered, early = 0, (0.0, 0.0)
     # A tenth of a million takes no less, and there are only so many letters.
-    seconds = 2 if messages <= 200_000 else 15
+    seconds = 2 if messages <= 200_000 else 25
     with (
         stage.worker(environ) as worker,
         psycopg.connect(environ["DATABASE_URL"], autocommit=True) as connection,

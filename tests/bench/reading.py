@@ -1,4 +1,4 @@
-"""Reading: get one order, by its id and with a matching ETag, beside an empty view."""
+"""Reading: get an order by its id, with a matching ETag, by reference, beside an empty view."""
 
 from datetime import UTC, datetime
 
@@ -30,6 +30,12 @@ def reading(stage: Stage, rounds: Rounds) -> list[Figure]:
     asked = {
         "order": Request(web.port, "GET", path, headers=(AUTHORIZATION,)),
         "tagged": Request(web.port, "GET", path, headers=(AUTHORIZATION, 'If-None-Match: "1"')),
+        "referenced": Request(
+            web.port,
+            "GET",
+            f"/v1/orders?reference=S-{PLACE.decode()}",
+            headers=(AUTHORIZATION,),
+        ),
         "empty": Request(empty.port, "GET", "/"),
     }
     found: dict[str, list[Loaded]] = {name: [] for name in asked}
@@ -51,5 +57,12 @@ def reading(stage: Stage, rounds: Rounds) -> list[Figure]:
             rates["tagged"],
             rates["empty"],
             Goal(least=0.5),
+        ),
+        compare(
+            "orders by reference",
+            against,
+            rates["referenced"],
+            rates["empty"],
+            Goal(least=0.25),
         ),
     ]
