@@ -18,7 +18,7 @@ import structlog
 from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.app import create_app
@@ -26,9 +26,9 @@ from receiver.couriers import DRIVERS
 from receiver.db import connect, migrate
 from receiver.db import sessions as open_sessions
 from receiver.doorbell import connect_redis
-from receiver.models import Base
 from receiver.settings import Settings
 from receiver.standalone import embedded
+from tests.emptying import empty
 from workers.drain import drain_batch
 
 TEMPLATE = "ordertrail_template"
@@ -132,9 +132,8 @@ def engine(settings: Settings) -> Iterator[Engine]:
 @pytest.fixture
 def sessions(engine: Engine) -> sessionmaker[Session]:
     """Sessions on an empty database."""
-    tables = ", ".join(Base.metadata.tables)
     with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        empty(connection)
     return open_sessions(engine)
 
 

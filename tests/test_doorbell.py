@@ -29,7 +29,7 @@ from receiver.db import connect
 from receiver.db import sessions as open_sessions
 from receiver.doorbell import DRAIN, RING_SECONDS, RUNG, Doorbell, connect_redis, queue, ring
 from receiver.inbox import Incoming, keep
-from receiver.models import APPLIED, PENDING, Base, Message
+from receiver.models import APPLIED, PENDING, Message
 from receiver.standalone.embedded import Valkey
 from tests.bodies import (
     cottoncast_signature,
@@ -40,6 +40,7 @@ from tests.bodies import (
     tiramizoo_order,
     tour_plan,
 )
+from tests.emptying import empty
 from tests.service import (
     CLOCK,
     WORKER,
@@ -122,7 +123,6 @@ def running_service(
 @pytest.fixture
 def service(running_service: Service) -> Service:
     """The service with empty tables, at work."""
-    tables = ", ".join(Base.metadata.tables)
     wait_until(lambda: PENDING not in running_service.outcomes())
     # Another test's ring would have this one's messages folded.
     wait_until(lambda: not running_service.redis.exists(RUNG))
@@ -130,7 +130,7 @@ def service(running_service: Service) -> Service:
     def emptied() -> bool:
         # What works in the background may take the tables in another order.
         with suppress(OperationalError), running_service.engine.begin() as connection:
-            connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+            empty(connection)
             return True
         return False
 

@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Select, text
+from sqlalchemy import Engine, Select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import inbox_care, order_filters
 from receiver.cursors import MESSAGES, write_cursor
 from receiver.listing import Values, are_fewer, distinct, walk
-from receiver.models import Base, Message, Order
+from receiver.models import Message, Order
+from tests.emptying import empty
 
 ORDERS = 20_000
 MOST = 51
@@ -42,14 +43,13 @@ FILL = """
 
 @pytest.fixture(scope="module")
 def filled(engine: Engine) -> Iterator[Engine]:
-    tables = ", ".join(Base.metadata.tables)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        empty(connection)
         for statement in FILL.replace(":now", f"'{NOW}'::timestamptz").split(";"):
             connection.exec_driver_sql(statement)
     yield engine
     with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        empty(connection)
 
 
 def plan(session: Session, statement: Select[Any]) -> list[dict[str, Any]]:

@@ -6,12 +6,13 @@ inbox. deploy/docs/silent-couriers.md shows the table that this prints.
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select
 
 from receiver.couriers import DRIVERS
 from receiver.inbox import Incoming, keep
-from receiver.models import Base, Order
+from receiver.models import Order
 from tests.bodies import START
+from tests.emptying import empty
 from tests.polling import DAY, HOUR, MakeWorld, World
 from tests.sandbox import evenly
 from tests.sandbox.server import Server
@@ -88,12 +89,6 @@ def wrong(world: World) -> bool:
     )
 
 
-def empty(engine: Engine) -> None:
-    with engine.begin() as connection:
-        tables = ", ".join(Base.metadata.tables)
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
-
-
 def table(figures: list[tuple[timedelta, int, int]]) -> list[str]:
     return [
         "| we were down for | right again, by retries alone | and with asking |",
@@ -117,7 +112,8 @@ def test_after_an_outage_asking_spares_the_wait_for_retries(
         for asking in (False, True):
             world = new_world()
             times.append(minutes_until_right(world, outage, asking))
-            empty(engine)
+            with engine.begin() as connection:
+                empty(connection)
         figures.append((outage, times[0], times[1]))
     print("\n".join(table(figures)))  # noqa: T201 (what the page shows)
     for _, alone, asked in figures:
