@@ -73,6 +73,7 @@ class Message(Base):
     retried_at: when it was last sent back to the workers; such a one waits behind the new ones.
     tries, tried_by: how many processes may have died of reading it, and the last of them; 0 for all
     but a few (workers/suspects.py).
+    names: of a parked one, the other names by which the shop may register its order.
     """
 
     __tablename__ = "messages"
@@ -94,6 +95,7 @@ class Message(Base):
     retried_at: Mapped[datetime | None]
     tries: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     tried_by: Mapped[str | None]
+    names: Mapped[list[str] | None]
 
     __table_args__ = (
         # The topic is part of it: an order's body sent to the tours URL by mistake must not make
@@ -129,6 +131,12 @@ class Message(Base):
             "courier_order_id",
             "id",
             postgresql_where=text("courier_order_id IS NOT NULL"),
+        ),
+        Index(
+            "messages_parked_names_idx",
+            "names",
+            postgresql_using="gin",
+            postgresql_where=text("outcome = 'parked'"),
         ),
         # What retention will drop one day, the oldest first (workers/retention.py).
         Index(

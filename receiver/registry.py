@@ -1,10 +1,10 @@
 """Which orders we know: find one by any of its names, register one, release what waited for it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import cast, func, select, update
+from sqlalchemy import cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONPATH, insert
 from sqlalchemy.orm import Session, joinedload
 
@@ -79,13 +79,17 @@ def shadowed_reference(order: Order) -> str | None:
     return None if told in {order.reference, order.courier_order_id} else told
 
 
-def lock_order(session: Session, account: str, courier_order_id: str) -> None:
-    """Keep the registration of an order and the parking of a message of it from crossing.
+def lock_names(session: Session, accounts: Collection[str], registering: bool) -> None:
+    """Keep an order that the shop puts on record and one that a message makes known from missing
+    each other: they may be one order by two names.
 
-    Without it a message could be parked just after the registration that should release it.
+    Two transactions at once would each not see what the other writes, and there would be two orders
+    for good, or a message parked just after the registration that should release it. Those that
+    only fold do not wait for one another. Taken before any row of an order is locked.
     """
-    key = f"{account}/{courier_order_id}"
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
+    lock = func.pg_advisory_xact_lock if registering else func.pg_advisory_xact_lock_shared
+    for account in sorted(accounts):
+        session.execute(select(lock(func.hashtextextended(f"names of {account}", 0))))
 
 
 def _known_as(session: Session, account: str, courier: str, order_id: str) -> str:
@@ -130,8 +134,9 @@ def register(
     order go back to the workers. The caller commits at once, then rings.
     """
     lock_tours(session, writing=False)
-    courier_order_id = _known_as(session, account, courier, courier_order_id)
-    lock_order(session, account, courier_order_id)
+    lock_names(session, [account], registering=True)
+    name = courier_order_id
+    courier_order_id = _known_as(session, account, courier, name)
     created = session.scalar(
         insert(Order)
         .values(
@@ -175,8 +180,8 @@ def register(
         update(Message)
         .where(
             Message.account == account,
-            Message.courier_order_id == courier_order_id,
             Message.outcome == PARKED,
+            or_(Message.courier_order_id == courier_order_id, Message.names.contains([name])),
         )
         .values(outcome=PENDING, reason=None, processed_at=None, retried_at=None)
     )

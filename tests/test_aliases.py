@@ -1,14 +1,19 @@
 """An order that a shop put on record by another name than its courier's messages use."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
 
 from tests.bodies import life, raw, tiramizoo_order
+from tests.service import wait_until, waiting_for
 
 UUID = "6d1f0b1e-5f0e-4c39-8f0c-0a3c1e8a7b11"
+OTHER_UUID = UUID.replace("6", "7")
 HOOK = "/webhooks/tiramizoo/orders/tiramizoo-token"
 PARKING = "/webhooks/tiramizoo-parking/orders/parking-token"
 NAMES: dict[str, Any] = {
@@ -83,11 +88,109 @@ def test_an_order_that_was_heard_of_takes_in_no_other_by_a_shared_name(
     shop: FlaskClient, drain: Callable[[], int]
 ) -> None:
     register(shop, "T-1")
-    for uuid in (UUID, UUID.replace("6", "7")):
+    for uuid in (UUID, OTHER_UUID):
         shop.post(HOOK, data=raw(tiramizoo_order(uuid, external_id="T-1")))
         drain()
     ids = [one["courier_order_id"] for one in orders(shop)]
-    assert ids == [UUID.replace("6", "7"), "T-1"]
+    assert ids == [OTHER_UUID, "T-1"]
+
+
+@pytest.mark.parametrize("name", ["ZVW8GV", "T-1"])
+def test_two_orders_of_one_batch_are_not_made_one_by_a_shared_name(
+    shop: FlaskClient, drain: Callable[[], int], name: str
+) -> None:
+    """The first that was told of takes it, as if each message had come by itself."""
+    register(shop, name)
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, life("created"), **NAMES)))
+    shop.post(HOOK, data=raw(tiramizoo_order(OTHER_UUID, life("created", "dispatched"), **NAMES)))
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, life("created", "cancelled"), **NAMES)))
+    assert drain() == 3
+    told = {one["courier_order_id"]: one["status"] for one in orders(shop)}
+    assert told == {name: "cancelled", OTHER_UUID: "awaiting_pickup"}
+    assert order(shop, UUID)["courier_order_id"] == name
+
+
+def test_an_order_told_of_by_the_name_it_is_on_record_by_takes_in_no_other(
+    shop: FlaskClient, drain: Callable[[], int]
+) -> None:
+    register(shop, "T-1")
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, external_id="T-1")))
+    shop.post(HOOK, data=raw(tiramizoo_order("T-1", life("created", "dispatched"))))
+    assert drain() == 2
+    told = {one["courier_order_id"]: one["status"] for one in orders(shop)}
+    assert told == {UUID: "info_received", "T-1": "awaiting_pickup"}
+
+
+def test_two_workers_do_not_make_two_orders_one_by_a_shared_name(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session]
+) -> None:
+    register(shop, "T-1")
+    with sessions() as holder, ThreadPoolExecutor(2) as pool:
+        # Reading goes on, locking a row does not.
+        holder.execute(text("LOCK TABLE orders IN EXCLUSIVE MODE"))
+        shop.post(HOOK, data=raw(tiramizoo_order(UUID, external_id="T-1")))
+        drains = [pool.submit(drain)]
+        wait_until(lambda: len(waiting_for(sessions, "orders")) == 1)
+        shop.post(HOOK, data=raw(tiramizoo_order(OTHER_UUID, external_id="T-1")))
+        drains.append(pool.submit(drain))
+        wait_until(lambda: len(waiting_for(sessions, "orders")) == 2)
+        holder.rollback()
+        assert sum(it.result() for it in drains) == 2
+    found = {name: order(shop, name)["courier_order_id"] for name in ("T-1", UUID, OTHER_UUID)}
+    assert len(orders(shop)) == len({found[UUID], found[OTHER_UUID]}) == 2
+    assert "T-1" in {found[UUID], found[OTHER_UUID]}
+
+
+@pytest.mark.parametrize("name", sorted(NAMES.values()))
+def test_an_order_registered_while_its_first_hook_is_folded_is_one(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session], name: str
+) -> None:
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, **NAMES)))
+    with sessions() as holder, ThreadPoolExecutor(2) as pool:
+        # Its order is not committed until its events are written.
+        holder.execute(text("LOCK TABLE events IN EXCLUSIVE MODE"))
+        folding = pool.submit(drain)
+        wait_until(lambda: waiting_for(sessions, "events"))
+        registering = pool.submit(register, shop, name)
+        wait_until(lambda: registering.done() or len(waiting_for(sessions)) == 2)
+        holder.rollback()
+        assert folding.result() == 1
+        assert registering.result().json["courier_order_id"] == UUID
+    assert len(orders(shop)) == 1
+
+
+def test_a_first_hook_that_is_folded_while_its_order_is_registered_is_its(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session]
+) -> None:
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, **NAMES)))
+    with sessions() as holder, ThreadPoolExecutor(2) as pool:
+        # A registration looks for messages to release last of all.
+        holder.execute(text("LOCK TABLE changes IN EXCLUSIVE MODE"))
+        registering = pool.submit(register, shop, "ZVW8GV")
+        wait_until(lambda: waiting_for(sessions, "changes"))
+        folding = pool.submit(drain)
+        wait_until(lambda: len(waiting_for(sessions)) == 2)
+        holder.rollback()
+        assert registering.result().status_code == 201
+        assert folding.result() == 1
+    assert order(shop, UUID) == order(shop, "ZVW8GV")
+    assert len(orders(shop)) == 1
+
+
+@pytest.mark.parametrize("name", sorted(NAMES.values()))
+def test_a_parked_message_is_released_by_any_name_of_its_order(
+    shop: FlaskClient, drain: Callable[[], int], name: str
+) -> None:
+    last = life("created", "dispatched", "picked_up", "delivered")
+    shop.post(PARKING, data=raw(tiramizoo_order(UUID, last, **NAMES)))
+    shop.post(PARKING, data=raw(tiramizoo_order(OTHER_UUID, life("created"), identifier="ZZZ")))
+    assert drain() == 2
+    assert orders(shop) == []
+    register(shop, name, "tiramizoo-parking")
+    assert drain() == 1
+    assert order(shop, UUID, "tiramizoo-parking")["status"] == "delivered"
+    parked: Any = shop.get("/v1/messages?outcome=parked").json
+    assert [it["courier_order_id"] for it in parked["messages"]] == [OTHER_UUID]
 
 
 def test_where_two_orders_on_record_may_be_meant_neither_is(

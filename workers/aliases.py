@@ -31,7 +31,10 @@ def known_by(
 
     That is one whose courier's id this was found to be, or one that the shop put on
     record by one of the names in the message and that nothing was heard of yet. Where several fit,
-    none is meant.
+    none is meant; where one fits several, the first that was told of is, as if each message had
+    come by itself.
+
+    told: in the order in which it came. known: those that are known by the ids in the messages.
     """
     names_of: dict[OrderKey, set[str]] = defaultdict(set)
     for account, snapshot in told:
@@ -55,11 +58,22 @@ def known_by(
         rows = session.execute(
             select(*own).where(among(*own, candidates), Order.last_heard_at.is_(None))
         )
-        unheard = {(slug, name) for slug, name in rows}
+        unheard = {(slug, name) for slug, name in rows} - {*known}
         for key, names in names_of.items():
-            if key not in meant:
-                meant[key] |= {name for name in names if (key[0], name) in unheard}
+            if key in meant:
+                continue
+            fits = {name for name in names if (key[0], name) in unheard}
+            meant[key] = fits
+            if len(fits) == 1:
+                unheard -= {(key[0], name) for name in fits}
     return {key: next(iter(ids)) for key, ids in meant.items() if len(ids) == 1}
+
+
+def belongs(order: Order, courier_order_id: str) -> bool:
+    """Whether a locked order is still the one that is meant by an id that its courier uses, and not
+    become another's since known_by() looked.
+    """
+    return order.last_heard_at is None or order.identifiers.get(COURIERS_ID) == courier_order_id
 
 
 def further_names(account: Account, snapshot: Snapshot) -> set[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import orjson
 import structlog
 from sqlalchemy import Select, text
 from sqlalchemy.orm import Session, sessionmaker
@@ -28,6 +29,7 @@ from receiver.polls import plan
 from receiver.progress import pending
 from receiver.settings import Account, Settings
 from workers.accounts import count
+from workers.aliases import further_names
 from workers.failures import passes
 from workers.refold import Told, refold
 from workers.rows import Overtaken
@@ -64,6 +66,7 @@ class Outcome:
     outcome: str
     reason: str | None = None
     courier_order_id: str | None = None
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +287,7 @@ def fold_messages(
             PARKED,
             "waits until the shop registers the order",
             unknown.snapshot.courier_order_id,
+            sorted(further_names(accounts[unknown.message.account], unknown.snapshot)),
         )
     for stranger in refolded.strange:
         outcomes[stranger.message.id] = Outcome(
@@ -316,10 +320,12 @@ def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
 CONCLUDE = text("""
     UPDATE messages
     SET outcome = told.outcome, reason = told.reason, processed_at = :now,
-        courier_order_id = told.courier_order_id, tries = 0, tried_by = NULL
+        courier_order_id = told.courier_order_id, tries = 0, tried_by = NULL,
+        names = CASE WHEN told.names IS NOT NULL
+                THEN ARRAY(SELECT json_array_elements_text(CAST(told.names AS json))) END
     FROM unnest(CAST(:id AS bigint[]), CAST(:outcome AS text[]), CAST(:reason AS text[]),
-                CAST(:courier_order_id AS text[]))
-         AS told (id, outcome, reason, courier_order_id)
+                CAST(:courier_order_id AS text[]), CAST(:names AS text[]))
+         AS told (id, outcome, reason, courier_order_id, names)
     WHERE messages.id = told.id
 """)
 
@@ -336,6 +342,9 @@ def _conclude(
             "outcome": array(outcome.outcome for outcome in outcomes.values()),
             "reason": array(outcome.reason for outcome in outcomes.values()),
             "courier_order_id": array(it.courier_order_id for it in outcomes.values()),
+            "names": array(
+                orjson.dumps(it.names).decode() if it.names else None for it in outcomes.values()
+            ),
         },
     )
     if folded.erased:

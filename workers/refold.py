@@ -18,13 +18,13 @@ from receiver.fold import REPEATS, Folded, fold_order, position
 from receiver.models import Event, Identifier, Message, Order
 from receiver.personal_data import without_people
 from receiver.polls import News, schedule_of
-from receiver.registry import lock_order, shadowed_reference
+from receiver.registry import lock_names, shadowed_reference
 from receiver.settings import Account
 from receiver.statuses import VOCABULARY
 from receiver.timeline import Entry, Stored, combine, from_row, strongest, to_values
-from workers.aliases import known_by, under
-from workers.in_hand import lock, take_up
-from workers.rows import insert_orders, write_events, write_identifiers, write_orders
+from workers.aliases import belongs, known_by, under
+from workers.in_hand import InHand, lock, take_up
+from workers.rows import Overtaken, insert_orders, write_events, write_identifiers, write_orders
 
 OrderKey = tuple[str, str]
 
@@ -79,6 +79,7 @@ def refold(
     done = Refolded()
     of_order, ids = _by_order(session, told, accounts, done)
     locked = lock(session, {*ids.values(), *_named(session, stops)})
+    _look_again(locked, told, done.renamed)
     stored = timelines(session, [it.order.id for it in locked])
     new = sorted(of_order.keys() - ids.keys())
     couriers = [accounts[account].driver for account, _ in new]
@@ -127,6 +128,7 @@ def _by_order(
     """
     of_order = _grouped(told)
     ids = _known(session, of_order)
+    lock_names(session, {account for account, _ in of_order.keys() - ids.keys()}, False)
     meant = known_by(
         session, [(accounts[item.message.account], item.snapshot) for item in told], ids
     )
@@ -148,6 +150,21 @@ def _by_order(
     done.parked = [item for order in sorted(unregistered) for item in of_order.pop(order)]
     done.strange = [item for order in sorted(strange) for item in of_order.pop(order)]
     return of_order, ids | registered
+
+
+def _look_again(locked: Sequence[InHand], told: Sequence[Told], renamed: Mapping[int, str]) -> None:
+    """Make sure that what was told under another id still belongs to that order.
+
+    Raises: Overtaken where another worker had it taken by another of its courier's meanwhile.
+    """
+    if not renamed:
+        return
+    orders = {(it.order.account, it.order.courier_order_id): it.order for it in locked}
+    for item in told:
+        if (name := renamed.get(item.message.id)) is not None:
+            order = orders[item.message.account, name]
+            if not belongs(order, item.snapshot.courier_order_id):
+                raise Overtaken
 
 
 def _grouped(told: Iterable[Told]) -> dict[OrderKey, list[Told]]:
@@ -192,9 +209,7 @@ def _wait_for_the_shop(
     """Of the unknown orders that the shop has to register: those that it has registered just now,
     with their ids, and those whose messages must wait for it.
     """
-    parking = [order for order in sorted(unknown) if accounts[order[0]].parks_unknown_orders]
-    for account, order_id in parking:
-        lock_order(session, account, order_id)
+    parking = [order for order in unknown if accounts[order[0]].parks_unknown_orders]
     # Whoever registered one of them meanwhile has committed by now, and the rest must wait for us.
     registered = _known(session, parking)
     return registered, set(parking) - registered.keys()

@@ -55,8 +55,8 @@ EVENTS = text(f"""
 
 
 class Overtaken(Exception):
-    """Somebody else put one of our new orders on record first: what is not committed has to be done
-    anew, with that order as it is now.
+    """Somebody else put one of our new orders on record first, or filled one that was put on record
+    under another name: what is not committed has to be done anew, with that order as it is now.
     """
 
 
