@@ -1,6 +1,7 @@
 """The way to PostgreSQL: one engine a process, and the migrations."""
 
 import time
+import weakref
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable
 from importlib.resources import files
@@ -124,10 +125,14 @@ def connection_of_its_own(engine: Engine) -> Bounded | None:
     pooled.detach()
     connection.autocommit, connection.pinged = True, False
 
+    # Weakly: the engine is told of each of them for good, and outages make many.
+    known = weakref.ref(connection)
+
     def close(_engine: Engine) -> None:
-        # Not under the hands of a thread that has a statement under way: libpq would crash.
-        with connection.lock:
-            connection.close()
+        if (opened := known()) is not None:
+            # Not under the hands of a thread that has a statement under way: libpq would crash.
+            with opened.lock:
+                opened.close()
 
     event.listen(engine, "engine_disposed", close, once=True)
     return connection

@@ -6,6 +6,7 @@ One RQ job empties the whole inbox, so one ring is enough until a worker has com
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +15,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
-from rq import Queue
+from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
 from receiver.logs import told
@@ -30,6 +31,8 @@ RUNG = "ordertrail:drain:rung"
 RING_SECONDS = 5
 DRAIN_SECONDS = 180
 REDIS_SECONDS = 1.0
+# A worker shows that it lives every few seconds while it waits, and before each job.
+SHOWN_WITHIN = timedelta(seconds=60)
 # Between two rings: nobody notices, and hundreds of commits a second need no ring each. Longer
 # where the last one found that somebody had rung already: a worker is on its way.
 PAUSE_SECONDS = 0.005
@@ -90,6 +93,21 @@ def answered(redis: "Redis") -> None:
     Whatever is kept from now on rings anew, and whatever was kept before is about to be seen.
     """
     redis.delete(RUNG)
+
+
+def workers(redis: "Redis") -> int:
+    """How many workers showed a sign of life lately.
+
+    RQ itself counts those that died as well, until a living one clears them away.
+
+    Raises: RedisError.
+    """
+    with redis.pipeline(transaction=False) as pipeline:
+        for key in Worker.all_keys(connection=redis):
+            pipeline.hget(key, "last_heartbeat")
+        shown = pipeline.execute()
+    since = datetime.now(UTC) - SHOWN_WITHIN
+    return sum(datetime.fromisoformat(at.decode()) > since for at in shown if at is not None)
 
 
 class Doorbell:

@@ -6,10 +6,10 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis import RedisError
-from rq import Worker
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from receiver import doorbell
 from receiver.api import bearer_fits
 from receiver.couriers.base import rfc3339
 from receiver.errors import MissingBearerToken
@@ -45,7 +45,7 @@ def readyz() -> tuple[dict[str, Any], int]:
         postgresql = "unreachable"
     workers: int | None = None
     try:
-        workers = Worker.count(connection=app.redis)
+        workers = doorbell.workers(app.redis)
         redis = "ok"
     except (RedisError, OSError):
         redis = "unreachable"

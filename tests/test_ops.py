@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 
@@ -69,6 +69,23 @@ def test_readyz_counts_the_workers(client: FlaskClient, redis: "Redis") -> None:
     assert client.get("/readyz").json == {**READY, "workers": 1}
     worker.register_death()  # type: ignore[no-untyped-call]
     assert client.get("/readyz").json == READY
+
+
+def test_readyz_does_not_count_a_worker_that_died_or_hangs(
+    client: FlaskClient, redis: "Redis"
+) -> None:
+    """RQ keeps it on its list until a living one looks, and its key for minutes."""
+    for name, ago in (("lives", 5), ("died", 90), ("gone", None)):
+        worker = SimpleWorker(
+            [queue(redis)], name=name, connection=redis, serializer=JSONSerializer
+        )
+        worker.register_birth()  # type: ignore[no-untyped-call] # RQ's
+        if ago is None:
+            redis.delete(worker.key)
+        else:
+            shown = datetime.now(UTC) - timedelta(seconds=ago)
+            redis.hset(worker.key, "last_heartbeat", f"{shown:%Y-%m-%dT%H:%M:%S.%fZ}")
+    assert client.get("/readyz").json == {**READY, "workers": 1}
 
 
 def test_readyz_tells_whether_the_workers_get_anywhere(

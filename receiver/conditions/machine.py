@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from redis import Redis, RedisError
-from rq import Worker
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from receiver import heartbeats, ticks
+from receiver import doorbell, heartbeats, ticks
 from receiver.conditions.catalogue import CRITICAL
 from receiver.conditions.scene import Alert, Around, Scene, alert
 from receiver.settings import Settings
@@ -29,7 +28,7 @@ def look_around(session: Session, settings: Settings, redis: "Redis") -> Around:
     workers: int | None = None
     ticking_since: datetime | None = None
     try:
-        workers = Worker.count(connection=redis)
+        workers = doorbell.workers(redis)
         ticking_since = ticks.ticking_since(redis)
         reachable = True
     except (RedisError, OSError):
