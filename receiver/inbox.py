@@ -5,10 +5,11 @@ Requests that wait at the same moment in one process share one multi-row INSERT 
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import structlog
@@ -58,8 +59,7 @@ class Accepted:
 
 # unnest keeps the statement's text the same for any number of rows, so that it is planned once.
 # %b sends the bodies as they are, where a text format would double them and have them parsed.
-# xmax is 0 in a row that this statement inserted, and not in one that it updated.
-KEEP = """
+INSERT = """
     INSERT INTO messages AS kept (account, topic, kind, trust, body, body_sha256, received_at,
                                   last_seen_at, outcome, reason, processed_at, repetitions)
     SELECT account, topic, kind, trust, body, body_sha256, received_at, received_at, outcome,
@@ -69,11 +69,14 @@ KEEP = """
                 %(outcome)b::text[], %(reason)b::text[], %(repetitions)b::integer[])
          AS told (account, topic, kind, trust, body, body_sha256, received_at, outcome, reason,
                   repetitions)
-    ON CONFLICT (account, topic, body_sha256) WHERE kind = 'webhook' DO UPDATE
-    SET repetitions = kept.repetitions + excluded.repetitions + 1,
-        last_seen_at = greatest(kept.last_seen_at, excluded.last_seen_at)
-    RETURNING id, account, topic, kind, body_sha256, xmax = 0
+    ON CONFLICT (account, topic, body_sha256) WHERE kind = 'webhook'
 """
+# xmax is 0 in a row that this statement inserted, and not in one that it updated.
+ANSWER = " RETURNING id, account, topic, kind, body_sha256, xmax = 0"
+KEEP = f"""{INSERT} DO UPDATE
+    SET repetitions = kept.repetitions + excluded.repetitions + 1,
+        last_seen_at = greatest(kept.last_seen_at, excluded.last_seen_at) {ANSWER}"""  # noqa: S608
+KEEP_NEW = f"{INSERT} DO NOTHING {ANSWER}"
 
 
 class Batch:
@@ -105,14 +108,21 @@ class Batch:
             "repetitions": [repetitions[identity] for identity in ordered],
         }
 
-    def answers(self, kept: Iterable[Sequence[Any]]) -> list[Accepted]:
-        """What becomes of each message, in their order; kept: the statement's rows."""
+    def answers(self, kept: Iterable[Sequence[Any]]) -> list[Accepted | None]:
+        """What becomes of each message, in their order: None where the statement left it alone.
+
+        kept: the statement's rows.
+        """
         found = {
             (account, topic, kind, bytes(sha256)): (message_id, is_new)
             for message_id, account, topic, kind, sha256, is_new in kept
         }
-        answers, answered = [], set[Identity]()
+        answers: list[Accepted | None] = []
+        answered = set[Identity]()
         for identity in self._identities:
+            if identity not in found:
+                answers.append(None)
+                continue
             message_id, is_new = found[identity]
             answers.append(Accepted(message_id, repeated=not is_new or identity in answered))
             answered.add(identity)
@@ -126,28 +136,51 @@ def keep(session: Session, messages: Sequence[Incoming]) -> list[Accepted]:
     whether a state that was told before has come back.
     """
     batch = Batch(messages)
-    return batch.answers(session.connection().exec_driver_sql(KEEP, batch.values))
+    answers = batch.answers(session.connection().exec_driver_sql(KEEP, batch.values))
+    return [answer for answer in answers if answer is not None]
 
 
 class Inbox:
-    """Group commit for one process: what comes at one moment is one statement, one transaction."""
+    """Group commit for one process: what comes at one moment is one statement, one transaction.
+
+    Repetitions are counted apart: a worker may be folding the message just then, or hang over it,
+    and holds its row; those whose messages are new must not wait for that.
+    """
 
     def __init__(self, engine: Engine, ring: Callable[[], None]) -> None:
         self._ring = ring
-        self._connection = OwnConnection(engine)
-        self._together = Together(self._keep)
+        self._connection, self._counting = OwnConnection(engine), OwnConnection(engine)
+        self._together: Together[Incoming, Accepted | None] = Together(
+            lambda messages: self._keep(self._connection, KEEP_NEW, messages)
+        )
+        self._repeated: Together[Incoming, Accepted | None] = Together(
+            lambda messages: self._keep(self._counting, KEEP, messages)
+        )
+
+    def close(self) -> None:
+        """Close what it keeps open."""
+        self._connection.close()
+        self._counting.close()
 
     def accept(self, incoming: Incoming) -> Accepted:
         """Keep a message and return once it is committed and flushed; then ring the doorbell.
 
         Raises: StorageUnavailable where PostgreSQL did not take it within ACCEPT_SECONDS.
         """
+        ends_at = time.monotonic() + ACCEPT_SECONDS
         try:
-            return self._together.ask(incoming, ACCEPT_SECONDS)
+            answer = self._together.ask(incoming, ACCEPT_SECONDS)
+            if answer is None:
+                answer = self._repeated.ask(incoming, max(0, ends_at - time.monotonic()))
         except TimeoutError:
-            raise StorageUnavailable("the message could not be kept in time") from None
+            answer = None
+        if answer is None:
+            raise StorageUnavailable("the message could not be kept in time")
+        return answer
 
-    def _keep(self, messages: Sequence[Incoming]) -> list[Accepted]:
+    def _keep(
+        self, connection: OwnConnection, statement: LiteralString, messages: Sequence[Incoming]
+    ) -> list[Accepted | None]:
         """Commit a batch.
 
         If PostgreSQL had kept it and only its answer was lost, a second time counts as a
@@ -156,7 +189,7 @@ class Inbox:
         try:
             with telemetry.span("keep", messages=len(messages)):
                 batch = Batch(messages)
-                answers = batch.answers(self._connection.rows(KEEP, batch.values))
+                answers = batch.answers(connection.rows(statement, batch.values))
         except Exception as failure:
             log.error(  # noqa: TRY400 (a traceback would show the bodies)
                 "batch not kept", messages=len(messages), error=type(failure).__name__
@@ -165,6 +198,6 @@ class Inbox:
             if isinstance(failure, psycopg.Error | SQLAlchemyError):
                 raise StorageUnavailable("the message could not be kept") from None
             raise
-        if not all(answer.repeated for answer in answers):
+        if not all(answer is None or answer.repeated for answer in answers):
             self._ring()
         return answers

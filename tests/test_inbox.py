@@ -184,7 +184,7 @@ def inbox(engine: Engine, sessions: Sessions, rings: list[int]) -> Iterator[Inbo
 
     inbox = Inbox(engine, ring)
     yield inbox
-    inbox._connection.close()
+    inbox.close()
 
 
 @contextmanager
@@ -283,6 +283,35 @@ def test_a_fault_of_ours_in_a_batch_is_told_as_what_it_is_and_survived(
         inbox.accept(broken)
     assert isinstance(inbox.accept(incoming(b"later")), Accepted)
     assert bodies(sessions) == [b"later"]
+
+
+def test_a_message_that_a_worker_holds_holds_up_nobody_but_its_own_repetition(
+    inbox: Inbox, sessions: Sessions
+) -> None:
+    first = inbox.accept(incoming(b"held"))
+    with sessions() as worker, ThreadPoolExecutor(1) as pool:
+        worker.execute(text("SELECT FROM messages FOR UPDATE"))
+        again = pool.submit(inbox.accept, incoming(b"held"))
+        wait_until(lambda: row_is_waited_for(sessions))
+        new = [inbox.accept(incoming(b"%d" % number)) for number in range(3)]
+        assert [answer.repeated for answer in new] == [False] * 3
+        assert not again.done()
+        worker.rollback()
+        assert again.result() == replace(first, repeated=True)
+    assert [row.repetitions for row in messages(sessions)] == [1, 0, 0, 0]
+
+
+def row_is_waited_for(sessions: Sessions) -> bool:
+    """Whether somebody waits for a transaction's end, as for a row that it holds."""
+    with sessions() as session:
+        return bool(
+            session.scalar(
+                text(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND wait_event = 'transactionid'"
+                )
+            )
+        )
 
 
 def test_a_sender_is_refused_in_time_while_postgresql_is_locked(
