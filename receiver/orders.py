@@ -141,7 +141,8 @@ def erase_personal_data(account: str, order_id: str) -> None:
 
     The bodies of its messages go, with whose signatures they showed and what the shop noted as
     metadata; the status and the timeline stay. Of messages still to come none of it is kept either.
+    A message that could not be read loses its body where that names the order.
     """
     app = parts()
-    erase(app.sessions, account, order_id, datetime.now(UTC))
+    erase(app.sessions, app.settings.accounts, account, order_id, datetime.now(UTC))
     app.feed_bell.ring()

@@ -5,13 +5,12 @@ shop noted. The status and the timeline hold none of it and stay; `ordertrail re
 events of a message without a body as they are stored.
 """
 
-import json
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, select, text, union, update
+from sqlalchemy import ColumnElement, Select, select, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import feed
@@ -20,6 +19,8 @@ from receiver.db import among, of_ids
 from receiver.feed import EVENTS, Changed
 from receiver.models import PENDING, Event, Message, Order
 from receiver.registry import find
+from receiver.settings import Account
+from receiver.unread import forget_unread
 
 
 def without_people(snapshot: Snapshot) -> Snapshot:
@@ -33,12 +34,18 @@ def drop_bodies(session: Session, message_ids: Collection[int]) -> None:
     session.execute(update(Message).where(of_ids(Message.id, message_ids)).values(body=None))
 
 
-def erase(sessions: sessionmaker[Session], account: str, order_id: str, now: datetime) -> None:
+def erase(
+    sessions: sessionmaker[Session],
+    accounts: Mapping[str, Account],
+    account: str,
+    order_id: str,
+    now: datetime,
+) -> None:
     """Erase an order's personal data, and keep none that is still to come.
 
-    In two transactions: whoever folds a message holds it and waits for its order, so nobody may
-    hold the order and wait for its messages. A message that is pending in between is folded after
-    the first, and loses its body there; once more is harmless.
+    The order first and its messages in transactions after it: whoever folds a message holds it and
+    waits for its order, so nobody may hold the order and wait for its messages. A message that is
+    pending in between is folded after the first, and loses its body there; once more is harmless.
 
     Raises: UnknownOrder, AmbiguousIdentifier.
     """
@@ -47,8 +54,8 @@ def erase(sessions: sessionmaker[Session], account: str, order_id: str, now: dat
         feed.tell(session, forget(session, [order], now), now)
     with sessions.begin() as session:
         drop_bodies(session, session.scalars(told_of([order], Message.outcome != PENDING)).all())
-        for name in {order.courier_order_id, *order.identifiers.values()}:
-            session.execute(FORGET_UNREAD, {"account": order.account, "name": _quoted(name)})
+    contract = accounts.get(order.account)
+    forget_unread(sessions, order, contract.field_map if contract else {})
 
 
 def forget(session: Session, orders: Collection[Order], now: datetime) -> list[Changed]:
@@ -83,16 +90,3 @@ def told_of(orders: Collection[Order], *conditions: ColumnElement[bool]) -> Sele
     kept = (Message.body.is_not(None), *conditions)
     named = select(Message.id).where(among(*own, names), Message.topic == "orders", *kept)
     return select(union(named, select(Message.id).where(Message.id.in_(first), *kept)).subquery())
-
-
-# What could not be read is not known to be about an order, but names it.
-FORGET_UNREAD = text("""
-    UPDATE messages
-    SET body = NULL, reason = 'its body was erased with the personal data of an order that it names'
-    WHERE account = :account AND outcome IN ('quarantined', 'discarded')
-          AND position(CAST(:name AS bytea) IN body) > 0
-""")
-
-
-def _quoted(name: str) -> bytes:
-    return json.dumps(name).encode()

@@ -1,14 +1,25 @@
 """Erasure: nothing of people is left, and everything of the order is."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from tests.bodies import after, history_entry, life, raw, tiramizoo_order
+from tests.bodies import (
+    after,
+    cottoncast_signature,
+    cottoncast_status,
+    history_entry,
+    life,
+    raw,
+    tiramizoo_order,
+)
+from tests.shop import deliver
 from tests.test_rebuild import rebuild
 
 UUID = "6d1f0b1e-5f0e-4c39-8f0c-0a3c1e8a7b11"
@@ -165,6 +176,113 @@ def test_a_message_that_could_not_be_read_but_names_the_order_loses_its_body_too
     with sessions() as session:
         kept = session.scalars(text("SELECT body IS NOT NULL FROM messages ORDER BY id")).all()
     assert kept == [False, False, True]
+
+
+def kept_of(
+    shop: FlaskClient, drain: Callable[[], int], order: dict[str, Any], *bodies: Any
+) -> list[bool]:
+    """Which of an account's bodies that cannot be read are still there once an order is erased."""
+    assert shop.post("/v1/orders", json=order).status_code == 201
+    account = order["account"]
+    for body in bodies:
+        sent = body if isinstance(body, bytes) else raw(body)
+        signed = account == "cottoncast"
+        hook_of = f"/webhooks/{account}/orders" + ("" if signed else f"/{account}-token")
+        headers = cottoncast_signature(sent) if signed else {}
+        assert shop.post(hook_of, data=sent, headers=headers).status_code in {200, 400}
+    drain()
+    stuck = get(shop, f"/v1/messages?account={account}&outcome=quarantined")["messages"]
+    assert len(stuck) == len(bodies)
+    path = f"/v1/orders/{account}/{quote(order['courier_order_id'], safe='')}/personal-data"
+    assert shop.delete(path).status_code == 204
+    shown = [get(shop, f"/v1/messages/{it['id']}") for it in stuck]
+    by_id = sorted(shown, key=lambda it: int(it["id"]))
+    return [it.get("body", it.get("body_base64")) is not None for it in by_id]
+
+
+def test_a_body_of_another_order_that_only_holds_the_same_word_is_kept(
+    shop: FlaskClient, drain: Callable[[], int]
+) -> None:
+    deliver(shop, tiramizoo_order("E-41", identifier="red"))
+    drain()
+    deliver(shop, {"uuid": "other-order", "state": 5, "colour": "red", "note": "E-41"})
+    drain()
+    assert shop.delete("/v1/orders/tiramizoo/E-41/personal-data").status_code == 204
+    (stuck,) = get(shop, "/v1/messages?outcome=quarantined")["messages"]
+    assert get(shop, f"/v1/messages/{stuck['id']}")["body"] is not None
+
+
+@pytest.mark.parametrize(
+    ("account", "order_id", "body"),
+    [
+        ("tiramizoo", "Bestellung-ü1", '{"uuid": "Bestellung-ü1", "state": 5}'.encode()),
+        ("tiramizoo", "Bestellung-ü1", rb'{"uuid": "Bestellung-\u00FC1", "state": 5}'),
+        ("tiramizoo", "A/7", rb'{"uuid": "A\/7", "state": 5}'),
+        ("cottoncast", "4711", cottoncast_status(order_id=4711) | {"status": 5}),
+        ("cottoncast", "4711", [{"orderID": 4711}]),
+        ("tiramizoo", "E-41", {"state": 5, "orders": [[], [{"uuid": "E-41"}]]}),
+        ("tiramizoo", "E-41", {"state": 5, "uuid": ["E-41"]}),
+        ("tiramizoo", "E-41", b'{"uuid": "E-41", "uuid": null, "state": NaN}'),
+        ("tiramizoo", "E-41", '{"uuid": "E-41", "state": 5}'.encode("utf-16")),
+        ("tiramizoo", "AB", rb'{"uuid": "A\u0000B", "state": 5}'),
+        ("tiramizoo", "E-41", b'{"uuid": "E-41", "delivery": {"name": "Bob Ob'),
+        ("tiramizoo", "Bestellung-ü1", "uuid=Bestellung-ü1&name=Bob".encode()),
+        ("tiramizoo", "Bestellung-ü1", rb'{"uuid": "Bestellung-\u00fc1", "name": "B'),
+        ("tiramizoo", "E-41", json.dumps(json.dumps({"uuid": "E-41", "name": "Bob"})).encode()),
+        ("tiramizoo", "E-41", b"[" * 100_000 + b'"E-41"'),
+    ],
+    ids=[
+        "plain UTF-8",
+        "escaped in capitals",
+        "escaped slash",
+        "number",
+        "number in a list of objects",
+        "nested lists",
+        "list of names",
+        "key twice, no strict JSON",
+        "UTF-16",
+        "U+0000",
+        "cut off",
+        "form",
+        "cut off, escaped",
+        "JSON in a JSON string",
+        "too deep",
+    ],
+)
+def test_a_body_that_cannot_be_read_but_names_the_order_however_written_is_erased(
+    shop: FlaskClient, drain: Callable[[], int], account: str, order_id: str, body: Any
+) -> None:
+    order = {"account": account, "courier_order_id": order_id}
+    assert kept_of(shop, drain, order, body) == [False]
+
+
+@pytest.mark.parametrize(
+    ("account", "body"),
+    [
+        ("tiramizoo", {"uuid": "E-411", "state": 5, "E-41": "E-41"}),
+        ("tiramizoo", {"uuid": "other", "state": 5, "packages": [{"size": "E-41"}]}),
+        ("tiramizoo", {"uuid": True, "state": 5}),
+        ("tiramizoo", b'{"uuid": "E-411", "colour": "E-41", "state": NaN}'),
+        ("tiramizoo", b'{"uuid": "other", "delivery": {"name": "Bob Ob'),
+        # With a courier that is never asked by the shop's number, that may look like its own id.
+        ("cottoncast", cottoncast_status(order_id="7", ref="E-41") | {"status": 5}),
+        ("cottoncast", cottoncast_status(order_id="41", ref="7") | {"status": 5}),
+    ],
+    ids=[
+        "longer name",
+        "another key",
+        "not a text",
+        "no strict JSON",
+        "cut off",
+        "number like its id",
+        "id like its number",
+    ],
+)
+def test_a_body_that_cannot_be_read_and_names_another_order_is_kept(
+    shop: FlaskClient, drain: Callable[[], int], account: str, body: Any
+) -> None:
+    order = {"account": account, "courier_order_id": "E-41", "reference": "41"}
+    assert kept_of(shop, drain, order, body) == [True]
 
 
 def test_metadata_of_an_erased_order_is_not_kept(

@@ -124,7 +124,7 @@ def erase_people() -> Response:
     if form().get("confirm", "").strip() != order_id:
         raise BadRequest("to erase, type the order's id as it stands on its page; nothing was done")
     app = parts()
-    erase(app.sessions, account, order_id, datetime.now(UTC))
+    erase(app.sessions, app.settings.accounts, account, order_id, datetime.now(UTC))
     app.feed_bell.ring()
     return done("console.orders.show", "erased", account=account, id=order_id)
 

@@ -226,6 +226,18 @@ class Api:
     wait_told: Callable[[str], float | None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Under which keys a courier's bodies name an order, wherever in a body these stand.
+
+    order: by the courier's id, or another name that it gave the order; reference: by the shop's own
+    number.
+    """
+
+    order: frozenset[str]
+    reference: frozenset[str]
+
+
 SAMPLE_AT = datetime(2026, 4, 16, 8, 10, tzinfo=UTC)
 
 
@@ -245,6 +257,9 @@ class Driver:
 
     words      their words to our statuses, in the order in which an order passes through them
     topics     what the courier calls us about, and how to read each
+    keys       under which keys bodies name an order, of hooks and of answers: by these a body that
+               cannot be read is found when the order's personal data is erased
+    map_keys   the further ones that an account's field map looks at, where there is such a map
     signature_header   header with the hex HMAC-SHA256 of the raw body, where the courier signs;
                where it does not, the account's token stands in the URL
     names_order   where the courier documents a 404 for an order that the shop does not know: reads
@@ -260,11 +275,13 @@ class Driver:
     name: str
     words: Mapping[str, str]
     topics: Mapping[str, Decode]
+    keys: Keys
     sample: Callable[["Moved"], Mapping[str, Any]]
     sample_of: tuple[str, str]
     signature_header: str | None = None
     names_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
     check_fields: Callable[[Mapping[str, Any]], list[str]] | None = None
+    map_keys: Callable[[Mapping[str, Any]], Keys] | None = None
     api: Api | None = None
     zone: str = "Europe/Berlin"
     stays: Mapping[str, timedelta] = field(default_factory=lambda: STAYS)
@@ -280,6 +297,13 @@ class Driver:
     @cached_property
     def steps(self) -> dict[str, int]:
         return {word: step for step, word in enumerate(self.words)}
+
+    def keys_with(self, field_map: Mapping[str, Any]) -> Keys:
+        """The keys under which bodies of an account with this field map name an order."""
+        if self.map_keys is None:
+            return self.keys
+        mapped = self.map_keys(field_map)
+        return Keys(self.keys.order | mapped.order, self.keys.reference | mapped.reference)
 
     def sample_body(self, moved: "Moved | None" = None) -> bytes:
         """The sample's bytes; always the same ones where it is not said what moved."""

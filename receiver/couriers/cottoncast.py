@@ -30,6 +30,7 @@ from receiver.couriers.base import (
     Driver,
     Event,
     Heard,
+    Keys,
     Moment,
     Moved,
     Snapshot,
@@ -69,6 +70,8 @@ LABELS = {
     "X": "Lost",
     "D": "Delivered",
 }
+# Of a hook, then of an answer.
+KEYS = Keys(order=frozenset({"orderID", "id"}), reference=frozenset({"ref", "order_id"}))
 SECONDS = re.compile(r":[0-9]{2}:[0-9]{2}")
 
 IDENTIFIER = validate.Length(min=1, max=MOST_CHARACTERS)
@@ -302,6 +305,7 @@ driver = Driver(
     name="cottoncast",
     words=WORDS,
     topics={"orders": decode_order_status},
+    keys=KEYS,
     signature_header="Cottoncast-Authentication",
     names_order=names_order,
     api=Api(

@@ -6,7 +6,7 @@ states, so bodies are read through a field map of JMESPath expressions that a sh
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from receiver.couriers.base import (
     Decoded,
     Driver,
     Heard,
+    Keys,
     Moved,
     Snapshot,
     one_segment,
@@ -96,6 +97,23 @@ def check_fields(field_map: Mapping[str, Any]) -> list[str]:
         if not isinstance(status, str) or status not in statuses.VOCABULARY:
             faults.append(f"statuses maps {word!r} to {status!r}, which is no status")
     return faults
+
+
+def keys_of(field_map: Mapping[str, Any]) -> Keys:
+    """Every key that a field map names on its way to an order's id and to the shop's number."""
+
+    def named(field: str) -> frozenset[str]:
+        expression = field_map.get(field)
+        return frozenset(_fields(compiled(expression).parsed) if expression else ())
+
+    return Keys(order=named("courier_order_id"), reference=named("reference"))
+
+
+def _fields(parsed: Mapping[str, Any]) -> Iterator[str]:
+    if parsed["type"] == "field":
+        yield parsed["value"]
+    for child in parsed["children"]:
+        yield from _fields(child)
 
 
 def normal(word: str) -> str:
@@ -219,7 +237,10 @@ driver = Driver(
     name="shipmentapi",
     words=WORDS,
     topics={"orders": decode_order},
+    # The default map's always: what came before an account's own map may be in its shape.
+    keys=keys_of(FIELDS),
     check_fields=check_fields,
+    map_keys=keys_of,
     api=Api(headers=headers, show=show, decode=decode_order, schedule=SCHEDULE, per_second=5),
     # It tells that an order is accepted, and of its later life only what a field map is set up for.
     stays={name: STAYS[name] for name in (statuses.PENDING, statuses.INFO_RECEIVED)},

@@ -33,6 +33,7 @@ from receiver.couriers.base import (
     Eta,
     Event,
     Heard,
+    Keys,
     Moment,
     Moved,
     Page,
@@ -102,6 +103,12 @@ PACKAGE_STATES = {
     "delivered": statuses.DELIVERED,
     "not_delivered": statuses.DELIVERY_FAILED,
 }
+
+# `id` is an order's name in a tour plan, whichever of them.
+KEYS = Keys(
+    order=frozenset({"uuid", "identifier", "tracking_code", "id"}),
+    reference=frozenset({"external_id"}),
+)
 
 # Whose signature a snapshot shows beside its states, by the state that it belongs to.
 SIGNATURES = {
@@ -501,6 +508,7 @@ driver = Driver(
     name="tiramizoo",
     words=WORDS,
     topics={"orders": decode_order, "tours": decode_tour_plan},
+    keys=KEYS,
     api=Api(
         url="https://app.tiramizoo.com/api/v1",
         headers=headers,

@@ -23,6 +23,7 @@ from receiver.couriers.base import Access, Api, Decode, Decoded, Driver, Heard, 
 from receiver.errors import Undecodable, UnknownToCourier
 from receiver.fold import fold, fold_order
 from receiver.schedule import Rhythm
+from receiver.unread import is_named
 from tests.bodies import (
     cottoncast_shipment,
     cottoncast_status,
@@ -168,6 +169,28 @@ def test_steps_of_two_words_of_one_status_differ(name: str) -> None:
     driver = DRIVERS[name]
     assert list(driver.steps) == list(driver.words)
     assert len(set(driver.steps.values())) == len(driver.words)
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_every_name_of_an_order_stands_under_one_of_the_keys(name: str) -> None:
+    driver, case = DRIVERS[name], CASES[name]
+    told = [
+        (driver.topics[topic], body) for topic, bodies in case.bodies.items() for body in bodies
+    ]
+    told += [(driver.api.decode, answer) for answer in case.answers] if driver.api else []
+    told.append((driver.topics["orders"], json.loads(driver.sample_body())))
+    for decode, body in told:
+        decoded = decode(body, HEARD)
+        names = {stop.order_key for tour in decoded.tours for stop in tour.stops}
+        references = set()
+        for snapshot in decoded.orders:
+            names |= {snapshot.courier_order_id, *snapshot.identifiers.values()}
+            references |= {snapshot.reference} if snapshot.reference else set()
+        wanted = [(driver.keys.order, it) for it in names]
+        wanted += [(driver.keys.reference, it) for it in references]
+        assert wanted
+        for keys, it in wanted:
+            assert is_named(json.dumps(body).encode(), {key: {it} for key in keys}), it
 
 
 @pytest.mark.parametrize("name", DRIVERS)
