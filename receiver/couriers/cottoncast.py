@@ -75,6 +75,8 @@ KEYS = Keys(order=frozenset({"orderID", "id"}), reference=frozenset({"ref", "ord
 SECONDS = re.compile(r":[0-9]{2}:[0-9]{2}")
 
 IDENTIFIER = validate.Length(min=1, max=MOST_CHARACTERS)
+# An empty one counts as none.
+OPTIONAL = validate.Length(max=MOST_CHARACTERS)
 
 
 class Identifier(fields.Field[str]):
@@ -92,34 +94,34 @@ class State(Body):
 
 
 class Shipment(Body):
-    trackingcode = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
+    trackingcode = fields.String(allow_none=True, load_default=None, validate=OPTIONAL)
     trackingurl = fields.String(allow_none=True, load_default=None)
     carrier = fields.String(allow_none=True, load_default=None)
     carrierName = fields.String(allow_none=True, load_default=None)
-    code = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
+    code = fields.String(allow_none=True, load_default=None, validate=OPTIONAL)
     timestamp = fields.Raw(allow_none=True, load_default=None)
     new = fields.Raw(allow_none=True, load_default=None)
 
 
 class OrderStatus(Body):
     orderID = Identifier(required=True, validate=IDENTIFIER)
-    ref = Identifier(allow_none=True, load_default=None, validate=IDENTIFIER)
+    ref = Identifier(allow_none=True, load_default=None, validate=OPTIONAL)
     status = fields.Nested(State, required=True)
     shipments = fields.List(fields.Nested(Shipment), allow_none=True, load_default=None)
 
 
 class ShownState(Body):
-    code = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
+    code = fields.String(allow_none=True, load_default=None, validate=OPTIONAL)
     label = fields.String(allow_none=True, load_default=None)
     since = fields.String(allow_none=True, load_default=None)
 
 
 class ShownStore(Body):
-    order_id = Identifier(allow_none=True, load_default=None, validate=IDENTIFIER)
+    order_id = Identifier(allow_none=True, load_default=None, validate=OPTIONAL)
 
 
 class ShownTracking(Body):
-    code = fields.String(allow_none=True, load_default=None, validate=IDENTIFIER)
+    code = fields.String(allow_none=True, load_default=None, validate=OPTIONAL)
     url = fields.String(allow_none=True, load_default=None)
 
 
@@ -163,14 +165,14 @@ def decode_order_status(body: dict[str, Any], heard: Heard) -> Decoded:
     parcels: dict[str, dict[str, Any]] = {}
     for shipment in order["shipments"] or ():
         tracking_number = shipment["trackingcode"]
-        if tracking_number is None:
+        if not tracking_number:
             continue
         parcels[tracking_number] = {
             "tracking_url": web_address(shipment["trackingurl"]),
             "courier_name": shipment["carrierName"] or shipment["carrier"],
             "is_new": shipment["new"] if isinstance(shipment["new"], bool) else None,
         }
-        if shipment["code"] is not None:
+        if shipment["code"]:
             code = shipment["code"]
             own = read_seconds(shipment["timestamp"], ZONE, "shipments.timestamp") or when
             events.append(
@@ -187,7 +189,7 @@ def decode_order_status(body: dict[str, Any], heard: Heard) -> Decoded:
         courier_order_id=order["orderID"],
         recency=_recency(when, heard),
         events=tuple(events),
-        reference=order["ref"],
+        reference=order["ref"] or None,
         parcels=parcels,
     )
     return Decoded(orders=(snapshot,))
@@ -229,9 +231,9 @@ def decode_show_order(body: dict[str, Any], heard: Heard) -> Decoded:
     for shipment in order["shipments"] or ():
         own, tracking = shipment["status"] or {}, shipment["tracking"] or {}
         word, tracking_number = own.get("code"), tracking.get("code")
-        if tracking_number is not None:
+        if tracking_number:
             parcels[tracking_number] = {"tracking_url": web_address(tracking.get("url"))}
-        if word is not None:
+        if word:
             states.append((word, tracking_number))
     if states and (code is None or len(states) == 1):
         # The order is as far as the shipment that is least far.
@@ -244,7 +246,7 @@ def decode_show_order(body: dict[str, Any], heard: Heard) -> Decoded:
         courier_order_id=order["id"],
         recency=heard.received_at,
         events=tuple({event.key: event for event in events}.values()),
-        reference=(order["store"] or {}).get("order_id"),
+        reference=(order["store"] or {}).get("order_id") or None,
         parcels=parcels,
     )
     return Decoded(orders=(snapshot,))
@@ -281,7 +283,8 @@ def names_order(body: dict[str, Any]) -> tuple[str, str] | None:
         return None
     if len(str(order_id)) > MOST_CHARACTERS:
         return None
-    return str(order_id), str(reference if isinstance(reference, str | int) else order_id)
+    told = isinstance(reference, str | int) and reference != ""
+    return str(order_id), str(reference if told else order_id)
 
 
 def sample(moved: Moved) -> dict[str, Any]:

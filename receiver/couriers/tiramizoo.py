@@ -121,7 +121,8 @@ IDENTIFIER = validate.Length(min=1, max=MOST_CHARACTERS)
 
 
 optional_text = functools.partial(fields.String, allow_none=True, load_default=None)
-optional_id = functools.partial(optional_text, validate=IDENTIFIER)
+# An empty one counts as none.
+optional_id = functools.partial(optional_text, validate=validate.Length(max=MOST_CHARACTERS))
 
 
 class Picture(Body):
@@ -257,10 +258,8 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
         courier_order_id=order["uuid"],
         recency=recency,
         events=tuple(events.values()),
-        reference=order["external_id"],
-        identifiers={
-            name: order[name] for name in ("identifier", "tracking_code") if order[name] is not None
-        },
+        reference=order["external_id"] or None,
+        identifiers={name: order[name] for name in ("identifier", "tracking_code") if order[name]},
         details={
             "tracking_url": web_address(order["tracking_url"]),
             "pickup_at": rfc3339(pickup_at),

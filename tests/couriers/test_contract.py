@@ -204,6 +204,20 @@ def test_sample_decodes_to_the_order_it_names(name: str) -> None:
     assert folded.status == driver.words[driver.sample_of[1]]
 
 
+@pytest.mark.parametrize("name", DRIVERS)
+def test_an_empty_reference_is_none_and_an_empty_id_is_refused(name: str) -> None:
+    driver = DRIVERS[name]
+
+    def read(order_id: str, reference: str) -> Decoded:
+        moved = Moved(order_id, driver.sample_of[1], reference, HEARD.received_at)
+        return driver.topics["orders"](json.loads(driver.sample_body(moved)), HEARD)
+
+    (snapshot,) = read("an id", "").orders
+    assert snapshot.reference is None
+    with pytest.raises(Undecodable):
+        read("", "41")
+
+
 SAMPLED = [(name, word) for name, driver in DRIVERS.items() for word in driver.words]
 
 

@@ -285,6 +285,16 @@ def test_ref_may_be_missing() -> None:
     del body["ref"]
     assert decode(body).reference is None
     assert decode(cottoncast_status(ref=None)).reference is None
+    assert decode(cottoncast_status(ref="")).reference is None
+
+
+@pytest.mark.parametrize("shipment", [{"trackingcode": ""}, {"code": ""}])
+def test_an_empty_tracking_code_or_code_of_a_shipment_is_none(shipment: dict[str, Any]) -> None:
+    missing = dict.fromkeys(shipment)
+    told, untold = (cottoncast_shipment("P1", "D", timestamp=5) | it for it in (shipment, missing))
+    assert decode(cottoncast_status(shipments=[told])) == decode(
+        cottoncast_status(shipments=[untold])
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,6 +307,7 @@ def test_ref_may_be_missing() -> None:
         ({"orderID": ["3AF7"]}, "orderID"),
         ({"orderID": "x" * 256}, "orderID"),
         ({"ref": {}}, "ref"),
+        ({"ref": "x" * 256}, "ref"),
         ({"status": None}, "status"),
         ({"status": "D"}, "status"),
         ({"status": {}}, "code"),
@@ -305,7 +316,7 @@ def test_ref_may_be_missing() -> None:
         ({"status": {"code": None}}, "code"),
         ({"shipments": {}}, "shipments"),
         ({"shipments": ["P1"]}, "shipments"),
-        ({"shipments": [cottoncast_shipment("")]}, "trackingcode"),
+        ({"shipments": [cottoncast_shipment("x" * 256)]}, "trackingcode"),
         ({"shipments": [cottoncast_shipment("P1", "D", timestamp="x")]}, r"shipments\.timestamp"),
     ],
 )
@@ -332,6 +343,7 @@ def test_hook_without_id_or_status_cannot_be_read(missing: str) -> None:
         ({"orderID": 3, "ref": 41}, ("3", "41")),
         ({"orderID": "3AF7"}, ("3AF7", "3AF7")),
         ({"orderID": "3AF7", "ref": []}, ("3AF7", "3AF7")),
+        ({"orderID": "3AF7", "ref": ""}, ("3AF7", "3AF7")),
         ({"ref": "41"}, None),
         ({"orderID": None}, None),
         ({}, None),
@@ -412,6 +424,14 @@ def test_shown_order_names_itself_and_its_parcels() -> None:
         "3S1": {"tracking_url": "https://postnl.example/3S1"},
         "3S2": {"tracking_url": "https://postnl.example/3S2"},
     }
+
+
+def test_what_is_empty_in_an_answer_is_none() -> None:
+    shipments = [shipment("D"), shipment("", ""), shipment(None, "")]
+    snapshot = shown(show_order(*shipments, code="", store={"order_id": ""}))
+    missing = [shipment("D"), shipment(None, None), shipment(None, None)]
+    assert snapshot == shown(show_order(*missing, code=None, store={"order_id": None}))
+    assert (snapshot.reference, set(snapshot.parcels)) == (None, {"3S1"})
 
 
 @pytest.mark.parametrize(("code", "status"), STATUS_OF.items())

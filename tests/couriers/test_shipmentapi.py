@@ -273,6 +273,7 @@ def test_pickup_time_learnt_later_moves_the_order_on() -> None:
 
 def test_tracking_number_makes_the_parcel() -> None:
     assert decode(shipmentapi_order(tracking_number=None, carrier="DPD")).parcels == {}
+    assert decode(shipmentapi_order(tracking_number="", carrier="DPD")).parcels == {}
     assert decode(shipmentapi_order(tracking_number=1405)).parcels == {
         "1405": {"tracking_url": None, "courier_name": None}
     }
