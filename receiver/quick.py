@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 import psycopg
 from sqlalchemy import Engine
 
+from receiver import telemetry
 from receiver.errors import StorageUnavailable
 from receiver.together import OwnConnection, Together
 
@@ -33,7 +34,8 @@ class QuickReads:
         Raises: StorageUnavailable.
         """
         try:
-            return self._together.ask((statement, account, name), READ_SECONDS)
+            with telemetry.span("read orders"):
+                return self._together.ask((statement, account, name), READ_SECONDS)
         except (psycopg.OperationalError, TimeoutError):
             raise StorageUnavailable("the database cannot be reached just now") from None
 

@@ -154,6 +154,7 @@ def test_each_is_found_by_its_key_whatever_postgresql_believes(
         asked = asked.replace(f"%({name})s", f"${number}")
     with sessions() as session:
         run = session.connection().exec_driver_sql
+        run("SET LOCAL statement_timeout = 0")
         if not analysed:
             run("ANALYZE orders, polls, identifiers")
         put_many(session, 20_000)

@@ -178,7 +178,7 @@ def test_failures_and_spans_arrive_and_nothing_that_is_secret(told: Collector) -
     assert hooks[0]["ordertrail.account"] == "tiramizoo"
     assert hooks[0]["ordertrail.message_id"] == 1
     [mine] = [it for it in spans if it.trace_id.hex() == CALLER and it.name == "GET /v1/orders"]
-    assert any(it.parent_span_id == mine.span_id and it.name == "SELECT" for it in spans)
+    assert any(it.parent_span_id == mine.span_id and it.name == "read orders" for it in spans)
     broken = {it.name for it in spans if it.status.code == Status.STATUS_CODE_ERROR}
     assert broken >= {route, "keep", "INSERT"}
 

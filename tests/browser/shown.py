@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext
+from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import heartbeats
@@ -28,6 +29,7 @@ class Shown:
 
     web: Web
     sessions: sessionmaker[Session]
+    redis: "Redis"
     chromium: Browser
 
     @contextmanager
@@ -73,6 +75,6 @@ def shown_day(chromium: Browser, database_url: str, redis_url: str, logs: Path) 
             for _ in range(3):
                 door = f"/webhooks/tiramizoo/orders/{day.tiramizoo.secret[:-4]}"
                 assert web.open(door, method="POST", data=b"{}").status_code == UNAUTHORIZED
-            yield Shown(web, sessions, chromium)
+            yield Shown(web, sessions, redis, chromium)
     redis.close()
     engine.dispose()

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
+from receiver.doorbell import ring
 from tests.bodies import (
     after,
     cottoncast_shipment,
@@ -133,7 +134,9 @@ def test_the_courier_that_fell_silent_is_seen_at_once(visit: Visit) -> None:
     assert page.locator("tbody tr").count() > 3
 
 
-def test_a_message_that_could_not_be_read_is_read_once_the_cause_is_mended(visit: Visit) -> None:
+def test_a_message_that_could_not_be_read_is_read_once_the_cause_is_mended(
+    shown: Shown, visit: Visit
+) -> None:
     page = visit.page
     page.get_by_role("link", name="Quarantined").click()
     page.locator("tbody th a").last.click()
@@ -146,6 +149,8 @@ def test_a_message_that_could_not_be_read_is_read_once_the_cause_is_mended(visit
         if page.locator("h1 .outcome").inner_text() == "applied":
             break
         page.wait_for_timeout(100)
+        # No clock runs beside the day: as its sweep would, where Redis was late for the first ring.
+        ring(shown.redis)
         page.reload()
     assert page.locator("h1 .outcome").inner_text() == "applied"
     page.locator(".facts a").click()
