@@ -192,8 +192,9 @@ def back_up(how: str, live: Running, environ: dict[str, str], tmp_path: Path) ->
         kept = list(courier.kept)
         take(how, live.postgres, tmp_path / "backup")
         # A dump may have the numbers of a batch that was not committed yet: a reader is ahead of
-        # the backup once it is ahead of those.
-        wait_until(lambda: len(courier.kept) > len(kept) + BATCH + ENOUGH, 60)
+        # the backup once it is ahead of those, and of all that came while it was taken.
+        taken = len(courier.kept)
+        wait_until(lambda: len(courier.kept) > taken + BATCH + ENOUGH, 60)
         courier.stop.set()
 
         # The worker reads the oldest first, a batch as a whole.

@@ -88,6 +88,8 @@ def open_pages(visit: Visit) -> Iterator[str]:
     visit.page.goto(f"{visit.home}/ops/messages?outcome=quarantined")
     visit.page.locator("tbody th a").first.click()
     visit.page.get_by_role("heading", name="Body").wait_for()
+    # What is clicked is there before its style is.
+    visit.page.wait_for_load_state()
     yield "message"
 
 
