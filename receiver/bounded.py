@@ -10,7 +10,7 @@ import psycopg
 from psycopg.abc import RV, PQGen
 from psycopg.errors import _WaitTimeout
 
-# SQLAlchemy tests a connection before each use, by a statement that costs nothing.
+# A connection is tested before it is used, by a statement that costs nothing.
 PING_SECONDS = 2.0
 # How often psycopg looks up from waiting, for a Ctrl-C.
 LOOK_UP_SECONDS = 0.1
@@ -31,6 +31,17 @@ class Bounded(psycopg.Connection[Any]):
         if not self.pinged:
             self.pgconn.finish()
         super().__del__(*warn)
+
+    def ping(self) -> None:
+        """Test a connection of its own that was not used for a while.
+
+        Raises: OperationalError, and is closed, where nothing comes back within PING_SECONDS.
+        """
+        usual, self.answer_seconds = self.answer_seconds, PING_SECONDS
+        try:
+            self.execute("")
+        finally:
+            self.answer_seconds = usual
 
     def wait(
         self, gen: PQGen[RV], interval: float = LOOK_UP_SECONDS, timeout: float | None = None

@@ -21,6 +21,8 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 MOST_AT_ONCE = 200
+# After so many seconds without use a connection may have gone dead, and nobody was told.
+IDLE_SECONDS = 1.0
 
 
 class Waiting(Generic[Item, Answer]):
@@ -127,12 +129,14 @@ class OwnConnection:
     """A connection for one thread, on which each statement is its own transaction.
 
     One way to PostgreSQL and back, where BEGIN, the statement, COMMIT and a pool's test of its
-    connection would be four. (Behind a pooler it is those four.)
+    connection would be four. (Behind a pooler it is those four.) It is tested only where it was
+    idle.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Bounded | None = None
+        self._answered_at = 0.0
 
     def close(self) -> None:
         if self._connection is not None:
@@ -150,19 +154,22 @@ class OwnConnection:
         """
         if self._connection is not None:
             try:
-                return _execute(self._connection, statement, values, named)
+                if time.monotonic() - self._answered_at > IDLE_SECONDS:
+                    self._connection.ping()
+                return self._execute(self._connection, statement, values, named)
             except psycopg.OperationalError:
                 if not self._connection.closed:
                     raise
         self._connection = connection_of_its_own(self._engine)
         if self._connection is not None:
-            return _execute(self._connection, statement, values, named)
+            return self._execute(self._connection, statement, values, named)
         with self._engine.begin() as connection:
             return connection.exec_driver_sql(statement, values).all()
 
-
-def _execute(
-    connection: Bounded, statement: LiteralString, values: dict[str, Any], named: bool
-) -> Sequence[Any]:
-    rows = namedtuple_row if named else tuple_row
-    return connection.cursor(binary=True, row_factory=rows).execute(statement, values).fetchall()
+    def _execute(
+        self, connection: Bounded, statement: LiteralString, values: dict[str, Any], named: bool
+    ) -> Sequence[Any]:
+        cursor = connection.cursor(binary=True, row_factory=namedtuple_row if named else tuple_row)
+        rows = cursor.execute(statement, values).fetchall()
+        self._answered_at = time.monotonic()
+        return rows

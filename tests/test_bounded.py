@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from receiver.bounded import PING_SECONDS
 from receiver.db import CONNECT_SECONDS, GRACE_SECONDS, connect, connection_of_its_own
+from receiver.together import IDLE_SECONDS, OwnConnection
 from tests.faults.proxy import Proxy
 from tests.service import wait_until
 
@@ -29,9 +30,14 @@ def wire(environ: dict[str, str]) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def engine_on_wire(environ: dict[str, str], wire: Proxy) -> Iterator[Engine]:
+def url(environ: dict[str, str], wire: Proxy) -> str:
+    """The way over the wire."""
     name = environ["DATABASE_URL"].rpartition("/")[2].partition("?")[0]
-    url = f"postgresql://postgres@127.0.0.1:{wire.port}/{name}"
+    return f"postgresql://postgres@127.0.0.1:{wire.port}/{name}"
+
+
+@pytest.fixture
+def engine_on_wire(url: str) -> Iterator[Engine]:
     engine = connect(url, pool_size=1, statement_seconds=1)
     yield engine
     engine.dispose()
@@ -61,6 +67,22 @@ def test_a_connection_that_went_dead_in_the_pool_is_left_soon(
     with engine_on_wire.connect() as connection:
         assert connection.scalar(ONE) == 1
     assert PING_SECONDS <= time.monotonic() - started < SOON
+
+
+def test_a_connection_of_its_own_that_went_dead_while_idle_is_left_soon(
+    wire: Proxy, url: str
+) -> None:
+    engine = connect(url, statement_seconds=60)
+    own = OwnConnection(engine)
+    own.rows("SELECT 1", {})
+    wire.mute(True)
+    wire.mute(False)
+    time.sleep(IDLE_SECONDS)
+    started = time.monotonic()
+    assert own.rows("SELECT 1", {}) == [(1,)]
+    assert PING_SECONDS <= time.monotonic() - started < SOON
+    own.close()
+    engine.dispose()
 
 
 def test_a_server_that_does_not_even_greet_is_given_up(wire: Proxy, engine_on_wire: Engine) -> None:
