@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from receiver.couriers.base import rfc3339
 from receiver.cursors import CONFLICTS, read_cursor, write_cursor
 from receiver.errors import UnknownConflict
 from receiver.feed import Changed, tell, what_changed
@@ -18,6 +17,7 @@ from receiver.fold import Conflict
 from receiver.models import Order
 from receiver.registry import in_conflict
 from receiver.statuses import VOCABULARY
+from receiver.times import rfc3339
 
 Shown = dict[str, Any]
 

@@ -3,7 +3,8 @@
 import hmac
 import re
 
-from receiver.couriers.base import Driver, sign
+from receiver.couriers.base import Driver
+from receiver.couriers.reading import sign
 from receiver.diagnosis import Evidence
 from receiver.errors import RefusedCredential
 from receiver.settings import Account

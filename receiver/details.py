@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from receiver.couriers.base import Eta, Snapshot, rfc3339
+from receiver.couriers.base import Eta, Snapshot
+from receiver.times import rfc3339
 
 Known = dict[str, Any]
 

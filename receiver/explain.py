@@ -12,9 +12,9 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from receiver import details
-from receiver.couriers.base import rfc3339
 from receiver.fold import position
 from receiver.models import Event, Message, Order
+from receiver.times import rfc3339
 
 Told = dict[str, Any]
 

@@ -11,11 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from receiver import doorbell
 from receiver.api import bearer_fits
-from receiver.couriers.base import rfc3339
 from receiver.errors import MissingBearerToken
 from receiver.metrics import registry
 from receiver.parts import parts
 from receiver.progress import Progress, progress
+from receiver.times import rfc3339
 
 ops = Blueprint("ops", __name__)
 

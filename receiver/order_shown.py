@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any, LiteralString
 
-from receiver.couriers.base import rfc3339
 from receiver.cursors import write_cursor
 from receiver.listing import HIGHEST_ID, MOST_LISTED
 from receiver.quick import QuickReads
 from receiver.registry import refuse_nul, refuse_other_than_one
 from receiver.statuses import VOCABULARY
+from receiver.times import rfc3339
 
 SOURCE = ("kind", "trust", "message_id", "received_at")
 ETA = ("from", "to", "source", "updated_at")

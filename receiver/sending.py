@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 import httpcore
 
-from receiver.couriers.base import Driver, Heard, sign
+from receiver.couriers.base import Driver, Heard
+from receiver.couriers.reading import sign
 from receiver.errors import Undecodable
 from receiver.settings import Account
 

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from receiver.couriers.base import Event, Proof, rfc3339
+from receiver.couriers.base import Event, Proof
 from receiver.db import bare
 from receiver.fold import Verdict
 from receiver.models import Event as Row
 from receiver.statuses import VOCABULARY
+from receiver.times import rfc3339
 
 # An event's row, to read and to compare.
 Stored = bare(Row.__table__.columns)

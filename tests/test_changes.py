@@ -199,7 +199,7 @@ def test_a_poisonous_message_leaves_no_change_and_the_others_theirs(
             raise ValueError
         return done
 
-    monkeypatch.setattr("workers.drain.refold", refold)
+    monkeypatch.setattr("workers.batch.refold", refold)
     for uuid in ("u-1", "bad", "u-2"):
         shop.post(
             "/webhooks/tiramizoo/orders/tiramizoo-token", data=raw(tiramizoo_order(uuid=uuid))

@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load, validate
 
 from receiver.couriers import cottoncast, tiramizoo
-from receiver.couriers.base import Body
+from receiver.couriers.reading import Body
 from receiver.plain import NotPlain, Plain
 from tests.bodies import cottoncast_shipment, cottoncast_status, payload
 

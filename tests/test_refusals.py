@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import refusals as refusals_module
-from receiver.couriers.base import sign
+from receiver.couriers.reading import sign
 from receiver.db import connect
 from receiver.db import sessions as open_sessions
 from receiver.diagnosis import Evidence, diagnose

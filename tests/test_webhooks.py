@@ -21,7 +21,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import TestResponse
 
-from receiver.couriers.base import sign
+from receiver.couriers.reading import sign
 from receiver.doorbell import REDIS_SECONDS
 from receiver.models import APPLIED, PARKED, PENDING, QUARANTINED, Message, Order, Tour
 from tests.bodies import (

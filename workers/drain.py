@@ -1,37 +1,25 @@
-"""Drain: take a batch from the inbox, decode each message by itself, refold the orders it touches.
+"""Drain: take a batch from the inbox and fold it; what fails in company is tried alone.
 
 All of a batch is one transaction: orders, events, tours and the messages' outcome are there
 together or not at all, so a worker that dies leaves nothing half done.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import orjson
 import structlog
-from sqlalchemy import Select, text
+from sqlalchemy import Select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import feed, telemetry
-from receiver.body import parse
-from receiver.couriers import DRIVERS
-from receiver.couriers.base import Decoded, Heard
-from receiver.db import array, bare, of_ids
-from receiver.errors import Undecodable, UnreadableBody
-from receiver.etas import lock_tours
-from receiver.feed import Changed
+from receiver import telemetry
+from receiver.db import bare, of_ids
 from receiver.logs import told
-from receiver.models import APPLIED, PARKED, QUARANTINED, Message
-from receiver.personal_data import drop_bodies
-from receiver.polls import plan
+from receiver.models import APPLIED, QUARANTINED, Message
 from receiver.progress import pending
-from receiver.settings import Account, Settings
-from workers.accounts import count
-from workers.aliases import further_names
+from receiver.settings import Settings
+from workers.batch import FoldedBatch, Outcome, conclude, fold_messages
 from workers.failures import passes
-from workers.refold import Told, refold
 from workers.rows import Overtaken
 from workers.suspects import (
     DIED_OF_IT,
@@ -43,8 +31,6 @@ from workers.suspects import (
     suspects,
     tried,
 )
-from workers.tallies import tally
-from workers.tour_plans import keep_tours
 
 log = structlog.get_logger(__name__)
 
@@ -57,27 +43,6 @@ SENT_BACK = 50
 # read one by one.
 BATCH_SECONDS = 20.0
 ALONE_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What becomes of a message, and why where that is not plain."""
-
-    outcome: str
-    reason: str | None = None
-    courier_order_id: str | None = None
-    names: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FoldedBatch:
-    """What became of each message by its id, and what else is to be told at the commit."""
-
-    outcomes: dict[int, Outcome]
-    changes: Sequence[Changed] = ()
-    erased: Sequence[int] = ()
-    missed: Mapping[str, int] = field(default_factory=dict)
-    fresh: Sequence[Mapping[str, Any]] = ()
 
 
 # What is read of a message to fold it.
@@ -151,7 +116,7 @@ def _fold_together(
                     continue
                 suspected = suspects(session, but=ids) if len(ids) < BATCH else ()
                 folded = fold_messages(session, batch, settings, now)
-                _conclude(session, batch, folded, now)
+                conclude(session, batch, folded, now)
             if ids:
                 log.info("batch", **_in_short(batch, folded))
             return suspected
@@ -187,7 +152,7 @@ def _drain_suspect(
         if hopeless:
             log.error("a message is quarantined: processes died of it", message_id=message_id)
             folded = FoldedBatch({message_id: Outcome(QUARANTINED, DIED_OF_IT)})
-            _conclude(session, batch, folded, now)
+            conclude(session, batch, folded, now)
         else:
             tried(session, [message_id], care)
     if not hopeless:
@@ -229,7 +194,7 @@ def _alone(
     while True:
         try:
             with sessions.begin() as session:
-                _conclude(session, *_fold_alone(session, message_id, settings, now), now)
+                conclude(session, *_fold_alone(session, message_id, settings, now), now)
             return
         except Overtaken:
             continue
@@ -255,102 +220,3 @@ def _fold_alone(
         if isinstance(failure, TooLong):
             reason = f"it could not be folded: {failure} (at {what['where']})"
         return batch, FoldedBatch({message_id: Outcome(QUARANTINED, reason)})
-
-
-def fold_messages(
-    session: Session, batch: Sequence[Message], settings: Settings, now: datetime
-) -> FoldedBatch:
-    """Decode and fold the messages."""
-    accounts = settings.accounts
-    outcomes: dict[int, Outcome] = {}
-    items: list[Told] = []
-    plans: list[tuple[Message, Decoded]] = []
-    for message in batch:
-        try:
-            decoded = decode(message, accounts)
-        except (Undecodable, UnreadableBody) as undecodable:
-            reason = str(undecodable).replace("\x00", "")[:2000]
-            outcomes[message.id] = Outcome(QUARANTINED, reason)
-            continue
-        ids = [snapshot.courier_order_id for snapshot in decoded.orders]
-        outcomes[message.id] = Outcome(APPLIED, None, ids[0] if len(ids) == 1 else None)
-        items += [Told(message, snapshot) for snapshot in decoded.orders]
-        if decoded.tours:
-            plans.append((message, decoded))
-
-    lock_tours(session, writing=bool(plans))
-    stops = keep_tours(session, plans)
-    refolded = refold(session, items, stops, accounts, now)
-    plan(session, refolded.news, accounts, settings.poll_interval_factor, now)
-    for unknown in refolded.parked:
-        outcomes[unknown.message.id] = Outcome(
-            PARKED,
-            "waits until the shop registers the order",
-            unknown.snapshot.courier_order_id,
-            sorted(further_names(accounts[unknown.message.account], unknown.snapshot)),
-        )
-    for stranger in refolded.strange:
-        outcomes[stranger.message.id] = Outcome(
-            QUARANTINED,
-            "the courier's answer is about an order that is not on record:"
-            f" {stranger.snapshot.courier_order_id!r}",
-        )
-    for message_id, courier_order_id in refolded.renamed.items():
-        outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
-    return FoldedBatch(outcomes, refolded.changes, refolded.erased, refolded.missed, refolded.fresh)
-
-
-def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
-    """Read a message through its courier's driver.
-
-    Raises: Undecodable; UnreadableBody where what is no JSON is tried again.
-    """
-    account = accounts.get(message.account)
-    if account is None:
-        raise Undecodable(f"account {message.account!r} is switched off: retry once it is on again")
-    driver = DRIVERS[account.driver]
-    read = driver.topics[message.topic]
-    if message.kind == "poll" and driver.api is not None:
-        read = driver.api.decode
-    heard = Heard(message.received_at, message.kind, account.field_map)
-    return read(parse(message.body or b""), heard)
-
-
-# One statement for any number of messages, whatever became of each.
-CONCLUDE = text("""
-    UPDATE messages
-    SET outcome = told.outcome, reason = told.reason, processed_at = :now,
-        courier_order_id = told.courier_order_id, tries = 0, tried_by = NULL,
-        names = CASE WHEN told.names IS NOT NULL
-                THEN ARRAY(SELECT json_array_elements_text(CAST(told.names AS json))) END
-    FROM unnest(CAST(:id AS bigint[]), CAST(:outcome AS text[]), CAST(:reason AS text[]),
-                CAST(:courier_order_id AS text[]), CAST(:names AS text[]))
-         AS told (id, outcome, reason, courier_order_id, names)
-    WHERE messages.id = told.id
-""")
-
-
-def _conclude(
-    session: Session, batch: Sequence[Message], folded: FoldedBatch, now: datetime
-) -> None:
-    outcomes = folded.outcomes
-    session.execute(
-        CONCLUDE,
-        {
-            "now": now,
-            "id": array(outcomes),
-            "outcome": array(outcome.outcome for outcome in outcomes.values()),
-            "reason": array(outcome.reason for outcome in outcomes.values()),
-            "courier_order_id": array(it.courier_order_id for it in outcomes.values()),
-            "names": array(
-                orjson.dumps(it.names).decode() if it.names else None for it in outcomes.values()
-            ),
-        },
-    )
-    if folded.erased:
-        drop_bodies(session, folded.erased)
-    # Last, since from here on the other workers wait for this one's commit.
-    count(session, batch, folded.missed, now)
-    became = {message_id: outcome.outcome for message_id, outcome in outcomes.items()}
-    tally(session, batch, became, folded.fresh, folded.missed, now)
-    feed.tell(session, folded.changes, now)

@@ -14,8 +14,8 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.conditions.catalogue import CRITICAL, anchor
-from receiver.couriers.base import rfc3339
 from receiver.models import Notice, Push
+from receiver.times import rfc3339
 from workers.notices import CLOSED, OPENED
 
 log = structlog.get_logger(__name__)

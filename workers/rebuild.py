@@ -23,7 +23,7 @@ from receiver.polls import News, plan
 from receiver.settings import Account, Settings
 from receiver.timeline import Entry, from_row, strongest
 from workers.aliases import under
-from workers.drain import decode
+from workers.batch import decode
 from workers.refold import Told, learn_all, settle, timelines
 from workers.rows import write_events
 from workers.tour_plans import keep_tours

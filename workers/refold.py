@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver import conflicts, details
-from receiver.couriers.base import Snapshot, rfc3339
+from receiver.couriers.base import Snapshot
 from receiver.db import among, of_ids
 from receiver.etas import add_etas
 from receiver.feed import CREATED, EVENTS, Changed
@@ -22,6 +22,7 @@ from receiver.registry import lock_names, shadowed_reference
 from receiver.settings import Account
 from receiver.statuses import VOCABULARY
 from receiver.timeline import Entry, Stored, combine, from_row, strongest, to_values
+from receiver.times import rfc3339
 from workers.aliases import belongs, known_by, under
 from workers.in_hand import InHand, lock, take_up
 from workers.rows import Overtaken, insert_orders, write_events, write_identifiers, write_orders

@@ -6,8 +6,9 @@ from sqlalchemy import tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from receiver.couriers.base import Decoded, rfc3339
+from receiver.couriers.base import Decoded
 from receiver.models import Message, Tour, TourStop
+from receiver.times import rfc3339
 
 
 def keep_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> set[tuple[str, str]]:

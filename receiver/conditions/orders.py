@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Interval, Text, func, select, text
 
 from receiver.conditions.scene import Alert, Rows, Scene, about, alert, each, heaps
-from receiver.couriers.base import Driver, rfc3339
+from receiver.couriers.base import Driver
 from receiver.models import Order, eta_end, standing_at, standing_since, still_open
 from receiver.registry import OPEN_CONFLICT
 from receiver.statuses import OPEN_STATUSES, VOCABULARY
+from receiver.times import rfc3339
 
 # An ETA may pass by so much; one that passed long ago is a stuck order's affair.
 ETA_GRACE = timedelta(hours=2)

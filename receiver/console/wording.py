@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from markupsafe import Markup, escape
 
-from receiver.couriers.base import rfc3339
 from receiver.explain import clean
+from receiver.times import rfc3339
 
 SECONDS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 MOST_URL = 2_000

@@ -1,4 +1,6 @@
-"""The couriers we know: every module of this package but base.py is one, and shows its `driver`."""
+"""The couriers we know: every module of this package but the contract (base.py) and its tools
+(reading.py) is one, and shows its `driver`.
+"""
 
 import importlib
 import pkgutil
@@ -10,6 +12,6 @@ DRIVERS: dict[str, Driver] = {
     for driver in (
         importlib.import_module(f"{__name__}.{module.name}").driver
         for module in pkgutil.iter_modules(__path__)
-        if module.name != "base"
+        if module.name not in {"base", "reading"}
     )
 }

@@ -1,26 +1,18 @@
-"""The contract of a driver: what a courier's file hands over, and the tools all of them share.
+"""The contract of a driver: what a courier's file hands over.
 
 A driver is one file about one courier. It turns a message's JSON into snapshots of orders and
-tours, and knows nothing of HTTP, tables or other couriers.
+tours, and knows nothing of HTTP, tables or other couriers. What drivers read bodies with stands in
+`reading.py`.
 """
 
-import hashlib
-import hmac
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote
-from zoneinfo import ZoneInfo
-
-from marshmallow import EXCLUDE, Schema, ValidationError
 
 from receiver import statuses
-from receiver.errors import Undecodable, UnknownToCourier
-from receiver.plain import NotPlain, Plain
 from receiver.schedule import Schedule
 
 # How long an order may stand at a status before a person should know; a driver has its own where
@@ -42,6 +34,8 @@ STAYS: Mapping[str, timedelta] = {
 
 # An event stamped further ahead than this is a wrong clock, not news from the future.
 CLOCK_TOLERANCE = timedelta(minutes=5)
+# A reason is only shown: enough for any honest one.
+MOST_REASON = 1_000
 
 TIME_INFERRED = "time_inferred"
 CLOCK_SKEW = "clock_skew"
@@ -311,25 +305,6 @@ class Driver:
         return json.dumps(self.sample(told), separators=(",", ":")).encode()
 
 
-# What becomes part of a key or an index; longer ones are no ids or words of any courier's.
-MOST_CHARACTERS = 255
-# What is only shown: enough for any honest one.
-MOST_ADDRESS = 2_000
-MOST_REASON = 1_000
-
-
-class Body(Schema):
-    """Names what we read of a courier's body; all else in it is left alone."""
-
-    class Meta:
-        unknown = EXCLUDE
-
-
-def sign(secret: str, raw: bytes) -> str:
-    """The lower-case hex HMAC-SHA256 of a raw body."""
-    return hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
-
-
 def tell(  # noqa: PLR0913 (an event has this many sides)
     word: str,
     status: str | None,
@@ -365,78 +340,3 @@ def tell(  # noqa: PLR0913 (an event has this many sides)
         flags=flags,
         proofs=proofs,
     )
-
-
-PLAIN = Plain()
-
-
-def load(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a body through a driver's schema.
-
-    Raises: Undecodable, naming each field that was refused and why.
-    """
-    try:
-        return PLAIN.read(schema, body)
-    except NotPlain:
-        pass
-    try:
-        return dict(schema.load(body))
-    except ValidationError as refused:
-        told = json.dumps(refused.messages, sort_keys=True, ensure_ascii=False)
-        raise Undecodable(f"the courier's schema refuses it: {told}") from None
-
-
-def read_time(value: Any, zone: str, field_name: str = "time") -> Moment | None:
-    """Read a courier's time; None where there is none.
-
-    Shape:  an ISO 8601 string. One without a zone is read in `zone` and flagged.
-    Raises: Undecodable where it is no time, or outside the years 1 to 9999.
-    """
-    if value is None or value == "":
-        return None
-    try:
-        told = datetime.fromisoformat(value)
-        if told.tzinfo is None:
-            local = told.replace(tzinfo=ZoneInfo(zone))
-            return Moment(local.astimezone(UTC), frozenset({ZONE_ASSUMED}))
-        return Moment(told.astimezone(UTC))
-    except (TypeError, ValueError, OverflowError):
-        raise Undecodable(f"{field_name} is not a time: {value!r:.80}") from None
-
-
-def read_seconds(value: Any, zone: str, field_name: str = "timestamp") -> Moment | None:
-    """Read a time told as Unix seconds (a number, or one in a string), or as read_time does."""
-    if isinstance(value, bool):
-        raise Undecodable(f"{field_name} is not a time: {value!r}")
-    try:
-        return Moment(datetime.fromtimestamp(float(value), UTC))
-    except (TypeError, ValueError):
-        return read_time(value, zone, field_name)
-    except (OverflowError, OSError):
-        raise Undecodable(f"{field_name} is not a time: {value!r:.80}") from None
-
-
-def one_segment(name: str) -> str:
-    """A name as one segment of an address's path.
-
-    Raises: UnknownToCourier for a name that leads up the path wherever a server resolves it (`..`,
-        also beside a slash that it takes for one), or to the list of all orders (an empty one).
-    """
-    if not name or {".", ".."} & set(re.split(r"[/\\]", name)):
-        raise UnknownToCourier("no order's name is empty, or leads up the path of an address")
-    return quote(name, safe="")
-
-
-def web_address(value: Any) -> str | None:
-    """An address that may be shown as a link; None for anything else (`javascript:`, a novel)."""
-    if not isinstance(value, str) or len(value) > MOST_ADDRESS:
-        return None
-    return value if value.lower().startswith(("http://", "https://")) else None
-
-
-def rfc3339(at: datetime | None) -> str | None:
-    """A time as the API shows it: UTC with Z, fractions only where there are any."""
-    if at is None:
-        return None
-    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
-    return f"{utc.isoformat().removesuffix('+00:00')}Z"

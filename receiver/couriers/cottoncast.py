@@ -21,11 +21,9 @@ from marshmallow import fields, validate
 from receiver import statuses
 from receiver.couriers.base import (
     MINUTE_ONLY,
-    MOST_CHARACTERS,
     STAYS,
     Access,
     Api,
-    Body,
     Decoded,
     Driver,
     Event,
@@ -34,11 +32,15 @@ from receiver.couriers.base import (
     Moment,
     Moved,
     Snapshot,
+    tell,
+)
+from receiver.couriers.reading import (
+    MOST_CHARACTERS,
+    Body,
     load,
     one_segment,
     read_seconds,
     read_time,
-    tell,
     web_address,
 )
 from receiver.errors import Undecodable

@@ -15,7 +15,6 @@ from jmespath.exceptions import JMESPathError
 
 from receiver import statuses
 from receiver.couriers.base import (
-    MOST_CHARACTERS,
     STAYS,
     Access,
     Api,
@@ -25,14 +24,12 @@ from receiver.couriers.base import (
     Keys,
     Moved,
     Snapshot,
-    one_segment,
-    read_seconds,
-    rfc3339,
     tell,
-    web_address,
 )
+from receiver.couriers.reading import MOST_CHARACTERS, one_segment, read_seconds, web_address
 from receiver.errors import Undecodable
 from receiver.schedule import Rhythm, Schedule
+from receiver.times import rfc3339
 
 # Nothing says which zone a time without one is in.
 ZONE = "UTC"

@@ -21,13 +21,11 @@ from marshmallow import fields, validate
 
 from receiver import statuses
 from receiver.couriers.base import (
-    MOST_CHARACTERS,
     STATE_DISAGREES,
     STAYS,
     TIME_INFERRED,
     Access,
     Api,
-    Body,
     Decoded,
     Driver,
     Eta,
@@ -41,15 +39,19 @@ from receiver.couriers.base import (
     Snapshot,
     Stop,
     Tour,
+    tell,
+)
+from receiver.couriers.reading import (
+    MOST_CHARACTERS,
+    Body,
     load,
     one_segment,
     read_time,
-    rfc3339,
-    tell,
     web_address,
 )
 from receiver.errors import Undecodable
 from receiver.schedule import Rhythm, Schedule
+from receiver.times import rfc3339
 
 ZONE = "Europe/Berlin"
 ZONES = available_timezones()

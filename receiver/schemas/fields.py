@@ -7,9 +7,9 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from receiver.couriers.base import rfc3339
 from receiver.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED
 from receiver.statuses import VOCABULARY
+from receiver.times import rfc3339
 
 STATUSES = list(VOCABULARY)
 OUTCOMES = [PENDING, APPLIED, PARKED, QUARANTINED, DISCARDED]

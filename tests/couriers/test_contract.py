@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Access, Api, Decode, Decoded, Driver, Heard, Moved, one_segment
+from receiver.couriers.base import Access, Api, Decode, Decoded, Driver, Heard, Moved
+from receiver.couriers.reading import one_segment
 from receiver.errors import Undecodable, UnknownToCourier
 from receiver.fold import fold, fold_order
 from receiver.schedule import Rhythm
