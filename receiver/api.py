@@ -1,68 +1,25 @@
 """The shop's side under /v1: bearer tokens, and the blueprints that describe themselves."""
 
 import hmac
-import json
 from http import HTTPStatus
-from importlib.metadata import version
 
 from flask import Flask, Request, Response, request
-from flask_smorest import Api
-from werkzeug.exceptions import HTTPException
 
-from receiver import problems, schemas
-from receiver.accounts import accounts
-from receiver.alerts import alerts
-from receiver.attention import attention
-from receiver.changes import changes
-from receiver.description import complete
 from receiver.docs import CHALLENGE, docs, password, takes_password
 from receiver.errors import MissingBearerToken
-from receiver.messages import messages
-from receiver.orders import orders
+from receiver.openapi import BLUEPRINTS
 from receiver.parts import parts
 from receiver.routes import CONVERTERS
-from receiver.tours import tours
-from receiver.vocabulary import vocabulary
-
-
-class Described(Api):  # type: ignore[misc] # flask-smorest is not typed
-    """flask-smorest with our error bodies instead of its own, and a description that is whole."""
-
-    ERROR_SCHEMA = schemas.Problem
-    # Every answer that can come is described by its status.
-    DEFAULT_ERROR_RESPONSE_NAME = None
-    _document: bytes | None = None
-
-    def handle_http_exception(self, error: HTTPException) -> Response:
-        return problems.http(error)
-
-    def _openapi_json(self) -> Response:
-        if self._document is None:
-            self._document = json.dumps(complete(self.spec.to_dict())).encode()
-        answer = Response(self._document, mimetype="application/json")
-        answer.headers["Cache-Control"] = "no-cache"
-        answer.add_etag()
-        answer.make_conditional(request)
-        return answer
 
 
 def init_app(app: Flask) -> None:
-    """Put everything under /v1 behind a bearer token, and describe it as OpenAPI."""
-    app.config.update(
-        API_TITLE="Ordertrail",
-        API_VERSION=version("ordertrail"),
-        OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/v1",
-        OPENAPI_JSON_PATH="openapi.json",
-    )
+    """Put everything under /v1 behind a bearer token."""
     app.before_request(_require_token)
     app.after_request(_offer_password)
     app.after_request(_keep_private)
     app.url_map.converters.update(CONVERTERS)
-    api = Described(app, spec_kwargs={"security": [{"bearer": []}]})
-    for blueprint in (orders, messages, attention, changes, tours, vocabulary, accounts, alerts):
-        api.register_blueprint(blueprint, url_prefix="/v1")
-    app.register_blueprint(docs, url_prefix="/v1")
+    for blueprint in (*BLUEPRINTS, docs):
+        app.register_blueprint(blueprint, url_prefix="/v1")
 
 
 def _require_token() -> None:

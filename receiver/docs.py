@@ -18,6 +18,8 @@ from pathlib import Path
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import NotFound
 
+from receiver.openapi import description
+
 docs = Blueprint("docs", __name__)
 
 OURS = Path(__file__).parent / "docs_page"
@@ -69,6 +71,16 @@ def show_asset(name: str) -> Response:
     if name not in ASSETS:
         raise NotFound
     return _sent(ASSETS[name])
+
+
+@docs.get("/openapi.json")
+def show_description() -> Response:
+    """What the page shows, for programs."""
+    answer = Response(description(), mimetype="application/json")
+    answer.headers["Cache-Control"] = "no-cache"
+    answer.add_etag()
+    answer.make_conditional(request)
+    return answer
 
 
 def _sent(file: Path) -> Response:

@@ -17,8 +17,9 @@ DRIVER_FILES = sorted(
 )
 
 # Beside the blueprints: the factory, what it sets up, and what turns errors into answers.
-KNOW_FLASK = {"request_log", "headers", "api", "app", "parts", "problems", "routes", "webhooks"}
-KNOW_FLASK |= {"console/failures", "console/guard", "console/pages", "telemetry/request_spans"}
+KNOW_FLASK = {"request_log", "headers", "api", "app", "openapi", "parts", "problems", "routes"}
+KNOW_FLASK |= {"webhooks", "console/failures", "console/guard", "console/pages"}
+KNOW_FLASK |= {"telemetry/request_spans"}
 FLASK = {"flask", "flask_smorest", "werkzeug", "webargs"}
 
 
