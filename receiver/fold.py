@@ -10,14 +10,23 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from receiver import statuses
-from receiver.couriers.base import MINUTE_ONLY, STATE_DISAGREES, TIME_INFERRED, Event
+from receiver.couriers.base import (
+    CLOCK_TOLERANCE,
+    MINUTE_ONLY,
+    STATE_DISAGREES,
+    TIME_INFERRED,
+    Event,
+)
 from receiver.statuses import VOCABULARY
 
 # A courier takes back a delivery within a day, or not at all.
 CORRECTION_WINDOW = timedelta(hours=24)
 
+NO_TIME, A_MINUTE = timedelta(0), timedelta(minutes=1)
+
 REPEATS = "the same observation as the event before"
 TOLD_BETTER = "the same is told to the second"
+TOLD_WITH_TIME = "the same is told with its own time"
 
 PHYSICAL_EVIDENCE = frozenset(
     {
@@ -76,6 +85,8 @@ class Folded:
 
 
 APPLIED = Verdict(applied=True)
+TO_THE_MINUTE = Verdict(False, TOLD_BETTER)
+SEEN = Verdict(False, TOLD_WITH_TIME)
 IN_CONFLICT = Verdict(applied=True, conflict=True)
 
 
@@ -145,12 +156,15 @@ def position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
 def fold(events: Sequence[Event]) -> Folded:
     """Walk the events of one order (or of one parcel) and return the state they lead to."""
     status, status_at, set_by = statuses.PENDING, None, None
-    verdicts: list[Verdict] = [Verdict(False, TOLD_BETTER)] * len(events)
+    verdicts = _told_better(events)
     milestones: dict[str, datetime] = {}
     conflicts: list[Conflict] = []
     before: Event | None = None
 
-    walk = sorted(_told_best(events), key=lambda index: position(events[index]))
+    walk = sorted(
+        (index for index, verdict in enumerate(verdicts) if verdict is APPLIED),
+        key=lambda index: position(events[index]),
+    )
     for index in walk:
         event = events[index]
         verdict = _verdict(event, before, status, status_at)
@@ -182,26 +196,39 @@ def fold(events: Sequence[Event]) -> Folded:
     )
 
 
-def _told_best(events: Sequence[Event]) -> list[int]:
-    """The events less those that are told to the minute only, and to the second by another one.
+def _told_better(events: Sequence[Event]) -> list[Verdict]:
+    """What speaks against each event because another one tells the same better; APPLIED elsewhere.
 
-    Which of the two came first says nothing: the one with its seconds is the better told.
+    Told better is what is told to the minute only, and to the second by the other one. And what was
+    seen by a look, and is told by the other one with a time that is a little later: we know of an
+    answer only that it is no older than our question, and of a courier's clock that it may be
+    wrong. Which of the two came first says nothing.
     """
-    if not any(MINUTE_ONLY in event.flags for event in events):
-        return list(range(len(events)))
-    to_the_second: dict[str, list[datetime]] = {}
+    told_at: dict[str, list[Event]] = {}
     for event in events:
         if event.told_at is not None and MINUTE_ONLY not in event.flags:
-            to_the_second.setdefault(event.courier_status, []).append(event.told_at)
+            told_at.setdefault(event.courier_status, []).append(event)
 
-    def told_better(event: Event) -> bool:
-        minute = event.told_at
-        if minute is None or MINUTE_ONLY not in event.flags:
-            return False
-        precise = to_the_second.get(event.courier_status, ())
-        return any(timedelta(0) <= at - minute < timedelta(minutes=1) for at in precise)
+    def verdict(event: Event) -> Verdict:
+        others = told_at.get(event.courier_status, ())
+        if event.told_at is None:
+            seen = TIME_INFERRED in event.flags and any(_sees(event, other) for other in others)
+            return SEEN if seen else APPLIED
+        if MINUTE_ONLY not in event.flags:
+            return APPLIED
+        minutes = ((other.told_at or event.told_at) - event.told_at for other in others)
+        return TO_THE_MINUTE if any(NO_TIME <= it < A_MINUTE for it in minutes) else APPLIED
 
-    return [index for index, event in enumerate(events) if not told_better(event)]
+    return [verdict(event) for event in events]
+
+
+def _sees(look: Event, told: Event) -> bool:
+    """Whether a look saw what is told of a moment later, and says nothing beyond it."""
+    return (
+        NO_TIME <= told.occurred_at - look.occurred_at <= CLOCK_TOLERANCE
+        and look.status == told.status
+        and look.reason in {None, told.reason}
+    )
 
 
 def _settled(conflict: Conflict, at: datetime) -> Conflict:
