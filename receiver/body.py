@@ -64,7 +64,10 @@ def parse(raw: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as wrong:
         raise UnreadableBody(f"the body is not UTF-8: byte {wrong.start}: {wrong.reason}") from None
     try:
-        body = orjson.loads(NUL.sub(rb"\1", raw) if rb"\u0000" in raw else raw)
+        body = orjson.loads(raw)
+        if rb"\u0000" in raw:
+            # Only of what is JSON as it came: cut out of anything else, it may leave another one.
+            body = orjson.loads(NUL.sub(rb"\1", raw))
     except orjson.JSONDecodeError as wrong:
         raise UnreadableBody(f"the body is not JSON: {wrong}") from None
     if not isinstance(body, dict):

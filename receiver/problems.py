@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import structlog
 from flask import Flask, Response, jsonify, request
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from receiver import errors, telemetry
@@ -37,6 +37,9 @@ STATUS_OF: dict[type[errors.OrdertrailError], HTTPStatus] = {
     errors.MissingBearerToken: HTTPStatus.UNAUTHORIZED,
 }
 
+# PostgreSQL answers, and refuses what we ask of it.
+OUR_FAULT = (DataError, IntegrityError, ProgrammingError)
+
 RETRY_SECONDS = "5"
 SEE_ERRORS = "the request holds fields that cannot be used: see errors"
 
@@ -56,7 +59,7 @@ def judged(error: Exception, where: str | None) -> tuple[HTTPStatus, str]:
     if isinstance(error, errors.OrdertrailError):
         return STATUS_OF.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR), str(error)
     telemetry.failed(error, endpoint=where)
-    if isinstance(error, SQLAlchemyError):
+    if isinstance(error, SQLAlchemyError) and not isinstance(error, OUR_FAULT):
         log.error("PostgreSQL failed a request", endpoint=where, **told(error))
         return HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached just now"
     log.error("a request failed", endpoint=where, **told(error))

@@ -260,6 +260,10 @@ def test_every_answer_keeps_to_itself(ann: FlaskClient, page: str) -> None:
     assert kept in told["Cache-Control"]
 
 
+def test_what_is_not_there_is_in_no_cache(ann: FlaskClient) -> None:
+    assert ann.get("/ops/static/nothing.js").headers["Cache-Control"] == "no-store"
+
+
 def test_nothing_in_a_page_is_inline_or_from_elsewhere(ann: FlaskClient) -> None:
     for page in [*PAGES, "/ops/signin"]:
         text = text_of(ann.get(page))

@@ -19,7 +19,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.doorbell import queue, ring
+from receiver.doorbell import queue, ring, workers
 from receiver.models import APPLIED, PENDING, Event, Message
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw
 from tests.conftest import API_TOKEN
@@ -269,6 +269,21 @@ def test_a_worker_told_to_stop_in_the_middle_of_a_backlog_leaves_nothing_half_do
         running(CLOCK, environ, tmp_path / "clock.log"),
     ):
         wait_until(lambda: kept(sessions, APPLIED) == 600, 60)
+
+
+def test_a_worker_that_redis_forgot_is_counted_again(
+    environ: dict[str, str], redis: "Redis", tmp_path: Path
+) -> None:
+    with running(WORKER, environ, tmp_path / "worker.log") as process:
+        wait_until(lambda: workers(redis) == 1)
+        redis.flushdb()
+        assert workers(redis) == 0
+        wait_until(lambda: workers(redis) == 1)
+        [again] = Worker.all(redis)
+        assert (again.pid, again.queue_names()) == (process.pid, ["ordertrail"])
+        process.terminate()
+        assert process.wait(TEN_SECONDS + BUSY) == 0
+    assert Worker.count(redis) == 0
 
 
 @pytest.mark.parametrize("arguments", [WORKER, CLOCK], ids=["worker", "clock"])

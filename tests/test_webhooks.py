@@ -720,6 +720,15 @@ def test_a_backslash_before_the_text_u0000_is_no_u0000(
         assert shown == reference.replace("\x00", "")
 
 
+@pytest.mark.parametrize("order_id", [rb"\u00\u000000", rb"a\u0\u0000061"])
+def test_what_becomes_json_once_u0000_is_cut_out_is_none(
+    client: FlaskClient, sessions: Sessions, order_id: bytes
+) -> None:
+    body = raw(tiramizoo_order("ORDER")).replace(b"ORDER", order_id)
+    assert post(client, "tiramizoo", body).status_code == 400
+    assert [message.outcome for message in messages(sessions)] == [QUARANTINED]
+
+
 def test_an_id_that_is_nothing_but_u0000_is_a_missing_id(
     client: FlaskClient, sessions: Sessions, drain: Drain
 ) -> None:
@@ -908,10 +917,19 @@ def test_the_404_names_the_order_as_the_shop_knows_it(
     assert len(messages(sessions)) == 1
 
 
-def test_a_body_without_an_order_is_answered_ok_also_where_orders_are_registered(
-    client: FlaskClient, sessions: Sessions, drain: Drain
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"ref": "41"},
+        cottoncast_status(order_id=[]),
+        cottoncast_status(ref={}),
+        cottoncast_status(ref="x" * 300),
+    ],
+)
+def test_a_body_that_the_schema_refuses_is_answered_ok_also_where_orders_are_registered(
+    client: FlaskClient, sessions: Sessions, drain: Drain, body: dict[str, Any]
 ) -> None:
-    assert post(client, "cottoncast-parking", raw({"ref": "41"})).status_code == 200
+    assert post(client, "cottoncast-parking", raw(body)).status_code == 200
     drain()
     assert [message.outcome for message in messages(sessions)] == [QUARANTINED]
 

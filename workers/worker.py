@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from redis import RedisError
-from rq import SimpleWorker
+from rq import SimpleWorker, worker_registration
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -58,6 +58,19 @@ class Worker(SimpleWorker):
         super()._install_signal_handlers()  # type: ignore[no-untyped-call] # RQ's
         # Told so before RQ listened, and RQ would go on for good.
         self._stop_requested = STOP.is_set()
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Show a sign of life, and be registered anew where Redis was emptied.
+
+        RQ registers a worker at its birth alone: nobody would count this one any more.
+        """
+        super().heartbeat(timeout, pipeline)
+        if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
+            log.warning("Redis had forgotten this worker")
+            with self.connection.pipeline() as again:
+                again.hset(self.key, mapping=self.serialize())
+                worker_registration.register(self, again)
+                again.execute()
 
     def request_stop(self, signum: Any, frame: Any) -> None:
         STOP.set()

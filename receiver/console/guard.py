@@ -9,6 +9,7 @@ POST. Scripts may open pages with a bearer token, which no browser sends by itse
 import hmac
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
 import gevent
@@ -120,7 +121,7 @@ def keep_close(answer: Response) -> Response:
     """After each request: in no cache, in no frame, and with nothing from elsewhere in it."""
     if in_console(request.path):
         answer.headers.update(HEADERS)
-        if request.path.startswith(STATIC):
+        if request.path.startswith(STATIC) and answer.status_code < HTTPStatus.BAD_REQUEST:
             # Its address has its content's sum in it.
             answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return answer

@@ -280,13 +280,11 @@ def show(access: Access, order_id: str) -> str:
 
 def names_order(body: dict[str, Any]) -> tuple[str, str] | None:
     """The order's id, and the name for it in the documented 404: the shop's own number."""
-    order_id, reference = body.get("orderID"), body.get("ref")
-    if not isinstance(order_id, str | int):
+    try:
+        order = load(ORDER_STATUS, body)
+    except Undecodable:
         return None
-    if len(str(order_id)) > MOST_CHARACTERS:
-        return None
-    told = isinstance(reference, str | int) and reference != ""
-    return str(order_id), str(reference if told else order_id)
+    return order["orderID"], order["ref"] or order["orderID"]
 
 
 def sample(moved: Moved) -> dict[str, Any]:
