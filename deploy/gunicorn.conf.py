@@ -4,7 +4,9 @@ import atexit
 import os
 import resource
 import shutil
+import signal
 import tempfile
+from contextlib import suppress
 
 # Must stand before anything imports prometheus_client, which looks for it once. Every worker writes
 # its numbers into this directory, and /metrics adds them up. Fresh each time, for old files would
@@ -67,8 +69,35 @@ logconfig_dict = gunicorn_logconfig()
 control_socket_disable = True
 
 
-def child_exit(_server, worker):
-    """Drop a dead worker's gauges: its counters stay, for what it counted has happened."""
+# On a reload gunicorn ends the old workers as soon as it has forked the new ones, and nobody is
+# answered while these load. Here each new one ends those whose place it takes once it has loaded.
+
+
+def on_reload(server):
+    """Keep the old workers, and share them out among the new ones that come now."""
+    old = list(server.WORKERS)
+    server.replaced = {*getattr(server, "replaced", ()), *old}
+    new = server.cfg.workers
+    server.to_replace = [old[place::new] for place in range(new)]
+    server.num_workers += len(old)
+
+
+def pre_fork(server, worker):
+    """Tell a worker, before it is one, whose place it takes."""
+    waiting = getattr(server, "to_replace", ())
+    worker.replaces = waiting.pop() if waiting else []
+
+
+def child_exit(server, worker):
+    """Count who is gone after a reload; drop its gauges, not its counters: that has happened."""
+    replaced = getattr(server, "replaced", set())
+    if worker.pid in replaced:
+        replaced.remove(worker.pid)
+        server.num_workers -= 1
+    elif left := [pid for pid in worker.replaces if pid in replaced]:
+        # Gone before it had loaded: whoever comes next takes their place instead.
+        server.to_replace.append(left)
+
     from prometheus_client import multiprocess  # noqa: PLC0415 - see above
 
     multiprocess.mark_process_dead(worker.pid)
@@ -78,6 +107,9 @@ def post_worker_init(worker):
     """Under `ordertrail run` web loads while the release migrates: serve when that is through."""
     if "ORDERTRAIL_GATE" in os.environ:
         os.read(int(os.environ["ORDERTRAIL_GATE"]), 1)
+    for pid in worker.replaces:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     import gevent  # noqa: PLC0415 - not before gunicorn patches what it patches
 
     gevent.spawn(_end_waiting, worker, gevent.sleep)

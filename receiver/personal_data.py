@@ -1,16 +1,17 @@
 """What is known of people: names, phone numbers, e-mail and street addresses, and its erasure.
 
 It stands in the bodies of messages, in the proofs of events (who signed), and perhaps in what the
-shop noted. The status and the timeline hold none of it and stay; `ordertrail rebuild` takes the
-events of a message without a body as they are stored.
+shop noted or somebody wrote as a reason. The status and the timeline hold none of it and stay;
+`ordertrail rebuild` takes the events of a message without a body as they are stored.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, select, union, update
+from sqlalchemy import ColumnElement, Select, or_, select, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import feed
@@ -22,11 +23,22 @@ from receiver.registry import find
 from receiver.settings import Account
 from receiver.unread import forget_unread
 
+# A reason that is one word of a courier's, as `recipient_not_home`: all else somebody wrote.
+WORD = re.compile(r"[a-z0-9_.:-]+|[A-Z0-9_.:-]+")
+
 
 def without_people(snapshot: Snapshot) -> Snapshot:
-    """What a message told, less whose signatures and photos it showed."""
-    events = tuple(replace(event, proofs=frozenset()) for event in snapshot.events)
+    """What a message told, less whose signatures and photos it showed, and what somebody wrote."""
+    events = tuple(
+        replace(event, proofs=frozenset(), reason=impersonal(event.reason))
+        for event in snapshot.events
+    )
     return replace(snapshot, events=events)
+
+
+def impersonal(reason: str | None) -> str | None:
+    """A reason where it cannot hold anything of people."""
+    return reason if reason and WORD.fullmatch(reason) else None
 
 
 def drop_bodies(session: Session, message_ids: Collection[int]) -> None:
@@ -60,21 +72,26 @@ def erase(
 
 def forget(session: Session, orders: Collection[Order], now: datetime) -> list[Changed]:
     """Forget what locked orders and their events hold of people; what changed by that."""
-    signed = defaultdict(list)
+    personal = defaultdict(list)
     for event in session.scalars(
-        select(Event).where(of_ids(Event.order_id, [it.id for it in orders]), Event.proofs != [])
+        select(Event).where(
+            of_ids(Event.order_id, [it.id for it in orders]),
+            or_(Event.proofs != [], Event.reason.is_not(None)),
+        )
     ):
-        signed[event.order_id].append(event)
+        if event.proofs or event.reason != impersonal(event.reason):
+            personal[event.order_id].append(event)
     changes = []
     for order in orders:
         order.erased_at = order.erased_at or now
-        for event in signed[order.id]:
-            event.proofs = []
+        for event in personal[order.id]:
+            event.proofs, event.reason = [], impersonal(event.reason)
         changed = [
+            *(["reason"] if order.reason != impersonal(order.reason) else []),
             *(["metadata"] if order.shop_metadata else []),
-            *([EVENTS] if signed[order.id] else []),
+            *([EVENTS] if personal[order.id] else []),
         ]
-        order.shop_metadata = {}
+        order.shop_metadata, order.reason = {}, impersonal(order.reason)
         if changed:
             order.version += 1
             order.updated_at = now

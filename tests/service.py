@@ -56,11 +56,16 @@ def wait_until(look: Callable[[], Found], seconds: float = PATIENCE) -> Found:
 
 @contextmanager
 def running(
-    arguments: tuple[str, ...], environ: Mapping[str, str], log: Path, cwd: Path = ROOT
+    arguments: tuple[str, ...],
+    environ: Mapping[str, str],
+    log: Path,
+    cwd: Path = ROOT,
+    keep: tuple[int, ...] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """One of our processes, with both outputs in a file; stopped behind.
 
-    arguments: Python's, or the whole command where it begins with a path.
+    arguments: Python's, or the whole command where it begins with a path. keep: files that it is
+    given open.
     """
     command = [] if arguments[0].startswith("/") else [sys.executable]
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
@@ -72,6 +77,7 @@ def running(
             cwd=str(cwd),
             env={**kept, **environ},
             log=opened.fileno(),
+            keep=keep,
         )
     try:
         yield process
@@ -208,11 +214,12 @@ def running_web(
     log: Path,
     program: tuple[str, ...] = GUNICORN,
     cwd: Path = ROOT,
+    keep: tuple[int, ...] = (),
 ) -> Iterator[Web]:
     """A web process of one gunicorn worker, which has answered /livez."""
     port = free_port()
     own = {"HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": "1"}
-    with running((*program, *WEB_ARGUMENTS), {**environ, **own}, log, cwd):
+    with running((*program, *WEB_ARGUMENTS), {**environ, **own}, log, cwd, keep):
         web = Web(port, log)
 
         def answers() -> bool:

@@ -2,6 +2,7 @@
 
 import http.client
 import itertools
+import os
 import signal
 import sys
 import threading
@@ -149,6 +150,36 @@ def test_a_reload_under_load_fails_no_request(
             callers.wait_for(50)
         assert callers.failed == []
     assert kept(sessions) == callers.answered
+
+
+def test_the_old_worker_answers_until_the_new_one_has_loaded(
+    environ: dict[str, str], sessions: Sessions, tmp_path: Path
+) -> None:
+    gate, opener = os.pipe()
+    # One byte, one worker: the first passes.
+    os.write(opener, b"1")
+    told = {**environ, "ORDERTRAIL_GATE": str(gate)}
+    with running_web(told, tmp_path / "web.log", keep=(gate,)) as web:
+        master = master_of(web)
+        callers = Callers([web.port])
+        with callers.calling():
+            for is_killed in (False, True):
+                before = workers_of(master.pid)
+                callers.wait_for(50)
+                master.send_signal(signal.SIGHUP)
+                [new] = wait_until(lambda: workers_of(master.pid) - before, 60)  # noqa: B023
+                if is_killed:
+                    psutil.Process(new).kill()
+                    wait_until(lambda: workers_of(master.pid) - before - {new}, 60)  # noqa: B023
+                callers.wait_for(500)
+                assert before <= workers_of(master.pid)
+                os.write(opener, b"1")
+                wait_until(lambda: not before & workers_of(master.pid), 60)  # noqa: B023
+            callers.wait_for(50)
+        assert callers.failed == []
+        assert len(workers_of(master.pid)) == 1
+    os.close(gate)
+    os.close(opener)
 
 
 def test_another_gunicorn_takes_over_the_port_without_a_failed_request(

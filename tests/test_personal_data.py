@@ -60,6 +60,42 @@ def everything(sessions: sessionmaker[Session]) -> str:
     return "\n".join([*filter(None, bodies), *rows])
 
 
+@pytest.mark.parametrize(
+    ("reason", "left"),
+    [
+        ("Ms Carla Signs rang: not at home", None),
+        ("Carla", None),
+        ("no_show", "no_show"),
+        ("RECIPIENT_ABSENT", "RECIPIENT_ABSENT"),
+    ],
+)
+def test_a_reason_that_somebody_wrote_goes_and_a_word_of_the_couriers_stays(
+    shop: FlaskClient,
+    drain: Callable[[], int],
+    sessions: sessionmaker[Session],
+    environ: dict[str, str],
+    reason: str,
+    left: str | None,
+) -> None:
+    body = raw(tiramizoo_order(UUID, life("created", "cancelled"), cancellation_reason=reason))
+    assert shop.post(HOOK, data=body).status_code == 200
+    drain()
+    assert get(shop, ORDER)["reason"] == reason
+    since = get(shop, "/v1/changes")["next_cursor"]
+
+    assert shop.delete(f"{ORDER}/personal-data").status_code == 204
+    shop.post(HOOK, data=body.replace(b"{", b"{ ", 1))
+    drain()
+    assert (reason in everything(sessions)) == (left is not None)
+    assert get(shop, ORDER)["reason"] == left
+    [told] = [it for it in get(shop, f"{ORDER}/events")["events"] if it["status"] == "cancelled"]
+    assert (told["reason"], told["applied"]) == (left, True)
+    changed = [it["changed"] for it in get(shop, f"/v1/changes?after={since}")["changes"]]
+    assert changed == ([] if left == reason else [["reason", "events"]])
+    assert rebuild(environ)[0] == 0
+    assert get(shop, ORDER)["reason"] == left
+
+
 def test_erasure_leaves_nothing_of_people_and_all_of_the_order(
     shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session]
 ) -> None:
