@@ -405,3 +405,11 @@ def test_secrets_that_cannot_be_read_are_not_made_anew(tmp_path: Path) -> None:
     with run(tmp_path, DATA_DIR=".") as refused:
         assert refused.ends() == 1
     assert refused.said.splitlines()[-1].endswith("line 1: should be NAME=value")
+
+
+def test_a_data_directory_that_cannot_be_made_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with run(tmp_path, DATA_DIR="file") as refused:
+        assert refused.ends() == 1
+    told = f"ordertrail: DATA_DIR {tmp_path / 'file'} cannot be made: File exists"
+    assert refused.said.splitlines() == [told]

@@ -86,9 +86,12 @@ class Home:
 def private_dir(data_dir: Path) -> None:
     """Make DATA_DIR where there is none: ours, and for the servers' user only to pass through.
 
-    Raises: EmbeddedError where it is somebody else's.
+    Raises: EmbeddedError where it cannot be made, or is somebody else's.
     """
-    data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    except OSError as wrong:
+        raise EmbeddedError(f"DATA_DIR {data_dir} cannot be made: {wrong.strerror}") from None
     _check_owner(data_dir)
 
 
