@@ -212,10 +212,10 @@ def main() -> None:
 @click.command()
 def migrate() -> None:
     """Bring the database's tables up to date (the Procfile's `release`)."""
-    from receiver import db, logs
+    from receiver import logs, migrating
 
     logs.configure("release")
-    db.migrate(settings().database_url)
+    migrating.migrate(settings().database_url)
 
 
 @click.command()

@@ -1,18 +1,12 @@
-"""The way to PostgreSQL: one engine a process, and the migrations."""
+"""The way to PostgreSQL: one engine a process."""
 
-import time
 import weakref
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable
-from importlib.resources import files
 from typing import Any
 from typing import cast as as_type
 
 import orjson
-import psycopg
-import structlog
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -29,14 +23,11 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 from sqlalchemy.types import NULLTYPE
 
 from receiver.bounded import Bounded
 from receiver.pooler import POOLED, settle
-
-log = structlog.get_logger(__name__)
 
 Column = InstrumentedAttribute[Any]
 
@@ -49,8 +40,6 @@ POOL_SECONDS = 3
 IDLE_SECONDS = 30
 # So much later than PostgreSQL should have given up a statement, we do.
 GRACE_SECONDS = 2
-# Seconds in which those whom a migration kept waiting get on with their work.
-MIGRATION_PAUSE = 1.0
 
 # synchronous_commit is what "200 means kept" rests on: a database-wide `off` must not undo it. By
 # the rest PostgreSQL notices a host of ours that is cut off: the locks of its transaction go with
@@ -187,32 +176,3 @@ def among(
 def of_ids(column: Column, ids: Collection[int]) -> ColumnElement[bool]:
     """Whether a column is one of the ids, however many there are."""
     return column == any_(cast(literal(array(ids), NULLTYPE), ARRAY(BigInteger)))
-
-
-def alembic_config(database_url: str) -> Config:
-    """Alembic's configuration, without a file: the top level has no place for one."""
-    config = Config()
-    location = str(files("receiver") / "migrations")
-    config.set_main_option("script_location", location.replace("%", "%%"))
-    config.attributes["database_url"] = database_url
-    return config
-
-
-def migrate(database_url: str, revision: str = "head", patience: float = 180) -> None:
-    """Bring the tables to `revision`; several callers at once wait for one another.
-
-    A table that somebody else holds is tried for again and again, for so many seconds: to wait for
-    it in PostgreSQL's queue would stop everybody who comes after us.
-
-    Raises: OperationalError where it does not come free. What is done by then stays done.
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return command.upgrade(alembic_config(database_url), revision)
-        except OperationalError as busy:
-            held = isinstance(busy.orig, psycopg.errors.LockNotAvailable)
-            if not held or time.monotonic() > deadline:
-                raise
-        log.warning("a table is in use, the migration tries again")
-        time.sleep(MIGRATION_PAUSE)

@@ -23,9 +23,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.app import create_app
 from receiver.couriers import DRIVERS
-from receiver.db import connect, migrate
+from receiver.db import connect
 from receiver.db import sessions as open_sessions
 from receiver.doorbell import connect_redis
+from receiver.migrating import migrate
 from receiver.settings import Settings
 from receiver.standalone import embedded
 from tests.emptying import empty

@@ -19,8 +19,9 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers.tiramizoo import driver
-from receiver.db import connect, migrate
+from receiver.db import connect
 from receiver.db import sessions as open_sessions
+from receiver.migrating import migrate
 from receiver.models import PENDING, Message, Order
 from receiver.standalone.embedded import Home, Postgres, Running
 from receiver.standalone.embedded import running as running_servers

@@ -20,7 +20,7 @@ import psutil
 import psycopg
 import pytest
 
-from receiver.db import migrate
+from receiver.migrating import migrate
 from receiver.standalone.datadir import DataDirError, hold, keep_secrets
 from receiver.standalone.embedded import running
 from tests.service import ROOT, wait_until

@@ -21,7 +21,7 @@ from alembic.script import ScriptDirectory
 from flask.testing import FlaskClient
 
 from receiver.app import create_app
-from receiver.db import alembic_config, migrate
+from receiver.migrating import alembic_config, migrate
 from receiver.settings import Settings
 from tests import everything
 from tests.bodies import raw, tiramizoo_order
@@ -192,7 +192,7 @@ def test_an_index_is_built_while_others_write(previous: str, tmp_path: Path) -> 
     with psycopg.connect(previous) as first, ExitStack() as stack:
         first.execute(insert, ["one"])
         log = tmp_path / "migration.log"
-        code = f"from receiver.db import migrate; migrate({previous!r})"
+        code = f"from receiver.migrating import migrate; migrate({previous!r})"
         migration = stack.enter_context(running(("-c", code), {}, log))
 
         def builds() -> bool:

@@ -1,4 +1,4 @@
-"""Alembic's entry: run the migrations on the database that db.migrate names.
+"""Alembic's entry: run the migrations on the database that migrating.py names.
 
 They run while the service serves, so a migration waits for a table for no longer than the service
 can wait behind it. Each is a transaction of its own; what must stand outside of one (CREATE INDEX

@@ -30,7 +30,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from receiver.app import create_app
-from receiver.db import migrate
+from receiver.migrating import migrate
 from receiver.settings import Settings
 from receiver.standalone import embedded
 

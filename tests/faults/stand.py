@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from receiver.db import migrate
+from receiver.migrating import migrate
 from receiver.standalone import leash
 from receiver.standalone.embedded import Home, Postgres, Valkey
 from receiver.standalone.upkeep import BACKOFF_FIRST, Part

@@ -15,7 +15,8 @@ from urllib.parse import quote
 import psycopg
 
 from receiver.app import create_app
-from receiver.db import connect, migrate, sessions
+from receiver.db import connect, sessions
+from receiver.migrating import migrate
 from receiver.settings import Settings
 from receiver.standalone import embedded
 from tests import everything

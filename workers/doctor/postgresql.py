@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from receiver import db
+from receiver import db, migrating
 from receiver.logs import told
 from receiver.settings import Settings
 from workers.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings, skew
@@ -115,7 +115,7 @@ def _connections(most: int, now: int, environ: Mapping[str, str]) -> Finding:
 
 def _tables(connection: Connection, settings: Settings) -> Finding:
     """Whether the tables are those that this version of us knows."""
-    ours = ScriptDirectory.from_config(db.alembic_config(settings.database_url))
+    ours = ScriptDirectory.from_config(migrating.alembic_config(settings.database_url))
     head = ours.get_current_head()
     there = connection.scalar(text("SELECT to_regclass('alembic_version')"))
     at = connection.scalar(text("SELECT version_num FROM alembic_version")) if there else None
