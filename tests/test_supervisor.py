@@ -43,6 +43,14 @@ TOKEN = r"^  API token +(.+)$"
 Found = TypeVar("Found")
 
 
+@pytest.fixture(autouse=True)
+def hangups() -> Iterator[None]:
+    """Let the runs hear of a closed terminal, also where nohup keeps that from the tests."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 class Run:
     """An `ordertrail run` of our own, and what it says."""
 
