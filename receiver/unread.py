@@ -3,25 +3,32 @@
 They are quarantined, or were and are discarded, and it is not known of which order they are; what
 they hold is kept until somebody deals with them. So a body is looked through for the keys under
 which its courier names an order (couriers.base.Keys), and goes only where one of them has this
-order's name.
+order's name. So does one that cannot be read after that.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import select, text, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import details
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Driver
 from receiver.db import of_ids
-from receiver.models import DISCARDED, QUARANTINED, Message, Order
+from receiver.models import DISCARDED, QUARANTINED, Identifier, Message, Order
+from receiver.settings import Account
 
 UNREAD = (QUARANTINED, DISCARDED)
 ERASED = "its body was erased with the personal data of an order that it names"
+
+# What may be a name where a body is no JSON, and how many of them are looked up.
+MAYBE = re.compile(rb"[\w./:@+-]+")
+MOST_NAMES = 2_000
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 # What is looked through at once: so many rows, and of their bodies no more than a few large ones.
 ROWS = 300
@@ -71,6 +78,55 @@ def _forget(session: Session, message_ids: Collection[int]) -> None:
     still_unread = (of_ids(Message.id, message_ids), Message.outcome.in_(UNREAD))
     locked = select(Message.id).where(*still_unread).order_by(Message.id).with_for_update()
     session.execute(update(Message).where(Message.id.in_(locked)).values(body=None, reason=ERASED))
+
+
+def forget_where_erased(
+    sessions: sessionmaker[Session], contract: Account, message_id: int, body: bytes
+) -> None:
+    """Forget the body of a message, just quarantined, that names an order without personal data."""
+    with sessions.begin() as session:
+        if names_erased(session, contract, body):
+            _forget(session, [message_id])
+
+
+def names_erased(session: Session, contract: Account, body: bytes) -> bool:
+    """Whether a body names an order of the account whose personal data is erased."""
+    keys = DRIVERS[contract.driver].keys_with(contract.field_map)
+    names = _names_in(body, keys.order | keys.reference)
+    own, reference = Order.account == contract.slug, Order.reference.in_(names)
+    by_any = union(
+        select(Order.id).where(own, Order.courier_order_id.in_(names)),
+        select(Order.id).where(own, reference),
+        select(Identifier.order_id).where(
+            Identifier.account == contract.slug, Identifier.value.in_(names)
+        ),
+    )
+    erased = select(Order).where(Order.id.in_(by_any), Order.erased_at.is_not(None))
+    return any(
+        is_named(body, names_of(order, contract.field_map)) for order in session.scalars(erased)
+    )
+
+
+def _names_in(body: bytes, keys: Collection[str]) -> list[str]:
+    """What may be names of orders in a body, as is_named reads it."""
+    names: dict[str, None] = {}
+    objects = False
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal objects
+        objects = True
+        for key, value in pairs:
+            if _kept(key) in keys:
+                names.update(dict.fromkeys(_texts(value)))
+
+    try:
+        json.loads(body, object_pairs_hook=look, parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        objects = False
+    if not objects:
+        names = dict.fromkeys(word.decode() for word in MAYBE.findall(body))
+    # Half a surrogate pair is in no name that we keep.
+    return [it for it in names if it.isascii() or not SURROGATE.search(it)][:MOST_NAMES]
 
 
 def names_of(order: Order, field_map: Mapping[str, Any]) -> Names:

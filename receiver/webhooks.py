@@ -42,6 +42,7 @@ from receiver.problems import RETRY_SECONDS, judged
 from receiver.refusals import NO_ACCOUNT, UNKNOWN_ACCOUNT, UNKNOWN_TOPIC
 from receiver.request_log import RequestLog
 from receiver.settings import Account
+from receiver.unread import forget_where_erased
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -198,6 +199,7 @@ def take_in(app: Parts, call: Call) -> None:
     counted.labels(account, topic).inc()
     metrics.ACCEPT_SECONDS.labels(account).observe(time.perf_counter() - started)
     if reason is not None:
+        forget_where_erased(app.sessions, contract, call.accepted.message_id, raw)
         raise UnreadableBody(reason)
     if contract.parks_unknown_orders:
         refuse_unknown_order(app, contract, driver, body)

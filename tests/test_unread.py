@@ -63,6 +63,51 @@ def test_of_every_couriers_unread_bodies_those_that_name_the_order_are_erased(
     assert kept(sessions) == [False, False, True]
 
 
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_cannot_be_read_and_comes_after_an_erasure_is_erased_too(
+    client: FlaskClient,
+    shop: FlaskClient,
+    drain: Callable[[], int],
+    sessions: sessionmaker[Session],
+    name: str,
+) -> None:
+    for order_id, reference in (("E-41", "R-41"), ("E-0", "R-0")):
+        order = {"account": name, "courier_order_id": order_id, "reference": reference}
+        assert shop.post("/v1/orders", json=order).status_code == 201
+    erase(shop, f"{name}/E-41")
+    for order_id, reference in (("E-41", "R-1"), ("E-1", "R-41"), ("E-0", "R-0")):
+        body = DRIVERS[name].sample(Moved(order_id, "any", reference, START))
+        deliver(shop, {**body, **SPOILT[name], "note": "E-41, R-41"}, account=name)
+        drain()
+    assert kept(sessions) == [False, False, True]
+    reasons = [it["reason"] for it in get(shop, "/messages", outcome="quarantined")["messages"]]
+    assert reasons.count(unread.ERASED) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "is_kept"),
+    [
+        (b"E-41 is with Bob", False),
+        (b'"E-41"', False),
+        (b'{"uuid": "E-41", "to": "\\ud800"}', False),
+        (b'{"uuid": "\\ud800", "to": "E-41"}', True),
+        (b'{"uuid": "E-0", "to"', True),
+    ],
+)
+def test_what_is_no_json_and_comes_after_an_erasure_is_erased_too(
+    client: FlaskClient,
+    shop: FlaskClient,
+    sessions: sessionmaker[Session],
+    body: bytes,
+    is_kept: bool,
+) -> None:
+    shop.post("/v1/orders", json={"account": "tiramizoo", "courier_order_id": "E-41"})
+    erase(shop, "tiramizoo/E-41")
+    answer = client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=body)
+    assert answer.status_code == 400
+    assert kept(sessions) == [is_kept]
+
+
 values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 

@@ -24,6 +24,7 @@ from receiver.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.personal_data import drop_bodies
 from receiver.polls import plan
 from receiver.settings import Account, Settings
+from receiver.unread import ERASED, names_erased
 from workers.accounts import count
 from workers.aliases import further_names
 from workers.refold import Told, refold
@@ -60,11 +61,16 @@ def fold_messages(
     outcomes: dict[int, Outcome] = {}
     items: list[Told] = []
     plans: list[tuple[Message, Decoded]] = []
+    of_erased: list[int] = []
     for message in batch:
         try:
             decoded = decode(message, accounts)
         except (Undecodable, UnreadableBody) as undecodable:
             reason = str(undecodable).replace("\x00", "")[:2000]
+            contract = accounts.get(message.account)
+            if contract and names_erased(session, contract, message.body or b""):
+                of_erased.append(message.id)
+                reason = ERASED
             outcomes[message.id] = Outcome(QUARANTINED, reason)
             continue
         ids = [snapshot.courier_order_id for snapshot in decoded.orders]
@@ -92,7 +98,8 @@ def fold_messages(
         )
     for message_id, courier_order_id in refolded.renamed.items():
         outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
-    return FoldedBatch(outcomes, refolded.changes, refolded.erased, refolded.missed, refolded.fresh)
+    erased = [*refolded.erased, *of_erased]
+    return FoldedBatch(outcomes, refolded.changes, erased, refolded.missed, refolded.fresh)
 
 
 def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
