@@ -60,7 +60,8 @@ def connect_redis(url: str) -> "Redis":
         )
     ]
     service, _, database = parts.path.strip("/").partition("/")
-    sentinel: Any = Sentinel(hosts, **patience)  # type: ignore[no-untyped-call] # redis-py's
+    # Told so by itself: else a Sentinel that is gone is tried again and again, for a minute.
+    sentinel: Any = Sentinel(hosts, sentinel_kwargs=patience, **patience)  # type: ignore[no-untyped-call] # redis-py's
     primary: Redis = sentinel.master_for(
         service or "mymaster",
         db=int(database or 0),

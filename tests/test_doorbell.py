@@ -27,7 +27,16 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver import counts, doorbell, ticks
 from receiver.db import connect
 from receiver.db import sessions as open_sessions
-from receiver.doorbell import DRAIN, RING_SECONDS, RUNG, Doorbell, connect_redis, queue, ring
+from receiver.doorbell import (
+    DRAIN,
+    REDIS_SECONDS,
+    RING_SECONDS,
+    RUNG,
+    Doorbell,
+    connect_redis,
+    queue,
+    ring,
+)
 from receiver.inbox import Incoming, keep
 from receiver.models import APPLIED, PENDING, Message
 from receiver.standalone.embedded import Valkey
@@ -503,6 +512,14 @@ def test_an_address_of_sentinel_gives_a_client_for_the_primary() -> None:
         ("three", 5000),
     ]
     assert pool.connection_kwargs["db"] == 2
+
+
+def test_a_sentinel_that_is_gone_is_tried_once_and_for_a_second() -> None:
+    pool = connect_redis("redis+sentinel://one,two/orders").connection_pool
+    assert isinstance(pool, SentinelConnectionPool)
+    for each in pool.sentinel_manager.sentinels:
+        patience = each.connection_pool.make_connection()
+        assert (patience.retry.get_retries(), patience.socket_connect_timeout) == (0, REDIS_SECONDS)
 
 
 def test_an_address_of_sentinel_needs_no_more_than_hosts() -> None:
