@@ -35,7 +35,7 @@ from workers.courier_api import CourierApi, Patience, retry_after, trusted
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 TOKEN = "tkn-5f2c9a77"
-SHORT = Patience(connect=0.5, read=0.3, whole=0.6)
+SHORT = Patience(connect=2.0, read=1.0, whole=1.5)
 # What a machine that is busy elsewhere may take on top.
 SLACK = 2.0
 LIMIT = 10_000
