@@ -104,7 +104,10 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
-    """Under `ordertrail run` web loads while the release migrates: serve when that is through."""
+    """Serve from now on, and end those whose place this worker takes.
+
+    Under `ordertrail run` web loads while the release migrates: not before that is through.
+    """
     if "ORDERTRAIL_GATE" in os.environ:
         os.read(int(os.environ["ORDERTRAIL_GATE"]), 1)
     for pid in worker.replaces:

@@ -204,6 +204,8 @@ def _told_better(events: Sequence[Event]) -> list[Verdict]:
     answer only that it is no older than our question, and of a courier's clock that it may be
     wrong. Which of the two came first says nothing.
     """
+    if all(event.told_at is not None and MINUTE_ONLY not in event.flags for event in events):
+        return [APPLIED] * len(events)
     told_at: dict[str, list[Event]] = {}
     for event in events:
         if event.told_at is not None and MINUTE_ONLY not in event.flags:

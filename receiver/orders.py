@@ -139,8 +139,9 @@ def register_order(new: dict[str, Any]) -> tuple[Order, int]:
 def erase_personal_data(account: str, order_id: str) -> None:
     """Erase what is known of people in an order, now and for good.
 
-    The bodies of its messages go, with whose signatures they showed and what the shop noted as
-    metadata; the status and the timeline stay. Of messages still to come none of it is kept either.
+    The bodies of its messages go, with whose signatures they showed, what the shop noted as
+    metadata, and reasons that are more than one word of the courier's; the status and the timeline
+    stay. Of messages still to come none of it is kept either.
     A message that could not be read loses its body where that names the order.
     """
     app = parts()

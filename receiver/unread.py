@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver import details
 from receiver.couriers import DRIVERS
 from receiver.couriers.base import Driver
-from receiver.db import of_ids
+from receiver.db import among, of_ids
 from receiver.models import DISCARDED, QUARANTINED, Identifier, Message, Order
 from receiver.settings import Account
 
@@ -92,16 +92,15 @@ def forget_where_erased(
 def names_erased(session: Session, contract: Account, body: bytes) -> bool:
     """Whether a body names an order of the account whose personal data is erased."""
     keys = DRIVERS[contract.driver].keys_with(contract.field_map)
-    names = _names_in(body, keys.order | keys.reference)
-    own, reference = Order.account == contract.slug, Order.reference.in_(names)
-    by_any = union(
-        select(Order.id).where(own, Order.courier_order_id.in_(names)),
-        select(Order.id).where(own, reference),
-        select(Identifier.order_id).where(
-            Identifier.account == contract.slug, Identifier.value.in_(names)
-        ),
+    wanted = [(contract.slug, it) for it in _names_in(body, keys.order | keys.reference)]
+    if not wanted:
+        return False
+    named = union(
+        select(Order.id).where(among(Order.account, Order.courier_order_id, wanted)),
+        select(Order.id).where(among(Order.account, Order.reference, wanted)),
+        select(Identifier.order_id).where(among(Identifier.account, Identifier.value, wanted)),
     )
-    erased = select(Order).where(Order.id.in_(by_any), Order.erased_at.is_not(None))
+    erased = select(Order).where(Order.id.in_(named), Order.erased_at.is_not(None))
     return any(
         is_named(body, names_of(order, contract.field_map)) for order in session.scalars(erased)
     )
@@ -109,21 +108,11 @@ def names_erased(session: Session, contract: Account, body: bytes) -> bool:
 
 def _names_in(body: bytes, keys: Collection[str]) -> list[str]:
     """What may be names of orders in a body, as is_named reads it."""
-    names: dict[str, None] = {}
-    objects = False
-
-    def look(pairs: list[tuple[str, Any]]) -> None:
-        nonlocal objects
-        objects = True
-        for key, value in pairs:
-            if _kept(key) in keys:
-                names.update(dict.fromkeys(_texts(value)))
-
-    try:
-        json.loads(body, object_pairs_hook=look, parse_int=str, parse_float=str, parse_constant=str)
-    except (ValueError, RecursionError):
-        objects = False
-    if not objects:
+    if pairs := _pairs(body):
+        names = dict.fromkeys(
+            it for key, value in pairs if _kept(key) in keys for it in _texts(value)
+        )
+    else:
         names = dict.fromkeys(word.decode() for word in MAYBE.findall(body))
     # Half a surrogate pair is in no name that we keep.
     return [it for it in names if it.isascii() or not SURROGATE.search(it)][:MOST_NAMES]
@@ -167,23 +156,31 @@ def is_named(body: bytes, names: Names) -> bool:
     all_names = {it for some in names.values() for it in some}
     if not _may_stand_in(body, all_names):
         return False
-    objects = named = False
+    pairs = _pairs(body)
+    if not pairs:
+        return _stands_in(body, all_names)
+    return any(
+        it in wanted
+        for key, value in pairs
+        if (wanted := names.get(_kept(key)))
+        for it in _texts(value)
+    )
 
-    def look(pairs: list[tuple[str, Any]]) -> None:
-        nonlocal objects, named
-        objects = True
-        named = named or any(
-            it in wanted
-            for key, value in pairs
-            if (wanted := names.get(_kept(key)))
-            for it in _texts(value)
-        )
 
+def _pairs(body: bytes) -> list[tuple[str, Any]]:
+    """Every key of a body with its value, however deep they stand; none where it is no JSON."""
+    pairs: list[tuple[str, Any]] = []
     try:
-        json.loads(body, object_pairs_hook=look, parse_int=str, parse_float=str, parse_constant=str)
+        json.loads(
+            body,
+            object_pairs_hook=pairs.extend,
+            parse_int=str,
+            parse_float=str,
+            parse_constant=str,
+        )
     except (ValueError, RecursionError):
-        objects = False
-    return named if objects else _stands_in(body, all_names)
+        return []
+    return pairs
 
 
 def _may_stand_in(body: bytes, names: Collection[str]) -> bool:

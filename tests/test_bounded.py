@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from receiver.bounded import PING_SECONDS
 from receiver.db import CONNECT_SECONDS, GRACE_SECONDS, connect, connection_of_its_own
-from receiver.together import IDLE_SECONDS, OwnConnection
+from receiver.together import OwnConnection
 from tests.faults.proxy import Proxy
 from tests.service import wait_until
 
@@ -70,14 +70,14 @@ def test_a_connection_that_went_dead_in_the_pool_is_left_soon(
 
 
 def test_a_connection_of_its_own_that_went_dead_while_idle_is_left_soon(
-    wire: Proxy, url: str
+    wire: Proxy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("receiver.together.IDLE_SECONDS", 0)
     engine = connect(url, statement_seconds=60)
     own = OwnConnection(engine)
     own.rows("SELECT 1", {})
     wire.mute(True)
     wire.mute(False)
-    time.sleep(IDLE_SECONDS)
     started = time.monotonic()
     assert own.rows("SELECT 1", {}) == [(1,)]
     assert PING_SECONDS <= time.monotonic() - started < SOON

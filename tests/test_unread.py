@@ -65,7 +65,6 @@ def test_of_every_couriers_unread_bodies_those_that_name_the_order_are_erased(
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_what_cannot_be_read_and_comes_after_an_erasure_is_erased_too(
-    client: FlaskClient,
     shop: FlaskClient,
     drain: Callable[[], int],
     sessions: sessionmaker[Session],

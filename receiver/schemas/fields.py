@@ -94,7 +94,10 @@ A_STATUS = example(
     " do not know by its group.",
 )
 A_COURIER_STATUS = example("delivery_failed", "The courier's word for it, unchanged.")
-A_REASON = example("recipient_was_not_at_home", "The courier's own reason, unchanged.")
+A_REASON = example(
+    "recipient_was_not_at_home",
+    "The courier's own reason, unchanged, until personal data is erased.",
+)
 A_PARCEL = example(
     "18A24901BE5D49C3", "The parcel's tracking number; null where it is about the whole order."
 )
