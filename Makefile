@@ -47,16 +47,16 @@ help: ## this list
 # On make's leash: where make is killed, the run is told to stop (15: SIGTERM) and is not left behind.
 run: ## everything on this machine: database, Valkey, web, worker, clock; Ctrl-C stops it
 	$(call install,deploy/requirements.lock)
-	exec .venv/bin/python -I -S receiver/standalone/leash.py 15 $$PPID -1 -1 .venv/bin/ordertrail run
+	exec .venv/bin/python -I -S receiver/standalone/child_process.py 15 $$PPID -1 -1 .venv/bin/ordertrail run
 
 demo: ## a day of 200 orders in two minutes, with all that goes wrong in one; ARGS=--help tells more
 	$(call install,deploy/requirements.lock)
-	exec .venv/bin/python -I -S receiver/standalone/leash.py 15 $$PPID -1 -1 \
+	exec .venv/bin/python -I -S receiver/standalone/child_process.py 15 $$PPID -1 -1 \
 	    .venv/bin/python -m tests.demo $(ARGS)
 
 sandbox: ## stand-ins for the couriers, and the settings that point at them; ARGS=--help tells more
 	$(call install,deploy/requirements.lock)
-	exec .venv/bin/python -I -S receiver/standalone/leash.py 15 $$PPID -1 -1 \
+	exec .venv/bin/python -I -S receiver/standalone/child_process.py 15 $$PPID -1 -1 \
 	    .venv/bin/python -m tests.sandbox $(ARGS)
 
 dev: ## .venv with what tests and lint need

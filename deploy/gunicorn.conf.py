@@ -29,11 +29,11 @@ _host = os.environ.get("HOST") or "127.0.0.1"
 _port = os.environ.get("PORT") or "8000"
 bind = f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"
 
-worker_class = "receiver.gunicorn_worker.Worker"
+worker_class = "receiver.web.gunicorn_worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
-# Most of these may be readers that wait for changes (receiver/watcher.py, MOST_WAITING); the rest
-# is for everybody else. Each takes a file, of which a process may often open no more than 1024
-# unless it asks for them.
+# Most of these may be readers that wait for changes (MOST_WAITING in
+# receiver/changes/feed_waiters.py); the rest is for everybody else. Each takes a file, of which a
+# process may often open no more than 1024 unless it asks for them.
 worker_connections = 4000
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 _files = worker_connections + 500
@@ -62,7 +62,7 @@ limit_request_line = 8190
 
 # No access log: the couriers' tokens stand in the URLs.
 accesslog = None
-logger_class = "receiver.gunicorn_worker.Log"
+logger_class = "receiver.web.gunicorn_worker.Log"
 logconfig_dict = gunicorn_logconfig()
 
 # A socket to steer gunicorn by, which nobody here uses, and a thread for it.

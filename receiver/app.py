@@ -4,21 +4,22 @@ import os
 
 from flask import Flask
 
-from receiver import api, headers, problems, telemetry
-from receiver.console import setup as console
-from receiver.db import connect, sessions
-from receiver.doorbell import Doorbell, connect_redis
-from receiver.feed import announcer
-from receiver.inbox import Inbox
-from receiver.measured import Measured
-from receiver.ops import ops
-from receiver.parts import Parts
-from receiver.quick import QuickReads
-from receiver.refusals import Ledger
-from receiver.request_log import RequestLog
+from receiver import telemetry
+from receiver.accounts.refused_credentials import Ledger
+from receiver.changes.feed import announcer
+from receiver.changes.feed_waiters import Watcher
+from receiver.db.engine import connect, sessions
+from receiver.inbox.accept import Inbox
+from receiver.orders.read_batching import QuickReads
+from receiver.queue.doorbell import Doorbell, connect_redis
 from receiver.settings import Settings
-from receiver.watcher import Watcher
-from receiver.webhooks import Webhooks
+from receiver.web import auth, problems, security_headers
+from receiver.web.console import setup as console
+from receiver.web.context import Parts
+from receiver.web.health import ops
+from receiver.web.metrics_collector import Measured
+from receiver.web.request_log import RequestLog
+from receiver.web.webhooks import Webhooks
 
 # Whoever asked over HTTP has gone away after this, or sooner.
 STATEMENT_SECONDS = 6
@@ -30,7 +31,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises: BadSettings.
     """
     settings = settings or Settings.from_env(os.environ)
-    app = Flask(__name__, static_url_path="/ops/static")
+    app = Flask(
+        __name__,
+        static_url_path="/ops/static",
+        static_folder="web/console/static",
+        template_folder="web/console/templates",
+    )
     app.json.sort_keys = False  # type: ignore[attr-defined] # of Flask's default provider
     # A redirect to a tidier URL is a failed delivery to a courier that wants 200.
     app.url_map.merge_slashes = False
@@ -55,13 +61,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     spans = telemetry.request_spans(settings)
     if spans is not None:
         spans.watch(app)
-    headers.init_app(app)
+    security_headers.init_app(app)
     problems.init_app(app)
     log = RequestLog() if settings.request_log == "on" else None
     if log is not None:
         log.watch(app)
     app.register_blueprint(ops)
-    api.init_app(app)
+    auth.init_app(app)
     console.init_app(app)
     app.wsgi_app = Webhooks(parts, app.wsgi_app, log, spans)  # type: ignore[method-assign] # Flask's way
     return app

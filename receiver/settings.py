@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Access, Driver
+from receiver.couriers.contract import Access, Driver
 
 ACCOUNT_NAME = re.compile(
     r"COURIER_(?P<account>[A-Z0-9][A-Z0-9_]*?)_"

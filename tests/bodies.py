@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from receiver.couriers.reading import sign
+from receiver.couriers.parsing import sign
 
 PAYLOADS = Path(__file__).parent / "payloads"
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
-from receiver.cli import main
+from receiver.cli.main import main
 from tests.service import ROOT
 from tests.shop import get
 
@@ -44,7 +44,7 @@ def process(
 ) -> "subprocess.Popen[str]":
     """The command as a process of its own; stdin: which is then told something."""
     return subprocess.Popen(
-        [sys.executable, "-m", "receiver.cli", *arguments],
+        [sys.executable, "-m", "receiver.cli.main", *arguments],
         env={"PATH": os.environ["PATH"], **environ},
         cwd=ROOT,
         stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,

@@ -23,14 +23,14 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.app import create_app
 from receiver.couriers import DRIVERS
-from receiver.db import connect
-from receiver.db import sessions as open_sessions
-from receiver.doorbell import connect_redis
-from receiver.migrating import migrate
+from receiver.db.engine import connect
+from receiver.db.engine import sessions as open_sessions
+from receiver.db.migrate import migrate
+from receiver.queue.doorbell import connect_redis
 from receiver.settings import Settings
 from receiver.standalone import embedded
 from tests.emptying import empty
-from workers.drain import drain_batch
+from workers.folding.drain import drain_batch
 
 TEMPLATE = "ordertrail_template"
 SERVERS = pytest.StashKey[dict[str, str]]()

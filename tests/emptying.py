@@ -6,7 +6,7 @@ indexes: for all of ours 50 to 200 ms, which was half of a run of the suite.
 
 from sqlalchemy import Connection
 
-from receiver.models import Base
+from receiver.db.models import Base
 
 # Past that a table is truncated, or those who read it would go through what is dead in it.
 LITTLE_BYTES = 262_144

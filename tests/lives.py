@@ -14,9 +14,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Heard
-from receiver.models import Message, Order
-from receiver.timeline import Entry, Stored
+from receiver.couriers.contract import Heard
+from receiver.db.models import Message, Order
+from receiver.orders.timeline import Entry, Stored
 from tests.bodies import (
     START,
     cottoncast_shipment,
@@ -26,7 +26,7 @@ from tests.bodies import (
     tiramizoo_order,
     tiramizoo_v1,
 )
-from workers.refold import Told, learn_all, settle
+from workers.folding.refold import Told, learn_all, settle
 
 TIRAMIZOO = (
     ("created", "dispatched", "picked_up", "delivered"),

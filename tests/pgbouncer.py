@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.standalone import leash
+from receiver.standalone import child_process
 from tests.service import ROOT
 
 INI = ROOT / "deploy" / "pgbouncer" / "pgbouncer.ini"
@@ -46,7 +46,7 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Start it. user: it refuses to be root; prefix: such as `ip netns exec ...`."""
     with (ini.parent / "pgbouncer.log").open("ab") as log:
-        return leash.start(
+        return child_process.start(
             [*prefix, program, str(ini)],
             death_signal=signal.SIGKILL,
             cwd=str(ini.parent),

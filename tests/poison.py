@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Decoded, Heard
+from receiver.couriers.contract import Decoded, Heard
 
 TIRAMIZOO = DRIVERS["tiramizoo"]
 
@@ -39,7 +39,8 @@ if __name__ == "__main__":
     # Only here: what imports this file for its names would have one courier more from then on.
     DRIVERS["poison"] = replace(TIRAMIZOO, name="poison", topics={"orders": decode}, api=None)
 
-    from workers import drain, worker
+    from workers import worker
+    from workers.folding import drain
 
     drain.BATCH_SECONDS, drain.ALONE_SECONDS = 1.0, 0.5
     worker.main()

@@ -14,17 +14,17 @@ from redis import Redis
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
-from receiver.inbox import Incoming, keep
-from receiver.models import AccountState, Message, Order, Poll
-from receiver.polls import News, plan
-from receiver.registry import register
+from receiver.db.models import AccountState, Message, Order, Poll
+from receiver.inbox.accept import Incoming, keep
+from receiver.orders.find import register
+from receiver.orders.poll_plan import News, plan
 from receiver.settings import Settings
 from tests import sandbox
 from tests.bodies import START
 from tests.sandbox import Clock, Courier
-from workers import claims, recovery
-from workers.asker import Asker
-from workers.drain import drain_batch
+from workers.folding.drain import drain_batch
+from workers.polling import leases, outage_recovery
+from workers.polling.account_poller import Asker
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -46,7 +46,7 @@ class World:
         self.account = settings.accounts[courier.account.lower().replace("_", "-")]
         self.asker = self.new_asker()
         with sessions.begin() as session:
-            recovery.start(session, self.account.slug, clock())
+            outage_recovery.start(session, self.account.slug, clock())
 
     def new_asker(self) -> Asker:
         access = self.account.access
@@ -95,7 +95,7 @@ class World:
                     "now": self.clock(),
                 },
             )
-            claims.adopt(session, self.account.slug, self.clock())
+            leases.adopt(session, self.account.slug, self.clock())
         return placed
 
     def hook(self, body: bytes) -> None:

@@ -25,8 +25,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 import receiver
-from receiver.doorbell import Doorbell
-from receiver.standalone import leash
+from receiver.queue.doorbell import Doorbell
+from receiver.standalone import child_process
 from receiver.standalone.embedded import Home, Valkey
 
 # Where the code under test stands: the processes run that, and never an installed copy.
@@ -71,7 +71,7 @@ def running(
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
     with log.open("ab") as opened:
         # On a leash, so that a killed test run leaves none of them behind.
-        process = leash.start(
+        process = child_process.start(
             [*command, *arguments],
             death_signal=signal.SIGTERM,
             cwd=str(cwd),
@@ -89,7 +89,7 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        leash.end_session(process.pid)
+        child_process.end_session(process.pid)
 
 
 @contextmanager

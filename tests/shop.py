@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import TestResponse
 
-from receiver.models import Order
+from receiver.db.models import Order
 from tests.bodies import cottoncast_signature, raw
 
 Sessions = sessionmaker[Session]

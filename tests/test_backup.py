@@ -19,15 +19,15 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers.tiramizoo import driver
-from receiver.db import connect
-from receiver.db import sessions as open_sessions
-from receiver.migrating import migrate
-from receiver.models import PENDING, Message, Order
+from receiver.db.engine import connect
+from receiver.db.engine import sessions as open_sessions
+from receiver.db.migrate import migrate
+from receiver.db.models import PENDING, Message, Order
 from receiver.standalone.embedded import Home, Postgres, Running
 from receiver.standalone.embedded import running as running_servers
 from tests.bodies import after, raw, tiramizoo_order
 from tests.service import CLOCK, WORKER, Web, running, running_web, wait_until
-from workers.drain import BATCH
+from workers.folding.drain import BATCH
 
 Sessions = sessionmaker[Session]
 

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from receiver.bounded import PING_SECONDS
-from receiver.db import CONNECT_SECONDS, GRACE_SECONDS, connect, connection_of_its_own
-from receiver.together import OwnConnection
+from receiver.db.bounded import PING_SECONDS
+from receiver.db.engine import CONNECT_SECONDS, GRACE_SECONDS, connect, connection_of_its_own
+from receiver.db.group_commit import OwnConnection
 from tests.faults.proxy import Proxy
 from tests.service import wait_until
 
@@ -72,7 +72,7 @@ def test_a_connection_that_went_dead_in_the_pool_is_left_soon(
 def test_a_connection_of_its_own_that_went_dead_while_idle_is_left_soon(
     wire: Proxy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.together.IDLE_SECONDS", 0)
+    monkeypatch.setattr("receiver.db.group_commit.IDLE_SECONDS", 0)
     engine = connect(url, statement_seconds=60)
     own = OwnConnection(engine)
     own.rows("SELECT 1", {})

@@ -13,11 +13,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import delete, event, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import feed
-from receiver.cli import main
-from receiver.cursors import CHANGES, write_cursor
-from receiver.feed import CHANNEL, Changed
-from receiver.models import Change, Order
+from receiver.changes import feed
+from receiver.changes.feed import CHANNEL, Changed
+from receiver.cli.main import main
+from receiver.db.cursors import CHANGES, write_cursor
+from receiver.db.models import Change, Order
 from tests.bodies import (
     after,
     cottoncast_signature,
@@ -32,7 +32,7 @@ from tests.bodies import (
 from tests.conftest import API_TOKEN
 from tests.service import wait_until, waiting_for
 from tests.shop import put_many
-from workers.refold import refold as genuine
+from workers.folding.refold import refold as genuine
 
 Drain = Callable[[], int]
 Sessions = sessionmaker[Session]
@@ -199,7 +199,7 @@ def test_a_poisonous_message_leaves_no_change_and_the_others_theirs(
             raise ValueError
         return done
 
-    monkeypatch.setattr("workers.batch.refold", refold)
+    monkeypatch.setattr("workers.folding.batch.refold", refold)
     for uuid in ("u-1", "bad", "u-2"):
         shop.post(
             "/webhooks/tiramizoo/orders/tiramizoo-token", data=raw(tiramizoo_order(uuid=uuid))
@@ -455,7 +455,7 @@ def test_news_wakes_a_waiting_reader_at_once(
     app: Flask, shop: FlaskClient, monkeypatch: pytest.MonkeyPatch, after_now: bool
 ) -> None:
     # So that nothing but the announcement can wake it.
-    monkeypatch.setattr("receiver.watcher.LOOK_SECONDS", 60)
+    monkeypatch.setattr("receiver.changes.feed_waiters.LOOK_SECONDS", 60)
     found: list[tuple[Told, float]] = []
     asked = {"after": "now"} if after_now else {}
     reader = app.test_client()
@@ -494,7 +494,7 @@ def test_those_who_wait_are_sent_home_at_a_stop(app: Flask, shop: FlaskClient) -
 def test_where_too_many_wait_the_next_is_told_to_come_back(
     shop: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.watcher.MOST_WAITING", 0)
+    monkeypatch.setattr("receiver.changes.feed_waiters.MOST_WAITING", 0)
     answer = shop.get("/v1/changes?wait=30")
     assert answer.status_code == 503
     assert answer.mimetype == "application/problem+json"

@@ -11,8 +11,8 @@ from redis import Redis
 from rq import SimpleWorker
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.doorbell import queue
-from receiver.models import AccountState
+from receiver.db.models import AccountState
+from receiver.queue.doorbell import queue
 from tests.command import process, typed
 from workers import clock
 

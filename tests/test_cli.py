@@ -10,9 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import cli
-from receiver.commands.terminal import as_json
-from receiver.layout import laid_out
+from receiver.cli import main
+from receiver.cli.output import as_json
+from receiver.text import laid_out
 from tests.bodies import life, tiramizoo_order
 from tests.command import HARMLESS, HOSTILE, process, told, typed
 from tests.service import ROOT
@@ -23,7 +23,7 @@ Drain = Callable[[], int]
 # Cannot be read: state is missing.
 BROKEN = {"uuid": "u-9"}
 
-NAMES = [name for commands in cli.COMMANDS.values() for name in commands]
+NAMES = [name for commands in main.COMMANDS.values() for name in commands]
 
 # Each with what it needs to get as far as the database.
 WITH_DATABASE = [
@@ -55,7 +55,7 @@ WITH_DATABASE = [
 
 def test_help_loads_neither_the_service_nor_the_database_nor_any_command() -> None:
     script = (
-        "import sys\nfrom receiver.cli import main\nmain(['--help'], standalone_mode=False)\n"
+        "import sys\nfrom receiver.cli.main import main\nmain(['--help'], standalone_mode=False)\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), *sys.modules)"
     )
     done = subprocess.run(
@@ -63,7 +63,7 @@ def test_help_loads_neither_the_service_nor_the_database_nor_any_command() -> No
     )
     loaded = set(done.stdout.splitlines()[-1].split())
     heavy = {"flask", "gevent", "sqlalchemy", "marshmallow", "rq", "redis", "rich", "psycopg"}
-    assert loaded.isdisjoint(heavy | {"receiver.commands", "receiver.settings", "workers"})
+    assert loaded.isdisjoint(heavy | {"receiver.cli", "receiver.settings", "workers"})
 
 
 def test_commands_load_no_flask(environ: dict[str, str], sessions: Sessions) -> None:
@@ -80,14 +80,14 @@ def test_commands_load_no_flask(environ: dict[str, str], sessions: Sessions) -> 
 
 def test_help_groups_the_commands_and_names_the_exit_codes() -> None:
     shown = typed({}, "--help").stdout
-    assert [line[:-1] for line in shown.splitlines() if line in {f"{it}:" for it in cli.COMMANDS}]
+    assert [line[:-1] for line in shown.splitlines() if line in {f"{it}:" for it in main.COMMANDS}]
     assert all(f"\n  {name} " in shown for name in NAMES)
-    assert cli.EXIT_CODES in shown
+    assert main.EXIT_CODES in shown
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_there_and_its_help_begins_as_the_list_says(name: str) -> None:
-    (line,) = [commands[name][1] for commands in cli.COMMANDS.values() if name in commands]
+    (line,) = [commands[name][1] for commands in main.COMMANDS.values() if name in commands]
     shown = typed({}, name, "--help")
     assert shown.exit_code == 0
     assert "Exit codes: 0 " in shown.stdout
@@ -160,8 +160,8 @@ def test_a_fault_of_ours_is_not_hidden(
     def broken() -> None:
         raise KeyError("a fault")
 
-    monkeypatch.setattr(cli, "broken", broken, raising=False)
-    monkeypatch.setitem(cli.COMMANDS["Orders"], "broken", ("receiver.cli.broken", "."))
+    monkeypatch.setattr(main, "broken", broken, raising=False)
+    monkeypatch.setitem(main.COMMANDS["Orders"], "broken", ("receiver.cli.main.broken", "."))
     with pytest.raises(KeyError):
         typed(environ, "broken")
 

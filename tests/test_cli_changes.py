@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import feed
-from receiver.commands import changes as command
+from receiver.changes import feed
+from receiver.cli import changes as command
 from tests.command import process, told, typed
 from tests.shop import get
 

@@ -9,9 +9,9 @@ from redis import Redis
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import inbox_care
-from receiver.doorbell import RUNG
-from receiver.models import Message
+from receiver.db.models import Message
+from receiver.inbox import browse
+from receiver.queue.doorbell import RUNG
 from tests.bodies import cottoncast_status, tiramizoo_order
 from tests.command import asked, told, typed
 from tests.shop import deliver, get
@@ -151,7 +151,7 @@ def test_a_message_without_a_body_cannot_go_back(
 def test_all_of_an_outcome_go_back_in_however_many_steps(
     environ: dict[str, str], sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox_care, "CHUNK", 1)
+    monkeypatch.setattr(browse, "CHUNK", 1)
     none = typed(environ, "retry", "--outcome", "quarantined", "--account", "cottoncast")
     assert (none.exit_code, none.stdout) == (1, "0 quarantined messages go back to the workers.\n")
     assert told(environ, "retry", "--outcome", "quarantined") == {

@@ -11,9 +11,9 @@ from redis import Redis
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import feed
-from receiver.doorbell import RUNG
-from receiver.models import AccountState, Message, Order, Poll
+from receiver.changes import feed
+from receiver.db.models import AccountState, Message, Order, Poll
+from receiver.queue.doorbell import RUNG
 from tests.bodies import after, cottoncast_status, life, package, raw, tiramizoo_order, tour_plan
 from tests.command import asked, told, typed
 from tests.shop import deliver, fill, get

@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import heartbeats
-from receiver.conditions import Alert, Around, conditions, intake
-from receiver.conditions.orders import slipped, stuck
-from receiver.conditions.scene import Rows, Scene
-from receiver.models import (
+from receiver.accounts.refused_credentials import fingerprint
+from receiver.alerts import Alert, Around, conditions, inbox_alerts
+from receiver.alerts.context import Rows, Scene
+from receiver.alerts.order_alerts import slipped, stuck
+from receiver.db.models import (
     AccountState,
     Heartbeat,
     Message,
@@ -27,9 +27,9 @@ from receiver.models import (
     Tally,
     UnmappedWord,
 )
-from receiver.refusals import fingerprint
 from receiver.settings import Settings
-from receiver.tallies import bucket
+from receiver.stats import heartbeats
+from receiver.stats.history import bucket
 from tests.bodies import START
 
 Sessions = sessionmaker[Session]
@@ -448,7 +448,7 @@ def test_the_indexes_for_what_does_not_move_on_are_used(watch: Watch) -> None:
         for rows, index in (
             (stuck(scene), "orders_standing_idx"),
             (slipped(scene), "orders_eta_idx"),
-            (intake.stuck(scene, "quarantined"), "messages_listed_idx"),
+            (inbox_alerts.stuck(scene, "quarantined"), "messages_listed_idx"),
         ):
             plan = _plan(session, rows)
             assert plan.count(f"using {index}") == 2, plan

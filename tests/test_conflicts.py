@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
-from receiver.cli import main
+from receiver.cli.main import main
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw, tiramizoo_order
 
 ORDER = "/v1/orders/tiramizoo/u-1"

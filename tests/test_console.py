@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.console import visits
-from receiver.console.guard import COOKIE, HEADERS
-from receiver.models import Message, Order
+from receiver.db.models import Message, Order
+from receiver.web.console import visits
+from receiver.web.console.session_guard import COOKIE, HEADERS
 from tests.bodies import after, cottoncast_status, life, raw, tiramizoo_order
 from tests.conftest import API_TOKEN
 from tests.console import form_token, seen, send, sign_in, text_of

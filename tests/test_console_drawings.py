@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from receiver.console.charts import BOTTOM, TOP, Chart, Series
-from receiver.console.drawing import LEFT, RIGHT, draw
-from receiver.console.scale import Scale
-from receiver.console.wording import (
+from receiver.statuses import VOCABULARY
+from receiver.web.console.charts import BOTTOM, TOP, Chart, Series
+from receiver.web.console.order_timeline_svg import LEFT, RIGHT, draw
+from receiver.web.console.template_filters import (
     after,
     ago,
     finished,
@@ -27,7 +27,7 @@ from receiver.console.wording import (
     visible,
     with_code,
 )
-from receiver.statuses import VOCABULARY
+from receiver.web.console.time_scale import Scale
 from tests.bodies import START
 from tests.bodies import after as minutes
 

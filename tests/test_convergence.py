@@ -10,13 +10,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from receiver import statuses
-from receiver.couriers.base import Event
-from receiver.fold import fold, fold_order, position
+from receiver.couriers.contract import Event
+from receiver.orders.fold import fold, fold_order, position
+from receiver.orders.timeline import Entry
 from receiver.statuses import VOCABULARY
-from receiver.timeline import Entry
 from tests.bodies import START
 from tests.lives import Life, all_lives, cut, folded, messages, timed_lives, without_arrival
-from workers.refold import learn_all
+from workers.folding.refold import learn_all
 
 randoms = st.randoms(use_true_random=False)
 

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Access, Api
+from receiver.couriers.contract import Access, Api
 from receiver.errors import (
     BrokenAnswer,
     CourierBusy,
@@ -31,7 +31,7 @@ from receiver.errors import (
     OrdertrailError,
     UnknownToCourier,
 )
-from workers.courier_api import CourierApi, Patience, retry_after, trusted
+from workers.polling.courier_api import CourierApi, Patience, retry_after, trusted
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 TOKEN = "tkn-5f2c9a77"

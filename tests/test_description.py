@@ -15,8 +15,8 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from receiver.app import create_app
-from receiver.description import operations, resolved
 from receiver.settings import Settings
+from receiver.web.openapi.description import operations, resolved
 from tests.conftest import API_TOKEN, ENVIRON
 from tests.service import Web
 

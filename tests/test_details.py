@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver import details
-from receiver.couriers.base import Eta, Snapshot
-from receiver.details import Known, learn, learn_eta
+from receiver.couriers.contract import Eta, Snapshot
+from receiver.orders import details
+from receiver.orders.details import Known, learn, learn_eta
 from tests.bodies import START, after
 
 

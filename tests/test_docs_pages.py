@@ -36,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (here / "port").write_text(str(port))
     with (here / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "receiver.cli", "run"],
+            [sys.executable, "-m", "receiver.cli.main", "run"],
             cwd=ROOT,
             env={**environ, "WEB_CONCURRENCY": "1"},
             stdout=log,

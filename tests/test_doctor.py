@@ -17,17 +17,17 @@ from redis import Redis
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.models import Message
+from receiver.db.models import Message
 from tests.command import typed
 from tests.sandbox import Cottoncast, Courier, ShipmentAPI, Tiramizoo, evenly
 from tests.service import CLOCK, WORKER, Web, running, running_web, valkey_made, wait_until
 from tests.service import started as server_started
 from tests.shop import fill
 from tests.test_courier_api import CERTIFICATE
-from workers.courier_api import trusted
-from workers.doctor import command, findings, postgresql, redis, webhook
-from workers.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding
-from workers.doctor.wire import Told, ask
+from workers.cli.doctor import command, findings, postgresql, redis, webhook
+from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding
+from workers.cli.doctor.wire import Told, ask
+from workers.polling.courier_api import trusted
 
 Sessions = sessionmaker[Session]
 STRONG = "mK3vQ9xWz7Lp2RtY8bNc"

@@ -24,10 +24,12 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import counts, doorbell, ticks
-from receiver.db import connect
-from receiver.db import sessions as open_sessions
-from receiver.doorbell import (
+from receiver.db.engine import connect
+from receiver.db.engine import sessions as open_sessions
+from receiver.db.models import APPLIED, PENDING, Message
+from receiver.inbox.accept import Incoming, keep
+from receiver.queue import clock_ticks, doorbell
+from receiver.queue.doorbell import (
     DRAIN,
     REDIS_SECONDS,
     RING_SECONDS,
@@ -37,9 +39,8 @@ from receiver.doorbell import (
     queue,
     ring,
 )
-from receiver.inbox import Incoming, keep
-from receiver.models import APPLIED, PENDING, Message
 from receiver.standalone.embedded import Valkey
+from receiver.stats import totals
 from tests.bodies import (
     cottoncast_signature,
     cottoncast_status,
@@ -322,27 +323,27 @@ def test_a_job_is_due_again_when_its_interval_is_over_and_it_was_taken(quiet: "R
     assert clock.tick(quiet) == []
     over(quiet)
     for name in clock.SCHEDULE:
-        ticks.taken(quiet, name)
+        clock_ticks.taken(quiet, name)
     assert sorted(clock.tick(quiet)) == sorted(clock.SCHEDULE)
 
 
 def test_a_job_outlives_a_drain_and_goes_away_where_no_worker_takes_it(quiet: "Redis") -> None:
     clock.tick(quiet)
     for job in queue(quiet).get_jobs():
-        assert jobs.DRAIN_FOR_SECONDS < (job.get_ttl() or 0) <= ticks.WAIT_SECONDS
+        assert jobs.DRAIN_FOR_SECONDS < (job.get_ttl() or 0) <= clock_ticks.WAIT_SECONDS
 
 
 def test_since_when_the_clock_ticks_is_known_and_forgotten(quiet: "Redis") -> None:
-    assert ticks.ticking_since(quiet) is None
+    assert clock_ticks.ticking_since(quiet) is None
     before = datetime.now(UTC)
     clock.tick(quiet)
-    since = ticks.ticking_since(quiet)
+    since = clock_ticks.ticking_since(quiet)
     assert since is not None
     assert before <= since <= datetime.now(UTC)
-    quiet.pexpire(ticks.SINCE, 1000)
+    quiet.pexpire(clock_ticks.SINCE, 1000)
     clock.tick(quiet)
-    assert ticks.ticking_since(quiet) == since
-    assert 1 < quiet.ttl(ticks.SINCE) <= ticks.STILL_SECONDS
+    assert clock_ticks.ticking_since(quiet) == since
+    assert 1 < quiet.ttl(clock_ticks.SINCE) <= clock_ticks.STILL_SECONDS
 
 
 # Processes
@@ -373,7 +374,7 @@ def test_a_message_that_nobody_rang_for_is_found_by_the_sweep(service: Service) 
 
     def counted() -> float:
         with service.sessions() as session:
-            return dict(counts.read(session)).get((counts.MENDED, "", counts.RINGS), 0)
+            return dict(totals.read(session)).get((totals.MENDED, "", totals.RINGS), 0)
 
     wait_until(counted)
     log = (service.logs / "worker.log").read_text()

@@ -17,11 +17,21 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
-from receiver.db import connect
-from receiver.db import sessions as open_sessions
-from receiver.inbox import Incoming, keep
-from receiver.models import PENDING, Base, Change, Event, Identifier, Message, Order, Tour, TourStop
-from receiver.registry import register
+from receiver.db.engine import connect
+from receiver.db.engine import sessions as open_sessions
+from receiver.db.models import (
+    PENDING,
+    Base,
+    Change,
+    Event,
+    Identifier,
+    Message,
+    Order,
+    Tour,
+    TourStop,
+)
+from receiver.inbox.accept import Incoming, keep
+from receiver.orders.find import register
 from receiver.settings import Settings
 from tests.bodies import (
     after,
@@ -39,9 +49,9 @@ from tests.bodies import (
 from tests.hypothesis_profiles import examples
 from tests.lives import Life, timed_lives
 from tests.service import wait_until
-from workers.drain import BATCH, drain_batch
-from workers.rows import insert_orders
-from workers.suspects import Care
+from workers.folding.bulk_write import insert_orders
+from workers.folding.drain import BATCH, drain_batch
+from workers.folding.poison import Care
 
 Sessions = sessionmaker[Session]
 Row = dict[str, Any]
@@ -501,7 +511,7 @@ def test_four_workers_at_once_fold_each_message_once_and_as_one_would(
     sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     # Small, so that the workers take turns often and meet at the same orders.
-    monkeypatch.setattr("workers.drain.BATCH", 7)
+    monkeypatch.setattr("workers.folding.drain.BATCH", 7)
     messages = a_day_of_messages(sessions, random.Random(seed))
     assert drain_with_four_workers(sessions, settings) == messages
     assert set(outcomes(sessions).values()) == {"applied"}
@@ -518,7 +528,7 @@ def test_four_workers_do_not_block_each_other_over_messages_that_fail(
     sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch, plans: int
 ) -> None:
     """A batch with such a message is tried one by one, and still takes its orders in turn."""
-    monkeypatch.setattr("workers.drain.BATCH", 7)
+    monkeypatch.setattr("workers.folding.drain.BATCH", 7)
     a_day_of_messages(sessions, random.Random(3), plans)
     with sessions.begin() as session:
         ids = list(session.scalars(select(Message.id).order_by(Message.id)))
@@ -557,7 +567,7 @@ def test_an_order_that_another_worker_put_on_record_first_is_folded_into_that_on
             work(sessions, settings)
         insert_orders(session, orders)
 
-    monkeypatch.setattr("workers.refold.insert_orders", insert)
+    monkeypatch.setattr("workers.folding.refold.insert_orders", insert)
     assert drain_batch(sessions, settings, NOW, Care(batches=careful)) == 1 + alone
     with sessions() as session:
         order = session.scalars(select(Order)).one()

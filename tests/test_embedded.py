@@ -16,7 +16,7 @@ import redis
 from psycopg import errors
 from sqlalchemy import create_engine, make_url, text
 
-from receiver.standalone import leash
+from receiver.standalone import child_process
 from receiver.standalone.embedded import EmbeddedError, Home, Postgres, Running, running
 from tests.service import wait_until
 
@@ -136,7 +136,7 @@ def test_a_pid_file_whose_pid_is_another_program_by_now_is_no_obstacle(tmp_path:
     postgres = Postgres(home)
     postgres.prepare()
     # Of the server's own user: PostgreSQL ignores the processes of others by itself.
-    stranger = leash.start(
+    stranger = child_process.start(
         ["sleep", "60"], death_signal=signal.SIGKILL, cwd="/", env={}, user=home.user
     )
     wait_until(lambda: psutil.Process(stranger.pid).name() == "sleep")
@@ -272,7 +272,7 @@ def test_a_process_on_the_leash_never_starts_where_its_parent_is_gone_already() 
     stranger = 2**22 + 1
     orders = [str(int(signal.SIGTERM)), str(stranger), "-1", "-1"]
     told = subprocess.run(
-        [sys.executable, "-I", "-S", leash.__file__, *orders, "echo", "started"],
+        [sys.executable, "-I", "-S", child_process.__file__, *orders, "echo", "started"],
         capture_output=True,
         text=True,
         check=False,
@@ -286,7 +286,7 @@ def test_the_leash_hands_signals_on_as_a_shell_would(tmp_path: Path) -> None:
     """Python ignores SIGPIPE; what it starts must not inherit that."""
     shell = shutil.which("sh")
     assert shell
-    process = leash.start(
+    process = child_process.start(
         [shell, "-c", "kill -PIPE $$"],
         death_signal=signal.SIGTERM,
         cwd=str(tmp_path),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
-from receiver.cli import main
+from receiver.cli.main import main
 from tests.bodies import after, history_entry, life, raw, tiramizoo_order, tour_plan
 
 TIMES = life("created", "dispatched", "picked_up", "delivered")

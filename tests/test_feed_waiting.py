@@ -18,15 +18,15 @@ import psutil
 import psycopg
 import pytest
 
-from receiver.doorbell import connect_redis
-from receiver.feed import CHANNEL
+from receiver.changes.feed import CHANNEL
+from receiver.queue.doorbell import connect_redis
 from tests.service import WORKER, Web, running, running_web, started, valkey_made, wait_until
 
 READERS = int(os.environ.get("FEED_READERS", "200"))
 
 SHOP = {"Authorization": "Bearer test-api-token"}
 OPS = {"Authorization": "Bearer test-metrics-token"}
-# SQLAlchemy's pool and as much overflow (receiver/db.py).
+# SQLAlchemy's pool and as much overflow (receiver/db/engine.py).
 POOL = 16
 
 # Seconds. What is promised, with room for a machine that has other things to do.

@@ -17,13 +17,13 @@ from flask.testing import FlaskClient
 from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db import sessions as open_sessions
-from receiver.inbox import Incoming, keep
-from receiver.models import Message, Order
-from receiver.registry import register
+from receiver.db.engine import sessions as open_sessions
+from receiver.db.models import Message, Order
+from receiver.inbox.accept import Incoming, keep
+from receiver.orders.find import register
 from receiver.settings import Settings
 from tests.bodies import after, cottoncast_status, raw
-from workers.drain import drain_batch
+from workers.folding.drain import drain_batch
 
 SECONDS = float(os.environ.get("FEED_SECONDS", "4"))
 WRITERS = 8

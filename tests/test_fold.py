@@ -11,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from receiver import statuses
-from receiver.couriers.base import Event
-from receiver.fold import REPEATS, Folded, fold, fold_order, position
+from receiver.couriers.contract import Event
+from receiver.orders.fold import REPEATS, Folded, fold, fold_order, position
+from receiver.orders.timeline import Entry, combine
 from receiver.statuses import VOCABULARY
-from receiver.timeline import Entry, combine
 from tests.bodies import START, after
 
 APPLIES, CONFLICTS, REFUSED, CONTRADICTS = "applies", "conflicts", "refused", "contradicts"

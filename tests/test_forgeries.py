@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.models import Event, Message, Order
+from receiver.db.models import Event, Message, Order
 from tests.bodies import (
     after,
     cottoncast_shipment,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.models import PENDING, QUARANTINED, Message
+from receiver.db.models import PENDING, QUARANTINED, Message
 from tests.fuzz.campaign import send_all
 from tests.fuzz.requests import requests
 from tests.service import Web

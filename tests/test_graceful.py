@@ -20,8 +20,8 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.doorbell import queue, ring, workers
-from receiver.models import APPLIED, PENDING, Event, Message
+from receiver.db.models import APPLIED, PENDING, Event, Message
+from receiver.queue.doorbell import queue, ring, workers
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw
 from tests.conftest import API_TOKEN
 from tests.service import (

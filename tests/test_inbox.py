@@ -16,12 +16,12 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import inbox as module
-from receiver.db import connect
-from receiver.db import sessions as open_sessions
+from receiver.db.engine import connect
+from receiver.db.engine import sessions as open_sessions
+from receiver.db.models import APPLIED, PENDING, QUARANTINED, Message
 from receiver.errors import StorageUnavailable
-from receiver.inbox import Accepted, Inbox, Incoming, keep
-from receiver.models import APPLIED, PENDING, QUARANTINED, Message
+from receiver.inbox import accept as module
+from receiver.inbox.accept import Accepted, Inbox, Incoming, keep
 from tests.service import at_once, wait_until, waiting_for
 
 Sessions = sessionmaker[Session]

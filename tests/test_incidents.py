@@ -16,16 +16,16 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import heartbeats
-from receiver.conditions import Around, conditions
-from receiver.inbox import Incoming, keep
-from receiver.models import AccountState, Refusal, Tally
+from receiver.alerts import Around, conditions
+from receiver.db.models import AccountState, Refusal, Tally
+from receiver.inbox.accept import Incoming, keep
 from receiver.settings import Settings
+from receiver.stats import heartbeats
 from tests.bodies import raw, tiramizoo_order
 from tests.polling import MakeWorld, World
 from tests.sandbox import evenly
 from tests.service import wait_until
-from workers.drain import drain_batch
+from workers.folding.drain import drain_batch
 
 Sessions = sessionmaker[Session]
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -185,7 +185,7 @@ def test_a_flood_that_is_more_than_can_be_folded(
 ) -> None:
     on = stage(TUESDAY)
     # A third of what comes: a worker that is slow, however large its batches are.
-    monkeypatch.setattr("workers.drain.BATCH", 200)
+    monkeypatch.setattr("workers.folding.drain.BATCH", 200)
 
     def more_than_a_batch() -> None:
         on.hooks(600)

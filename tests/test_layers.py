@@ -1,26 +1,59 @@
-"""Who may know whom: the direction of dependencies, read off the imports."""
+"""The layout: how many modules a folder holds, and which package may import which."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from receiver.couriers import DRIVERS
+from receiver.couriers import DRIVERS, TOOLS
 from tests.service import ROOT
 
 RECEIVER = ROOT / "receiver"
 DRIVER_FILES = sorted(
+    path for path in (RECEIVER / "couriers").glob("*.py") if path.stem not in {"__init__", *TOOLS}
+)
+FILES = sorted(
     path
-    for path in (RECEIVER / "couriers").glob("*.py")
-    if path.stem not in {"__init__", "base", "reading"}
+    for top in ("receiver", "workers")
+    for path in (ROOT / top).rglob("*.py")
+    if "migrations" not in path.parts
 )
 
-# Beside the blueprints: the factory, what it sets up, and what turns errors into answers.
-KNOW_FLASK = {"request_log", "headers", "api", "app", "openapi", "parts", "problems", "routes"}
-KNOW_FLASK |= {"webhooks", "console/failures", "console/guard", "console/pages"}
-KNOW_FLASK |= {"telemetry/request_spans"}
-FLASK = {"flask", "flask_smorest", "werkzeug", "webargs"}
+# What every package may import.
+GROUND = {"errors", "logs", "statuses", "times", "text", "telemetry"}
+DOMAIN = {"couriers", "db", "settings", "queue", "stats", "changes", "inbox", "orders", "accounts"}
+# From a package to those that it may import, beside itself and GROUND. From the bottom up: nothing
+# here names a package that comes after it, so there is no cycle.
+ALLOWED: dict[str, set[str]] = {
+    **{key: set() for key in GROUND},
+    "couriers": set(),
+    "db": set(),
+    "settings": {"couriers"},
+    "queue": set(),
+    "stats": {"db"},
+    "changes": {"db", "queue", "stats"},
+    "inbox": {"couriers", "db", "settings", "queue", "stats"},
+    "orders": {"couriers", "db", "settings", "queue", "stats", "changes"},
+    "accounts": {"couriers", "db", "settings", "queue", "stats"},
+    "alerts": DOMAIN,
+    "web": DOMAIN | {"alerts"},
+    "cli": DOMAIN | {"alerts", "standalone"},
+    "standalone": {"couriers", "settings"},
+    "app": DOMAIN | {"alerts", "web"},
+    "workers.runtime": DOMAIN,
+    "workers.folding": DOMAIN,
+    "workers.polling": DOMAIN | {"workers.folding"},
+    "workers.upkeep": DOMAIN | {"workers.folding"},
+    "workers.alerting": DOMAIN | {"alerts"},
+    "workers.jobs": DOMAIN
+    | {"workers.runtime", "workers.folding", "workers.polling", "workers.upkeep"},
+    "workers.worker": DOMAIN | {"workers.runtime", "workers.jobs"},
+    "workers.clock": DOMAIN | {"workers.runtime", "workers.alerting"},
+    "workers.cli": DOMAIN
+    | {"alerts", "cli", "standalone", "workers.clock", "workers.polling", "workers.upkeep"},
+}
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -35,36 +68,46 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def importers(top_level: set[str], files: Iterator[Path]) -> set[str]:
-    """The files that import one of these packages."""
-    return {
+def package(module: str) -> str:
+    """The package that a dotted name belongs to, as ALLOWED names it; "" for none of ours."""
+    parts = module.split(".")
+    if parts[0] == "workers":
+        return ".".join(parts[:2])
+    return parts[1] if parts[0] == "receiver" and len(parts) > 1 else ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_its_package_may(path: Path) -> None:
+    own = package(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    found = {package(name) for name in imported(path)} - {"", own, "workers.__init__", *GROUND}
+    assert found <= ALLOWED.get(own, set())
+
+
+def test_the_table_of_imports_has_no_cycle() -> None:
+    names = list(ALLOWED)
+    for name, allowed in ALLOWED.items():
+        assert all(names.index(other) < names.index(name) for other in allowed & set(names)), name
+
+
+def test_only_the_web_package_knows_flask_and_gunicorn() -> None:
+    known = {"flask", "flask_smorest", "werkzeug", "webargs", "gunicorn"}
+    found = {
         str(path.relative_to(ROOT))
-        for path in files
-        if any(name.partition(".")[0] in top_level for name in imported(path))
+        for path in FILES
+        if any(name.partition(".")[0] in known for name in imported(path))
     }
+    outside = {path for path in found if not path.startswith("receiver/web/")}
+    assert outside <= {"receiver/app.py"}
 
 
-def test_the_receiver_never_imports_the_workers() -> None:
-    assert importers({"workers"}, RECEIVER.rglob("*.py")) == set()
+def test_no_folder_holds_more_than_fifteen_modules() -> None:
+    held = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    held |= Counter({RECEIVER: held[RECEIVER] + 5, ROOT / "workers": held[ROOT / "workers"] + 10})
+    assert {str(folder): count for folder, count in held.items() if count > 15} == {}
 
 
 def test_nothing_that_runs_imports_the_tests() -> None:
-    files = (path for top in ("receiver", "workers") for path in (ROOT / top).rglob("*.py"))
-    assert importers({"tests"}, files) == set()
-
-
-def makes_a_blueprint(path: Path) -> bool:
-    return any(
-        isinstance(node, ast.Call) and getattr(node.func, "id", None) in {"Blueprint", "Routes"}
-        for node in ast.walk(ast.parse(path.read_bytes()))
-    )
-
-
-def test_only_views_and_what_serves_them_know_flask() -> None:
-    allowed = {f"receiver/{name}.py" for name in KNOW_FLASK}
-    views = {str(it.relative_to(ROOT)) for it in RECEIVER.rglob("*.py") if makes_a_blueprint(it)}
-    assert importers(FLASK, RECEIVER.rglob("*.py")) <= allowed | views
-    assert importers(FLASK, (ROOT / "workers").rglob("*.py")) == set()
+    assert [path for path in FILES if any(it.startswith("tests") for it in imported(path))] == []
 
 
 def test_only_the_settings_and_the_edges_read_the_environment() -> None:
@@ -76,15 +119,14 @@ def test_only_the_settings_and_the_edges_read_the_environment() -> None:
             for node in ast.walk(ast.parse(path.read_bytes()))
         )
 
-    files = (path for top in ("receiver", "workers") for path in (ROOT / top).rglob("*.py"))
-    found = {str(path.relative_to(ROOT)) for path in files if reads_environment(path)}
+    found = {str(path.relative_to(ROOT)) for path in FILES if reads_environment(path)}
     # The edges hand it to the settings, or to a process that they start; metrics looks whether
     # gunicorn's workers count together, which Prometheus' own library reads there too.
     assert found <= {
         "receiver/app.py",
-        "receiver/cli.py",
+        "receiver/cli/main.py",
         "receiver/standalone/embedded/server.py",
-        "receiver/metrics.py",
+        "receiver/stats/counters.py",
         "workers/runtime.py",
     }
 
@@ -95,10 +137,10 @@ def test_a_driver_knows_its_contract_and_what_that_is_made_of_and_nothing_else_o
 ) -> None:
     ours = {name for name in imported(path) if name.partition(".")[0] in {"receiver", "workers"}}
     allowed = (
-        "receiver.couriers.base.",
-        "receiver.couriers.reading.",
+        "receiver.couriers.contract.",
+        "receiver.couriers.parsing.",
         "receiver.errors.",
-        "receiver.schedule.",
+        "receiver.couriers.schedule.",
         "receiver.statuses",
         "receiver.times.",
     )
@@ -110,5 +152,5 @@ def test_every_driver_is_found() -> None:
 
 
 def test_the_fold_knows_no_io() -> None:
-    names = {name.partition(".")[0] for name in imported(RECEIVER / "fold.py")}
+    names = {name.partition(".")[0] for name in imported(RECEIVER / "orders" / "fold.py")}
     assert names.isdisjoint({"sqlalchemy", "redis", "rq", "httpx", "os", "time", "psycopg"})

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import Engine, Select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import inbox_care, order_filters
-from receiver.cursors import MESSAGES, write_cursor
-from receiver.listing import Values, are_fewer, distinct, walk
-from receiver.models import Message, Order
+from receiver.db.cursors import MESSAGES, write_cursor
+from receiver.db.models import Message, Order
+from receiver.db.pagination import Values, are_fewer, distinct, walk
+from receiver.inbox import browse
+from receiver.orders import filters as order_filters
 from tests.emptying import empty
 
 ORDERS = 20_000
@@ -152,13 +153,13 @@ def test_a_list_of_messages_reads_little(
 ) -> None:
     cursor = {} if before is None else {"cursor": write_cursor(before, kind=MESSAGES)}
     with Session(filled) as session:
-        nodes = plan(session, inbox_care._matching(session, {**filters, **cursor}, MOST))
+        nodes = plan(session, browse._matching(session, {**filters, **cursor}, MOST))
         assert rows_read(nodes) <= 500
 
 
 def test_what_is_stuck_is_found_without_reading_the_rest(filled: Engine) -> None:
     with Session(filled) as session:
-        nodes = plan(session, inbox_care._stuck(session, "quarantined", None, 10_000, MOST))
+        nodes = plan(session, browse._stuck(session, "quarantined", None, 10_000, MOST))
         assert rows_read(nodes) <= 500
 
 

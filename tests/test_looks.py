@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.couriers.base import CLOCK_TOLERANCE, TIME_INFERRED, Event
-from receiver.fold import REPEATS, TOLD_WITH_TIME, fold
+from receiver.couriers.contract import CLOCK_TOLERANCE, TIME_INFERRED, Event
+from receiver.orders.fold import REPEATS, TOLD_WITH_TIME, fold
 from tests.test_minute_only import WORDS, in_any_order, precise
 
 TOLERANCE = CLOCK_TOLERANCE.total_seconds() / 60

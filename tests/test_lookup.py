@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import event, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import order_filters
-from receiver.models import Identifier, Order
+from receiver.db.models import Identifier, Order
+from receiver.orders import filters
 from tests.bodies import START, cottoncast_status, tiramizoo_order
 from tests.shop import deliver, fill, get, problem_of
 
@@ -325,7 +325,7 @@ def test_filters_narrow_together_over_all_pages(
     few: int,
 ) -> None:
     """Whichever way they are looked for: where few fit, and where many do."""
-    monkeypatch.setattr(order_filters, "FEW", few)
+    monkeypatch.setattr(filters, "FEW", few)
     rows: list[dict[str, Any]] = [
         {
             "account": ("tiramizoo", "cottoncast")[n % 2],

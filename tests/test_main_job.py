@@ -132,7 +132,7 @@ def service(data_dir: Path, port: int) -> Iterator[psutil.Process]:
     }
     with (data_dir.parent / "run.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "receiver.cli", "run"], env=environ, stdout=log, stderr=log
+            [sys.executable, "-m", "receiver.cli.main", "run"], env=environ, stdout=log, stderr=log
         )
         try:
             wait_for("ready", lambda: is_ready(port))

@@ -18,9 +18,9 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import func, select
 
-from receiver.cli import main
-from receiver.db import connect, sessions
-from receiver.models import PENDING, Event, Message, Order
+from receiver.cli.main import main
+from receiver.db.engine import connect, sessions
+from receiver.db.models import PENDING, Event, Message, Order
 from tests.bodies import (
     after,
     cottoncast_shipment,

@@ -12,16 +12,16 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import inbox_care
-from receiver import messages as view
-from receiver.models import Message
-from receiver.registry import register
+from receiver.db.models import Message
+from receiver.inbox import browse
+from receiver.orders.find import register
 from receiver.settings import Settings
+from receiver.web.api import messages as view
 from tests.bodies import cottoncast_status, raw, tiramizoo_order
 from tests.service import at_once
 from tests.shop import deliver, get, problem_of
-from workers.drain import BATCH, SENT_BACK, claim, drain_batch
-from workers.sweep import forgotten
+from workers.folding.drain import BATCH, SENT_BACK, claim, drain_batch
+from workers.upkeep.sweep import forgotten
 
 Drain = Callable[[], int]
 Sessions = sessionmaker[Session]
@@ -303,10 +303,10 @@ def test_retry_of_many_takes_only_what_it_names(shop: FlaskClient, sessions: Ses
 def test_retry_of_very_many_goes_on_from_where_it_stopped(
     shop: FlaskClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox_care, "CHUNK", 3)
+    monkeypatch.setattr(browse, "CHUNK", 3)
     clock = iter(range(100))
     ticking = SimpleNamespace(monotonic=lambda: float(next(clock)))
-    monkeypatch.setattr("receiver.sending_back.time", ticking)
+    monkeypatch.setattr("receiver.inbox.retry.time", ticking)
     monkeypatch.setattr(view, "RETRY_FOR_SECONDS", 3.0)
     fill(sessions, *({"outcome": "quarantined", "account": f"a{n % 3}"} for n in range(10)))
     first = retried(shop, outcome="quarantined")

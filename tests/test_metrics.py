@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.conditions import CATALOGUE
+from receiver.alerts import CATALOGUE
 from tests.bodies import after, cottoncast_status, life, tiramizoo_order
 from tests.conftest import API_TOKEN
 from tests.service import ROOT, wait_until

@@ -15,8 +15,8 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from receiver.migrating import alembic_config, migrate
-from receiver.models import Base
+from receiver.db.migrate import alembic_config, migrate
+from receiver.db.models import Base
 from tests.service import ROOT, wait_until
 
 # What migrations/env.py takes before it touches anything.
@@ -140,7 +140,7 @@ def test_migrating_again_changes_nothing(
 
 def start_migration(database_url: str) -> "subprocess.Popen[bytes]":
     """A migration in a process of its own: Alembic's context is one for a process."""
-    code = f"from receiver.migrating import migrate; migrate({database_url!r})"
+    code = f"from receiver.db.migrate import migrate; migrate({database_url!r})"
     return subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -11,8 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from receiver import statuses
-from receiver.couriers.base import Event
-from receiver.fold import REPEATS, TOLD_BETTER, Folded, fold, fold_order
+from receiver.couriers.contract import Event
+from receiver.orders.fold import REPEATS, TOLD_BETTER, Folded, fold, fold_order
 from tests.bodies import START, after
 
 WORDS = {

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import pytest
 
 from receiver.settings import Settings
-from receiver.standalone import leash
+from receiver.standalone import child_process
 from tests import nginx
 from tests.bodies import raw, tiramizoo_order
 from tests.conftest import API_TOKEN
@@ -69,7 +69,7 @@ def running(web: str) -> Iterator[Front]:
         [*nginx.command(program, prefix)[:-2], "-t"], capture_output=True, text=True, check=False
     )
     assert tested.returncode == 0, tested.stderr
-    process = leash.start(
+    process = child_process.start(
         nginx.command(program, prefix),
         death_signal=signal.SIGTERM,
         cwd=str(prefix),
@@ -89,7 +89,7 @@ def running(web: str) -> Iterator[Front]:
     finally:
         process.terminate()
         process.wait()
-        leash.end_session(process.pid)
+        child_process.end_session(process.pid)
         shutil.rmtree(prefix, ignore_errors=True)
 
 

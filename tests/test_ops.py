@@ -17,7 +17,7 @@ from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.doorbell import queue
+from receiver.queue.doorbell import queue
 from tests.bodies import cottoncast_status, payload, raw, tiramizoo_order
 from tests.service import Web, wait_until
 

@@ -12,10 +12,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
-from receiver import schemas
-from receiver.models import Order, Poll
-from receiver.order_reading import page
-from receiver.order_shown import (
+from receiver.db.models import Order, Poll
+from receiver.orders.listing import page
+from receiver.orders.order_json import (
     NAMED_ORDER,
     ORDER,
     REFERENCED_ORDERS,
@@ -26,7 +25,8 @@ from receiver.order_shown import (
     shown,
     tag_of,
 )
-from receiver.quick import QuickReads, of_many
+from receiver.orders.read_batching import QuickReads, of_many
+from receiver.web.api import schemas
 from tests.bodies import raw, tiramizoo_order
 from tests.service import Web, wait_until, waiting_for
 from tests.shop import fill as put_orders

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
+from receiver.cli.webhook_sender import outgoing
 from receiver.couriers import DRIVERS
-from receiver.models import Order
-from receiver.sending import outgoing
+from receiver.db.models import Order
 from receiver.settings import Settings
 from tests.bodies import (
     START,

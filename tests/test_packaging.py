@@ -137,7 +137,7 @@ def test_the_procfile_runs_from_the_wheel_where_no_tree_is_in_sight(
     }
     place = installed / INSTALLED
     commands = procfile(place / "Procfile")
-    where = [sys.executable, "-c", "import receiver, workers.drain as d; print(d.__file__)"]
+    where = [sys.executable, "-c", "import receiver, workers.folding.drain as d; print(d.__file__)"]
     said = subprocess.run(where, cwd=place, env=env, capture_output=True, text=True, check=True)
     assert Path(said.stdout.strip()).is_relative_to(installed)
 

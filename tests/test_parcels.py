@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from receiver import statuses
-from receiver.couriers.base import Event
-from receiver.fold import fold_order
+from receiver.couriers.contract import Event
+from receiver.orders.fold import fold_order
 from tests.bodies import after
 
 STEPS = ("N", "L", "R", "C", "E", "I", "X", "D")

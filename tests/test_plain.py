@@ -8,8 +8,8 @@ from hypothesis import strategies as some
 from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load, validate
 
 from receiver.couriers import cottoncast, tiramizoo
-from receiver.couriers.reading import Body
-from receiver.plain import NotPlain, Plain
+from receiver.couriers.fast_load import NotPlain, Plain
+from receiver.couriers.parsing import Body
 from tests.bodies import cottoncast_shipment, cottoncast_status, payload
 
 NAMES = some.sampled_from(["text", "short", "raw", "part", "parts", "odd", "other"])

@@ -11,16 +11,16 @@ from redis import Redis
 from sqlalchemy import Engine, event, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import doorbell
-from receiver.inbox_care import send_back
-from receiver.models import PENDING, Message, Order
+from receiver.db.models import PENDING, Message, Order
+from receiver.inbox.browse import send_back
+from receiver.queue import doorbell
 from receiver.settings import Settings
 from tests.bodies import after, tiramizoo_order
 from tests.poison import ACCOUNT
 from tests.service import running, wait_until
 from tests.test_drain import NOW, put
-from workers.drain import claim, drain_batch
-from workers.suspects import MOST_TRIES, Care, suspects, tried
+from workers.folding.drain import claim, drain_batch
+from workers.folding.poison import MOST_TRIES, Care, suspects, tried
 
 Sessions = sessionmaker[Session]
 

@@ -13,18 +13,18 @@ from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import counts
-from receiver.cli import main
-from receiver.models import APPLIED, QUARANTINED
+from receiver.cli.main import main
+from receiver.db.models import APPLIED, QUARANTINED
+from receiver.stats import totals
 from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World
 from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.sandbox.wire import Answer, Request
 from tests.service import PATIENCE, at_once
-from workers import answers, claims, looks, recovery
-from workers.accounts import BREAKER, FAILURES
-from workers.asker import Asker
-from workers.in_hand import lock
+from workers.folding.working_order import lock
+from workers.polling import answers, leases, outage_recovery, poll_results
+from workers.polling.account_poller import Asker
+from workers.polling.circuit_breaker import BREAKER, FAILURES
 
 SECOND = timedelta(seconds=1)
 
@@ -339,7 +339,7 @@ def test_new_credentials_are_tried_at_once(world: World) -> None:
     world.clock.move_to(START + HOUR)
     assert [world.ask(), world.ask()] == [1, 0]
     with world.sessions.begin() as session:
-        recovery.start(session, world.account.slug, world.clock())
+        outage_recovery.start(session, world.account.slug, world.clock())
     assert world.ask() == 1
 
 
@@ -479,11 +479,11 @@ def test_an_order_that_one_worker_asks_about_is_not_taken_by_another(world: Worl
     world.place(evenly("created", start=START, apart=HOUR))
     slug, now = world.account.slug, START + HOUR
     with world.sessions.begin() as session:
-        [claim] = claims.claim(session, slug, now, 10)
-        assert claims.claim(session, slug, now, 10) == []
+        [claim] = leases.claim(session, slug, now, 10)
+        assert leases.claim(session, slug, now, 10) == []
     with world.sessions.begin() as session:
-        assert claims.claim(session, slug, now + claims.LEASE - SECOND, 10) == []
-        [again] = claims.claim(session, slug, now + claims.LEASE, 10)
+        assert leases.claim(session, slug, now + leases.LEASE - SECOND, 10) == []
+        [again] = leases.claim(session, slug, now + leases.LEASE, 10)
     assert again.order_id == claim.order_id
 
 
@@ -492,8 +492,8 @@ def mended(world: World) -> dict[tuple[str, str], float]:
     with world.sessions() as session:
         return {
             (account, what): number
-            for (name, account, what), number in counts.read(session)
-            if name == counts.MENDED
+            for (name, account, what), number in totals.read(session)
+            if name == totals.MENDED
         }
 
 
@@ -510,7 +510,7 @@ def test_as_many_are_taken_as_are_wanted_however_postgresql_goes_about_it(
             session.execute(text(order_first))
             for way in off:
                 session.execute(text(f"SET LOCAL enable_{way} = off"))
-            taken = claims.claim(session, world.account.slug, START + HOUR, most)
+            taken = leases.claim(session, world.account.slug, START + HOUR, most)
         assert len(taken) == most
     with world.sessions() as session:
         assert (
@@ -525,18 +525,18 @@ def test_the_word_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -
     order = world.place(evenly("created", start=START, apart=HOUR))
     slug, now = world.account.slug, START + HOUR
     with world.sessions.begin() as session:
-        [late] = claims.claim(session, slug, now, 10)
+        [late] = leases.claim(session, slug, now, 10)
     with world.sessions.begin() as session:
-        claims.claim(session, slug, now + claims.LEASE, 10)
+        leases.claim(session, slug, now + leases.LEASE, 10)
     assert mended(world) == {(slug, "leases"): 1}
     with world.sessions.begin() as session:
         incoming, schedule = answers.incoming(slug, b"{}", now), world.asker.api.schedule
-        assert looks.record(session, {late: incoming}, schedule, 1.0, lambda *_: False) == 0
-        claims.release(session, [late])
-        looks.try_again(session, [late], now, 1.0)
-        looks.not_known(session, late, world.account, schedule, now, 1.0)
+        assert poll_results.record(session, {late: incoming}, schedule, 1.0, lambda *_: False) == 0
+        leases.release(session, [late])
+        poll_results.try_again(session, [late], now, 1.0)
+        poll_results.not_known(session, late, world.account, schedule, now, 1.0)
     poll = world.poll(order.id)
-    assert (poll.leased_until, poll.failures) == (now + 2 * claims.LEASE, 0)
+    assert (poll.leased_until, poll.failures) == (now + 2 * leases.LEASE, 0)
     assert world.messages() == []
 
 
@@ -545,7 +545,7 @@ def test_what_was_planned_while_somebody_asked_stays_planned(world: World) -> No
     world.live_until(START + 2 * HOUR)
     world.clock.move_to(world.poll(order.id).due_at or START)
     with world.sessions.begin() as session:
-        [claim] = claims.claim(session, world.account.slug, world.clock(), 10)
+        [claim] = leases.claim(session, world.account.slug, world.clock(), 10)
     asked_at = world.clock()
     world.clock.move(SECOND)
     world.hook(world.courier.hook_message(order, 1).body)
@@ -553,7 +553,7 @@ def test_what_was_planned_while_somebody_asked_stays_planned(world: World) -> No
     with world.sessions.begin() as session:
         incoming = answers.incoming(world.account.slug, b"{}", asked_at)
         schedule = world.asker.api.schedule
-        assert looks.record(session, {claim: incoming}, schedule, 1.0, lambda *_: False) == 1
+        assert poll_results.record(session, {claim: incoming}, schedule, 1.0, lambda *_: False) == 1
     assert world.poll(order.id).due_at == planned
     assert world.poll(order.id).leased_until is None
 
@@ -600,7 +600,7 @@ def test_two_thousand_due_orders_cost_little_more_than_twenty_requests(world: Wo
     requests = world.ask()
     assert 20 <= requests <= 25
     with world.sessions() as session:
-        assert claims.due(session, world.account.slug, world.clock(), 10) == []
+        assert leases.due(session, world.account.slug, world.clock(), 10) == []
     assert len(world.messages()) == 2000
     assert world.state().requests == requests
     assert world.state().requests_saved == 2000 - requests
@@ -690,7 +690,7 @@ def test_a_list_is_broken_off_where_the_worker_is_to_stop(world: World) -> None:
     world.asker.ask_around()
     assert len(world.courier.ledger) == 1
     with world.sessions() as session:
-        assert len(claims.due(session, world.account.slug, world.clock(), 1000)) == 200
+        assert len(leases.due(session, world.account.slug, world.clock(), 1000)) == 200
 
 
 # --- confirmation of unsigned hooks ---
@@ -765,7 +765,7 @@ def test_what_was_planned_by_a_clock_that_was_wrong_is_planned_anew(world: World
     world.courier.faults.next(1, "too_many", seconds=86_400)
     world.ask()
     with world.sessions.begin() as session:
-        assert claims.claim(session, world.account.slug, world.clock(), 10)
+        assert leases.claim(session, world.account.slug, world.clock(), 10)
     world.clock.move_to(right + MINUTE)
     assert world.ask() == 0
     assert world.tend() == 1
@@ -814,7 +814,7 @@ def test_orders_from_before_the_account_could_be_polled_are_taken_in(
     off.hook(off.courier.hook_message(order, 0).body)
     with sessions.begin() as session:
         session.execute(text("DELETE FROM polls"))
-        recovery.start(session, off.account.slug, off.clock())
+        outage_recovery.start(session, off.account.slug, off.clock())
     off.clock.move_to(START + HOUR)
     off.ask()
     assert off.order(order.id).status == "delivered"

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.cli import main
+from receiver.cli.main import main
 from tests.conftest import API_TOKEN
 
 POLLED = {"COURIER_TIRAMIZOO_API_TOKEN": "t"}

@@ -15,11 +15,11 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from receiver.db import SETTINGS, connect
-from receiver.db import sessions as open_sessions
-from receiver.feed import page
-from receiver.inbox import Incoming, keep
-from receiver.migrating import migrate
+from receiver.changes.feed import page
+from receiver.db.engine import SETTINGS, connect
+from receiver.db.engine import sessions as open_sessions
+from receiver.db.migrate import migrate
+from receiver.inbox.accept import Incoming, keep
 from receiver.settings import Settings
 from tests import pgbouncer
 from tests.bodies import raw, tiramizoo_order

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from sqlalchemy import exc
 
-from receiver.problems import judged
+from receiver.web.problems import judged
 
 TELLS = Exception("told by the driver")
 

@@ -12,13 +12,13 @@ from redis import Redis
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import heartbeats
-from receiver.models import Message, Notice, Push, Tally
+from receiver.db.models import Message, Notice, Push, Tally
 from receiver.settings import BadSettings, Settings
+from receiver.stats import heartbeats
 from tests.bodies import START
-from workers.notices import CALM, RESTLESS
-from workers.pushes import MOST_ATTEMPTS
-from workers.watchman import Watchman
+from workers.alerting.notices import CALM, RESTLESS
+from workers.alerting.pushes import MOST_ATTEMPTS
+from workers.alerting.watch import Watchman
 
 Sessions = sessionmaker[Session]
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)

@@ -11,9 +11,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import statuses
-from receiver.cli import main
+from receiver.cli.main import main
 from receiver.couriers import DRIVERS, cottoncast
-from receiver.models import Base, Event, Message, Order
+from receiver.db.models import Base, Event, Message, Order
 from tests.bodies import (
     after,
     cottoncast_shipment,

@@ -15,18 +15,23 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, event, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import refusals as refusals_module
-from receiver.couriers.reading import sign
-from receiver.db import connect
-from receiver.db import sessions as open_sessions
-from receiver.diagnosis import Evidence, diagnose
-from receiver.models import Message, Refusal, SecretUse
-from receiver.refusals import EXAMINED_A_MINUTE, Ledger, old_secret_used_at, secret_uses
+from receiver.accounts import refused_credentials as refusals_module
+from receiver.accounts.credential_diagnosis import Evidence, diagnose
+from receiver.accounts.refused_credentials import (
+    EXAMINED_A_MINUTE,
+    Ledger,
+    old_secret_used_at,
+    secret_uses,
+)
+from receiver.couriers.parsing import sign
+from receiver.db.engine import connect
+from receiver.db.engine import sessions as open_sessions
+from receiver.db.models import Message, Refusal, SecretUse
 from receiver.settings import Settings
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw, tiramizoo_order
 from tests.conftest import API_TOKEN
 from tests.service import running_web
-from workers.retention import Retention
+from workers.upkeep.retention import Retention
 
 Sessions = sessionmaker[Session]
 

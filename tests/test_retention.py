@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.models import ENDED, Change, Message, Order, Poll, Tour, TourStop
+from receiver.db.models import ENDED, Change, Message, Order, Poll, Tour, TourStop
 from receiver.settings import Settings
 from receiver.statuses import VOCABULARY
 from tests import everything
@@ -20,9 +20,16 @@ from tests.shop import deliver
 from tests.test_personal_data import PEOPLE, UUID, hook
 from tests.test_personal_data import everything as all_rows
 from tests.test_rebuild import rebuild, rows
-from workers import retention as retention_module
-from workers.drain import drain_batch
-from workers.retention import AT_THEIR_END, DROP_BODIES, DROP_STOPS, DROP_TOURS, SILENT, Retention
+from workers.folding.drain import drain_batch
+from workers.upkeep import retention as retention_module
+from workers.upkeep.retention import (
+    AT_THEIR_END,
+    DROP_BODIES,
+    DROP_STOPS,
+    DROP_TOURS,
+    SILENT,
+    Retention,
+)
 
 Sessions = sessionmaker[Session]
 Drain = Callable[[], int]

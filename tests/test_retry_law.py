@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine, select
 
 from receiver.couriers import DRIVERS
-from receiver.inbox import Incoming, keep
-from receiver.models import Order
+from receiver.db.models import Order
+from receiver.inbox.accept import Incoming, keep
 from tests.bodies import START
 from tests.emptying import empty
 from tests.polling import DAY, HOUR, MakeWorld, World

@@ -7,12 +7,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.models import PENDING, QUARANTINED, Message, Order
+from receiver.db.models import PENDING, QUARANTINED, Message, Order
 from receiver.settings import Settings
 from tests.bodies import after, tiramizoo_order
 from tests.shop import deliver
 from tests.test_drain import put
-from workers.drain import BATCH, SENT_BACK, drain_batch
+from workers.folding.drain import BATCH, SENT_BACK, drain_batch
 
 Sessions = sessionmaker[Session]
 

@@ -11,9 +11,9 @@ import pytest
 import yaml  # type: ignore[import-untyped] # it is there for the description's tools
 from flask.testing import FlaskClient
 
-from receiver import cli
-from receiver.conditions import CATALOGUE
-from receiver.conditions.catalogue import anchor
+from receiver.alerts import CATALOGUE
+from receiver.alerts.catalogue import anchor
+from receiver.cli import main
 from tests.service import ROOT
 from tests.test_metrics import names
 
@@ -118,7 +118,7 @@ def test_links_within_the_runbook_lead_somewhere() -> None:
 
 
 def test_commands_in_the_runbook_are_there() -> None:
-    commands = {name for group in cli.COMMANDS.values() for name in group}
+    commands = {name for group in main.COMMANDS.values() for name in group}
     named = set(re.findall(r"`ordertrail ([a-z]+)", RUNBOOK))
     assert named
     assert named <= commands

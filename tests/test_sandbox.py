@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from receiver import statuses
-from receiver.couriers.base import Heard, Snapshot
-from receiver.couriers.reading import sign
+from receiver.couriers.contract import Heard, Snapshot
+from receiver.couriers.parsing import sign
 from receiver.couriers.shipmentapi import decode_order as decode_shipmentapi
 from receiver.couriers.tiramizoo import decode_order as decode_tiramizoo
 from receiver.settings import Settings

@@ -19,10 +19,10 @@ from redis import Redis
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db import connect
-from receiver.db import sessions as open_sessions
-from receiver.doorbell import queue
-from receiver.models import Message
+from receiver.db.engine import connect
+from receiver.db.engine import sessions as open_sessions
+from receiver.db.models import Message
+from receiver.queue.doorbell import queue
 from tests import everything
 from tests.bodies import after, cottoncast_signature, payload, raw, tiramizoo_order
 from tests.conftest import API_TOKEN

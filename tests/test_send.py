@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
-from receiver.models import Message
+from receiver.db.models import Message
 from tests.bodies import raw, tour_plan
 from tests.command import process, typed
 from tests.service import Web

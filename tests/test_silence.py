@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.reading import sign
+from receiver.couriers.parsing import sign
 from tests.conftest import API_TOKEN
 from tests.sandbox import Chances, Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.service import CLOCK, WORKER, Web, running, running_web, wait_until

@@ -20,7 +20,7 @@ import psutil
 import psycopg
 import pytest
 
-from receiver.migrating import migrate
+from receiver.db.migrate import migrate
 from receiver.standalone.datadir import DataDirError, hold, keep_secrets
 from receiver.standalone.embedded import running
 from tests.service import ROOT, wait_until
@@ -58,7 +58,7 @@ class Run:
         kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
         # A group of its own, as a terminal's job has, for a Ctrl-C that reaches no one else.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "receiver.cli", "run"],
+            [sys.executable, "-m", "receiver.cli.main", "run"],
             cwd=directory,
             env={**kept, "PYTHONPATH": str(ROOT), "WEB_CONCURRENCY": "1", **environ},
             stdout=subprocess.PIPE,
@@ -222,7 +222,7 @@ def test_secrets_are_made_for_what_nobody_gave_and_for_nothing_else(live: Run) -
 
 
 def test_a_shell_can_use_the_run_with_what_it_leaves_in_run_env(live: Run) -> None:
-    script = 'set -a; . "$0/run.env"; exec "$1" -m receiver.cli migrate'
+    script = 'set -a; . "$0/run.env"; exec "$1" -m receiver.cli.main migrate'
     done = subprocess.run(
         ["/bin/sh", "-c", script, str(data_dir(live)), sys.executable],
         env={**GIVEN, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},

@@ -6,13 +6,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import counts
-from receiver.inbox import Incoming, keep
-from receiver.models import Message, Order, UnmappedWord
+from receiver.db.models import Message, Order, UnmappedWord
+from receiver.inbox.accept import Incoming, keep
 from receiver.settings import Settings
-from receiver.tallies import KEPT_FOR, Point, forget, series
+from receiver.stats import totals
+from receiver.stats.history import KEPT_FOR, Point, forget, series
 from tests.bodies import after, life, raw, shipmentapi_order, tiramizoo_order
-from workers.drain import drain_batch
+from workers.folding.drain import drain_batch
 
 Sessions = sessionmaker[Session]
 
@@ -34,9 +34,9 @@ def told(sessions: Sessions, first: float, last: float, **asked: Any) -> list[Po
         return series(session, after(first), after(last), **asked)
 
 
-def counted(sessions: Sessions) -> dict[counts.Key, float]:
+def counted(sessions: Sessions) -> dict[totals.Key, float]:
     with sessions() as session:
-        return dict(counts.read(session))
+        return dict(totals.read(session))
 
 
 def test_a_batch_is_tallied_by_when_its_messages_came(

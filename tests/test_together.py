@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from receiver.together import Together
+from receiver.db.group_commit import Together
 from tests.service import at_once
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import unread
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Moved
-from receiver.models import Order
-from receiver.unread import forget_unread, is_named, names_of
+from receiver.couriers.contract import Moved
+from receiver.db.models import Order
+from receiver.orders import erasure_unread
+from receiver.orders.erasure_unread import forget_unread, is_named, names_of
 from tests.bodies import START, raw, shipmentapi_order, tiramizoo_order
 from tests.conftest import API_TOKEN
 from tests.shop import deliver, fill, get
@@ -80,7 +80,7 @@ def test_what_cannot_be_read_and_comes_after_an_erasure_is_erased_too(
         drain()
     assert kept(sessions) == [False, False, True]
     reasons = [it["reason"] for it in get(shop, "/messages", outcome="quarantined")["messages"]]
-    assert reasons.count(unread.ERASED) == 2
+    assert reasons.count(erasure_unread.ERASED) == 2
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_any_number_of_messages_is_looked_through_a_stretch_at_a_time(
     for stuck in get(shop, "/messages", outcome="quarantined")["messages"][::2]:
         answer = shop.post(f"/v1/messages/{stuck['id']}/discard", json={"by": "me"})
         assert answer.status_code == 200
-    monkeypatch.setattr(unread, "ROWS", rows)
-    monkeypatch.setattr(unread, "BYTES", most)
+    monkeypatch.setattr(erasure_unread, "ROWS", rows)
+    monkeypatch.setattr(erasure_unread, "BYTES", most)
     erase(shop, "tiramizoo/E-41")
     assert kept(sessions)[1:] == [not it for it in named]
     # Rows without bodies are passed over.
@@ -216,7 +216,7 @@ def test_a_message_that_was_sent_back_meanwhile_is_left_to_the_workers(
         assert shop.post("/v1/messages/retry", json={"outcome": "quarantined"}).status_code == 202
         return True
 
-    monkeypatch.setattr(unread, "is_named", sent_back)
+    monkeypatch.setattr(erasure_unread, "is_named", sent_back)
     with sessions() as session:
         order = session.query(Order).one()
     forget_unread(sessions, order, {})

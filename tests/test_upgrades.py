@@ -21,7 +21,7 @@ from alembic.script import ScriptDirectory
 from flask.testing import FlaskClient
 
 from receiver.app import create_app
-from receiver.migrating import alembic_config, migrate
+from receiver.db.migrate import alembic_config, migrate
 from receiver.settings import Settings
 from tests import everything
 from tests.bodies import raw, tiramizoo_order
@@ -180,7 +180,7 @@ def test_a_migration_keeps_nobody_waiting(revision: str) -> None:
         for pattern, why in FORBIDDEN.items():
             assert not re.search(pattern, statement), f"{statement}: {why}"
         if re.match(r"CREATE (UNIQUE )?INDEX", statement):
-            assert "CONCURRENTLY" in statement, f"{statement}: see receiver/migrations/online.py"
+            assert "CONCURRENTLY" in statement, f"{statement}: see receiver/db/migrations/online.py"
 
 
 def test_an_index_is_built_while_others_write(previous: str, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_an_index_is_built_while_others_write(previous: str, tmp_path: Path) -> 
     with psycopg.connect(previous) as first, ExitStack() as stack:
         first.execute(insert, ["one"])
         log = tmp_path / "migration.log"
-        code = f"from receiver.migrating import migrate; migrate({previous!r})"
+        code = f"from receiver.db.migrate import migrate; migrate({previous!r})"
         migration = stack.enter_context(running(("-c", code), {}, log))
 
         def builds() -> bool:

@@ -21,9 +21,9 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import TestResponse
 
-from receiver.couriers.reading import sign
-from receiver.doorbell import REDIS_SECONDS
-from receiver.models import APPLIED, PARKED, PENDING, QUARANTINED, Message, Order, Tour
+from receiver.couriers.parsing import sign
+from receiver.db.models import APPLIED, PARKED, PENDING, QUARANTINED, Message, Order, Tour
+from receiver.queue.doorbell import REDIS_SECONDS
 from tests.bodies import (
     cottoncast_status,
     payload,

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import pytest
 
-from receiver.gunicorn_worker import HELD_BYTES, Whole
+from receiver.web.gunicorn_worker import HELD_BYTES, Whole
 from tests.service import Web, running_web
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
@@ -65,7 +65,10 @@ def test_every_kind_of_answer_comes_whole_on_one_connection(
 ) -> None:
     with running_web(environ, tmp_path / "web.log") as web:
         shop = b"Authorization: Bearer test-api-token\r\n"
-        script = b"/ops/static/" + next((Path("receiver") / "static").glob("*.js")).name.encode()
+        script = (
+            b"/ops/static/"
+            + next((Path("receiver/web/console") / "static").glob("*.js")).name.encode()
+        )
         asked = [
             (b"HEAD /livez", b"200", 0),
             (b"GET /livez", b"200", None),

@@ -1,6 +1,6 @@
 """The clock process: `python -m workers.clock`. It queues what is due, and does none of it.
 
-Beside that it watches (workers/watchman.py), which is not to depend on workers.
+Beside that it watches (workers/alerting/watch.py), which is not to depend on workers.
 
 Any number of clocks may run: whoever sets a job's key in Redis first has queued it for this
 interval. RQ's own cron would do, but it can only pickle its jobs.
@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 import structlog
 from redis import Redis, RedisError
 
-from receiver import logs, telemetry, ticks
-from receiver.doorbell import queue
+from receiver import logs, telemetry
+from receiver.queue import clock_ticks
+from receiver.queue.doorbell import queue
 from receiver.settings import BadSettings
+from workers.alerting.watch import Watchman
 from workers.runtime import runtime
-from workers.watchman import Watchman
 
 log = structlog.get_logger(__name__)
 
@@ -35,16 +36,16 @@ def tick(redis: "Redis") -> list[str]:
     A job that no worker takes for long goes away: the next one does the same work.
     """
     due = [job for job, seconds in SCHEDULE.items() if redis.set(key(job), 1, nx=True, ex=seconds)]
-    new = [job for job in due if ticks.may_wait(redis, job)]
+    new = [job for job in due if clock_ticks.may_wait(redis, job)]
     for job in new:
         try:
-            queue(redis).enqueue(job, ttl=ticks.WAIT_SECONDS, result_ttl=0, failure_ttl=3600)
+            queue(redis).enqueue(job, ttl=clock_ticks.WAIT_SECONDS, result_ttl=0, failure_ttl=3600)
         except (RedisError, OSError):
             # Nothing waits, as far as is known; the next tick is not to wait for it.
             with suppress(RedisError, OSError):
-                ticks.taken(redis, job)
+                clock_ticks.taken(redis, job)
             raise
-    ticks.note(redis, datetime.now(UTC))
+    clock_ticks.note(redis, datetime.now(UTC))
     return new
 
 

@@ -10,15 +10,16 @@ from datetime import UTC, datetime
 import structlog
 from redis import RedisError
 
-from receiver import doorbell, telemetry, ticks
-from receiver.heartbeats import SWEPT, beat
+from receiver import telemetry
 from receiver.logs import told
-from workers.drain import drain_batch
-from workers.poll import Poller
-from workers.retention import Retention
+from receiver.queue import clock_ticks, doorbell
+from receiver.stats.heartbeats import SWEPT, beat
+from workers.folding.drain import drain_batch
+from workers.folding.poison import Care
+from workers.polling.poller import Poller
 from workers.runtime import STOP, runtime
-from workers.suspects import Care
-from workers.sweep import forgotten, mended
+from workers.upkeep.retention import Retention
+from workers.upkeep.sweep import forgotten, mended
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ def job(work: Job, *, of_the_clock: bool = False) -> Job:
         if of_the_clock:
             # Where Redis is away just now it forgets by itself that the job waited.
             with suppress(RedisError, OSError):
-                ticks.taken(runtime().redis, name)
+                clock_ticks.taken(runtime().redis, name)
         try:
             with telemetry.span(work.__name__):
                 work()

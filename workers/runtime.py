@@ -9,9 +9,9 @@ from redis import Redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db import connect, sessions
-from receiver.doorbell import Doorbell, connect_redis
-from receiver.feed import announcer
+from receiver.changes.feed import announcer
+from receiver.db.engine import connect, sessions
+from receiver.queue.doorbell import Doorbell, connect_redis
 from receiver.settings import Settings
 
 # Set once the process is told to stop; not in worker.py, which runs as __main__ and would be

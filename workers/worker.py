@@ -12,7 +12,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from receiver import logs, telemetry
-from receiver.doorbell import queue
+from receiver.queue.doorbell import queue
 from receiver.settings import BadSettings
 from workers import jobs
 from workers.runtime import STOP, runtime

@@ -19,7 +19,7 @@ from typing import Any
 from marshmallow import fields, validate
 
 from receiver import statuses
-from receiver.couriers.base import (
+from receiver.couriers.contract import (
     MINUTE_ONLY,
     STAYS,
     Access,
@@ -34,7 +34,7 @@ from receiver.couriers.base import (
     Snapshot,
     tell,
 )
-from receiver.couriers.reading import (
+from receiver.couriers.parsing import (
     MOST_CHARACTERS,
     Body,
     load,
@@ -43,8 +43,8 @@ from receiver.couriers.reading import (
     read_time,
     web_address,
 )
+from receiver.couriers.schedule import Rhythm, Schedule
 from receiver.errors import Undecodable
-from receiver.schedule import Rhythm, Schedule
 
 # Times without a zone are Dutch local time.
 ZONE = "Europe/Amsterdam"

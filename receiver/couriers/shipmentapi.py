@@ -14,7 +14,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from receiver import statuses
-from receiver.couriers.base import (
+from receiver.couriers.contract import (
     STAYS,
     Access,
     Api,
@@ -26,9 +26,9 @@ from receiver.couriers.base import (
     Snapshot,
     tell,
 )
-from receiver.couriers.reading import MOST_CHARACTERS, one_segment, read_seconds, web_address
+from receiver.couriers.parsing import MOST_CHARACTERS, one_segment, read_seconds, web_address
+from receiver.couriers.schedule import Rhythm, Schedule
 from receiver.errors import Undecodable
-from receiver.schedule import Rhythm, Schedule
 from receiver.times import rfc3339
 
 # Nothing says which zone a time without one is in.

@@ -20,7 +20,7 @@ from zoneinfo import available_timezones
 from marshmallow import fields, validate
 
 from receiver import statuses
-from receiver.couriers.base import (
+from receiver.couriers.contract import (
     STATE_DISAGREES,
     STAYS,
     TIME_INFERRED,
@@ -41,7 +41,7 @@ from receiver.couriers.base import (
     Tour,
     tell,
 )
-from receiver.couriers.reading import (
+from receiver.couriers.parsing import (
     MOST_CHARACTERS,
     Body,
     load,
@@ -49,8 +49,8 @@ from receiver.couriers.reading import (
     read_time,
     web_address,
 )
+from receiver.couriers.schedule import Rhythm, Schedule
 from receiver.errors import Undecodable
-from receiver.schedule import Rhythm, Schedule
 from receiver.times import rfc3339
 
 ZONE = "Europe/Berlin"

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.reading import sign
+from receiver.couriers.parsing import sign
 from receiver.settings import Account, Settings
 
 # What a client on this machine dials where the service listens on every address.

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from receiver.settings import BadSettings, Settings
-from receiver.standalone import leash
+from receiver.standalone import child_process
 from receiver.standalone.banner import banner, say, service_url, tell
 from receiver.standalone.datadir import (
     SECRETS_FILE,
@@ -44,7 +44,7 @@ from receiver.standalone.launch import (
     secrets_to_make,
     usable,
 )
-from receiver.standalone.upkeep import Gate, Part, Signals, Stopped, end
+from receiver.standalone.process import Gate, Part, Signals, Stopped, end
 
 DATABASE = "ordertrail"
 
@@ -172,7 +172,7 @@ class Supervisor:
         # Where we are killed, gunicorn must be asked, for it ends its workers. The rest is killed
         # outright: it would first finish what it does, with servers that are ending as well.
         asked = "gunicorn" in argv
-        return leash.start(
+        return child_process.start(
             argv,
             death_signal=signal.SIGTERM if asked else signal.SIGKILL,
             cwd=str(ROOT),

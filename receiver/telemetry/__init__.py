@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
     from sqlalchemy import Engine
 
-    from receiver.telemetry.request_spans import Spans
+    from receiver.web.request_spans import Spans
 
 Value = str | int | None
 Report = Callable[[BaseException, dict[str, str]], None]
@@ -68,7 +68,7 @@ def request_spans(settings: Settings) -> "Spans | None":
     """What makes a span of each request; None where nobody asked for it."""
     if _telemetry.tracer is None:
         return None
-    from receiver.telemetry.request_spans import Spans  # noqa: PLC0415 (as above)
+    from receiver.web.request_spans import Spans  # noqa: PLC0415 (as above)
 
     return Spans(_telemetry.tracer, settings.accounts)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import psycopg
 from redis import Redis
 
-from receiver.doorbell import ring
+from receiver.queue.doorbell import ring
 from tests.bench.load import ids
 from tests.bench.rounds import Rounds
 from tests.bench.samples import filled, hook, snapshots

@@ -30,7 +30,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from receiver.app import create_app
-from receiver.migrating import migrate
+from receiver.db.migrate import migrate
 from receiver.settings import Settings
 from receiver.standalone import embedded
 

@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.app import create_app
-from receiver.inbox import Incoming, keep
+from receiver.inbox.accept import Incoming, keep
 from receiver.settings import Settings
 from tests.bench import growth
 from tests.bench.load import PLACE
@@ -27,8 +27,8 @@ from tests.bench.rounds import Rounds
 from tests.bench.samples import filled, hook
 from tests.bench.stage import TOKEN, Stage, say
 from tests.bench.table import Figure, Goal, milliseconds
-from workers.claims import claim, release
-from workers.drain import drain_batch
+from workers.folding.drain import drain_batch
+from workers.polling.leases import claim, release
 
 MESSAGES_AN_ORDER = 5
 BATCH = 32

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from receiver.standalone import leash
+from receiver.standalone import child_process
 from tests.bench.stage import Process, Stage, say, wait_for
 from tests.service import ROOT
 
@@ -45,7 +45,7 @@ def started(stage: Stage, environ: dict[str, str]) -> Process | None:
         port = probe.getsockname()[1]
     url = urlsplit(environ["DATABASE_URL"])
     log = stage.log("node-red").open("ab")
-    process = leash.start(
+    process = child_process.start(
         [
             node,
             RED,

@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime
 
-from receiver.db import connect, sessions
+from receiver.db.engine import connect, sessions
 from receiver.settings import Settings
 from tests.bench.drain import of_orders, put_in
 from tests.bench.load import PLACE, Loaded, Request, load
 from tests.bench.rounds import Rounds
 from tests.bench.stage import TOKEN, Stage
 from tests.bench.table import Figure, Goal, compare
-from workers.drain import drain_batch
+from workers.folding.drain import drain_batch
 
 ORDERS = 2_000
 AUTHORIZATION = f"Authorization: Bearer {TOKEN}"

@@ -19,8 +19,8 @@ import psutil
 import psycopg
 from sqlalchemy import Connection, text
 
-from receiver.db import connect
-from receiver.migrating import migrate
+from receiver.db.engine import connect
+from receiver.db.migrate import migrate
 from receiver.standalone import embedded
 from tests.bench.load import Loaded, Request, load
 from tests.bench.samples import filled

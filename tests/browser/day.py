@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.inbox import Incoming, keep
+from receiver.inbox.accept import Incoming, keep
 from receiver.settings import Settings
 from tests import sandbox
 from tests.bodies import raw, shipmentapi_order, tiramizoo_order, tour_plan

@@ -11,10 +11,10 @@ from playwright.sync_api import Browser, BrowserContext
 from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import heartbeats
-from receiver.db import connect
-from receiver.db import sessions as open_sessions
-from receiver.doorbell import connect_redis
+from receiver.db.engine import connect
+from receiver.db.engine import sessions as open_sessions
+from receiver.queue.doorbell import connect_redis
+from receiver.stats import heartbeats
 from tests.browser.day import MENDED, lived_day
 from tests.browser.visiting import DESK, Visit
 from tests.conftest import API_TOKEN

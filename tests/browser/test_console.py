@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
-from receiver.doorbell import ring
+from receiver.queue.doorbell import ring
 from tests.bodies import (
     after,
     cottoncast_shipment,

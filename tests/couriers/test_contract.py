@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers import DRIVERS
-from receiver.couriers.base import Access, Api, Decode, Decoded, Driver, Heard, Moved
-from receiver.couriers.reading import one_segment
+from receiver.couriers.contract import Access, Api, Decode, Decoded, Driver, Heard, Moved
+from receiver.couriers.parsing import one_segment
+from receiver.couriers.schedule import Rhythm
 from receiver.errors import Undecodable, UnknownToCourier
-from receiver.fold import fold, fold_order
-from receiver.schedule import Rhythm
-from receiver.unread import is_named
+from receiver.orders.erasure_unread import is_named
+from receiver.orders.fold import fold, fold_order
 from tests.bodies import (
     cottoncast_shipment,
     cottoncast_status,

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from receiver import statuses
-from receiver.couriers.base import Access, Event, Heard, Snapshot
+from receiver.couriers.contract import Access, Event, Heard, Snapshot
 from receiver.couriers.cottoncast import driver
 from receiver.errors import Undecodable
-from receiver.fold import REPEATS, TOLD_BETTER, fold, fold_order
+from receiver.orders.fold import REPEATS, TOLD_BETTER, fold, fold_order
 from tests.bodies import after, cottoncast_shipment, cottoncast_status, payload
 from tests.couriers.case import Case
 

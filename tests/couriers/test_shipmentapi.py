@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from receiver import statuses
-from receiver.couriers.base import Access, Event, Heard, Snapshot
+from receiver.couriers.contract import Access, Event, Heard, Snapshot
 from receiver.couriers.shipmentapi import check_fields, driver
 from receiver.errors import Undecodable
-from receiver.fold import fold
+from receiver.orders.fold import fold
 from tests.bodies import after, shipmentapi_order
 from tests.couriers.case import TOKEN, Case
 

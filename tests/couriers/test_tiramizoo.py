@@ -10,10 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver import statuses
-from receiver.couriers.base import Access, Decoded, Eta, Event, Heard, Page, Proof, Snapshot
+from receiver.couriers.contract import (
+    Access,
+    Decoded,
+    Eta,
+    Event,
+    Heard,
+    Page,
+    Proof,
+    Snapshot,
+)
 from receiver.couriers.tiramizoo import driver
 from receiver.errors import Undecodable
-from receiver.fold import fold
+from receiver.orders.fold import fold
 from tests.bodies import (
     after,
     history_entry,

@@ -64,7 +64,7 @@ def started(port: int, settings: Mapping[str, str], stop: threading.Event) -> It
     # A server that runs as another user must get to its data.
     directory.chmod(0o711)
     try:
-        with running(("-m", "receiver.cli", "run"), environ, service.log) as process:
+        with running(("-m", "receiver.cli.main", "run"), environ, service.log) as process:
             deadline = time.monotonic() + PATIENCE
             while not _ready(port):
                 if process.poll() is not None or time.monotonic() > deadline:

@@ -111,7 +111,7 @@ def test_web_is_asked_where_it_answers(manifests: list[Any], pods: dict[str, Any
     paths = {web[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness")}
     assert paths == {"/livez"}
     assert web["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    ops = (ROOT / "receiver" / "ops.py").read_text(encoding="utf-8")
+    ops = (ROOT / "receiver" / "web" / "health.py").read_text(encoding="utf-8")
     assert all(f'"{path}"' in ops for path in ("/livez", "/readyz"))
     service = of_kind(manifests, "Service")["web"]["spec"]
     assert service["ports"][0]["targetPort"] == port["name"]

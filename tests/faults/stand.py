@@ -21,10 +21,10 @@ from typing import Any
 import psutil
 import psycopg
 
-from receiver.migrating import migrate
-from receiver.standalone import leash
+from receiver.db.migrate import migrate
+from receiver.standalone import child_process
 from receiver.standalone.embedded import Home, Postgres, Valkey
-from receiver.standalone.upkeep import BACKOFF_FIRST, Part
+from receiver.standalone.process import BACKOFF_FIRST, Part
 from tests import conftest
 from tests.faults.proxy import Proxy
 from tests.service import CLOCK, ROOT, WEB, WORKER, wait_until
@@ -77,7 +77,7 @@ class Stand:
 
     def _start(self, name: str, arguments: tuple[str, ...]) -> "subprocess.Popen[bytes]":
         with (self.logs / f"{name}.log").open("ab") as log:
-            return leash.start(
+            return child_process.start(
                 [sys.executable, *arguments],
                 death_signal=signal.SIGTERM,
                 cwd=str(ROOT),
@@ -114,7 +114,7 @@ class Stand:
                 except subprocess.TimeoutExpired:
                     part.process.kill()
                     part.process.wait()
-                leash.end_session(part.process.pid)
+                child_process.end_session(part.process.pid)
         for proxy in (self.to_postgres, self.to_valkey):
             proxy.close()
 

@@ -13,7 +13,7 @@ import psycopg
 from redis import Redis
 from redis.sentinel import Sentinel
 
-from receiver.migrating import migrate
+from receiver.db.migrate import migrate
 from receiver.standalone.embedded import Home, Postgres, Valkey
 from tests import nginx, pgbouncer
 from tests.faults.stand import AUTHORIZED, DATABASE, ENVIRON, PATIENCE, START_SECONDS

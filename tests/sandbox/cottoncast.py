@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from receiver.couriers.reading import sign
+from receiver.couriers.parsing import sign
 from tests.bodies import cottoncast_shipment, cottoncast_status, raw
 from tests.sandbox.courier import Courier
 from tests.sandbox.hooks import HookLaw, Message

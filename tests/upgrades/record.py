@@ -15,13 +15,13 @@ from urllib.parse import quote
 import psycopg
 
 from receiver.app import create_app
-from receiver.db import connect, sessions
-from receiver.migrating import migrate
+from receiver.db.engine import connect, sessions
+from receiver.db.migrate import migrate
 from receiver.settings import Settings
 from receiver.standalone import embedded
 from tests import everything
 from tests.conftest import API_TOKEN, ENVIRON
-from workers.drain import drain_batch
+from workers.folding.drain import drain_batch
 
 
 def told_of(shop: Any) -> dict[str, Any]:

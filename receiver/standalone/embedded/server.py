@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
-from receiver.standalone import leash
+from receiver.standalone import child_process
 from receiver.standalone.embedded.home import EmbeddedError, Home
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -80,12 +80,12 @@ class Server(ABC):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        leash.end_session(process.pid)
+        child_process.end_session(process.pid)
 
     def _run(self, argv: list[str], cwd: Path) -> subprocess.Popen[bytes]:
         log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            return leash.start(
+            return child_process.start(
                 argv,
                 death_signal=self.stop_signal,
                 cwd=str(cwd),

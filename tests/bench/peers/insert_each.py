@@ -7,7 +7,7 @@ from flask import Flask, request
 from sqlalchemy import Column, DateTime, Identity, Integer, MetaData, Table, insert
 from sqlalchemy.dialects.postgresql import JSONB
 
-from receiver.db import connect
+from receiver.db.engine import connect
 
 app = Flask(__name__)
 engine = connect(os.environ["DATABASE_URL"])

@@ -1,0 +1,1 @@
+"""The change feed, and the requests that wait for it."""

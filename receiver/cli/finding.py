@@ -1,0 +1,36 @@
+"""Finding what a person names, and telling a slip of the pen from what is not there."""
+
+import shlex
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from receiver.cli import main
+from receiver.db.models import Order
+from receiver.errors import UnknownAccount, UnknownOrder
+from receiver.orders.find import find
+from receiver.settings import Settings
+
+
+def refuse_unknown(settings: Settings, account: str | None) -> None:
+    """Raises: UnknownAccount where there is none of this name; None is any account."""
+    if account is not None and account not in settings.accounts:
+        known = ", ".join(sorted(settings.accounts)) or "none: see COURIER_<ACCOUNT>_SECRETS"
+        raise UnknownAccount(f"no account {account!r} is switched on; there are: {known}")
+
+
+def the_order(session: Session, account: str, order_id: str, lock: bool = False) -> Order:
+    """The order that a person means.
+
+    Raises: UnknownOrder, AmbiguousIdentifier, UnknownAccount; each says what may help.
+    """
+    try:
+        return find(session, account, order_id, lock)
+    except UnknownOrder as unknown:
+        refuse_unknown(main.settings(), account)
+        if session.scalar(select(Order.id).where(Order.reference == order_id).limit(1)):
+            ask = f"ordertrail orders --reference {shlex.quote(order_id)}"
+            raise UnknownOrder(
+                f"{unknown}; it is the shop's reference of one, though: {ask}"
+            ) from None
+        raise

@@ -1,0 +1,81 @@
+"""`ordertrail register` and `ordertrail refresh`."""
+
+from datetime import UTC, datetime
+
+import click
+
+from receiver.cli import bells, main
+from receiver.cli.finding import refuse_unknown, the_order
+from receiver.cli.options import checked, json_option, order_arguments
+from receiver.cli.order import show
+from receiver.cli.output import at, note, print_json, say
+from receiver.orders.register import ask_courier, put_on_record
+from receiver.web.api import schemas
+
+
+@click.command()
+@order_arguments
+@click.option("--reference", help="The shop's own order number.")
+@click.option(
+    "--metadata",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What the shop wants to find with it; may be given several times.",
+)
+@json_option
+def register(
+    account: str, order_id: str, reference: str | None, pairs: tuple[str, ...], as_json: bool
+) -> None:
+    """Put an order on record that was given to a courier.
+
+    From now on the courier is asked about it where it stays silent, and messages that waited for
+    it are read. Registering again changes only what is given.
+    """
+    given = {"account": account, "courier_order_id": order_id, "reference": reference}
+    new = checked(schemas.NewOrder(), **given, metadata=_metadata(pairs))
+    settings = main.settings()
+    refuse_unknown(settings, account)
+    with main.opened(settings) as sessions, sessions.begin() as session:
+        known, created = put_on_record(session, settings, new, datetime.now(UTC))
+    bells.ring(settings, bells.WORKERS, bells.READERS)
+    told = schemas.Order().dump(known)
+    if as_json:
+        print_json(told)
+        return
+    note("Registered." if created else "It was known already; what was given is noted.")
+    show(told)
+
+
+def _metadata(pairs: tuple[str, ...]) -> dict[str, str] | None:
+    told: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or name in told:
+            wrong = "is given twice" if equals else "is not KEY=VALUE"
+            raise click.UsageError(f"--metadata: {pair!r} {wrong}")
+        told[name] = value
+    return told or None
+
+
+@click.command()
+@order_arguments
+@json_option
+def refresh(account: str, order_id: str, as_json: bool) -> None:
+    """Ask the courier about an order now, also about one that was given up.
+
+    The workers ask as soon as the account's limits let them: see `ordertrail order` a little
+    later. Ends with 1 where the account's courier cannot be asked.
+    """
+    settings = main.settings()
+    with main.opened(settings) as sessions, sessions.begin() as session:
+        the_order(session, account, order_id)
+        asked = ask_courier(session, settings, account, order_id, datetime.now(UTC))
+    told = schemas.Refreshed().dump(asked)
+    if as_json:
+        print_json(told)
+        return
+    say(
+        f"Order {told['courier_order_id']} of {told['account']} is asked about from"
+        f" {at(told['next_poll_at'])} on."
+    )

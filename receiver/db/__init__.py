@@ -1,0 +1,1 @@
+"""PostgreSQL: the engine, the tables, migrations, pages of lists and group commit."""

@@ -1,0 +1,1 @@
+"""The inbox: every message that a courier sent, stored unchanged."""

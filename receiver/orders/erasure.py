@@ -1,0 +1,109 @@
+"""What is known of people: names, phone numbers, e-mail and street addresses, and its erasure.
+
+It stands in the bodies of messages, in the proofs of events (who signed), and perhaps in what the
+shop noted or somebody wrote as a reason. The status and the timeline hold none of it and stay;
+`ordertrail rebuild` takes the events of a message without a body as they are stored.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, or_, select, union, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.changes import feed
+from receiver.changes.feed import EVENTS, Changed
+from receiver.couriers.contract import Snapshot
+from receiver.db.engine import among, of_ids
+from receiver.db.models import PENDING, Event, Message, Order
+from receiver.orders.erasure_unread import forget_unread
+from receiver.orders.find import find
+from receiver.settings import Account
+
+# A reason that is one word of a courier's, as `recipient_not_home`: all else somebody wrote.
+WORD = re.compile(r"[a-z0-9_.:-]+|[A-Z0-9_.:-]+")
+
+
+def without_people(snapshot: Snapshot) -> Snapshot:
+    """What a message told, less whose signatures and photos it showed, and what somebody wrote."""
+    events = tuple(
+        replace(event, proofs=frozenset(), reason=impersonal(event.reason))
+        for event in snapshot.events
+    )
+    return replace(snapshot, events=events)
+
+
+def impersonal(reason: str | None) -> str | None:
+    """A reason where it cannot hold anything of people."""
+    return reason if reason and WORD.fullmatch(reason) else None
+
+
+def drop_bodies(session: Session, message_ids: Collection[int]) -> None:
+    """Forget the bodies of messages that have been folded."""
+    session.execute(update(Message).where(of_ids(Message.id, message_ids)).values(body=None))
+
+
+def erase(
+    sessions: sessionmaker[Session],
+    accounts: Mapping[str, Account],
+    account: str,
+    order_id: str,
+    now: datetime,
+) -> None:
+    """Erase an order's personal data, and keep none that is still to come.
+
+    The order first and its messages in transactions after it: whoever folds a message holds it and
+    waits for its order, so nobody may hold the order and wait for its messages. A message that is
+    pending in between is folded after the first, and loses its body there; once more is harmless.
+
+    Raises: UnknownOrder, AmbiguousIdentifier.
+    """
+    with sessions.begin() as session:
+        order = find(session, account, order_id, lock=True)
+        feed.tell(session, forget(session, [order], now), now)
+    with sessions.begin() as session:
+        drop_bodies(session, session.scalars(told_of([order], Message.outcome != PENDING)).all())
+    contract = accounts.get(order.account)
+    forget_unread(sessions, order, contract.field_map if contract else {})
+
+
+def forget(session: Session, orders: Collection[Order], now: datetime) -> list[Changed]:
+    """Forget what locked orders and their events hold of people; what changed by that."""
+    personal = defaultdict(list)
+    for event in session.scalars(
+        select(Event).where(
+            of_ids(Event.order_id, [it.id for it in orders]),
+            or_(Event.proofs != [], Event.reason.is_not(None)),
+        )
+    ):
+        if event.proofs or event.reason != impersonal(event.reason):
+            personal[event.order_id].append(event)
+    changes = []
+    for order in orders:
+        order.erased_at = order.erased_at or now
+        for event in personal[order.id]:
+            event.proofs, event.reason = [], impersonal(event.reason)
+        changed = [
+            *(["reason"] if order.reason != impersonal(order.reason) else []),
+            *(["metadata"] if order.shop_metadata else []),
+            *([EVENTS] if personal[order.id] else []),
+        ]
+        order.shop_metadata, order.reason = {}, impersonal(order.reason)
+        if changed:
+            order.version += 1
+            order.updated_at = now
+            changes.append(Changed(order, tuple(changed)))
+    return changes
+
+
+def told_of(orders: Collection[Order], *conditions: ColumnElement[bool]) -> Select[int]:
+    """The messages that told of these orders, by id: as their own, or as the first of an event."""
+    own = (Message.account, Message.courier_order_id)
+    names = [(order.account, order.courier_order_id) for order in orders]
+    first = select(Event.message_id).where(of_ids(Event.order_id, [it.id for it in orders]))
+    kept = (Message.body.is_not(None), *conditions)
+    named = select(Message.id).where(among(*own, names), Message.topic == "orders", *kept)
+    return select(union(named, select(Message.id).where(Message.id.in_(first), *kept)).subquery())

@@ -1,0 +1,1 @@
+"""Redis: the client, the doorbell that wakes the workers, and the clock's ticks."""

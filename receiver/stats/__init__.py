@@ -1,0 +1,1 @@
+"""Statistics: counters of a process, totals and their history in PostgreSQL."""

@@ -1,0 +1,88 @@
+"""What the workers count, in PostgreSQL: it adds up over processes and hosts, and survives them.
+
+A count is written in the transaction that does what it counts, and shown at /metrics by whichever
+web process is asked.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from receiver.db.engine import array
+from receiver.db.models import Count
+
+# (name, account, label); the account is empty where it is of none.
+Key = tuple[str, str, str]
+
+PROCESSED = "processed"
+BATCHES = "batches"
+EVENTS = "events"
+POLLS = "polls"
+# What was lost and found again: messages nobody rang for, next polls, leases of dead workers.
+MENDED = "mended"
+RINGS, NEXT_POLLS, LEASES = "rings", "next_polls", "leases"
+
+# Upper bounds; what lies above the last goes under INFINITE.
+INFINITE = "+Inf"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A histogram, kept as two names: how many lie in each class, and their sum."""
+
+    name: str
+    bounds: tuple[float, ...]
+
+    @property
+    def sum(self) -> str:
+        return f"{self.name}_sum"
+
+    def add(self, counted: "Counter[Key]", account: str, value: float) -> None:
+        at = bisect_left(self.bounds, value)
+        label = f"{self.bounds[at]:g}" if at < len(self.bounds) else INFINITE
+        counted[self.name, account, label] += 1
+        # A Counter's values are typed as whole numbers, and hold any.
+        counted[self.sum, account, ""] += value  # type: ignore[assignment]
+
+
+WAIT = Spread("wait", (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600))
+LAG = Spread("lag", (1, 5, 15, 60, 300, 900, 3600, 21_600, 86_400))
+SIZE = Spread("size", (1, 5, 20, 50, 100, 200, 300))
+
+# Sorted, so that two workers take the rows in the same order; whoever counts has locked its
+# accounts' rows before.
+ADD = text("""
+    INSERT INTO counts AS known (name, account, label, value)
+    SELECT name, account, label, value
+    FROM unnest(CAST(:name AS text[]), CAST(:account AS text[]), CAST(:label AS text[]),
+                CAST(:value AS float8[])) AS told (name, account, label, value)
+    ORDER BY name, account, label
+    ON CONFLICT (name, account, label) DO UPDATE SET value = known.value + excluded.value
+""")
+
+
+def add(session: Session, counted: Mapping[Key, float]) -> None:
+    """Add to the counts; near the end of a transaction, for their rows are everybody's."""
+    if counted:
+        names, accounts, labels = zip(*counted, strict=True)
+        session.execute(
+            ADD,
+            {
+                "name": array(names),
+                "account": array(accounts),
+                "label": array(labels),
+                "value": list(map(float, counted.values())),
+            },
+        )
+
+
+def read(session: Session) -> Iterator[tuple[Key, float]]:
+    """All counts."""
+    for name, account, label, value in session.execute(
+        select(Count.name, Count.account, Count.label, Count.value)
+    ):
+        yield (name, account, label), value

@@ -1,0 +1,22 @@
+"""GET /v1/alerts: what a person should know of now (receiver/conditions computes it)."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from receiver.alerts import conditions
+from receiver.alerts.platform_alerts import look_around
+from receiver.web.api import schemas
+from receiver.web.api.blueprint import Routes
+from receiver.web.context import parts
+
+alerts = Routes("alerts", __name__, description="What a person should know of")
+
+
+@alerts.get("/alerts")
+@alerts.response(200, schemas.AlertList)
+def list_alerts() -> dict[str, Any]:
+    """The conditions that hold now and that a person should know of, the critical ones first."""
+    app = parts()
+    with app.sessions() as session:
+        around = look_around(session, app.settings, app.redis)
+        return {"alerts": list(conditions(session, app.settings, datetime.now(UTC), around))}

@@ -1,0 +1,49 @@
+"""For whoever has to look into an order: why it is where it is, and which facts contradict."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from receiver.orders import conflicts
+from receiver.orders.explain import explain
+from receiver.orders.find import find
+from receiver.web.api import schemas
+from receiver.web.api.blueprint import Routes
+from receiver.web.context import parts
+
+attention = Routes("attention", __name__, description="Explanations and conflicts")
+
+
+@attention.get("/orders/<account>/<path:order_id>/explain")
+@attention.response(200, schemas.Explanation)
+@attention.alt_response(404, schema=schemas.Problem, description="No such order")
+def explain_order(account: str, order_id: str) -> dict[str, Any]:
+    """Why the status is what it is: every message, every event, what applied and what did not."""
+    with parts().sessions() as session:
+        return explain(session, find(session, account, order_id))
+
+
+@attention.get("/conflicts")
+@attention.arguments(schemas.ConflictFilters, location="query")
+@attention.response(200, schemas.ConflictPage)
+def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
+    """Open conflicts: facts that do not go together, such as picked up after cancelled."""
+    with parts().sessions() as session:
+        return conflicts.page(session, filters)
+
+
+@attention.post("/orders/<account>/<path:order_id>/conflicts/<conflict_id>/close")
+@attention.arguments(schemas.ConflictNote)
+@attention.response(200, schemas.Conflict)
+@attention.alt_response(404, schema=schemas.Problem, description="No such order or conflict")
+def close_conflict(
+    word: dict[str, str], account: str, order_id: str, conflict_id: str
+) -> dict[str, Any]:
+    """Say that a person dealt with a conflict, who, and how."""
+    app = parts()
+    with app.sessions.begin() as session:
+        order = find(session, account, order_id, lock=True)
+        closed = conflicts.close(
+            session, order, conflict_id, word["by"], word["note"], datetime.now(UTC)
+        )
+    app.feed_bell.ring()
+    return closed

@@ -1,0 +1,96 @@
+"""The inbox for the shop and for ops: what came in, what became of it, and another try."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
+from receiver.inbox import browse
+from receiver.inbox.retry import send_all_back
+from receiver.web.api import schemas
+from receiver.web.api.blueprint import Routes
+from receiver.web.context import parts
+
+messages = Routes("messages", __name__, description="The inbox: what couriers told, word for word")
+
+# For how long one request goes on sending messages back. Seconds.
+RETRY_FOR_SECONDS = 5.0
+
+
+@messages.get("/messages")
+@messages.arguments(schemas.MessageFilters, location="query")
+@messages.response(200, schemas.MessagePage)
+def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
+    """Messages without their bodies, the newest first; every filter narrows the list."""
+    with parts().sessions() as session:
+        return browse.page(session, filters)
+
+
+@messages.get("/messages/<number:message_id>")
+@messages.response(200, schemas.Message)
+@messages.alt_response(404, schema=schemas.Problem, description="No such message")
+def get_message(message_id: str) -> dict[str, Any]:
+    """One message with its body, word for word.
+
+    The body is a text and no JSON object, since reading and writing JSON again would lose what
+    signatures are made of: spaces, the spelling of numbers, names that are given twice. Both
+    `body` and `body_base64` are null once the body is no longer kept.
+    """
+    with parts().sessions() as session:
+        return browse.shown(session, browse.number(message_id))
+
+
+@messages.post("/messages/<number:message_id>/retry")
+@messages.response(202, schemas.Retried)
+@messages.alt_response(404, schema=schemas.Problem, description="No such message")
+@messages.alt_response(409, schema=schemas.Problem, description="Its body is no longer kept")
+def retry_message(message_id: str) -> dict[str, Any]:
+    """Send one message back to the workers: one that is quarantined, parked or discarded.
+
+    One that is pending or applied stays as it is and counts as 0, since what was wished for is
+    under way or done: so a request whose answer was lost can be sent again.
+    """
+    app, wanted = parts(), browse.number(message_id)
+    with app.sessions.begin() as session:
+        sent = browse.send_back(session, wanted, datetime.now(UTC))
+    app.doorbell.ring()
+    return {"retried": sent, "next_cursor": None}
+
+
+@messages.post("/messages/retry")
+@messages.arguments(schemas.Retry)
+@messages.response(202, schemas.Retried)
+def retry_messages(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Send all quarantined, or all parked, messages back to the workers, the oldest first.
+
+    They are read whenever no new messages wait, so live traffic is not delayed. Where there are
+    very many the answer comes before the last: go on with `next_cursor` until it is null, so that
+    none is sent back twice.
+    """
+    app = parts()
+    after = read_cursor(wanted["cursor"], MESSAGES) if "cursor" in wanted else 0
+    sent, further = send_all_back(
+        app.sessions,
+        app.doorbell.ring,
+        wanted["outcome"],
+        wanted.get("account"),
+        after,
+        RETRY_FOR_SECONDS,
+    )
+    cursor = None if further is None else write_cursor(further, kind=MESSAGES)
+    return {"retried": sent, "next_cursor": cursor}
+
+
+@messages.post("/messages/<number:message_id>/discard")
+@messages.arguments(schemas.ConflictNote)
+@messages.response(200, schemas.Message)
+@messages.alt_response(404, schema=schemas.Problem, description="No such message")
+@messages.alt_response(409, schema=schemas.Problem, description="It is applied, or about to be")
+def discard_message(word: dict[str, str], message_id: str) -> dict[str, Any]:
+    """Say that a quarantined or parked message needs nothing more, who says so, and why.
+
+    A discarded one stays as it is; its retry takes the word back.
+    """
+    with parts().sessions.begin() as session:
+        return browse.discard(
+            session, browse.number(message_id), word["by"], word["note"], datetime.now(UTC)
+        )

@@ -1,0 +1,39 @@
+"""What one web process is made of, and how a view gets at it."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+from redis import Redis
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.accounts.refused_credentials import Ledger
+from receiver.changes.feed_waiters import Watcher
+from receiver.inbox.accept import Inbox
+from receiver.orders.read_batching import QuickReads
+from receiver.queue.doorbell import Doorbell
+from receiver.settings import Settings
+from receiver.web.metrics_collector import Measured
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The settings, and the ways to PostgreSQL and Redis."""
+
+    settings: Settings
+    engine: Engine
+    sessions: sessionmaker[Session]
+    quick: QuickReads
+    redis: "Redis"
+    inbox: Inbox
+    ledger: Ledger
+    doorbell: Doorbell
+    feed_bell: Doorbell
+    watcher: Watcher
+    measured: Measured
+
+
+def parts() -> Parts:
+    """The parts of the application that serves the current request."""
+    return cast("Parts", current_app.extensions["ordertrail"])

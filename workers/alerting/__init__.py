@@ -1,0 +1,1 @@
+"""Alerting: conditions that hold are pushed to people."""

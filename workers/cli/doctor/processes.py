@@ -1,0 +1,110 @@
+"""Web, workers and clock: whether they are there, and whether they get anywhere."""
+
+import http.client
+import json
+import time
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from redis import Redis, RedisError
+from rq import Worker
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from receiver.alerts.context import MOST_COUNTED, about
+from receiver.db import engine as db
+from receiver.db.models import Message
+from receiver.inbox.pending import pending, progress
+from receiver.queue.doorbell import connect_redis, queue
+from receiver.settings import Settings
+from receiver.standalone.banner import service_url
+from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
+from workers.clock import SCHEDULE, key
+
+AREA = "processes"
+# Seconds that a message may wait: a burst takes some, and more is not the workers' pace any more.
+WAITS_LONG, WAITS_FOREVER = 30.0, 300.0
+# A clock queues its most frequent job each second: looked for so often.
+LOOKS, APART = 8, 0.25
+
+
+def check(settings: Settings) -> Findings:
+    yield _web(settings)
+    redis = connect_redis(settings.redis_url)
+    workers: int | None = None
+    try:
+        workers = Worker.count(connection=redis)
+        yield _workers(workers)
+        yield _clock(redis)
+        yield from _failed(redis)
+    except (RedisError, OSError):
+        yield Finding(AREA, "workers", NOTE, "Redis is away, which alone knows them")
+    finally:
+        redis.close()
+    engine = db.connect(settings.database_url, pool_size=1)
+    try:
+        with db.sessions(engine)() as session:
+            yield _backlog(session, workers)
+    except SQLAlchemyError:
+        yield Finding(AREA, "backlog", NOTE, "PostgreSQL cannot be used, which alone knows it")
+    finally:
+        engine.dispose()
+
+
+def _web(settings: Settings) -> Finding:
+    """The web process of this machine, which need not have one."""
+    url = service_url(settings)
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=3)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        told = json.loads(answer.read())
+    except OSError:
+        return Finding(AREA, "web", NOTE, f"nobody at {url}: fine where web runs elsewhere")
+    except (ValueError, http.client.HTTPException):
+        mend = "Choose another PORT, or stop the other program."
+        return Finding(AREA, "web", WARNING, f"somebody else answers at {url}", mend)
+    finally:
+        connection.close()
+    if answer.status != http.HTTPStatus.OK:
+        mend = "See what is said of PostgreSQL."
+        return Finding(AREA, "web", BROKEN, f"not ready: {json.dumps(told)}", mend)
+    return Finding(AREA, "web", OK, f"ready at {url}")
+
+
+def _workers(count: int) -> Finding:
+    if count == 0:
+        mend = "Start one: python -m workers.worker. Messages wait meanwhile, and none is lost."
+        return Finding(AREA, "workers", BROKEN, "none", mend)
+    return Finding(AREA, "workers", OK, f"{count}")
+
+
+def _clock(redis: "Redis") -> Finding:
+    """A clock leaves a key for each job that it has queued, for as long as that is not due."""
+    for _ in range(LOOKS):
+        if redis.exists(*map(key, SCHEDULE)):
+            return Finding(AREA, "clock", OK, "ticks")
+        time.sleep(APART)
+    mend = "Start one: python -m workers.clock. Nobody asks the couriers, and nothing is swept."
+    return Finding(AREA, "clock", BROKEN, "none ticks", mend)
+
+
+def _failed(redis: "Redis") -> Findings:
+    if count := queue(redis).failed_job_registry.count:
+        mend = "See the workers' log: what there was to do is tried again by itself."
+        yield Finding(AREA, "jobs", WARNING, f"{count} failed lately", mend)
+
+
+def _backlog(session: Session, workers: int | None) -> Finding:
+    """Told by what waits: a worker that is frozen keeps its heartbeat for minutes."""
+    waiting = progress(session, datetime.now(UTC)).waiting_seconds
+    some = pending().with_only_columns(Message.id).limit(MOST_COUNTED)
+    count = session.scalar(select(func.count()).select_from(some.subquery())) or 0
+    if waiting is None or waiting < WAITS_LONG:
+        return Finding(AREA, "backlog", OK, "nothing waits long")
+    seen = f"{about(count, 'message waits', 'messages wait')}, the oldest for {waiting:.0f} s"
+    mend = "Start more workers." if workers else "Start a worker."
+    level = BROKEN if waiting > WAITS_FOREVER or not workers else WARNING
+    return Finding(AREA, "backlog", level, seen, mend)

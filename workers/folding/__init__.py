@@ -1,0 +1,1 @@
+"""Folding: messages from the inbox become events, orders and changes."""

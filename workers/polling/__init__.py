@@ -1,0 +1,1 @@
+"""Polling: orders whose courier stays silent are asked about."""

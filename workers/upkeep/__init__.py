@@ -1,0 +1,1 @@
+"""Upkeep: the sweep for forgotten work, retention and rebuild."""
