@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
+from receiver import schemas
 from receiver.db.models import Order, Poll
 from receiver.orders.listing import page
 from receiver.orders.order_json import (
@@ -26,7 +27,6 @@ from receiver.orders.order_json import (
     tag_of,
 )
 from receiver.orders.read_batching import QuickReads, of_many
-from receiver.web.api import schemas
 from tests.bodies import raw, tiramizoo_order
 from tests.service import Web, wait_until, waiting_for
 from tests.shop import fill as put_orders

@@ -11,11 +11,11 @@ from sqlalchemy import RowMapping
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver import schemas
 from receiver.changes import feed
 from receiver.cli import main
 from receiver.cli.options import checked, json_option
 from receiver.cli.output import Sheet, Told, note, print_json
-from receiver.web.api import schemas
 
 BEGINNING = "beginning"
 LOOK_SECONDS = 1.0

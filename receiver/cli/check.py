@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from receiver import schemas
 from receiver.alerts import CRITICAL, Alert, conditions
 from receiver.alerts.platform_alerts import look_around
 from receiver.cli import main
 from receiver.cli.options import json_option
 from receiver.cli.output import print_json, say
 from receiver.queue.doorbell import connect_redis
-from receiver.web.api import schemas
 
 HEALTHY, WARNS, IS_CRITICAL = 0, 1, 2
 EXIT_CODES = (

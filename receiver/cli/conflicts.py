@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 import click
 
+from receiver import schemas
 from receiver.cli import bells, main
 from receiver.cli.finding import refuse_unknown, the_order
 from receiver.cli.options import Name, checked, json_option, order_arguments
 from receiver.cli.output import Sheet, at, note, print_json, say, status_text
 from receiver.orders import conflicts
 from receiver.orders.explain import explain, page
-from receiver.web.api import schemas
 
 
 @click.command("explain")

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
+from receiver import schemas
 from receiver.accounts.account_status import standings
 from receiver.cli import main
 from receiver.cli.finding import refuse_unknown
@@ -12,7 +13,6 @@ from receiver.cli.output import Sheet, Told, at, facts, note, print_json, say, s
 from receiver.couriers.vocabulary import words
 from receiver.errors import UnknownTour
 from receiver.orders.tour_etas import find_tour
-from receiver.web.api import schemas
 
 
 @click.command()

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from receiver import schemas
 from receiver.cli import main
 from receiver.cli.finding import refuse_unknown
 from receiver.cli.options import Name, checked, json_option, limit_of, pages
@@ -20,7 +21,6 @@ from receiver.cli.output import (
 )
 from receiver.inbox import browse
 from receiver.text import laid_out
-from receiver.web.api import schemas
 
 
 @click.group(invoke_without_command=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import click
 from rich.text import Text
 
+from receiver import schemas
 from receiver.cli import main
 from receiver.cli.finding import the_order
 from receiver.cli.options import json_option, order_arguments
@@ -22,7 +23,6 @@ from receiver.cli.output import (
 )
 from receiver.orders.explain import FLAGS
 from receiver.orders.listing import timeline
-from receiver.web.api import schemas
 
 
 @click.command()

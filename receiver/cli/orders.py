@@ -6,13 +6,13 @@ from typing import Any
 import click
 from rich.text import Text
 
+from receiver import schemas
 from receiver.cli import main
 from receiver.cli.finding import refuse_unknown
 from receiver.cli.options import checked, json_option, limit_of, pages
 from receiver.cli.output import Sheet, Told, at, note, print_json_pages, status_text
 from receiver.orders.listing import page
 from receiver.statuses import GROUPS, VOCABULARY
-from receiver.web.api import schemas
 
 
 @click.command()

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 import click
 
+from receiver import schemas
 from receiver.cli import bells, main
 from receiver.cli.finding import refuse_unknown, the_order
 from receiver.cli.options import checked, json_option, order_arguments
 from receiver.cli.order import show
 from receiver.cli.output import at, note, print_json, say
 from receiver.orders.register import ask_courier, put_on_record
-from receiver.web.api import schemas
 
 
 @click.command()

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
+from receiver import schemas
 from receiver.cli import bells, main
 from receiver.cli.finding import refuse_unknown
 from receiver.cli.options import Name, checked, json_option
@@ -11,7 +12,6 @@ from receiver.cli.output import print_json, say
 from receiver.db.models import PARKED, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.retry import send_all_back
-from receiver.web.api import schemas
 
 
 @click.command()

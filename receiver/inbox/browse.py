@@ -12,12 +12,12 @@ from typing import Any
 from sqlalchemy import Row, Select, case, func, select, update
 from sqlalchemy.orm import Session
 
+from receiver import schemas
 from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
 from receiver.db.engine import of_ids
 from receiver.db.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED, Message
 from receiver.db.pagination import Values, distinct, snapshot, walk
 from receiver.errors import UnknownMessage, WrongOutcome
-from receiver.web.api import schemas
 
 MESSAGE_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 MOST_ID = 2**63 - 1

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from receiver import schemas
 from receiver.alerts import conditions
 from receiver.alerts.platform_alerts import look_around
-from receiver.web.api import schemas
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import parts
 

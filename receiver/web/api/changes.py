@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from receiver import schemas
 from receiver.changes import feed
 from receiver.errors import StorageUnavailable
 from receiver.stats import counters
-from receiver.web.api import schemas
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import parts
 

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from receiver import schemas
 from receiver.orders import conflicts
 from receiver.orders.explain import explain
 from receiver.orders.find import find
-from receiver.web.api import schemas
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import parts
 

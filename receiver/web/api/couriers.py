@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from receiver import schemas
 from receiver.accounts.account_status import standings
 from receiver.accounts.refused_credentials import refusals
 from receiver.orders.register import ask_courier
 from receiver.stats import counters
-from receiver.web.api import schemas
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import parts
 

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from receiver import schemas
 from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
 from receiver.inbox import browse
 from receiver.inbox.retry import send_all_back
-from receiver.web.api import schemas
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import parts
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from flask import Response, request
 
+from receiver import schemas
 from receiver.db.models import Order
 from receiver.db.pagination import snapshot
 from receiver.orders.erasure import erase
@@ -16,7 +17,6 @@ from receiver.orders.listing import page, timeline
 from receiver.orders.lookup import MOST_ORDERS, by_name, by_reference
 from receiver.orders.order_json import of_reference, order_row, shown, tag_of
 from receiver.orders.register import put_on_record
-from receiver.web.api import schemas
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import parts
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from receiver import schemas
 from receiver.couriers.vocabulary import words
-from receiver.web.api import schemas
 from receiver.web.api.blueprint import Routes
 
 vocabulary = Routes("statuses", __name__, description="The vocabulary")

@@ -1,8 +1,8 @@
 """GET /v1/tours: tour plans as last heard."""
 
+from receiver import schemas
 from receiver.db.models import Tour
 from receiver.orders.tour_etas import find_tour
-from receiver.web.api import schemas
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import parts
 

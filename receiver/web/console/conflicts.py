@@ -6,10 +6,10 @@ from flask import Blueprint, g, render_template, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
+from receiver import schemas
 from receiver.orders.conflicts import close as close_conflict
 from receiver.orders.conflicts import page
 from receiver.orders.find import find
-from receiver.web.api import schemas
 from receiver.web.console.pages import asked, done, read
 from receiver.web.console.session_guard import form
 from receiver.web.context import parts

@@ -6,11 +6,11 @@ from typing import Any
 from flask import Blueprint, g, render_template
 from werkzeug.wrappers import Response
 
+from receiver import schemas
 from receiver.db.models import PARKED, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.retry import send_all_back
 from receiver.text import laid_out
-from receiver.web.api import schemas
 from receiver.web.api.messages import RETRY_FOR_SECONDS
 from receiver.web.console.pages import asked, done, read
 from receiver.web.console.session_guard import form

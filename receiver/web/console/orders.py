@@ -7,6 +7,7 @@ from flask import Blueprint, redirect, render_template, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
+from receiver import schemas
 from receiver.db.models import Order
 from receiver.inbox.browse import bodies
 from receiver.orders import conflicts
@@ -18,7 +19,6 @@ from receiver.orders.register import ask_courier
 from receiver.orders.search import LEAST_CHARACTERS, search
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import laid_out
-from receiver.web.api import schemas
 from receiver.web.console.order_timeline_svg import draw
 from receiver.web.console.pages import asked, done, order_url, read
 from receiver.web.console.session_guard import form

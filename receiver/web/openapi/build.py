@@ -7,7 +7,7 @@ from importlib.metadata import version
 from flask import Flask
 from flask_smorest import Api
 
-from receiver.web.api import schemas
+from receiver import schemas
 from receiver.web.api.alerts import alerts
 from receiver.web.api.blueprint import CONVERTERS
 from receiver.web.api.changes import changes

@@ -12,7 +12,7 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
-from receiver.web.api import schemas as our_schemas
+from receiver import schemas as our_schemas
 from receiver.web.openapi.parts import (
     HEADERS,
     IF_NONE_MATCH,

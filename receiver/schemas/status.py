@@ -2,8 +2,8 @@
 
 from marshmallow import Schema, fields, validate
 
+from receiver.schemas.fields import example
 from receiver.statuses import GROUPS
-from receiver.web.api.schemas.fields import example
 
 
 class StatusRow(Schema):

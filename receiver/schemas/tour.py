@@ -2,7 +2,7 @@
 
 from marshmallow import Schema, fields
 
-from receiver.web.api.schemas.fields import AN_ACCOUNT, Time, example
+from receiver.schemas.fields import AN_ACCOUNT, Time, example
 
 
 class TourStop(Schema):

@@ -2,8 +2,8 @@
 
 from marshmallow import Schema, fields, validate
 
-from receiver.web.api.schemas.conflict import Conflict
-from receiver.web.api.schemas.fields import (
+from receiver.schemas.conflict import Conflict
+from receiver.schemas.fields import (
     A_COURIER_STATUS,
     A_KIND,
     A_MESSAGE,
@@ -23,7 +23,7 @@ from receiver.web.api.schemas.fields import (
     WHY_NOT,
     example,
 )
-from receiver.web.api.schemas.order import Eta
+from receiver.schemas.order import Eta
 
 
 class ExplainedMessage(Schema):

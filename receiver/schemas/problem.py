@@ -2,7 +2,7 @@
 
 from marshmallow import Schema, fields
 
-from receiver.web.api.schemas.fields import example, sometimes
+from receiver.schemas.fields import example, sometimes
 
 
 class Problem(Schema):

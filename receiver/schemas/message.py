@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from receiver.db.models import PARKED, QUARANTINED
-from receiver.web.api.schemas.fields import (
+from receiver.schemas.fields import (
     A_KIND,
     A_LIMIT,
     A_TOPIC,

@@ -2,7 +2,7 @@
 
 from marshmallow import Schema, fields, validate
 
-from receiver.web.api.schemas.fields import (
+from receiver.schemas.fields import (
     A_REFERENCE,
     A_STATUS,
     AN_ACCOUNT,

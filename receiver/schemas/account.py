@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from receiver.accounts.credential_diagnosis import LIKELY
-from receiver.web.api.schemas.fields import AN_ACCOUNT, Time, example
+from receiver.schemas.fields import AN_ACCOUNT, Time, example
 
 
 class SecretStanding(Schema):

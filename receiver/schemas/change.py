@@ -2,7 +2,7 @@
 
 from marshmallow import Schema, fields, validate
 
-from receiver.web.api.schemas.fields import Line, Whole, example
+from receiver.schemas.fields import Line, Whole, example
 
 
 class Change(Schema):

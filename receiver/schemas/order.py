@@ -5,8 +5,7 @@ from operator import itemgetter
 from marshmallow import Schema, fields, validate
 
 from receiver.db.models import Poll
-from receiver.statuses import GROUPS, VOCABULARY
-from receiver.web.api.schemas.fields import (
+from receiver.schemas.fields import (
     A_COURIER_STATUS,
     A_KIND,
     A_MESSAGE,
@@ -22,6 +21,7 @@ from receiver.web.api.schemas.fields import (
     Time,
     example,
 )
+from receiver.statuses import GROUPS, VOCABULARY
 
 
 class Source(Schema):

@@ -1,6 +1,6 @@
 """What the API takes and gives, a noun a file; the OpenAPI description is made from these."""
 
-from receiver.web.api.schemas.account import (
+from receiver.schemas.account import (
     AccountList,
     AccountStanding,
     Alert,
@@ -9,31 +9,25 @@ from receiver.web.api.schemas.account import (
     RefusalList,
     SecretStanding,
 )
-from receiver.web.api.schemas.change import Change, ChangeFilters, ChangePage
-from receiver.web.api.schemas.conflict import (
+from receiver.schemas.change import Change, ChangeFilters, ChangePage
+from receiver.schemas.conflict import (
     Conflict,
     ConflictFilters,
     ConflictNote,
     ConflictPage,
     OrderConflict,
 )
-from receiver.web.api.schemas.explanation import (
+from receiver.schemas.explanation import (
     ExplainedDetail,
     ExplainedEvent,
     ExplainedMessage,
     ExplainedOrder,
     Explanation,
 )
-from receiver.web.api.schemas.fields import OUTCOMES, STATUSES
-from receiver.web.api.schemas.message import (
-    Message,
-    MessageFilters,
-    MessagePage,
-    Retried,
-    Retry,
-)
-from receiver.web.api.schemas.order import NO_POLLING, Eta, Order, Parcel, Polling, Source
-from receiver.web.api.schemas.orders import (
+from receiver.schemas.fields import OUTCOMES, STATUSES
+from receiver.schemas.message import Message, MessageFilters, MessagePage, Retried, Retry
+from receiver.schemas.order import NO_POLLING, Eta, Order, Parcel, Polling, Source
+from receiver.schemas.orders import (
     MOST_LOOKED_UP,
     Lookup,
     LookupAnswer,
@@ -44,10 +38,10 @@ from receiver.web.api.schemas.orders import (
     OrderPage,
     Refreshed,
 )
-from receiver.web.api.schemas.problem import Problem
-from receiver.web.api.schemas.status import StatusRow, Vocabulary
-from receiver.web.api.schemas.timeline import Event, EventSource, Timeline
-from receiver.web.api.schemas.tour import Tour, TourStop
+from receiver.schemas.problem import Problem
+from receiver.schemas.status import StatusRow, Vocabulary
+from receiver.schemas.timeline import Event, EventSource, Timeline
+from receiver.schemas.tour import Tour, TourStop
 
 __all__ = [
     "MOST_LOOKED_UP",

@@ -2,7 +2,7 @@
 
 from marshmallow import Schema, fields
 
-from receiver.web.api.schemas.fields import (
+from receiver.schemas.fields import (
     A_COURIER_STATUS,
     A_KIND,
     A_MESSAGE,

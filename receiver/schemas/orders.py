@@ -4,8 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from receiver.statuses import GROUPS
-from receiver.web.api.schemas.fields import (
+from receiver.schemas.fields import (
     A_LIMIT,
     A_REFERENCE,
     AN_ACCOUNT,
@@ -19,7 +18,8 @@ from receiver.web.api.schemas.fields import (
     example,
     sometimes,
 )
-from receiver.web.api.schemas.order import Order
+from receiver.schemas.order import Order
+from receiver.statuses import GROUPS
 
 MOST_METADATA_KEYS = 50
 MOST_LOOKED_UP = 100
