@@ -8,14 +8,14 @@ from receiver import telemetry
 from receiver.accounts.refused_credentials import Ledger
 from receiver.changes.feed import announcer
 from receiver.changes.feed_waiters import Watcher
-from receiver.db.engine import connect, sessions
+from receiver.db.engine import create_engine_for, session_factory
 from receiver.inbox.accept import Inbox
 from receiver.orders.read_batching import QuickReads
 from receiver.queue.doorbell import Doorbell, connect_redis
 from receiver.settings import Settings
 from receiver.web import auth, problems, security_headers
 from receiver.web.console import setup as console
-from receiver.web.context import Parts
+from receiver.web.context import AppContext
 from receiver.web.health import ops
 from receiver.web.metrics_collector import Measured
 from receiver.web.request_log import RequestLog
@@ -41,22 +41,22 @@ def create_app(settings: Settings | None = None) -> Flask:
     # A redirect to a tidier URL is a failed delivery to a courier that wants 200.
     app.url_map.merge_slashes = False
 
-    engine = connect(settings.database_url, statement_seconds=STATEMENT_SECONDS)
+    engine = create_engine_for(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     telemetry.start(settings, "web", engine)
     redis = connect_redis(settings.redis_url)
     doorbell = Doorbell(redis)
-    parts = app.extensions["ordertrail"] = Parts(
+    parts = app.extensions["ordertrail"] = AppContext(
         settings=settings,
         engine=engine,
-        sessions=sessions(engine),
+        sessions=session_factory(engine),
         quick=QuickReads(engine),
         redis=redis,
         inbox=Inbox(engine, doorbell.ring),
-        ledger=Ledger(sessions(engine), settings.accounts),
+        ledger=Ledger(session_factory(engine), settings.accounts),
         doorbell=doorbell,
         feed_bell=announcer(redis),
-        watcher=Watcher(sessions(engine), redis),
-        measured=Measured(settings, sessions(engine), redis),
+        watcher=Watcher(session_factory(engine), redis),
+        measured=Measured(settings, session_factory(engine), redis),
     )
     spans = telemetry.request_spans(settings)
     if spans is not None:

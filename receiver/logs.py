@@ -66,7 +66,7 @@ def config(process: str) -> dict[str, Any]:
     }
 
 
-def told(failure: BaseException) -> dict[str, str]:
+def exception_fields(failure: BaseException) -> dict[str, str]:
     """What a log line says of a failure: what and where, never its text, which may hold rows."""
     frames = traceback.extract_tb(failure.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)

@@ -23,8 +23,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.app import create_app
 from receiver.couriers import DRIVERS
-from receiver.db.engine import connect
-from receiver.db.engine import sessions as open_sessions
+from receiver.db.engine import create_engine_for
+from receiver.db.engine import session_factory as open_sessions
 from receiver.db.migrate import migrate
 from receiver.queue.doorbell import connect_redis
 from receiver.settings import Settings
@@ -125,7 +125,7 @@ def settings(environ: dict[str, str]) -> Settings:
 
 @pytest.fixture(scope="session")
 def engine(settings: Settings) -> Iterator[Engine]:
-    engine = connect(settings.database_url)
+    engine = create_engine_for(settings.database_url)
     yield engine
     engine.dispose()
 

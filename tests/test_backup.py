@@ -19,8 +19,8 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers.tiramizoo import driver
-from receiver.db.engine import connect
-from receiver.db.engine import sessions as open_sessions
+from receiver.db.engine import create_engine_for
+from receiver.db.engine import session_factory as open_sessions
 from receiver.db.migrate import migrate
 from receiver.db.models import PENDING, Message, Order
 from receiver.standalone.embedded import Home, Postgres, Running
@@ -269,7 +269,7 @@ def test_a_backup_taken_under_load_is_restored_and_the_service_goes_on(
             "COURIER_TIRAMIZOO_API_TOKEN": "made-up",
         }
         migrate(again["DATABASE_URL"])
-        engine = connect(again["DATABASE_URL"])
+        engine = create_engine_for(again["DATABASE_URL"])
         stack.callback(engine.dispose)
         sessions = open_sessions(engine)
         kept = count(sessions)

@@ -11,7 +11,12 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from receiver.db.bounded import PING_SECONDS
-from receiver.db.engine import CONNECT_SECONDS, GRACE_SECONDS, connect, connection_of_its_own
+from receiver.db.engine import (
+    CONNECT_SECONDS,
+    GRACE_SECONDS,
+    connection_of_its_own,
+    create_engine_for,
+)
 from receiver.db.group_commit import OwnConnection
 from tests.faults.proxy import Proxy
 from tests.service import wait_until
@@ -38,7 +43,7 @@ def url(environ: dict[str, str], wire: Proxy) -> str:
 
 @pytest.fixture
 def engine_on_wire(url: str) -> Iterator[Engine]:
-    engine = connect(url, pool_size=1, statement_seconds=1)
+    engine = create_engine_for(url, pool_size=1, statement_seconds=1)
     yield engine
     engine.dispose()
 
@@ -73,7 +78,7 @@ def test_a_connection_of_its_own_that_went_dead_while_idle_is_left_soon(
     wire: Proxy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.db.group_commit.IDLE_SECONDS", 0)
-    engine = connect(url, statement_seconds=60)
+    engine = create_engine_for(url, statement_seconds=60)
     own = OwnConnection(engine)
     own.rows("SELECT 1", {})
     wire.mute(True)
@@ -94,7 +99,7 @@ def test_a_server_that_does_not_even_greet_is_given_up(wire: Proxy, engine_on_wi
 
 
 def test_whoever_freezes_in_a_transaction_lets_go_of_its_locks(environ: dict[str, str]) -> None:
-    engine = connect(environ["DATABASE_URL"], pool_size=1)
+    engine = create_engine_for(environ["DATABASE_URL"], pool_size=1)
     with engine.connect() as connection:
         told = connection.scalar(text("SHOW idle_in_transaction_session_timeout"))
     engine.dispose()
@@ -105,7 +110,7 @@ def test_a_wait_for_a_lock_ends_before_a_statement_that_takes_long_does(
     environ: dict[str, str],
 ) -> None:
     # Who waits was in somebody's way: its message is not at fault, and is not quarantined.
-    engine = connect(environ["DATABASE_URL"], pool_size=1, statement_seconds=9)
+    engine = create_engine_for(environ["DATABASE_URL"], pool_size=1, statement_seconds=9)
     with engine.connect() as connection:
         told = [connection.scalar(text(f"SHOW {it}_timeout")) for it in ("lock", "statement")]
     engine.dispose()
@@ -115,7 +120,7 @@ def test_a_wait_for_a_lock_ends_before_a_statement_that_takes_long_does(
 def test_an_engine_that_is_disposed_of_leaves_a_statement_under_way_its_connection(
     environ: dict[str, str],
 ) -> None:
-    engine = connect(environ["DATABASE_URL"])
+    engine = create_engine_for(environ["DATABASE_URL"])
     connection = connection_of_its_own(engine)
     assert connection is not None
     with ThreadPoolExecutor(1) as thread:

@@ -24,8 +24,8 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.engine import connect
-from receiver.db.engine import sessions as open_sessions
+from receiver.db.engine import create_engine_for
+from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import APPLIED, PENDING, Message
 from receiver.inbox.accept import Incoming, keep
 from receiver.queue import clock_ticks, doorbell
@@ -120,7 +120,7 @@ def running_service(
     logs = tmp_path_factory.mktemp("service")
     own = {"DATABASE_URL": new_database("doorbell"), "REDIS_URL": valkey.url(BUSY)}
     with ExitStack() as stack:
-        engine = connect(own["DATABASE_URL"])
+        engine = create_engine_for(own["DATABASE_URL"])
         stack.callback(engine.dispose)
         client = stack.enter_context(connect_redis(own["REDIS_URL"]))
         web = stack.enter_context(running_web({**environ, **own}, logs / "web.log"))
@@ -464,7 +464,7 @@ def test_worker_and_clock_work_on_when_redis_was_away(
     environ: dict[str, str], new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
     database_url = new_database("redis_away")
-    engine = connect(database_url)
+    engine = create_engine_for(database_url)
     sessions = open_sessions(engine)
     with valkey_made() as server, ExitStack() as processes:
         own = {**environ, "DATABASE_URL": database_url, "REDIS_URL": server.url()}

@@ -17,8 +17,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
-from receiver.db.engine import connect
-from receiver.db.engine import sessions as open_sessions
+from receiver.db.engine import create_engine_for
+from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import (
     PENDING,
     Base,
@@ -451,7 +451,7 @@ def test_transaction_that_dies_leaves_nothing_half_done(
 def test_database_without_our_tables_is_no_empty_inbox(
     servers: dict[str, str], settings: Settings
 ) -> None:
-    engine = connect(servers["admin"], pool_size=1)
+    engine = create_engine_for(servers["admin"], pool_size=1)
     try:
         with pytest.raises(ProgrammingError, match="messages"):
             drain_batch(open_sessions(engine), settings, NOW)

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.engine import sessions as open_sessions
+from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import Message, Order
 from receiver.inbox.accept import Incoming, keep
 from receiver.orders.find import register

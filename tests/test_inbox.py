@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.engine import connect
-from receiver.db.engine import sessions as open_sessions
+from receiver.db.engine import create_engine_for
+from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import APPLIED, PENDING, QUARANTINED, Message
 from receiver.errors import StorageUnavailable
 from receiver.inbox import accept as module
@@ -154,7 +154,7 @@ def test_batches_in_opposite_orders_do_not_deadlock(new_database: Callable[[str]
         connection.execute(
             "CREATE TRIGGER slowly BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION slowly()"
         )
-    engine = connect(database_url)
+    engine = create_engine_for(database_url)
     try:
         sessions = open_sessions(engine)
         batch = [incoming(b"%d" % number) for number in range(10)]
@@ -355,7 +355,7 @@ def test_a_sender_is_refused_in_time_while_postgresql_is_frozen(
 ) -> None:
     monkeypatch.setattr(module, "ACCEPT_SECONDS", 0.2)
     database_url = new_database("frozen")
-    engine = connect(database_url)
+    engine = create_engine_for(database_url)
     sessions = open_sessions(engine)
     try:
         inbox = Inbox(engine, lambda: None)
@@ -411,7 +411,7 @@ def test_commits_are_flushed_also_where_the_database_says_otherwise(
         connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = {value}")
     with psycopg.connect(url) as connection:
         assert connection.execute("SHOW synchronous_commit").fetchone() == (value,)
-    engine = connect(url)
+    engine = create_engine_for(url)
     try:
         assert synchronous_commit(engine) == "on"
     finally:
@@ -419,7 +419,7 @@ def test_commits_are_flushed_also_where_the_database_says_otherwise(
 
 
 def test_commits_are_flushed_also_where_the_url_says_otherwise(environ: dict[str, str]) -> None:
-    engine = connect(environ["DATABASE_URL"] + "&options=-c%20synchronous_commit%3Doff")
+    engine = create_engine_for(environ["DATABASE_URL"] + "&options=-c%20synchronous_commit%3Doff")
     try:
         assert synchronous_commit(engine) == "on"
     finally:

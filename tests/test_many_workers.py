@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from sqlalchemy import func, select
 
 from receiver.cli.main import main
-from receiver.db.engine import connect, sessions
+from receiver.db.engine import create_engine_for, session_factory
 from receiver.db.models import PENDING, Event, Message, Order
 from tests.bodies import (
     after,
@@ -98,8 +98,8 @@ def send(web: Web, bodies: list[Post]) -> None:
 
 def dump(environ: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
     """The orders and events tables without ids and arrival times, in an order of their own."""
-    engine = connect(environ["DATABASE_URL"], pool_size=1)
-    with sessions(engine)() as session:
+    engine = create_engine_for(environ["DATABASE_URL"], pool_size=1)
+    with session_factory(engine)() as session:
         tables = {
             "orders": select(Order.__table__),
             "events": select(Order.account, Order.courier_order_id, Event.__table__).join_from(
@@ -121,8 +121,8 @@ def dump(environ: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
 
 
 def drained(environ: dict[str, str]) -> bool:
-    engine = connect(environ["DATABASE_URL"], pool_size=1)
-    with sessions(engine)() as session:
+    engine = create_engine_for(environ["DATABASE_URL"], pool_size=1)
+    with session_factory(engine)() as session:
         count = session.scalar(select(func.count()).where(Message.outcome == PENDING))
     engine.dispose()
     return not count

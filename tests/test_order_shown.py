@@ -23,7 +23,7 @@ from receiver.orders.order_json import (
     VERSION_OF_NAMED,
     of_reference,
     order_row,
-    shown,
+    render_order,
     tag_of,
 )
 from receiver.orders.read_batching import QuickReads, of_many
@@ -57,10 +57,10 @@ def test_every_order_is_shown_as_its_schema_shows_it(
         assert any(order.parcels for order in orders)
         for order in orders:
             told = schemas.Order().dump(order)
-            assert shown(order, order.poll or schemas.NO_POLLING) == told
+            assert render_order(order, order.poll or schemas.NO_POLLING) == told
             row, tag = order_row(reads, order.account, order.courier_order_id)
-            assert shown(row, row) == told
-            assert list(shown(row, row)) == list(told)
+            assert render_order(row, row) == told
+            assert list(render_order(row, row)) == list(told)
             assert tag == tag_of(reads, order.account, order.courier_order_id) == f"{order.version}"
 
 

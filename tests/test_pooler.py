@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from receiver.changes.feed import page
-from receiver.db.engine import SETTINGS, connect
-from receiver.db.engine import sessions as open_sessions
+from receiver.db.engine import SETTINGS, create_engine_for
+from receiver.db.engine import session_factory as open_sessions
 from receiver.db.migrate import migrate
 from receiver.inbox.accept import Incoming, keep
 from receiver.settings import Settings
@@ -65,7 +65,7 @@ def pool_url(new_database: Callable[[str], str], pooled: Callable[[str], str]) -
 
 @pytest.fixture
 def pool(pool_url: str) -> Iterator[Engine]:
-    engine = connect(pool_url)
+    engine = create_engine_for(pool_url)
     yield engine
     engine.dispose()
 

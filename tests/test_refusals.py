@@ -24,8 +24,8 @@ from receiver.accounts.refused_credentials import (
     secret_uses,
 )
 from receiver.couriers.parsing import sign
-from receiver.db.engine import connect
-from receiver.db.engine import sessions as open_sessions
+from receiver.db.engine import create_engine_for
+from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import Message, Refusal, SecretUse
 from receiver.settings import Settings
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw, tiramizoo_order
@@ -193,7 +193,7 @@ def test_several_processes_add_up(sessions: Sessions, settings: Settings, app: F
 def test_what_postgresql_does_not_take_is_written_down_later(
     sessions: Sessions, settings: Settings, app: Flask
 ) -> None:
-    nowhere = connect("postgresql://nobody@/nothing?host=/nowhere")
+    nowhere = create_engine_for("postgresql://nobody@/nothing?host=/nowhere")
     ledger = Ledger(open_sessions(nowhere), settings.accounts)
     try:
         ledger.refused("tiramizoo", "missing")

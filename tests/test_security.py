@@ -19,8 +19,8 @@ from redis import Redis
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.engine import connect
-from receiver.db.engine import sessions as open_sessions
+from receiver.db.engine import create_engine_for
+from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import Message
 from receiver.queue.doorbell import queue
 from tests import everything
@@ -255,7 +255,7 @@ def test_no_secret_and_nobody_is_told_of_in_logs_redis_or_answers(
 ) -> None:
     database = new_database("security")
     own = {**environ, **SECRETS, "DATABASE_URL": database.replace("postgres@", "postgres:SEKRET@")}
-    engine = connect(database)
+    engine = create_engine_for(database)
     sessions = open_sessions(engine)
     answers: list[bytes] = []
 

@@ -11,7 +11,7 @@ import structlog
 from redis import RedisError
 
 from receiver import telemetry
-from receiver.logs import told
+from receiver.logs import exception_fields
 from receiver.queue import clock_ticks, doorbell
 from receiver.stats.heartbeats import SWEPT, beat
 from workers.folding.drain import drain_batch
@@ -55,7 +55,7 @@ def job(work: Job, *, of_the_clock: bool = False) -> Job:
             with telemetry.span(work.__name__):
                 work()
         except Exception as failure:  # noqa: BLE001 (the edge)
-            what = told(failure)
+            what = exception_fields(failure)
             log.error("a job failed", job=work.__name__, **what)  # noqa: TRY400 (see JobFailed)
             telemetry.failed(failure, job=work.__name__)
             raise JobFailed(f"{work.__name__}: {what['error']} at {what['where']}") from None

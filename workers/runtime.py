@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes.feed import announcer
-from receiver.db.engine import connect, sessions
+from receiver.db.engine import create_engine_for, session_factory
 from receiver.queue.doorbell import Doorbell, connect_redis
 from receiver.settings import Settings
 
@@ -38,6 +38,6 @@ def runtime() -> Runtime:
     Raises: BadSettings.
     """
     settings = Settings.from_env(os.environ)
-    engine = connect(settings.database_url, statement_seconds=STATEMENT_SECONDS)
+    engine = create_engine_for(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     redis = connect_redis(settings.redis_url)
-    return Runtime(settings, engine, sessions(engine), redis, announcer(redis))
+    return Runtime(settings, engine, session_factory(engine), redis, announcer(redis))

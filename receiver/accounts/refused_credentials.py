@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver import telemetry
 from receiver.accounts.credential_diagnosis import LIKELY, NOT_EXAMINED, Evidence, diagnose
 from receiver.db.models import Refusal, SecretUse
-from receiver.logs import told
+from receiver.logs import exception_fields
 from receiver.settings import Account
 
 log = structlog.get_logger(__name__)
@@ -111,7 +111,7 @@ class Ledger:
             with self._sessions.begin() as session:
                 _write(session, refused, used)
         except SQLAlchemyError as failure:
-            log.warning("what was refused is not written down yet", **told(failure))
+            log.warning("what was refused is not written down yet", **exception_fields(failure))
             with self._lock:
                 for key, times in refused.items():
                     _add(self._refused, key, times)
@@ -149,7 +149,7 @@ class Ledger:
             try:
                 self.flush()
             except Exception as failure:  # noqa: BLE001 (nobody else would start this thread again)
-                log.error("refusals were not counted", **told(failure))  # noqa: TRY400 (as above)
+                log.error("refusals were not counted", **exception_fields(failure))  # noqa: TRY400 (as above)
                 telemetry.failed(failure)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
 from receiver.db.cursors import CHANGES, read_cursor, write_cursor
-from receiver.db.engine import array
+from receiver.db.engine import array_literal
 from receiver.db.models import Change, Order
 from receiver.errors import InvalidCursor
 from receiver.queue.doorbell import Doorbell
@@ -100,11 +100,11 @@ def tell(session: Session, changes: Collection[Changed], now: datetime) -> None:
     rows: Sequence[Changed] = list(changes)
     values: dict[str, Any] = {
         "now": now,
-        "order_id": array(row.order.id for row in rows),
-        "version": array(row.order.version for row in rows),
-        "status": array(row.order.status for row in rows),
+        "order_id": array_literal(row.order.id for row in rows),
+        "version": array_literal(row.order.version for row in rows),
+        "status": array_literal(row.order.status for row in rows),
         # unnest would flatten an array of arrays.
-        "changed": array(",".join(row.names) for row in rows),
+        "changed": array_literal(",".join(row.names) for row in rows),
     }
     session.execute(TELL, values)
 

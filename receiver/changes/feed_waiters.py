@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
 from receiver.errors import TooManyWaiting
-from receiver.logs import told
+from receiver.logs import exception_fields
 from receiver.stats import counters
 
 log = structlog.get_logger(__name__)
@@ -102,7 +102,9 @@ class Watcher:
                 reachable = True
             except Exception as failure:  # noqa: BLE001 (those who wait have nobody else)
                 if reachable:
-                    log.warning("nobody sees changes, PostgreSQL is away", **told(failure))
+                    log.warning(
+                        "nobody sees changes, PostgreSQL is away", **exception_fields(failure)
+                    )
                 reachable = False
                 continue
             with self._changed:
@@ -126,7 +128,9 @@ class Watcher:
                         reachable = True
             except Exception as failure:  # noqa: BLE001 (Redis is a help, and no more)
                 if reachable:
-                    log.warning("changes are not heard of, Redis is away", **told(failure))
+                    log.warning(
+                        "changes are not heard of, Redis is away", **exception_fields(failure)
+                    )
                 reachable = False
                 time.sleep(LISTEN_SECONDS)
             finally:

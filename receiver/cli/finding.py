@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from receiver.cli import main
 from receiver.db.models import Order
 from receiver.errors import UnknownAccount, UnknownOrder
-from receiver.orders.find import find
+from receiver.orders.find import find_order
 from receiver.settings import Settings
 
 
@@ -25,7 +25,7 @@ def the_order(session: Session, account: str, order_id: str, lock: bool = False)
     Raises: UnknownOrder, AmbiguousIdentifier, UnknownAccount; each says what may help.
     """
     try:
-        return find(session, account, order_id, lock)
+        return find_order(session, account, order_id, lock)
     except UnknownOrder as unknown:
         refuse_unknown(main.settings(), account)
         if session.scalar(select(Order.id).where(Order.reference == order_id).limit(1)):

@@ -181,9 +181,9 @@ def opened(settings: "Settings") -> "Iterator[sessionmaker[Session]]":
     """What opens sessions on the database, for as long as a command lasts."""
     from receiver.db import engine as db
 
-    engine = db.connect(settings.database_url, pool_size=1)
+    engine = db.create_engine_for(settings.database_url, pool_size=1)
     try:
-        yield db.sessions(engine)
+        yield db.session_factory(engine)
     finally:
         engine.dispose()
 

@@ -54,7 +54,7 @@ SETTINGS: dict[str, str | int] = {
 }
 
 
-def connect(
+def create_engine_for(
     database_url: str, pool_size: int = 8, statement_seconds: int = STATEMENT_SECONDS
 ) -> Engine:
     """An engine on PostgreSQL whose commits are flushed before they return.
@@ -127,7 +127,7 @@ def connection_of_its_own(engine: Engine) -> Bounded | None:
     return connection
 
 
-def sessions(engine: Engine) -> sessionmaker[Session]:
+def session_factory(engine: Engine) -> sessionmaker[Session]:
     """What opens a session on the engine."""
     return sessionmaker(engine, expire_on_commit=False)
 
@@ -141,7 +141,7 @@ def bare(columns: Iterable[Any]) -> Callable[..., Any]:
     return namedtuple("Bare", [column.key for column in columns])  # noqa: PYI024 (no fixed names)
 
 
-def array(values: Iterable[str | int | None]) -> str:
+def array_literal(values: Iterable[str | int | None]) -> str:
     """An array as PostgreSQL reads it, to be cast to text[] or bigint[].
 
     psycopg takes fifteen times as long for a list of texts, which was a tenth of a drain. Its bind
@@ -160,7 +160,7 @@ def _element(value: str | int | None) -> str:
     return f'"{escaped}"'
 
 
-def among(
+def pairs_in(
     first: Column, second: Column, wanted: Collection[tuple[str, str]]
 ) -> ColumnElement[bool]:
     """Whether (first, second) is one of the wanted pairs, however many there are.
@@ -168,11 +168,12 @@ def among(
     Two arrays, since PostgreSQL takes 65,535 parameters, and a tour plan may name more orders.
     """
     arrays = [
-        cast(literal(array(values), NULLTYPE), ARRAY(Text)) for values in zip(*wanted, strict=True)
+        cast(literal(array_literal(values), NULLTYPE), ARRAY(Text))
+        for values in zip(*wanted, strict=True)
     ]
     return tuple_(first, second).in_(select(*map(func.unnest, arrays)))
 
 
-def of_ids(column: Column, ids: Collection[int]) -> ColumnElement[bool]:
+def id_in(column: Column, ids: Collection[int]) -> ColumnElement[bool]:
     """Whether a column is one of the ids, however many there are."""
-    return column == any_(cast(literal(array(ids), NULLTYPE), ARRAY(BigInteger)))
+    return column == any_(cast(literal(array_literal(ids), NULLTYPE), ARRAY(BigInteger)))

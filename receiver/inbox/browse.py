@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from receiver import schemas
 from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
-from receiver.db.engine import of_ids
+from receiver.db.engine import id_in
 from receiver.db.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED, Message
 from receiver.db.pagination import Values, distinct, snapshot, walk
 from receiver.errors import UnknownMessage, WrongOutcome
@@ -49,7 +49,7 @@ def page(session: Session, filters: dict[str, Any]) -> dict[str, Any]:
     limit = filters["limit"]
     snapshot(session)
     ids = session.scalars(_matching(session, filters, limit + 1)).all()
-    bodiless = select(*SHOWN).where(of_ids(Message.id, ids[:limit])).order_by(Message.id.desc())
+    bodiless = select(*SHOWN).where(id_in(Message.id, ids[:limit])).order_by(Message.id.desc())
     found = session.execute(bodiless).all()
     return {
         "messages": found,
@@ -101,7 +101,7 @@ def send_back_some(
     # Whoever else holds one of them is about to change it: it is theirs.
     free = session.scalars(
         select(Message.id)
-        .where(of_ids(Message.id, ids), Message.outcome == outcome)
+        .where(id_in(Message.id, ids), Message.outcome == outcome)
         .order_by(Message.id)
         .with_for_update(skip_locked=True)
     ).all()
@@ -119,7 +119,7 @@ def _send_back(session: Session, ids: Any, now: datetime) -> int:
     """Make locked messages pending once more; how many there are."""
     session.execute(
         update(Message)
-        .where(of_ids(Message.id, ids))
+        .where(id_in(Message.id, ids))
         .values(outcome=PENDING, reason=None, processed_at=None, retried_at=now)
         .execution_options(synchronize_session=False)
     )
@@ -204,7 +204,7 @@ def raw(session: Session, message_id: int) -> bytes:
 def bodies(session: Session, ids: Collection[int]) -> dict[str, dict[str, str]]:
     """Messages' bodies as `shown` has them, by id; {} where none is kept, or a large one."""
     kept = case((func.octet_length(Message.body) <= MOST_BESIDE, Message.body))
-    found = session.execute(select(Message.id, kept.label("body")).where(of_ids(Message.id, ids)))
+    found = session.execute(select(Message.id, kept.label("body")).where(id_in(Message.id, ids)))
     return {str(number): _body(body) for number, body in found}
 
 

@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.changes import feed
 from receiver.changes.feed import EVENTS, Changed
 from receiver.couriers.contract import Snapshot
-from receiver.db.engine import among, of_ids
+from receiver.db.engine import id_in, pairs_in
 from receiver.db.models import PENDING, Event, Message, Order
 from receiver.orders.erasure_unread import forget_unread
-from receiver.orders.find import find
+from receiver.orders.find import find_order
 from receiver.settings import Account
 
 # A reason that is one word of a courier's, as `recipient_not_home`: all else somebody wrote.
@@ -43,7 +43,7 @@ def impersonal(reason: str | None) -> str | None:
 
 def drop_bodies(session: Session, message_ids: Collection[int]) -> None:
     """Forget the bodies of messages that have been folded."""
-    session.execute(update(Message).where(of_ids(Message.id, message_ids)).values(body=None))
+    session.execute(update(Message).where(id_in(Message.id, message_ids)).values(body=None))
 
 
 def erase(
@@ -62,7 +62,7 @@ def erase(
     Raises: UnknownOrder, AmbiguousIdentifier.
     """
     with sessions.begin() as session:
-        order = find(session, account, order_id, lock=True)
+        order = find_order(session, account, order_id, lock=True)
         feed.tell(session, forget(session, [order], now), now)
     with sessions.begin() as session:
         drop_bodies(session, session.scalars(told_of([order], Message.outcome != PENDING)).all())
@@ -75,7 +75,7 @@ def forget(session: Session, orders: Collection[Order], now: datetime) -> list[C
     personal = defaultdict(list)
     for event in session.scalars(
         select(Event).where(
-            of_ids(Event.order_id, [it.id for it in orders]),
+            id_in(Event.order_id, [it.id for it in orders]),
             or_(Event.proofs != [], Event.reason.is_not(None)),
         )
     ):
@@ -103,7 +103,7 @@ def told_of(orders: Collection[Order], *conditions: ColumnElement[bool]) -> Sele
     """The messages that told of these orders, by id: as their own, or as the first of an event."""
     own = (Message.account, Message.courier_order_id)
     names = [(order.account, order.courier_order_id) for order in orders]
-    first = select(Event.message_id).where(of_ids(Event.order_id, [it.id for it in orders]))
+    first = select(Event.message_id).where(id_in(Event.order_id, [it.id for it in orders]))
     kept = (Message.body.is_not(None), *conditions)
-    named = select(Message.id).where(among(*own, names), Message.topic == "orders", *kept)
+    named = select(Message.id).where(pairs_in(*own, names), Message.topic == "orders", *kept)
     return select(union(named, select(Message.id).where(Message.id.in_(first), *kept)).subquery())

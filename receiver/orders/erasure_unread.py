@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
-from receiver.db.engine import among, of_ids
+from receiver.db.engine import id_in, pairs_in
 from receiver.db.models import DISCARDED, QUARANTINED, Identifier, Message, Order
 from receiver.orders import details
 from receiver.settings import Account
@@ -75,7 +75,7 @@ def _stretch(
 
 
 def _forget(session: Session, message_ids: Collection[int]) -> None:
-    still_unread = (of_ids(Message.id, message_ids), Message.outcome.in_(UNREAD))
+    still_unread = (id_in(Message.id, message_ids), Message.outcome.in_(UNREAD))
     locked = select(Message.id).where(*still_unread).order_by(Message.id).with_for_update()
     session.execute(update(Message).where(Message.id.in_(locked)).values(body=None, reason=ERASED))
 
@@ -96,9 +96,9 @@ def names_erased(session: Session, contract: Account, body: bytes) -> bool:
     if not wanted:
         return False
     named = union(
-        select(Order.id).where(among(Order.account, Order.courier_order_id, wanted)),
-        select(Order.id).where(among(Order.account, Order.reference, wanted)),
-        select(Identifier.order_id).where(among(Identifier.account, Identifier.value, wanted)),
+        select(Order.id).where(pairs_in(Order.account, Order.courier_order_id, wanted)),
+        select(Order.id).where(pairs_in(Order.account, Order.reference, wanted)),
+        select(Identifier.order_id).where(pairs_in(Identifier.account, Identifier.value, wanted)),
     )
     erased = select(Order).where(Order.id.in_(named), Order.erased_at.is_not(None))
     return any(

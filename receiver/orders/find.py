@@ -17,7 +17,7 @@ from receiver.orders import details
 from receiver.orders.tour_etas import add_etas, lock_tours
 
 
-def find(session: Session, account: str, order_id: str, lock: bool = False) -> Order:
+def find_order(session: Session, account: str, order_id: str, lock: bool = False) -> Order:
     """An account's order by the courier's id, or by any other identifier the courier gave it.
 
     lock: hold its row until the transaction ends.

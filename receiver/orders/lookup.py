@@ -8,7 +8,7 @@ from sqlalchemy import Text, cast, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, joinedload
 
-from receiver.db.engine import among, of_ids
+from receiver.db.engine import id_in, pairs_in
 from receiver.db.models import Identifier, Order
 from receiver.db.pagination import each
 
@@ -33,7 +33,7 @@ def by_name(session: Session, names: Collection[Name]) -> dict[Name, list[Order]
     are all there, the newest first, one more than MOST_ORDERS where there are.
     """
     own = select(Order.account, Order.courier_order_id, Order.id).where(
-        among(Order.account, Order.courier_order_id, names)
+        pairs_in(Order.account, Order.courier_order_id, names)
     )
     found = {(account, name): order_id for account, name, order_id in session.execute(own)}
     pairs = list(found.items())
@@ -73,5 +73,5 @@ def load(session: Session, ids: Collection[int]) -> Mapping[int, Order]:
     """Orders by their ids, as the API shows them."""
     if not ids:
         return {}
-    rows = select(Order).options(joinedload(Order.poll)).where(of_ids(Order.id, ids))
+    rows = select(Order).options(joinedload(Order.poll)).where(id_in(Order.id, ids))
     return {order.id: order for order in session.scalars(rows)}

@@ -60,7 +60,7 @@ def tag_of(reads: QuickReads, account: str, name: str) -> str:
     Raises: UnknownOrder; AmbiguousIdentifier.
     """
     row, own = _found(reads, VERSION, VERSION_OF_NAMED, account, name)
-    return tag(row.version, None if own else row.id)
+    return order_etag(row.version, None if own else row.id)
 
 
 def order_row(reads: QuickReads, account: str, name: str) -> tuple[Any, str]:
@@ -69,7 +69,7 @@ def order_row(reads: QuickReads, account: str, name: str) -> tuple[Any, str]:
     Raises: UnknownOrder; AmbiguousIdentifier.
     """
     row, own = _found(reads, ORDER, NAMED_ORDER, account, name)
-    return row, tag(row.version, None if own else row.id)
+    return row, order_etag(row.version, None if own else row.id)
 
 
 def _found(
@@ -83,7 +83,7 @@ def _found(
     return rows[0], False
 
 
-def tag(version: int, order_id: int | None) -> str:
+def order_etag(version: int, order_id: int | None) -> str:
     """The ETag of an order: its version. order_id: where it was asked for by another name than its
     own, for such a name may come to mean another order.
     """
@@ -94,12 +94,12 @@ def of_reference(reads: QuickReads, reference: str, limit: int) -> dict[str, Any
     """The first page of a reference's orders, as order_reading.page() would find them."""
     rows = reads.rows(REFERENCED_ORDERS, "", reference)
     return {
-        "orders": [shown(row, row) for row in rows[:limit]],
+        "orders": [render_order(row, row) for row in rows[:limit]],
         "next_cursor": write_cursor(rows[limit - 1].id) if len(rows) > limit else None,
     }
 
 
-def shown(order: Any, poll: Any) -> dict[str, Any]:
+def render_order(order: Any, poll: Any) -> dict[str, Any]:
     """An order as schemas.Order shows it.
 
     order, poll: a row as ORDER gives it, for both; or an order and its poll.

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from receiver.db.models import AccountState, Order
 from receiver.errors import NotPolled, UnknownAccount
-from receiver.orders.find import find, register
+from receiver.orders.find import find_order, register
 from receiver.orders.poll_plan import News, ask_now, plan
 from receiver.settings import Settings
 
@@ -41,7 +41,7 @@ def ask_courier(
 
     Raises: UnknownOrder, AmbiguousIdentifier; NotPolled.
     """
-    order = find(session, account, order_id)
+    order = find_order(session, account, order_id)
     contract = settings.accounts.get(account)
     if contract is None or contract.access is None:
         raise NotPolled(

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from receiver.couriers.contract import Eta
-from receiver.db.engine import among
+from receiver.db.engine import pairs_in
 from receiver.db.models import Order, Tour, TourStop
 from receiver.errors import UnknownTour
 from receiver.orders import details
@@ -47,7 +47,7 @@ def add_etas(session: Session, orders: Sequence[Order]) -> None:
             by_name[order.account, name].append(order)
     if not by_name:
         return
-    named = among(TourStop.account, TourStop.order_key, list(by_name))
+    named = pairs_in(TourStop.account, TourStop.order_key, list(by_name))
     # Bare rows: they are only read.
     stops = select(*TourStop.__table__.columns).where(named)
     for stop in session.execute(stops):

@@ -18,7 +18,7 @@ from redis.sentinel import Sentinel
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
-from receiver.logs import told
+from receiver.logs import exception_fields
 
 log = structlog.get_logger(__name__)
 
@@ -156,7 +156,7 @@ class Doorbell:
                 reachable = True
             except Exception as failure:  # noqa: BLE001 (nobody else would start this thread again)
                 if reachable:
-                    log.warning(self._fails, **told(failure))
+                    log.warning(self._fails, **exception_fields(failure))
                 reachable = False
             # Under load a ring a commit would cost a tenth of what the commits do.
             time.sleep(RUNG_PAUSE_SECONDS if needed is False else PAUSE_SECONDS)

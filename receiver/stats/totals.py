@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from receiver.db.engine import array
+from receiver.db.engine import array_literal
 from receiver.db.models import Count
 
 # (name, account, label); the account is empty where it is of none.
@@ -72,9 +72,9 @@ def add(session: Session, counted: Mapping[Key, float]) -> None:
         session.execute(
             ADD,
             {
-                "name": array(names),
-                "account": array(accounts),
-                "label": array(labels),
+                "name": array_literal(names),
+                "account": array_literal(accounts),
+                "label": array_literal(labels),
                 "value": list(map(float, counted.values())),
             },
         )

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from receiver.logs import told
+from receiver.logs import exception_fields
 from receiver.settings import Settings
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def failed(failure: BaseException, **about: Value) -> None:
     """Report a failure that the log tells of; about: names and ids, which may be known outside."""
     if _telemetry.report is None:
         return
-    what = told(failure)
+    what = exception_fields(failure)
     if _telemetry.is_news(what["error"], what["where"]):
         tags = {name: str(value) for name, value in about.items() if value is not None}
         _telemetry.report(failure, {**tags, **what})

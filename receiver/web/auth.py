@@ -7,7 +7,7 @@ from flask import Flask, Request, Response, request
 
 from receiver.errors import MissingBearerToken
 from receiver.web.api.blueprint import CONVERTERS
-from receiver.web.context import parts
+from receiver.web.context import app_context
 from receiver.web.openapi.build import BLUEPRINTS
 from receiver.web.openapi.docs import CHALLENGE, docs, password, takes_password
 
@@ -26,7 +26,7 @@ def _require_token() -> None:
     # Before routing has its say: without a token an unknown path and a known one look alike.
     if request.path != "/v1" and not request.path.startswith("/v1/"):
         return
-    tokens = parts().settings.api_tokens
+    tokens = app_context().settings.api_tokens
     if not bearer_fits(request, tokens) and not fits(password(request) or "", tokens):
         told = "a valid bearer token is needed: Authorization: Bearer <token>"
         if takes_password(request):

@@ -18,7 +18,7 @@ from receiver.web.metrics_collector import Measured
 
 
 @dataclass(frozen=True)
-class Parts:
+class AppContext:
     """The settings, and the ways to PostgreSQL and Redis."""
 
     settings: Settings
@@ -34,6 +34,6 @@ class Parts:
     measured: Measured
 
 
-def parts() -> Parts:
+def app_context() -> AppContext:
     """The parts of the application that serves the current request."""
-    return cast("Parts", current_app.extensions["ordertrail"])
+    return cast("AppContext", current_app.extensions["ordertrail"])

@@ -21,7 +21,7 @@ from gunicorn.http import errors
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
-from receiver.logs import told
+from receiver.logs import exception_fields
 
 # What a sender did wrong, and how it is told; anything else of gunicorn's is a bad request.
 # A transfer coding that nobody knows would be 501, but 5xx asks couriers to come again.
@@ -169,7 +169,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
             self.log.warning("an invalid request was refused: %s", type(exc).__name__)
         else:
             status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "this is our fault; it was logged"
-            self.log.error("a request failed outside the application: %s", told(exc))
+            self.log.error("a request failed outside the application: %s", exception_fields(exc))
             # Not in gunicorn's master, which loads this file before gevent patches what it patches.
             from receiver import telemetry  # noqa: PLC0415
 

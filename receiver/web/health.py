@@ -15,7 +15,7 @@ from receiver.queue import doorbell
 from receiver.stats.counters import registry
 from receiver.times import rfc3339
 from receiver.web.auth import bearer_fits
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 ops = Blueprint("ops", __name__)
 
@@ -34,7 +34,7 @@ def readyz() -> tuple[dict[str, Any], int]:
     are those that RQ believes to live; what they get done is told by waiting_seconds, how long the
     oldest message waits to be folded, and folded_at.
     """
-    app = parts()
+    app = app_context()
     done = Progress(None, None)
     try:
         with app.sessions() as session:
@@ -64,11 +64,11 @@ def readyz() -> tuple[dict[str, Any], int]:
 @ops.get("/metrics")
 def metrics() -> Response:
     """Prometheus text, for whoever holds METRICS_TOKEN or an API token."""
-    settings = parts().settings
+    settings = app_context().settings
     tokens = settings.api_tokens + ((settings.metrics_token,) if settings.metrics_token else ())
     if not bearer_fits(request, tokens):
         raise MissingBearerToken("a bearer token is needed: METRICS_TOKEN or one of API_TOKENS")
     stored = CollectorRegistry()
-    stored.register(parts().measured)
+    stored.register(app_context().measured)
     counted = generate_latest(registry()) + generate_latest(stored)
     return current_app.response_class(counted, content_type=CONTENT_TYPE_LATEST)

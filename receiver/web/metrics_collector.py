@@ -33,7 +33,7 @@ from receiver.alerts.context import Around, Scene
 from receiver.alerts.platform_alerts import look_around
 from receiver.changes import feed
 from receiver.db.models import PARKED, QUARANTINED, Poll
-from receiver.logs import told
+from receiver.logs import exception_fields
 from receiver.settings import Settings
 from receiver.stats import heartbeats, totals
 from receiver.stats.totals import Key, Spread
@@ -69,7 +69,7 @@ class Measured(Collector):
             families = self._under_way().result(timeout=PATIENCE)
         except Exception as failure:  # noqa: BLE001 (a scrape tells what it can)
             if not isinstance(failure, Overdue):
-                log.warning("nothing was measured", **told(failure))
+                log.warning("nothing was measured", **exception_fields(failure))
             families = []
         up = "Whether PostgreSQL answered; where it is 0 what stands in it is absent."
         yield GaugeMetricFamily("ordertrail_database_up", up, float(bool(families)))

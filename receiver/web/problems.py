@@ -12,7 +12,7 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlche
 from werkzeug.exceptions import HTTPException
 
 from receiver import errors, telemetry
-from receiver.logs import told
+from receiver.logs import exception_fields
 from receiver.web.console.failures import failure_page
 from receiver.web.console.places import in_console
 
@@ -60,9 +60,9 @@ def judged(error: Exception, where: str | None) -> tuple[HTTPStatus, str]:
         return STATUS_OF.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR), str(error)
     telemetry.failed(error, endpoint=where)
     if isinstance(error, SQLAlchemyError) and not isinstance(error, OUR_FAULT):
-        log.error("PostgreSQL failed a request", endpoint=where, **told(error))
+        log.error("PostgreSQL failed a request", endpoint=where, **exception_fields(error))
         return HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached just now"
-    log.error("a request failed", endpoint=where, **told(error))
+    log.error("a request failed", endpoint=where, **exception_fields(error))
     return HTTPStatus.INTERNAL_SERVER_ERROR, "this is our fault; it has been logged"
 
 

@@ -38,7 +38,7 @@ from receiver.inbox.json_body import BODY_SECONDS, parse, read_body
 from receiver.orders.erasure_unread import forget_where_erased
 from receiver.settings import Account
 from receiver.stats import counters
-from receiver.web.context import Parts
+from receiver.web.context import AppContext
 from receiver.web.problems import RETRY_SECONDS, judged
 from receiver.web.request_log import RequestLog
 from receiver.web.security_headers import HEADERS
@@ -85,7 +85,11 @@ class Webhooks:
     """Answers everything under /webhooks/; the rest of the service answers the rest."""
 
     def __init__(
-        self, parts: Parts, rest: "WSGIApplication", log: RequestLog | None, spans: "Spans | None"
+        self,
+        parts: AppContext,
+        rest: "WSGIApplication",
+        log: RequestLog | None,
+        spans: "Spans | None",
     ) -> None:
         self._parts = parts
         self._rest = rest
@@ -160,7 +164,7 @@ def _headers(status: HTTPStatus, told: bytes) -> list[tuple[str, str]]:
     return headers
 
 
-def take_in(app: Parts, call: Call) -> None:
+def take_in(app: AppContext, call: Call) -> None:
     """Keep a courier's message; returns where that is to be answered 200.
 
     Raises: an OrdertrailError that says what else is to be answered.
@@ -205,7 +209,9 @@ def take_in(app: Parts, call: Call) -> None:
         refuse_unknown_order(app, contract, driver, body)
 
 
-def find_account(app: Parts, account: str, topic: str, token: str | None) -> tuple[Account, Driver]:
+def find_account(
+    app: AppContext, account: str, topic: str, token: str | None
+) -> tuple[Account, Driver]:
     """The account and its driver.
 
     Raises: UnknownAccount for an account that is off, and for a path that its courier never calls.
@@ -231,7 +237,7 @@ def _body(request: "WSGIEnvironment", limit: int) -> bytes:
 
 
 def refuse_unknown_order(
-    app: Parts, contract: Account, driver: Driver, body: dict[str, Any]
+    app: AppContext, contract: Account, driver: Driver, body: dict[str, Any]
 ) -> None:
     """Give the documented 404 for an order that the shop has not registered; the body is kept.
 

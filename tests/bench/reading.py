@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from receiver.db.engine import connect, sessions
+from receiver.db.engine import create_engine_for, session_factory
 from receiver.settings import Settings
 from tests.bench.drain import of_orders, put_in
 from tests.bench.load import PLACE, Loaded, Request, load
@@ -21,8 +21,8 @@ def reading(stage: Stage, rounds: Rounds) -> list[Figure]:
     orders = rounds.of(ORDERS)
     put_in(environ["DATABASE_URL"], of_orders("r", orders))
     settings = Settings.from_env(environ)
-    engine = connect(settings.database_url)
-    while drain_batch(sessions(engine), settings, datetime.now(UTC)):
+    engine = create_engine_for(settings.database_url)
+    while drain_batch(session_factory(engine), settings, datetime.now(UTC)):
         pass
     engine.dispose()
     web, empty = stage.web(environ), stage.web(environ, "empty_view")

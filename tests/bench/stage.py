@@ -19,7 +19,7 @@ import psutil
 import psycopg
 from sqlalchemy import Connection, text
 
-from receiver.db.engine import connect
+from receiver.db.engine import create_engine_for
 from receiver.db.migrate import migrate
 from receiver.standalone import embedded
 from tests.bench.load import Loaded, Request, load
@@ -162,7 +162,7 @@ def check_flushes(database_url: str) -> None:
 
     Raises: Unfit.
     """
-    engine = connect(database_url)
+    engine = create_engine_for(database_url)
     try:
         with engine.begin() as connection:
             for name in ("fsync", "synchronous_commit", "full_page_writes"):

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, BrowserContext
 from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.engine import connect
-from receiver.db.engine import sessions as open_sessions
+from receiver.db.engine import create_engine_for
+from receiver.db.engine import session_factory as open_sessions
 from receiver.queue.doorbell import connect_redis
 from receiver.stats import heartbeats
 from tests.browser.day import MENDED, lived_day
@@ -65,7 +65,7 @@ class Shown:
 @contextmanager
 def shown_day(chromium: Browser, database_url: str, redis_url: str, logs: Path) -> Iterator[Shown]:
     """The day, lived and running."""
-    engine, redis = connect(database_url), connect_redis(redis_url)
+    engine, redis = create_engine_for(database_url), connect_redis(redis_url)
     environ = {"API_TOKENS": API_TOKEN, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
     sessions = open_sessions(engine)
     with lived_day(environ, sessions, redis) as day:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import psycopg
 
 from receiver.app import create_app
-from receiver.db.engine import connect, sessions
+from receiver.db.engine import create_engine_for, session_factory
 from receiver.db.migrate import migrate
 from receiver.settings import Settings
 from receiver.standalone import embedded
@@ -48,8 +48,8 @@ def main(directory: Path) -> None:
         environ = {**ENVIRON, **everything.ENVIRON, "DATABASE_URL": url}
         environ["REDIS_URL"] = servers.valkey.url(0)
         settings = Settings.from_env(environ)
-        engine = connect(url)
-        opened = sessions(engine)
+        engine = create_engine_for(url)
+        opened = session_factory(engine)
 
         def drain() -> int:
             folded = 0

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver import telemetry
 from receiver.alerts import conditions
 from receiver.alerts.platform_alerts import look_around
-from receiver.logs import told
+from receiver.logs import exception_fields
 from receiver.settings import Settings
 from receiver.stats import history
 from workers.alerting import pushes
@@ -61,6 +61,6 @@ class Watchman:
                 well = True
             except Exception as failure:  # noqa: BLE001 (nobody else would go on watching)
                 if well:
-                    log.error("nobody watches", **told(failure))  # noqa: TRY400 (rows may be in it)
+                    log.error("nobody watches", **exception_fields(failure))  # noqa: TRY400 (rows may be in it)
                     telemetry.failed(failure)
                 well = False

@@ -30,10 +30,10 @@ def poll(all_open: bool, account: str | None) -> None:
     if not wanted:
         click.echo("ordertrail: no API_TOKEN and API_URL to ask with", err=True)
         sys.exit(1)
-    engine = db.connect(settings.database_url, pool_size=1)
+    engine = db.create_engine_for(settings.database_url, pool_size=1)
     now = datetime.now(UTC)
     for slug in wanted:
-        with db.sessions(engine).begin() as session:
+        with db.session_factory(engine).begin() as session:
             outage_recovery.start(session, slug, now)
             due = leases.make_due(session, slug, now, stopped=True)
         click.echo(f"{slug}: {due} open orders are asked about from now on")

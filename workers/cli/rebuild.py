@@ -23,8 +23,8 @@ def rebuild(account: str | None, order_id: str | None, dry_run: bool) -> None:
     Ends with 1 where something differs (or did), so that a dry run can stand in a script.
     """
     settings = main.settings()
-    engine = db.connect(settings.database_url, pool_size=2)
-    sessions = db.sessions(engine)
+    engine = db.create_engine_for(settings.database_url, pool_size=2)
+    sessions = db.session_factory(engine)
     scope = Scope(account, order_id)
     total = Report()
     with sessions() as session:

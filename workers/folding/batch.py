@@ -16,7 +16,7 @@ from receiver.changes import feed
 from receiver.changes.feed import Changed
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Decoded, Heard
-from receiver.db.engine import array
+from receiver.db.engine import array_literal
 from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.inbox.json_body import parse
@@ -141,11 +141,11 @@ def conclude(
         CONCLUDE,
         {
             "now": now,
-            "id": array(outcomes),
-            "outcome": array(outcome.outcome for outcome in outcomes.values()),
-            "reason": array(outcome.reason for outcome in outcomes.values()),
-            "courier_order_id": array(it.courier_order_id for it in outcomes.values()),
-            "names": array(
+            "id": array_literal(outcomes),
+            "outcome": array_literal(outcome.outcome for outcome in outcomes.values()),
+            "reason": array_literal(outcome.reason for outcome in outcomes.values()),
+            "courier_order_id": array_literal(it.courier_order_id for it in outcomes.values()),
+            "names": array_literal(
                 orjson.dumps(it.names).decode() if it.names else None for it in outcomes.values()
             ),
         },

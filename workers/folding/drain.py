@@ -13,10 +13,10 @@ from sqlalchemy import Select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import telemetry
-from receiver.db.engine import bare, of_ids
+from receiver.db.engine import bare, id_in
 from receiver.db.models import APPLIED, QUARANTINED, Message
 from receiver.inbox.pending import pending
-from receiver.logs import told
+from receiver.logs import exception_fields
 from receiver.settings import Settings
 from workers.folding.batch import FoldedBatch, Outcome, conclude, fold_messages
 from workers.folding.bulk_write import Overtaken
@@ -84,7 +84,11 @@ def _drain_together(
     except Exception as failure:
         if passes(failure) or not ids:
             raise
-        log.warning("a batch failed, its messages are tried alone", size=len(ids), **told(failure))
+        log.warning(
+            "a batch failed, its messages are tried alone",
+            size=len(ids),
+            **exception_fields(failure),
+        )
         # Each in a transaction of its own: locks taken message by message in one transaction
         # would stand in no order, and two workers could deadlock.
         for message_id in ids:
@@ -175,7 +179,7 @@ def claim(session: Session) -> Sequence[Message]:
 
 
 def _lock_ids(session: Session, ids: Sequence[int]) -> Sequence[Message]:
-    return _lock(session, pending().where(of_ids(Message.id, ids)), len(ids))
+    return _lock(session, pending().where(id_in(Message.id, ids)), len(ids))
 
 
 def _lock(session: Session, messages: Select[Message], most: int) -> Sequence[Message]:
@@ -212,10 +216,10 @@ def _fold_alone(
         if passes(failure):
             raise
         log.error(  # noqa: TRY400 (a traceback may show what the message holds)
-            "a message is quarantined", message_id=message_id, **told(failure)
+            "a message is quarantined", message_id=message_id, **exception_fields(failure)
         )
         telemetry.failed(failure, message_id=message_id)
-        what = told(failure)
+        what = exception_fields(failure)
         reason = f"it could not be folded ({what['error']} at {what['where']}): see the log"
         if isinstance(failure, TooLong):
             reason = f"it could not be folded: {failure} (at {what['where']})"

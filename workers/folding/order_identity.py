@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Snapshot
-from receiver.db.engine import among
+from receiver.db.engine import pairs_in
 from receiver.db.models import Identifier, Order
 from receiver.settings import Account
 
@@ -47,7 +47,7 @@ def known_by(
     for account_slug, name, courier_order_id, identifiers in session.execute(
         select(Identifier.account, Identifier.value, Order.courier_order_id, Order.identifiers)
         .join(Order, Order.id == Identifier.order_id)
-        .where(among(Identifier.account, Identifier.value, list(names_of)))
+        .where(pairs_in(Identifier.account, Identifier.value, list(names_of)))
     ):
         # Its other names are no ids that messages use, and may look like another order's.
         if identifiers.get(COURIERS_ID) == name:
@@ -56,7 +56,7 @@ def known_by(
     if candidates:
         own = (Order.account, Order.courier_order_id)
         rows = session.execute(
-            select(*own).where(among(*own, candidates), Order.last_heard_at.is_(None))
+            select(*own).where(pairs_in(*own, candidates), Order.last_heard_at.is_(None))
         )
         unheard = {(slug, name) for slug, name in rows} - {*known}
         for key, names in names_of.items():

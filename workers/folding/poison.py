@@ -28,7 +28,7 @@ from typing import Any
 from sqlalchemy import literal, update
 from sqlalchemy.orm import Session
 
-from receiver.db.engine import of_ids
+from receiver.db.engine import id_in
 from receiver.db.models import Message
 from receiver.inbox.pending import pending
 
@@ -71,7 +71,7 @@ def tried(session: Session, ids: Sequence[int], care: Care) -> None:
     """
     session.execute(
         update(Message)
-        .where(of_ids(Message.id, ids), Message.tried_by.is_distinct_from(care.name))
+        .where(id_in(Message.id, ids), Message.tried_by.is_distinct_from(care.name))
         .values(tries=Message.tries + 1, tried_by=care.name)
         .execution_options(synchronize_session=False)
     )
@@ -81,7 +81,7 @@ def suspects(session: Session, but: Sequence[int]) -> list[int]:
     """Pending messages that somebody tried to read, by id, without those that we just try."""
     statement = pending().with_only_columns(Message.id).where(SUSPECTED)
     if but:
-        statement = statement.where(~of_ids(Message.id, but))
+        statement = statement.where(~id_in(Message.id, but))
     return list(session.scalars(statement.order_by(Message.id).limit(SUSPECTS)))
 
 

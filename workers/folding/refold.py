@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from receiver.changes.feed import CREATED, EVENTS, Changed
 from receiver.couriers.contract import Snapshot
-from receiver.db.engine import among, of_ids
+from receiver.db.engine import id_in, pairs_in
 from receiver.db.models import Event, Identifier, Message, Order
 from receiver.orders import conflicts, details
 from receiver.orders.erasure import without_people
@@ -227,7 +227,7 @@ def _known(session: Session, wanted: Collection[OrderKey]) -> dict[OrderKey, int
     if not wanted:
         return {}
     own = (Order.account, Order.courier_order_id)
-    found = session.execute(select(*own, Order.id).where(among(*own, wanted)))
+    found = session.execute(select(*own, Order.id).where(pairs_in(*own, wanted)))
     return {(account, name): order_id for account, name, order_id in found}
 
 
@@ -239,9 +239,9 @@ def _named(session: Session, stops: Collection[tuple[str, str]]) -> set[int]:
     reference = (Order.account, Order.reference)
     name = (Identifier.account, Identifier.value)
     return {
-        *session.scalars(select(Order.id).where(among(*own, stops))),
-        *session.scalars(select(Order.id).where(among(*reference, stops))),
-        *session.scalars(select(Identifier.order_id).where(among(*name, stops))),
+        *session.scalars(select(Order.id).where(pairs_in(*own, stops))),
+        *session.scalars(select(Order.id).where(pairs_in(*reference, stops))),
+        *session.scalars(select(Identifier.order_id).where(pairs_in(*name, stops))),
     }
 
 
@@ -250,7 +250,7 @@ def timelines(session: Session, order_ids: Collection[int]) -> dict[int, dict[st
     found: dict[int, dict[str, Event]] = defaultdict(dict)
     if order_ids:
         columns = Event.__table__.columns
-        for row in session.execute(select(*columns).where(of_ids(Event.order_id, order_ids))):
+        for row in session.execute(select(*columns).where(id_in(Event.order_id, order_ids))):
             stored = Stored(*row)
             found[stored.order_id][stored.key] = stored
     return found

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from receiver import statuses
 from receiver.changes.feed import SHOWN
-from receiver.db.engine import of_ids
+from receiver.db.engine import id_in
 from receiver.db.models import Order
 
 # The attributes, and of those that are not None at first what they are then.
@@ -64,7 +64,7 @@ def lock(session: Session, ids: Collection[int]) -> list[InHand]:
     columns = [getattr(Order, name) for name in NAMES]
     rows = session.execute(
         select(*columns)
-        .where(of_ids(Order.id, ids))
+        .where(id_in(Order.id, ids))
         .order_by(Order.id)
         .with_for_update(key_share=True)
     )

@@ -30,7 +30,7 @@ from receiver.errors import (
     UnreadableBody,
 )
 from receiver.inbox.accept import Incoming
-from receiver.logs import told
+from receiver.logs import exception_fields
 from receiver.queue import doorbell
 from receiver.settings import Account
 from receiver.stats import totals
@@ -120,7 +120,7 @@ class Asker:
                 pass
         except Exception as failure:  # noqa: BLE001 (a thread's outermost edge; the leases run out)
             log.error(  # noqa: TRY400 (a traceback may show an answer)
-                "asking a courier failed", account=self.slug, **told(failure)
+                "asking a courier failed", account=self.slug, **exception_fields(failure)
             )
             telemetry.failed(failure, account=self.slug)
 

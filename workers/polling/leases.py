@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import exists, select, text
 from sqlalchemy.orm import Session
 
-from receiver.db.engine import of_ids
+from receiver.db.engine import id_in
 from receiver.db.models import Order, Poll
 from receiver.stats import totals
 from receiver.statuses import VOCABULARY
@@ -111,7 +111,7 @@ def held(session: Session, claims: Collection[Claim]) -> Sequence[Poll]:
     """The rows of those claims that still hold, locked."""
     until = {claim.order_id: claim.leased_until for claim in claims}
     rows = session.scalars(
-        select(Poll).where(of_ids(Poll.order_id, until)).order_by(Poll.order_id).with_for_update()
+        select(Poll).where(id_in(Poll.order_id, until)).order_by(Poll.order_id).with_for_update()
     )
     return [poll for poll in rows if poll.leased_until == until[poll.order_id]]
 

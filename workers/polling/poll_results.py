@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from receiver.couriers.schedule import Rhythm, Schedule, next_look
-from receiver.db.engine import of_ids
+from receiver.db.engine import id_in
 from receiver.db.models import Message, Order, Poll
 from receiver.inbox.accept import Incoming, keep
 from receiver.orders.poll_plan import is_unconfirmed, standing
@@ -144,7 +144,7 @@ def _stop(poll: Poll, now: datetime, reason: str) -> None:
 
 
 def _orders(session: Session, order_ids: Collection[int]) -> dict[int, Order]:
-    rows = session.scalars(select(Order).where(of_ids(Order.id, order_ids)))
+    rows = session.scalars(select(Order).where(id_in(Order.id, order_ids)))
     return {order.id: order for order in rows}
 
 
@@ -162,7 +162,7 @@ def _is_same(
 
 def _messages(session: Session, message_ids: Collection[int]) -> dict[int, Any]:
     kept = select(Message.id, Message.body_sha256, Message.body)
-    rows = session.execute(kept.where(of_ids(Message.id, message_ids))) if message_ids else ()
+    rows = session.execute(kept.where(id_in(Message.id, message_ids))) if message_ids else ()
     return {row[0]: row for row in rows}
 
 

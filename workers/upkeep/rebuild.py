@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
 from receiver.changes.feed import EVENTS, Changed, what_changed
-from receiver.db.engine import among
+from receiver.db.engine import pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.errors import Undecodable
 from receiver.orders import details
@@ -164,7 +164,7 @@ def _messages(session: Session, orders: Sequence[Order]) -> dict[tuple[str, str]
     found: dict[tuple[str, str], list[Message]] = defaultdict(list)
     for message in session.scalars(
         select(Message).where(
-            among(Message.account, Message.courier_order_id, keys),
+            pairs_in(Message.account, Message.courier_order_id, keys),
             Message.outcome == APPLIED,
             Message.body.is_not(None),
         )
@@ -183,7 +183,7 @@ def _partly_dropped(session: Session, orders: Sequence[Order]) -> set[tuple[str,
     keys = [(order.account, order.courier_order_id) for order in orders]
     own = (Message.account, Message.courier_order_id)
     dropped = select(*own).where(
-        among(*own, keys), Message.outcome == APPLIED, Message.body.is_(None)
+        pairs_in(*own, keys), Message.outcome == APPLIED, Message.body.is_(None)
     )
     return {(account, order_id or "") for account, order_id in session.execute(dropped.distinct())}
 

@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
-from receiver.db.engine import of_ids
+from receiver.db.engine import id_in
 from receiver.db.models import APPLIED, DISCARDED, ENDED, ENDED_SINCE, Change, Message, Order
 from receiver.orders.erasure import drop_bodies, forget, told_of
 from receiver.settings import Settings
@@ -144,9 +144,7 @@ class Retention:
         ids += _ids(session, SILENT, before - SILENT_FOR, ORDERS - len(ids))
         if not ids:
             return 0
-        orders = session.scalars(
-            select(Order).where(of_ids(Order.id, ids)).order_by(Order.id)
-        ).all()
+        orders = session.scalars(select(Order).where(id_in(Order.id, ids)).order_by(Order.id)).all()
         read = (Message.outcome.in_((APPLIED, DISCARDED)),)
         try:
             # Whoever folds a message holds it and waits for its order, which we hold: so whoever

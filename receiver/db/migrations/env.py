@@ -13,7 +13,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, event, text
 
-from receiver.db.engine import connect
+from receiver.db.engine import create_engine_for
 from receiver.db.models import Base
 from receiver.db.session_settings import POOLED, all_set
 
@@ -54,7 +54,7 @@ def take_turn(turn: Connection) -> None:
     turn.exec_driver_sql(all_set("LOCAL", NO_LIMITS))
 
 
-engine = connect(context.config.attributes["database_url"], pool_size=2)
+engine = create_engine_for(context.config.attributes["database_url"], pool_size=2)
 with ExitStack() as stack:
     stack.callback(engine.dispose)
     take_turn(unbounded(stack.enter_context(engine.connect())))

@@ -7,7 +7,7 @@ from receiver import schemas
 from receiver.alerts import conditions
 from receiver.alerts.platform_alerts import look_around
 from receiver.web.api.blueprint import Routes
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 alerts = Routes("alerts", __name__, description="What a person should know of")
 
@@ -16,7 +16,7 @@ alerts = Routes("alerts", __name__, description="What a person should know of")
 @alerts.response(200, schemas.AlertList)
 def list_alerts() -> dict[str, Any]:
     """The conditions that hold now and that a person should know of, the critical ones first."""
-    app = parts()
+    app = app_context()
     with app.sessions() as session:
         around = look_around(session, app.settings, app.redis)
         return {"alerts": list(conditions(session, app.settings, datetime.now(UTC), around))}

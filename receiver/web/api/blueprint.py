@@ -15,7 +15,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.routing import BaseConverter, PathConverter
 
 from receiver.inbox.json_body import BODY_SECONDS, read_body
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 # What the shop sends is small.
 API_BODY_BYTES = 262_144
@@ -67,7 +67,7 @@ class Parser(FlaskParser):
         return super().load_querystring(req, schema)
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        limit = min(API_BODY_BYTES, parts().settings.max_body_bytes)
+        limit = min(API_BODY_BYTES, app_context().settings.max_body_bytes)
         with gevent.Timeout(BODY_SECONDS, TimeoutError):
             raw = read_body(req.stream, limit, req.content_length)
         if not raw.strip():

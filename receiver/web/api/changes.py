@@ -13,7 +13,7 @@ from receiver.changes import feed
 from receiver.errors import StorageUnavailable
 from receiver.stats import counters
 from receiver.web.api.blueprint import Routes
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 changes = Routes("changes", __name__, description="What changed, for those who follow along")
 
@@ -39,7 +39,7 @@ def follow_changes(asked: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str
     limit, wait = asked["limit"], asked["wait"]
     with _reading() as session:
         after, rows = feed.begin(session, asked.get("after"), limit)
-    if not rows and wait and parts().watcher.wait(after, wait):
+    if not rows and wait and app_context().watcher.wait(after, wait):
         with _reading() as session:
             rows = feed.page(session, after, limit)
     if rows:
@@ -54,7 +54,7 @@ def _reading() -> Iterator[Session]:
     if not READING.acquire(timeout=READ_SECONDS):
         raise StorageUnavailable("the changes could not be read in time")
     try:
-        with parts().sessions() as session:
+        with app_context().sessions() as session:
             yield session
     finally:
         READING.release()

@@ -6,9 +6,9 @@ from typing import Any
 from receiver import schemas
 from receiver.orders import conflicts
 from receiver.orders.explain import explain
-from receiver.orders.find import find
+from receiver.orders.find import find_order
 from receiver.web.api.blueprint import Routes
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 attention = Routes("attention", __name__, description="Explanations and conflicts")
 
@@ -18,8 +18,8 @@ attention = Routes("attention", __name__, description="Explanations and conflict
 @attention.alt_response(404, schema=schemas.Problem, description="No such order")
 def explain_order(account: str, order_id: str) -> dict[str, Any]:
     """Why the status is what it is: every message, every event, what applied and what did not."""
-    with parts().sessions() as session:
-        return explain(session, find(session, account, order_id))
+    with app_context().sessions() as session:
+        return explain(session, find_order(session, account, order_id))
 
 
 @attention.get("/conflicts")
@@ -27,7 +27,7 @@ def explain_order(account: str, order_id: str) -> dict[str, Any]:
 @attention.response(200, schemas.ConflictPage)
 def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
     """Open conflicts: facts that do not go together, such as picked up after cancelled."""
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         return conflicts.page(session, filters)
 
 
@@ -39,9 +39,9 @@ def close_conflict(
     word: dict[str, str], account: str, order_id: str, conflict_id: str
 ) -> dict[str, Any]:
     """Say that a person dealt with a conflict, who, and how."""
-    app = parts()
+    app = app_context()
     with app.sessions.begin() as session:
-        order = find(session, account, order_id, lock=True)
+        order = find_order(session, account, order_id, lock=True)
         closed = conflicts.close(
             session, order, conflict_id, word["by"], word["note"], datetime.now(UTC)
         )

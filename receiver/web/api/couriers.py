@@ -9,7 +9,7 @@ from receiver.accounts.refused_credentials import refusals
 from receiver.orders.register import ask_courier
 from receiver.stats import counters
 from receiver.web.api.blueprint import Routes
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 accounts = Routes("couriers", __name__, description="Accounts, and asking their couriers")
 
@@ -21,7 +21,7 @@ def list_couriers() -> dict[str, Any]:
 
     A missed hook is a state that we had to ask for, although its courier should have told it.
     """
-    app = parts()
+    app = app_context()
     refused = counters.refused_credentials()
     app.ledger.flush()
     with app.sessions() as session:
@@ -36,7 +36,7 @@ def list_refusals() -> dict[str, Any]:
     Every web process of every host adds to it within a few seconds. The courier itself is told no
     more than that its credential is wrong.
     """
-    app = parts()
+    app = app_context()
     app.ledger.flush()
     with app.sessions() as session:
         return {"refusals": refusals(session)}
@@ -53,6 +53,6 @@ def refresh_order(account: str, order_id: str) -> dict[str, Any]:
     does. An order that was asked about within the last half minute waits for the rest of that, and
     all wait while the courier is left alone (`paused_until` of its account).
     """
-    app = parts()
+    app = app_context()
     with app.sessions.begin() as session:
         return ask_courier(session, app.settings, account, order_id, datetime.now(UTC))

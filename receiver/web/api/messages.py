@@ -8,7 +8,7 @@ from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
 from receiver.inbox import browse
 from receiver.inbox.retry import send_all_back
 from receiver.web.api.blueprint import Routes
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 messages = Routes("messages", __name__, description="The inbox: what couriers told, word for word")
 
@@ -21,7 +21,7 @@ RETRY_FOR_SECONDS = 5.0
 @messages.response(200, schemas.MessagePage)
 def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
     """Messages without their bodies, the newest first; every filter narrows the list."""
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         return browse.page(session, filters)
 
 
@@ -35,7 +35,7 @@ def get_message(message_id: str) -> dict[str, Any]:
     signatures are made of: spaces, the spelling of numbers, names that are given twice. Both
     `body` and `body_base64` are null once the body is no longer kept.
     """
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         return browse.shown(session, browse.number(message_id))
 
 
@@ -49,7 +49,7 @@ def retry_message(message_id: str) -> dict[str, Any]:
     One that is pending or applied stays as it is and counts as 0, since what was wished for is
     under way or done: so a request whose answer was lost can be sent again.
     """
-    app, wanted = parts(), browse.number(message_id)
+    app, wanted = app_context(), browse.number(message_id)
     with app.sessions.begin() as session:
         sent = browse.send_back(session, wanted, datetime.now(UTC))
     app.doorbell.ring()
@@ -66,7 +66,7 @@ def retry_messages(wanted: dict[str, Any]) -> dict[str, Any]:
     very many the answer comes before the last: go on with `next_cursor` until it is null, so that
     none is sent back twice.
     """
-    app = parts()
+    app = app_context()
     after = read_cursor(wanted["cursor"], MESSAGES) if "cursor" in wanted else 0
     sent, further = send_all_back(
         app.sessions,
@@ -90,7 +90,7 @@ def discard_message(word: dict[str, str], message_id: str) -> dict[str, Any]:
 
     A discarded one stays as it is; its retry takes the word back.
     """
-    with parts().sessions.begin() as session:
+    with app_context().sessions.begin() as session:
         return browse.discard(
             session, browse.number(message_id), word["by"], word["note"], datetime.now(UTC)
         )

@@ -12,13 +12,13 @@ from receiver import schemas
 from receiver.db.models import Order
 from receiver.db.pagination import snapshot
 from receiver.orders.erasure import erase
-from receiver.orders.find import find
+from receiver.orders.find import find_order
 from receiver.orders.listing import page, timeline
 from receiver.orders.lookup import MOST_ORDERS, by_name, by_reference
-from receiver.orders.order_json import of_reference, order_row, shown, tag_of
+from receiver.orders.order_json import of_reference, order_row, render_order, tag_of
 from receiver.orders.register import put_on_record
 from receiver.web.api.blueprint import Routes
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 orders = Routes("orders", __name__, description="Orders and their timelines")
 
@@ -34,11 +34,11 @@ def get_order(account: str, order_id: str) -> Response:
     Percent-encode the id, slashes too. An id that itself ends in the name of something that orders
     have, such as `/events`, cannot be asked for here: POST it to /v1/orders/lookup.
     """
-    quick, known = parts().quick, request.if_none_match
+    quick, known = app_context().quick, request.if_none_match
     if known and known.contains_weak(etag := tag_of(quick, account, order_id)):
         return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
     row, etag = order_row(quick, account, order_id)
-    return _tagged(_json(shown(row, row)), etag)
+    return _tagged(_json(render_order(row, row)), etag)
 
 
 def _tagged(answer: Response, etag: str) -> Response:
@@ -56,8 +56,8 @@ def _json(told: Any) -> Response:
 @orders.alt_response(404, schema=schemas.Problem, description="No such order")
 def list_events(account: str, order_id: str) -> dict[str, Any]:
     """The timeline, oldest first, with what did not count and why."""
-    with parts().sessions() as session:
-        return timeline(session, find(session, account, order_id))
+    with app_context().sessions() as session:
+        return timeline(session, find_order(session, account, order_id))
 
 
 @orders.get("/orders")
@@ -70,14 +70,14 @@ def list_orders(filters: dict[str, Any]) -> Response:
     the first page.
     """
     if filters.keys() == {"reference", "limit"}:
-        return _json(of_reference(parts().quick, filters["reference"], filters["limit"]))
-    with parts().sessions() as session:
+        return _json(of_reference(app_context().quick, filters["reference"], filters["limit"]))
+    with app_context().sessions() as session:
         told = page(session, filters)
     return _json({**told, "orders": _all_shown(told["orders"])})
 
 
 def _all_shown(orders: Iterable[Order]) -> list[dict[str, Any]]:
-    return [shown(order, order.poll or schemas.NO_POLLING) for order in orders]
+    return [render_order(order, order.poll or schemas.NO_POLLING) for order in orders]
 
 
 @orders.post("/orders/lookup")
@@ -90,7 +90,7 @@ def look_up(asked: dict[str, Any]) -> Response:
     several orders: the newest 10 are shown, and `more` says whether there are others (list them by
     `GET /v1/orders?reference=`).
     """
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         snapshot(session)
         if "references" in asked:
             of = by_reference(session, asked["references"])
@@ -125,7 +125,7 @@ def register_order(new: dict[str, Any]) -> tuple[Order, int]:
     From now on its courier is asked where it stays silent, if the account can be polled.
     Registering again changes only what is given. Messages that waited for it are read now.
     """
-    app = parts()
+    app = app_context()
     with app.sessions.begin() as session:
         order, created = put_on_record(session, app.settings, new, datetime.now(UTC))
     app.doorbell.ring()
@@ -144,6 +144,6 @@ def erase_personal_data(account: str, order_id: str) -> None:
     stay. Of messages still to come none of it is kept either.
     A message that could not be read loses its body where that names the order.
     """
-    app = parts()
+    app = app_context()
     erase(app.sessions, app.settings.accounts, account, order_id, datetime.now(UTC))
     app.feed_bell.ring()

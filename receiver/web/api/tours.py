@@ -4,7 +4,7 @@ from receiver import schemas
 from receiver.db.models import Tour
 from receiver.orders.tour_etas import find_tour
 from receiver.web.api.blueprint import Routes
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 tours = Routes("tours", __name__, description="Tour plans")
 
@@ -14,5 +14,5 @@ tours = Routes("tours", __name__, description="Tour plans")
 @tours.alt_response(404, schema=schemas.Problem, description="No plan names this tour")
 def get_tour(account: str, tour_id: str) -> Tour:
     """A tour: who drives it, and when it is to reach each order."""
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         return find_tour(session, account, tour_id)

@@ -9,10 +9,10 @@ from werkzeug.wrappers import Response
 from receiver import schemas
 from receiver.orders.conflicts import close as close_conflict
 from receiver.orders.conflicts import page
-from receiver.orders.find import find
+from receiver.orders.find import find_order
 from receiver.web.console.pages import asked, done, read
 from receiver.web.console.session_guard import form
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 conflicts = Blueprint("conflicts", __name__)
 
@@ -24,12 +24,12 @@ NOTE = schemas.ConflictNote()
 def index() -> str:
     """The open ones, the newest order first."""
     told = asked()
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         listed = page(session, read(FILTERS, told))
     return render_template(
         "console/conflicts.html",
         **listed,
-        accounts=sorted(parts().settings.accounts),
+        accounts=sorted(app_context().settings.accounts),
         asked=told,
         name=g.visitor.name,
     )
@@ -42,9 +42,9 @@ def close() -> Response:
     if not all(place.get(name) for name in ("account", "id", "conflict")):
         raise BadRequest("a conflict's address needs account, id and conflict")
     word = read(NOTE, form())
-    app = parts()
+    app = app_context()
     with app.sessions.begin() as session:
-        order = find(session, place["account"], place["id"], lock=True)
+        order = find_order(session, place["account"], place["id"], lock=True)
         close_conflict(
             session, order, place["conflict"], word["by"], word["note"], datetime.now(UTC)
         )

@@ -19,7 +19,7 @@ from receiver.stats.history import BUCKET, Point, bucket, series
 from receiver.web.console.charts import Chart, Series, spark
 from receiver.web.console.pages import asked, order_url
 from receiver.web.console.template_filters import number, short, span
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 now = Blueprint("now", __name__)
 
@@ -48,7 +48,7 @@ SPARK = Window("24 hours", timedelta(hours=24), 6 * BUCKET)
 @now.get("/")
 def show() -> str:
     """The page that is opened first."""
-    app, at = parts(), datetime.now(UTC)
+    app, at = app_context(), datetime.now(UTC)
     over = asked().get("over", "")
     window = WINDOWS.get(over) or WINDOWS["6h"]
     accounts = app.settings.accounts

@@ -14,7 +14,7 @@ from receiver.text import laid_out
 from receiver.web.api.messages import RETRY_FOR_SECONDS
 from receiver.web.console.pages import asked, done, read
 from receiver.web.console.session_guard import form
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 messages = Blueprint("messages", __name__)
 
@@ -29,7 +29,7 @@ def index() -> str:
     told = asked()
     told.setdefault("outcome", QUARANTINED)
     filters = read(FILTERS, told)
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         listed = browse.page(session, filters)
         waiting = {it: browse.count(session, it) for it in (QUARANTINED, PARKED)}
     return render_template(
@@ -38,7 +38,7 @@ def index() -> str:
         waiting=waiting,
         most=browse.MOST_COUNTED,
         outcomes=schemas.OUTCOMES,
-        accounts=sorted(parts().settings.accounts),
+        accounts=sorted(app_context().settings.accounts),
         asked=told,
     )
 
@@ -46,7 +46,7 @@ def index() -> str:
 @messages.get("/messages/<number:message_id>")
 def show(message_id: str) -> str:
     """One message, with its body laid out for reading."""
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         found = browse.shown(session, browse.number(message_id))
     body = laid_out(found["body"]) if found["body"] is not None else found["body_base64"]
     return render_template("console/message.html", message=found, body=body, name=g.visitor.name)
@@ -55,7 +55,7 @@ def show(message_id: str) -> str:
 @messages.get("/messages/<number:message_id>/raw")
 def show_raw(message_id: str) -> Response:
     """Its bytes, to keep in a file: never taken for a page."""
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         raw = browse.raw(session, browse.number(message_id))
     answer = Response(raw, mimetype="application/octet-stream")
     answer.headers.set("Content-Disposition", "attachment", filename=f"message-{message_id}.bin")
@@ -65,7 +65,7 @@ def show_raw(message_id: str) -> Response:
 @messages.post("/messages/<number:message_id>/retry")
 def retry(message_id: str) -> Response:
     """Back to the workers with one."""
-    app, number = parts(), browse.number(message_id)
+    app, number = app_context(), browse.number(message_id)
     with app.sessions.begin() as session:
         sent = browse.send_back(session, number, datetime.now(UTC))
     app.doorbell.ring()
@@ -77,7 +77,7 @@ def retry(message_id: str) -> Response:
 def discard(message_id: str) -> Response:
     """Say that one needs nothing more, who says so, and why."""
     word = read(NOTE, form())
-    with parts().sessions.begin() as session:
+    with app_context().sessions.begin() as session:
         browse.discard(
             session, browse.number(message_id), word["by"], word["note"], datetime.now(UTC)
         )
@@ -88,7 +88,7 @@ def discard(message_id: str) -> Response:
 def retry_all() -> Response:
     """Back to the workers with all of an outcome, as far as one request gets."""
     wanted: dict[str, Any] = read(RETRY, form())
-    app = parts()
+    app = app_context()
     sent, further = send_all_back(
         app.sessions,
         app.doorbell.ring,

@@ -13,7 +13,7 @@ from receiver.inbox.browse import bodies
 from receiver.orders import conflicts
 from receiver.orders.erasure import erase
 from receiver.orders.explain import FLAGS, because, explain
-from receiver.orders.find import find
+from receiver.orders.find import find_order
 from receiver.orders.listing import page
 from receiver.orders.register import ask_courier
 from receiver.orders.search import LEAST_CHARACTERS, search
@@ -22,7 +22,7 @@ from receiver.text import laid_out
 from receiver.web.console.order_timeline_svg import draw
 from receiver.web.console.pages import asked, done, order_url, read
 from receiver.web.console.session_guard import form
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 orders = Blueprint("orders", __name__)
 
@@ -46,13 +46,13 @@ def index() -> str | Response:
         since = datetime.now(UTC) - PERIOD_OF[told["changed"]]
         told["updated_since"] = since.isoformat()
     filters = read(FILTERS, told)
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         listed = page(session, filters)
     return render_template("console/orders.html", **listed, **_choices(), asked=told)
 
 
 def _found(name: str) -> str | Response:
-    with parts().sessions() as session:
+    with app_context().sessions() as session:
         found = search(session, name)
     if len(found.exact) == 1 and not found.beginning:
         return redirect(order_url(found.exact[0].account, found.exact[0].courier_order_id), 303)
@@ -63,7 +63,7 @@ def _found(name: str) -> str | Response:
 
 def _choices() -> dict[str, Any]:
     return {
-        "accounts": sorted(parts().settings.accounts),
+        "accounts": sorted(app_context().settings.accounts),
         "statuses": list(VOCABULARY),
         "groups": GROUPS,
         "periods": PERIODS,
@@ -76,9 +76,9 @@ def show(account: str | None = None, order_id: str | None = None) -> str:
     """One order: where it stands and why, and everything that was heard of it."""
     if account is None or order_id is None:
         account, order_id = _named()
-    app, now = parts(), datetime.now(UTC)
+    app, now = app_context(), datetime.now(UTC)
     with app.sessions() as session:
-        order = find(session, account, order_id)
+        order = find_order(session, account, order_id)
         told = explain(session, order)
         newest = told["messages"][::-1][:MOST_MESSAGES]
         raw = bodies(session, [int(it["id"]) for it in newest[:MOST_BODIES]])
@@ -112,7 +112,7 @@ def _shown(body: dict[str, str]) -> str | None:
 def refresh() -> Response:
     """Ask the courier now."""
     account, order_id = _named()
-    app = parts()
+    app = app_context()
     with app.sessions.begin() as session:
         ask_courier(session, app.settings, account, order_id, datetime.now(UTC))
     return done("console.orders.show", "asked", account=account, id=order_id)
@@ -124,7 +124,7 @@ def erase_people() -> Response:
     account, order_id = _named()
     if form().get("confirm", "").strip() != order_id:
         raise BadRequest("to erase, type the order's id as it stands on its page; nothing was done")
-    app = parts()
+    app = app_context()
     erase(app.sessions, app.settings.accounts, account, order_id, datetime.now(UTC))
     app.feed_bell.ring()
     return done("console.orders.show", "erased", account=account, id=order_id)

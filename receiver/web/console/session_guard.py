@@ -22,7 +22,7 @@ from receiver.inbox.json_body import BODY_SECONDS, read_body
 from receiver.web.auth import bearer_fits
 from receiver.web.console import visits
 from receiver.web.console.places import SIGN_IN, STATIC, in_console
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 COOKIE = "ordertrail_visit"
 FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
@@ -77,7 +77,7 @@ def let_in() -> AnyResponse | None:
 
 def visitor() -> visits.Visit | Script | None:
     """Who asks."""
-    tokens = parts().settings.api_tokens
+    tokens = app_context().settings.api_tokens
     if "Authorization" in request.headers:
         return Script() if bearer_fits(request, tokens) else None
     return visits.read(request.cookies.get(COOKIE, ""), tokens, datetime.now(UTC))

@@ -10,7 +10,7 @@ from receiver.web.auth import fits
 from receiver.web.console import visits
 from receiver.web.console.places import HOME, SIGN_IN, in_console
 from receiver.web.console.session_guard import COOKIE, form
-from receiver.web.context import parts
+from receiver.web.context import app_context
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ def ask() -> str | Response:
 @signin.post("/signin")
 def enter() -> Response | tuple[str, int]:
     """Begin a visit. One comparison a token, and one answer to whatever does not fit."""
-    told, tokens = form(), parts().settings.api_tokens
+    told, tokens = form(), app_context().settings.api_tokens
     name, offered = told.get("name", "").strip()[:MOST_NAME], told.get("token", "").strip()
     matching = [token for token in tokens if fits(offered, (token,))]
     if not matching or not name:

@@ -7,10 +7,10 @@ from flask import Flask, request
 from sqlalchemy import Column, DateTime, Identity, Integer, MetaData, Table, insert
 from sqlalchemy.dialects.postgresql import JSONB
 
-from receiver.db.engine import connect
+from receiver.db.engine import create_engine_for
 
 app = Flask(__name__)
-engine = connect(os.environ["DATABASE_URL"])
+engine = create_engine_for(os.environ["DATABASE_URL"])
 hooks = Table(
     "hooks",
     MetaData(),

@@ -12,7 +12,7 @@ import structlog
 from receiver.cli import main
 from receiver.cli.options import json_option
 from receiver.cli.output import print_json, say
-from receiver.logs import told
+from receiver.logs import exception_fields
 from workers.cli.doctor import couriers, postgresql, processes, redis, settings, webhook
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
 
@@ -67,7 +67,7 @@ def run(checks: dict[str, Check], seconds: float = WHOLE) -> list[Finding]:
         try:
             found[area].extend(check())
         except Exception as failure:  # noqa: BLE001 (one check's fault must not hide the others)
-            seen = f"the check itself failed: {told(failure)}"
+            seen = f"the check itself failed: {exception_fields(failure)}"
             found[area].append(Finding(area, "check", BROKEN, seen, "Please report this."))
 
     threads = {

@@ -96,9 +96,9 @@ def _clock(slug: str, theirs: datetime, told: Told) -> Iterator[Finding]:
 
 def _known_orders(settings: Settings, slugs: list[str]) -> dict[str, str]:
     """Of each account the newest order that its courier has told of itself."""
-    engine = db.connect(settings.database_url, pool_size=1)
+    engine = db.create_engine_for(settings.database_url, pool_size=1)
     try:
-        with db.sessions(engine)() as session:
+        with db.session_factory(engine)() as session:
             of = select(Order.courier_order_id).where(Order.courier_status.is_not(None))
             found = {
                 slug: session.scalar(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.db import engine as db
 from receiver.db import migrate
-from receiver.logs import told
+from receiver.logs import exception_fields
 from receiver.settings import Settings
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings, skew
 
@@ -47,7 +47,7 @@ WHERE_DATA_IS = "SELECT current_setting('data_directory', true)"
 
 
 def check(settings: Settings, environ: Mapping[str, str]) -> Findings:
-    engine = db.connect(settings.database_url, pool_size=1)
+    engine = db.create_engine_for(settings.database_url, pool_size=1)
     try:
         with engine.connect() as connection:
             yield from _checks(connection, settings, environ)
@@ -55,7 +55,9 @@ def check(settings: Settings, environ: Mapping[str, str]) -> Findings:
         seen = " ".join(str(getattr(failure, "orig", None) or failure).split())
         url = make_url(settings.database_url).render_as_string(hide_password=True)
         mend = f"Look whether it runs, and at DATABASE_URL: {url}"
-        yield Finding(AREA, "connection", BROKEN, seen[:300] or str(told(failure)), mend)
+        yield Finding(
+            AREA, "connection", BROKEN, seen[:300] or str(exception_fields(failure)), mend
+        )
     finally:
         engine.dispose()
 

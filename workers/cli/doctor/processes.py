@@ -42,9 +42,9 @@ def check(settings: Settings) -> Findings:
         yield Finding(AREA, "workers", NOTE, "Redis is away, which alone knows them")
     finally:
         redis.close()
-    engine = db.connect(settings.database_url, pool_size=1)
+    engine = db.create_engine_for(settings.database_url, pool_size=1)
     try:
-        with db.sessions(engine)() as session:
+        with db.session_factory(engine)() as session:
             yield _backlog(session, workers)
     except SQLAlchemyError:
         yield Finding(AREA, "backlog", NOTE, "PostgreSQL cannot be used, which alone knows it")
