@@ -38,8 +38,9 @@ ALLOWED: dict[str, set[str]] = {
     "orders": {"couriers", "db", "settings", "queue", "stats", "changes"},
     "accounts": {"couriers", "db", "settings", "queue", "stats"},
     "alerts": DOMAIN,
-    "web": DOMAIN | {"alerts"},
-    "cli": DOMAIN | {"alerts", "standalone"},
+    "schemas": {"couriers", "db"},
+    "web": DOMAIN | {"alerts", "schemas"},
+    "cli": DOMAIN | {"alerts", "schemas", "standalone"},
     "standalone": {"couriers", "settings"},
     "app": DOMAIN | {"alerts", "web"},
     "workers.runtime": DOMAIN,
@@ -52,7 +53,15 @@ ALLOWED: dict[str, set[str]] = {
     "workers.worker": DOMAIN | {"workers.runtime", "workers.jobs"},
     "workers.clock": DOMAIN | {"workers.runtime", "workers.alerting"},
     "workers.cli": DOMAIN
-    | {"alerts", "cli", "standalone", "workers.clock", "workers.polling", "workers.upkeep"},
+    | {
+        "alerts",
+        "schemas",
+        "cli",
+        "standalone",
+        "workers.clock",
+        "workers.polling",
+        "workers.upkeep",
+    },
 }
 
 
