@@ -139,7 +139,7 @@ def sessions(engine: Engine) -> sessionmaker[Session]:
 
 
 @pytest.fixture
-def redis(settings: Settings) -> "Iterator[Redis]":
+def redis(settings: Settings) -> Iterator[Redis]:
     """An empty Redis."""
     client = connect_redis(settings.redis_url)
     client.flushdb()
@@ -148,7 +148,7 @@ def redis(settings: Settings) -> "Iterator[Redis]":
 
 
 @pytest.fixture
-def app(sessions: sessionmaker[Session], redis: "Redis", settings: Settings) -> Iterator[Flask]:
+def app(sessions: sessionmaker[Session], redis: Redis, settings: Settings) -> Iterator[Flask]:
     app = create_app(settings)
     yield app
     app.extensions["ordertrail"].ledger.close()
@@ -212,7 +212,7 @@ def filled(
     asking_web: Web,
     new_app: Callable[..., Flask],
     sessions: sessionmaker[Session],
-    redis: "Redis",
+    redis: Redis,
     drain: Callable[[], int],
 ) -> Web:
     """A running service that holds one of everything."""
@@ -224,7 +224,7 @@ def filled(
 
 @pytest.fixture
 def new_world(
-    environ: dict[str, str], sessions: sessionmaker[Session], redis: "Redis"
+    environ: dict[str, str], sessions: sessionmaker[Session], redis: Redis
 ) -> Iterator[MakeWorld]:
     """Make a shop with a courier that is asked, by a clock that the test moves."""
     with making_worlds(environ, sessions, redis) as make:

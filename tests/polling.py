@@ -38,7 +38,7 @@ class World:
         clock: Clock,
         settings: Settings,
         sessions: sessionmaker[Session],
-        redis: "Redis",
+        redis: Redis,
     ) -> None:
         self.courier, self.clock, self.settings = courier, clock, settings
         self.sessions, self.redis = sessions, redis
@@ -164,7 +164,7 @@ MakeWorld = Callable[..., World]
 
 @contextmanager
 def making_worlds(
-    environ: Mapping[str, str], sessions: sessionmaker[Session], redis: "Redis"
+    environ: Mapping[str, str], sessions: sessionmaker[Session], redis: Redis
 ) -> Iterator[MakeWorld]:
     """What makes worlds, each with a courier that is started and, in the end, stopped."""
     with ExitStack() as stack:

@@ -23,7 +23,7 @@ DISK = "disk_low"
 
 
 @pytest.fixture
-def running(redis: "Redis", sessions: Sessions) -> "Iterator[Redis]":
+def running(redis: Redis, sessions: Sessions) -> Iterator[Redis]:
     """A worker that RQ knows of, and a clock that has just ticked."""
     worker = SimpleWorker([queue(redis)], connection=redis)
     worker.register_birth()  # type: ignore[no-untyped-call] # RQ's
@@ -91,7 +91,7 @@ def test_a_critical_condition_ends_with_two_and_json_says_the_same(
 
 
 def test_each_condition_has_its_line_the_critical_ones_first(
-    environ: Mapping[str, str], running: "Redis", sessions: Sessions
+    environ: Mapping[str, str], running: Redis, sessions: Sessions
 ) -> None:
     pause(sessions, "failing")
     running.flushdb()

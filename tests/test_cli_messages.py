@@ -24,7 +24,7 @@ BROKEN = {"uuid": "u-9"}
 
 
 @pytest.fixture
-def inbox(client: FlaskClient, drain: Drain, redis: "Redis") -> None:
+def inbox(client: FlaskClient, drain: Drain, redis: Redis) -> None:
     """1 and 2 are quarantined, 3 is parked, 4 is applied and came twice."""
     deliver(client, BROKEN, {"uuid": "u-8", "nested": {"list": [1, {}]}})
     deliver(client, cottoncast_status(order_id="p-1"), account="cottoncast-parking")
@@ -118,7 +118,7 @@ def test_a_message_that_is_not_there_ends_with_1(
 
 @pytest.mark.usefixtures("inbox")
 def test_one_message_goes_back_and_the_workers_are_woken(
-    environ: dict[str, str], sessions: Sessions, redis: "Redis"
+    environ: dict[str, str], sessions: Sessions, redis: Redis
 ) -> None:
     done = typed(environ, "retry", "1")
     assert (done.exit_code, done.stdout) == (0, "Message 1 goes back to the workers.\n")
@@ -127,9 +127,7 @@ def test_one_message_goes_back_and_the_workers_are_woken(
 
 
 @pytest.mark.usefixtures("inbox")
-def test_what_is_applied_has_nothing_to_go_back_for(
-    environ: dict[str, str], redis: "Redis"
-) -> None:
+def test_what_is_applied_has_nothing_to_go_back_for(environ: dict[str, str], redis: Redis) -> None:
     done = typed(environ, "retry", "4", "--json")
     assert done.exit_code == 1
     assert done.stdout.split() == ["{", '"retried":', "0,", '"next_cursor":', "null", "}"]

@@ -227,7 +227,7 @@ def test_an_order_is_registered_and_what_waited_for_it_goes_back(
 
 @pytest.mark.usefixtures("sessions")
 def test_registration_wakes_the_workers_and_the_readers(
-    environ: dict[str, str], redis: "Redis"
+    environ: dict[str, str], redis: Redis
 ) -> None:
     # pubsub() is not typed.
     listening: Any = redis.pubsub()  # type: ignore[no-untyped-call]

@@ -64,7 +64,7 @@ def levels(found: Mapping[tuple[str, str], Finding], area: str) -> dict[str, str
 
 
 def test_an_installation_that_is_well_is_said_to_be(
-    environ: dict[str, str], sessions: Sessions, redis: "Redis", tmp_path: Path
+    environ: dict[str, str], sessions: Sessions, redis: Redis, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
         courier = stack.enter_context(Cottoncast())
@@ -304,7 +304,7 @@ def test_a_redis_that_anybody_can_write_to_is_told(url: str, told: int) -> None:
 
 
 def test_workers_and_clocks_that_are_missing_are_told(
-    environ: dict[str, str], sessions: Sessions, redis: "Redis"
+    environ: dict[str, str], sessions: Sessions, redis: Redis
 ) -> None:
     fill_inbox(sessions, timedelta(seconds=90))
     found = examined(alone(environ))

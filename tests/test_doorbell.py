@@ -83,7 +83,7 @@ def valkey() -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def quiet(valkey: Valkey) -> "Iterator[Redis]":
+def quiet(valkey: Valkey) -> Iterator[Redis]:
     """An empty Redis that no worker listens on."""
     with connect_redis(valkey.url(QUIET)) as client:
         client.flushdb()
@@ -103,7 +103,7 @@ class Service:
     web: Web
     engine: Engine
     sessions: Sessions
-    redis: "Redis"
+    redis: Redis
     logs: Path
 
     def outcomes(self) -> list[str]:
@@ -148,7 +148,7 @@ def service(running_service: Service) -> Service:
     return running_service
 
 
-def queued(client: "Redis") -> list[str]:
+def queued(client: Redis) -> list[str]:
     """The names of the jobs that wait."""
     return [job.func_name or "" for job in queue(client).get_jobs()]
 
@@ -169,7 +169,7 @@ def locked(service: Service, table: str, mode: str = "EXCLUSIVE") -> Iterator[Se
         session.rollback()
 
 
-def everything_in(client: "Redis") -> bytes:
+def everything_in(client: Redis) -> bytes:
     """All names and values in a Redis, packed ones unpacked."""
     read: dict[Any, Callable[[Any], Any]] = {
         b"string": lambda key: [client.get(key)],
@@ -211,22 +211,22 @@ def unpacked(packed: bytes) -> bytes:
 # Ringing
 
 
-def test_a_ring_queues_a_drain(quiet: "Redis") -> None:
+def test_a_ring_queues_a_drain(quiet: Redis) -> None:
     assert ring(quiet) is True
     assert queued(quiet) == [DRAIN]
 
 
-def test_a_ring_while_a_drain_is_queued_queues_no_second(quiet: "Redis") -> None:
+def test_a_ring_while_a_drain_is_queued_queues_no_second(quiet: Redis) -> None:
     assert [ring(quiet) for _ in range(5)] == [True, False, False, False, False]
     assert queued(quiet) == [DRAIN]
 
 
-def test_rings_at_the_same_moment_queue_one_drain(quiet: "Redis") -> None:
+def test_rings_at_the_same_moment_queue_one_drain(quiet: Redis) -> None:
     assert sorted(at_once(*[lambda: ring(quiet)] * 16)) == [False] * 15 + [True]
     assert queued(quiet) == [DRAIN]
 
 
-def test_a_ring_after_a_drain_has_begun_queues_another(quiet: "Redis") -> None:
+def test_a_ring_after_a_drain_has_begun_queues_another(quiet: Redis) -> None:
     ring(quiet)
     quiet.delete(queue(quiet).key)  # a worker takes the job
     doorbell.answered(quiet)
@@ -234,12 +234,12 @@ def test_a_ring_after_a_drain_has_begun_queues_another(quiet: "Redis") -> None:
     assert queued(quiet) == [DRAIN]
 
 
-def test_a_ring_whose_drain_was_lost_is_forgotten_in_seconds(quiet: "Redis") -> None:
+def test_a_ring_whose_drain_was_lost_is_forgotten_in_seconds(quiet: Redis) -> None:
     ring(quiet)
     assert 0 < quiet.ttl(RUNG) <= RING_SECONDS
 
 
-def test_a_job_is_json_and_carries_no_data(quiet: "Redis") -> None:
+def test_a_job_is_json_and_carries_no_data(quiet: Redis) -> None:
     ring(quiet)
     clock.tick(quiet)
     jobs = [key for key in quiet.keys("rq:job:*") if quiet.type(key) == b"hash"]
@@ -252,7 +252,7 @@ def test_the_names_of_jobs_are_those_of_functions() -> None:
     assert all(callable(resolve_name(name)) for name in [DRAIN, *clock.SCHEDULE])
 
 
-def test_asks_at_the_same_moment_become_one_ring(quiet: "Redis") -> None:
+def test_asks_at_the_same_moment_become_one_ring(quiet: Redis) -> None:
     bell = Doorbell(quiet)
     at_once(*[bell.ring] * 50)
     wait_until(lambda: queued(quiet))
@@ -276,7 +276,7 @@ def test_a_doorbell_rings_again_when_redis_is_back() -> None:
 
 
 def test_no_personal_data_reaches_redis(
-    valkey: Valkey, quiet: "Redis", new_app: Callable[..., Flask], sessions: Sessions
+    valkey: Valkey, quiet: Redis, new_app: Callable[..., Flask], sessions: Sessions
 ) -> None:
     app = new_app(REDIS_URL=valkey.url(QUIET))
     client = app.test_client()
@@ -298,7 +298,7 @@ def assert_nothing_personal(told: bytes, but: str = "") -> None:
 # The clock
 
 
-def test_several_clocks_queue_a_job_once_an_interval(valkey: Valkey, quiet: "Redis") -> None:
+def test_several_clocks_queue_a_job_once_an_interval(valkey: Valkey, quiet: Redis) -> None:
     def tick() -> list[str]:
         with connect_redis(valkey.url(QUIET)) as own:
             return [name for _ in range(10) for name in clock.tick(own)]
@@ -308,7 +308,7 @@ def test_several_clocks_queue_a_job_once_an_interval(valkey: Valkey, quiet: "Red
     assert sorted(queued(quiet)) == sorted(clock.SCHEDULE)
 
 
-def over(redis: "Redis") -> None:
+def over(redis: Redis) -> None:
     """Let the jobs' intervals end."""
     for name, seconds in clock.SCHEDULE.items():
         assert 0 < redis.pttl(clock.key(name)) <= seconds * 1000
@@ -316,7 +316,7 @@ def over(redis: "Redis") -> None:
     wait_until(lambda: not redis.keys(clock.key("*")))
 
 
-def test_a_job_is_due_again_when_its_interval_is_over_and_it_was_taken(quiet: "Redis") -> None:
+def test_a_job_is_due_again_when_its_interval_is_over_and_it_was_taken(quiet: Redis) -> None:
     clock.tick(quiet)
     over(quiet)
     # Those that wait do the same work, so that none piles up while all workers are busy.
@@ -327,13 +327,13 @@ def test_a_job_is_due_again_when_its_interval_is_over_and_it_was_taken(quiet: "R
     assert sorted(clock.tick(quiet)) == sorted(clock.SCHEDULE)
 
 
-def test_a_job_outlives_a_drain_and_goes_away_where_no_worker_takes_it(quiet: "Redis") -> None:
+def test_a_job_outlives_a_drain_and_goes_away_where_no_worker_takes_it(quiet: Redis) -> None:
     clock.tick(quiet)
     for job in queue(quiet).get_jobs():
         assert jobs.DRAIN_FOR_SECONDS < (job.get_ttl() or 0) <= clock_ticks.WAIT_SECONDS
 
 
-def test_since_when_the_clock_ticks_is_known_and_forgotten(quiet: "Redis") -> None:
+def test_since_when_the_clock_ticks_is_known_and_forgotten(quiet: Redis) -> None:
     assert clock_ticks.ticking_since(quiet) is None
     before = datetime.now(UTC)
     clock.tick(quiet)

@@ -276,7 +276,7 @@ def test_a_reader_that_waits_for_changes_is_answered_at_the_stop(
 def test_a_worker_told_to_stop_in_the_middle_of_a_backlog_leaves_nothing_half_done(
     environ: dict[str, str],
     sessions: Sessions,
-    redis: "Redis",
+    redis: Redis,
     web: Web,
     tmp_path: Path,
 ) -> None:
@@ -303,7 +303,7 @@ def test_a_worker_told_to_stop_in_the_middle_of_a_backlog_leaves_nothing_half_do
 
 
 def test_a_worker_that_redis_forgot_is_counted_again(
-    environ: dict[str, str], redis: "Redis", tmp_path: Path
+    environ: dict[str, str], redis: Redis, tmp_path: Path
 ) -> None:
     with running(WORKER, environ, tmp_path / "worker.log") as process:
         wait_until(lambda: workers(redis) == 1)
@@ -319,7 +319,7 @@ def test_a_worker_that_redis_forgot_is_counted_again(
 
 @pytest.mark.parametrize("arguments", [WORKER, CLOCK], ids=["worker", "clock"])
 def test_an_idle_process_stops_at_once(
-    arguments: tuple[str, ...], environ: dict[str, str], redis: "Redis", tmp_path: Path
+    arguments: tuple[str, ...], environ: dict[str, str], redis: Redis, tmp_path: Path
 ) -> None:
     with running(arguments, environ, tmp_path / "log") as process:
         if arguments is WORKER:
@@ -330,7 +330,7 @@ def test_an_idle_process_stops_at_once(
         assert process.wait(TEN_SECONDS + BUSY) == 0
 
 
-def test_a_worker_that_is_told_to_stop_before_it_listens_stops(redis: "Redis") -> None:
+def test_a_worker_that_is_told_to_stop_before_it_listens_stops(redis: Redis) -> None:
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.getsignal(number) for number in numbers]
     STOP.set()

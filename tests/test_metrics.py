@@ -144,7 +144,7 @@ def test_without_postgresql_a_scrape_tells_that_and_what_was_counted(adrift: Fla
 
 
 def test_without_redis_a_scrape_tells_all_the_rest(
-    new_app: Callable[..., Flask], sessions: sessionmaker[Session], redis: "Redis"
+    new_app: Callable[..., Flask], sessions: sessionmaker[Session], redis: Redis
 ) -> None:
     client = new_app(REDIS_URL="redis://127.0.0.1:1/0").test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"

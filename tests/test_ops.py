@@ -63,7 +63,7 @@ def test_readyz_tells_of_every_part(client: FlaskClient) -> None:
     assert (answer.status_code, answer.json) == (200, READY)
 
 
-def test_readyz_counts_the_workers(client: FlaskClient, redis: "Redis") -> None:
+def test_readyz_counts_the_workers(client: FlaskClient, redis: Redis) -> None:
     worker = SimpleWorker([queue(redis)], connection=redis, serializer=JSONSerializer)
     worker.register_birth()  # type: ignore[no-untyped-call] # RQ's
     assert client.get("/readyz").json == {**READY, "workers": 1}
@@ -72,7 +72,7 @@ def test_readyz_counts_the_workers(client: FlaskClient, redis: "Redis") -> None:
 
 
 def test_readyz_does_not_count_a_worker_that_died_or_hangs(
-    client: FlaskClient, redis: "Redis"
+    client: FlaskClient, redis: Redis
 ) -> None:
     """RQ keeps it on its list until a living one looks, and its key for minutes."""
     for name, ago in (("lives", 5), ("died", 90), ("gone", None)):

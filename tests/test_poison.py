@@ -31,7 +31,7 @@ GOOD = 12
 class Workers:
     """One worker at a time, started anew when it dies, as any supervisor does."""
 
-    def __init__(self, environ: Mapping[str, str], redis: "Redis", log: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], redis: Redis, log: Path) -> None:
         self.environ, self.redis, self.log = environ, redis, log
         self.deaths: list[int] = []
 
@@ -56,7 +56,7 @@ class Workers:
 
 @pytest.fixture
 def workers(
-    environ: Mapping[str, str], redis: "Redis", sessions: Sessions, tmp_path: Path
+    environ: Mapping[str, str], redis: Redis, sessions: Sessions, tmp_path: Path
 ) -> Workers:
     return Workers({**environ, **ACCOUNT}, redis, tmp_path / "worker.log")
 

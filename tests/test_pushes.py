@@ -65,7 +65,7 @@ class Watch:
     """A watchman by a clock that the test moves."""
 
     def __init__(
-        self, environ: dict[str, str], sessions: Sessions, redis: "Redis", *urls: str
+        self, environ: dict[str, str], sessions: Sessions, redis: Redis, *urls: str
     ) -> None:
         self.settings = Settings.from_env({**environ, "ALERT_URLS": ",".join(urls)})
         self.sessions, self.redis, self.now = sessions, redis, START
@@ -110,7 +110,7 @@ class Watch:
 
 
 @pytest.fixture
-def watch(environ: dict[str, str], sessions: Sessions, redis: "Redis", pager: Pager) -> Watch:
+def watch(environ: dict[str, str], sessions: Sessions, redis: Redis, pager: Pager) -> Watch:
     """One on a service without workers: that alert is open before a test begins."""
     watch = Watch(environ, sessions, redis, pager.url)
     watch.look()
@@ -194,7 +194,7 @@ def test_a_push_is_given_up_in_the_end(watch: Watch, pager: Pager) -> None:
 
 
 def test_each_address_is_told_by_itself(
-    environ: dict[str, str], sessions: Sessions, redis: "Redis", pager: Pager
+    environ: dict[str, str], sessions: Sessions, redis: Redis, pager: Pager
 ) -> None:
     with Pager() as broken:
         broken.works = False

@@ -125,7 +125,7 @@ class Evil:
 
 
 def test_a_job_that_a_stranger_put_into_redis_is_not_run(
-    environ: Mapping[str, str], sessions: Sessions, redis: "Redis", tmp_path: Path
+    environ: Mapping[str, str], sessions: Sessions, redis: Redis, tmp_path: Path
 ) -> None:
     """Neither one that is pickled, nor one that names a function which is none of our jobs."""
     marker = tmp_path / "marker"
@@ -250,7 +250,7 @@ def attack(web: Web) -> list[bytes]:
 def test_no_secret_and_nobody_is_told_of_in_logs_redis_or_answers(
     environ: Mapping[str, str],
     new_database: Callable[[str], str],
-    redis: "Redis",
+    redis: Redis,
     tmp_path: Path,
 ) -> None:
     database = new_database("security")

@@ -128,7 +128,7 @@ def three(**given: Any) -> list[Courier]:
 
 @pytest.mark.timeout(60 + 2 * SECONDS)
 def test_orders_of_couriers_that_send_no_hooks_reach_their_end_also_when_redis_is_emptied(
-    environ: dict[str, str], sessions: sessionmaker[Session], redis: "Redis", tmp_path: Path
+    environ: dict[str, str], sessions: sessionmaker[Session], redis: Redis, tmp_path: Path
 ) -> None:
     with polling(environ, sessions, three(), 0.0005, tmp_path) as run:
         run.register(run.place(ORDERS, apart=2 * SECOND))
@@ -143,7 +143,7 @@ def test_orders_of_couriers_that_send_no_hooks_reach_their_end_also_when_redis_i
 
 @pytest.mark.timeout(60 + 2 * SECONDS)
 def test_where_hooks_are_lost_asking_tells_what_they_should_have_and_it_is_counted(
-    environ: dict[str, str], sessions: sessionmaker[Session], redis: "Redis", tmp_path: Path
+    environ: dict[str, str], sessions: sessionmaker[Session], redis: Redis, tmp_path: Path
 ) -> None:
     """The lives are over and the hooks sent before the first order is silent for long enough."""
     couriers = three(chances=Chances(lose=0.3, repeat=0.2, shuffle=SECOND), seed=7)
@@ -191,7 +191,7 @@ def really_lost(courier: Courier, order: Order) -> int:
 
 @pytest.mark.timeout(120)
 def test_none_of_four_workers_asks_before_the_time_that_the_courier_named(
-    environ: dict[str, str], sessions: sessionmaker[Session], redis: "Redis", tmp_path: Path
+    environ: dict[str, str], sessions: sessionmaker[Session], redis: Redis, tmp_path: Path
 ) -> None:
     courier = Cottoncast()
     with polling(environ, sessions, [courier], 0.0005, tmp_path, workers=4) as run:
@@ -215,7 +215,7 @@ def test_none_of_four_workers_asks_before_the_time_that_the_courier_named(
 
 @pytest.mark.timeout(120)
 def test_a_courier_that_hangs_delays_no_other_couriers_orders(
-    environ: dict[str, str], sessions: sessionmaker[Session], redis: "Redis", tmp_path: Path
+    environ: dict[str, str], sessions: sessionmaker[Session], redis: Redis, tmp_path: Path
 ) -> None:
     hanging, quick = Tiramizoo(), Cottoncast()
     hanging.faults.always("hang")

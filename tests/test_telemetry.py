@@ -140,7 +140,7 @@ def drive(web: Web, sessions: sessionmaker[Session]) -> None:
 def told(
     environ: dict[str, str],
     sessions: sessionmaker[Session],
-    redis: "Redis",
+    redis: Redis,
     collector: Collector,
     tmp_path: Path,
 ) -> Collector:

@@ -30,7 +30,7 @@ TICK_SECONDS = 0.5
 SCHEDULE = {"workers.jobs.sweep": 3, "workers.jobs.poll": 1, "workers.jobs.retain": 10}
 
 
-def tick(redis: "Redis") -> list[str]:
+def tick(redis: Redis) -> list[str]:
     """Queue every job that is due, unless one of its kind waits, and return their names.
 
     A job that no worker takes for long goes away: the next one does the same work.

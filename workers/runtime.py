@@ -27,7 +27,7 @@ class Runtime:
     settings: Settings
     engine: Engine
     sessions: sessionmaker[Session]
-    redis: "Redis"
+    redis: Redis
     feed_bell: Doorbell
 
 

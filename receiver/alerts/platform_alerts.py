@@ -24,7 +24,7 @@ DISK_SHARE, DISK_BYTES = 0.10, 20 * 2**30
 DISK_FULL_BYTES = 2**30
 
 
-def look_around(session: Session, settings: Settings, redis: "Redis") -> Around:
+def look_around(session: Session, settings: Settings, redis: Redis) -> Around:
     """See how Redis, the workers and the disks are."""
     workers: int | None = None
     ticking_since: datetime | None = None

@@ -109,7 +109,7 @@ def tell(session: Session, changes: Collection[Changed], now: datetime) -> None:
     session.execute(TELL, values)
 
 
-def announce(redis: "Redis") -> None:
+def announce(redis: Redis) -> None:
     """Tell those who wait that there is news; after the commit.
 
     Raises: RedisError; whoever waits then sees it a second later.
@@ -117,7 +117,7 @@ def announce(redis: "Redis") -> None:
     redis.publish(CHANNEL, b"")
 
 
-def announcer(redis: "Redis") -> Doorbell:
+def announcer(redis: Redis) -> Doorbell:
     """A bell that announces news, so that Redis never delays whoever has some."""
     return Doorbell(
         redis,

@@ -32,7 +32,7 @@ MOST_WAITING = 3000
 class Watcher:
     """Wakes those who wait. Its two threads run only while somebody does."""
 
-    def __init__(self, sessions: sessionmaker[Session], redis: "Redis") -> None:
+    def __init__(self, sessions: sessionmaker[Session], redis: Redis) -> None:
         self._sessions = sessions
         self._redis = redis
         self._changed = threading.Condition()

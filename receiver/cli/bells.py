@@ -10,7 +10,7 @@ from receiver.queue import doorbell
 from receiver.queue.doorbell import connect_redis
 from receiver.settings import Settings
 
-Bell = Callable[["Redis"], object]
+Bell = Callable[[Redis], object]
 
 WORKERS: Bell = doorbell.ring
 READERS: Bell = feed.announce

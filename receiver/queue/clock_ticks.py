@@ -15,24 +15,24 @@ STILL_SECONDS = 60
 WAIT_SECONDS = 15
 
 
-def note(redis: "Redis", now: datetime) -> None:
+def note(redis: Redis, now: datetime) -> None:
     """Write down that a clock has just ticked."""
     redis.set(SINCE, now.isoformat(), nx=True, ex=STILL_SECONDS)
     redis.expire(SINCE, STILL_SECONDS)
 
 
-def ticking_since(redis: "Redis") -> datetime | None:
+def ticking_since(redis: Redis) -> datetime | None:
     """Since when clocks tick without a break; None where none does."""
     told = redis.get(SINCE)
     return datetime.fromisoformat(told.decode()) if isinstance(told, bytes) else None
 
 
-def may_wait(redis: "Redis", job: str) -> bool:
+def may_wait(redis: Redis, job: str) -> bool:
     """Whether a job is to be queued: not where one of its kind waits, which does the same work."""
     return bool(redis.set(_waiting(job), 1, nx=True, ex=WAIT_SECONDS))
 
 
-def taken(redis: "Redis", job: str) -> None:
+def taken(redis: Redis, job: str) -> None:
     """A worker has come to the job: the next one may be queued."""
     redis.delete(_waiting(job))
 

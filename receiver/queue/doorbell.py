@@ -39,7 +39,7 @@ PAUSE_SECONDS = 0.005
 RUNG_PAUSE_SECONDS = 0.015
 
 
-def connect_redis(url: str) -> "Redis":
+def connect_redis(url: str) -> Redis:
     """A client for Redis or Valkey; redis+sentinel://host:port,host:port/service asks Sentinel.
 
     Short timeouts and no second try: whoever rings has better things to do than to wait for
@@ -72,12 +72,12 @@ def connect_redis(url: str) -> "Redis":
     return primary
 
 
-def queue(redis: "Redis") -> Queue:
+def queue(redis: Redis) -> Queue:
     """The one queue. JSON, since pickle from a shared Redis is code from a stranger."""
     return Queue(QUEUE, connection=redis, serializer=JSONSerializer)
 
 
-def ring(redis: "Redis") -> bool:
+def ring(redis: Redis) -> bool:
     """Queue a drain unless one is queued already; whether it was.
 
     Raises: RedisError; the sweep will ring for what this ring was for.
@@ -88,7 +88,7 @@ def ring(redis: "Redis") -> bool:
     return True
 
 
-def answered(redis: "Redis") -> None:
+def answered(redis: Redis) -> None:
     """Clear the ring: called before the last look into the inbox, never after.
 
     Whatever is kept from now on rings anew, and whatever was kept before is about to be seen.
@@ -96,7 +96,7 @@ def answered(redis: "Redis") -> None:
     redis.delete(RUNG)
 
 
-def workers(redis: "Redis") -> int:
+def workers(redis: Redis) -> int:
     """How many workers showed a sign of life lately.
 
     RQ itself counts those that died as well, until a living one clears them away.
@@ -120,8 +120,8 @@ class Doorbell:
 
     def __init__(
         self,
-        redis: "Redis",
-        act: Callable[["Redis"], object] = ring,
+        redis: Redis,
+        act: Callable[[Redis], object] = ring,
         fails: str = "doorbell does not work, the sweep will",
         works: str = "doorbell works again",
     ) -> None:

@@ -25,7 +25,7 @@ class AppContext:
     engine: Engine
     sessions: sessionmaker[Session]
     quick: QuickReads
-    redis: "Redis"
+    redis: Redis
     inbox: Inbox
     ledger: Ledger
     doorbell: Doorbell

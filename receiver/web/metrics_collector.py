@@ -51,7 +51,7 @@ Families = list[Metric]
 class Measured(Collector):
     """The collector. Only one look is under way at a time."""
 
-    def __init__(self, settings: Settings, sessions: sessionmaker[Session], redis: "Redis") -> None:
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session], redis: Redis) -> None:
         self._settings, self._sessions, self._redis = settings, sessions, redis
         self._lock = threading.Lock()
         self._look: Future[Families] | None = None
@@ -101,9 +101,7 @@ class Measured(Collector):
             look.set_exception(failure)
 
 
-def measure(
-    session: Session, settings: Settings, redis: "Redis", now: datetime
-) -> Iterator[Metric]:
+def measure(session: Session, settings: Settings, redis: Redis, now: datetime) -> Iterator[Metric]:
     """Everything that PostgreSQL and Redis tell, as metrics."""
     around = look_around(session, settings, redis)
     scene = Scene.open(session, settings, now, around)

@@ -81,7 +81,7 @@ class Day:
     """The day, lived. environ: what a service that shows it is to be started with."""
 
     def __init__(
-        self, environ: Mapping[str, str], sessions: sessionmaker[Session], redis: "Redis"
+        self, environ: Mapping[str, str], sessions: sessionmaker[Session], redis: Redis
     ) -> None:
         self.now = datetime.now(UTC)
         self.start = self.now - LONG
@@ -192,7 +192,7 @@ class Day:
 
 @contextmanager
 def lived_day(
-    environ: Mapping[str, str], sessions: sessionmaker[Session], redis: "Redis"
+    environ: Mapping[str, str], sessions: sessionmaker[Session], redis: Redis
 ) -> Iterator[Day]:
     """A day that is over; its couriers still answer."""
     day = Day(environ, sessions, redis)

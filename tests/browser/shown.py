@@ -29,7 +29,7 @@ class Shown:
 
     web: Web
     sessions: sessionmaker[Session]
-    redis: "Redis"
+    redis: Redis
     chromium: Browser
 
     @contextmanager

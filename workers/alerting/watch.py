@@ -34,7 +34,7 @@ WATCH_LOCK = 7_203_118_409
 class Watchman:
     """Looks, notes and pushes, for as long as the clock runs."""
 
-    def __init__(self, settings: Settings, sessions: sessionmaker[Session], redis: "Redis") -> None:
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session], redis: Redis) -> None:
         self._settings, self._sessions, self._redis = settings, sessions, redis
         self._urls = pushes.targets(settings.alert_urls)
         self._forgot_at: datetime | None = None

@@ -84,7 +84,7 @@ class Asker:
         access: Access,
         factor: float,
         sessions: sessionmaker[Session],
-        redis: "Redis",
+        redis: Redis,
         stop: threading.Event,
         now: Clock = _now,
     ) -> None:

@@ -23,7 +23,7 @@ class Poller:
         self,
         settings: Settings,
         sessions: sessionmaker[Session],
-        redis: "Redis",
+        redis: Redis,
         stop: threading.Event,
     ) -> None:
         self._askers = {

@@ -81,7 +81,7 @@ def _workers(count: int) -> Finding:
     return Finding(AREA, "workers", OK, f"{count}")
 
 
-def _clock(redis: "Redis") -> Finding:
+def _clock(redis: Redis) -> Finding:
     """A clock leaves a key for each job that it has queued, for as long as that is not due."""
     for _ in range(LOOKS):
         if redis.exists(*map(key, SCHEDULE)):
@@ -91,7 +91,7 @@ def _clock(redis: "Redis") -> Finding:
     return Finding(AREA, "clock", BROKEN, "none ticks", mend)
 
 
-def _failed(redis: "Redis") -> Findings:
+def _failed(redis: Redis) -> Findings:
     if count := queue(redis).failed_job_registry.count:
         mend = "See the workers' log: what there was to do is tried again by itself."
         yield Finding(AREA, "jobs", WARNING, f"{count} failed lately", mend)

@@ -82,7 +82,7 @@ def _eviction(told: dict[str, Any]) -> Finding:
     return Finding(AREA, "eviction", OK, policy)
 
 
-def _sentinels(redis: "Redis") -> Findings:
+def _sentinels(redis: Redis) -> Findings:
     """How many of the Sentinels answer, and whether they can agree on a new primary."""
     pool = redis.connection_pool
     if not isinstance(pool, SentinelConnectionPool):
