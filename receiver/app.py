@@ -5,7 +5,7 @@ import os
 from flask import Flask
 
 from receiver import telemetry
-from receiver.accounts.refused_credentials import Ledger
+from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.changes.feed import announcer
 from receiver.changes.feed_waiters import Watcher
 from receiver.db.engine import create_engine_for, session_factory
@@ -17,7 +17,7 @@ from receiver.web import auth, problems, security_headers
 from receiver.web.console import setup as console
 from receiver.web.context import AppContext
 from receiver.web.health import ops
-from receiver.web.metrics_collector import Measured
+from receiver.web.metrics_collector import MetricsCollector
 from receiver.web.request_log import RequestLog
 from receiver.web.webhooks import Webhooks
 
@@ -52,11 +52,11 @@ def create_app(settings: Settings | None = None) -> Flask:
         quick=QuickReads(engine),
         redis=redis,
         inbox=Inbox(engine, doorbell.ring),
-        ledger=Ledger(session_factory(engine), settings.accounts),
+        credential_recorder=CredentialRecorder(session_factory(engine), settings.accounts),
         doorbell=doorbell,
         feed_bell=announcer(redis),
         watcher=Watcher(session_factory(engine), redis),
-        measured=Measured(settings, session_factory(engine), redis),
+        metrics_collector=MetricsCollector(settings, session_factory(engine), redis),
     )
     spans = telemetry.request_spans(settings)
     if spans is not None:

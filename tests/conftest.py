@@ -151,8 +151,8 @@ def redis(settings: Settings) -> Iterator[Redis]:
 def app(sessions: sessionmaker[Session], redis: Redis, settings: Settings) -> Iterator[Flask]:
     app = create_app(settings)
     yield app
-    app.extensions["ordertrail"].ledger.close()
-    app.extensions["ordertrail"].measured.close()
+    app.extensions["ordertrail"].credential_recorder.close()
+    app.extensions["ordertrail"].metrics_collector.close()
     app.extensions["ordertrail"].watcher.close()
     app.extensions["ordertrail"].engine.dispose()
     app.extensions["ordertrail"].redis.close()
@@ -243,8 +243,8 @@ def new_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
     yield make
     wait_until(lambda: all(map(at_rest, apps)))
     for app in apps:
-        app.extensions["ordertrail"].ledger.close()
-        app.extensions["ordertrail"].measured.close()
+        app.extensions["ordertrail"].credential_recorder.close()
+        app.extensions["ordertrail"].metrics_collector.close()
         app.extensions["ordertrail"].watcher.close()
         app.extensions["ordertrail"].engine.dispose()
         app.extensions["ordertrail"].redis.close()

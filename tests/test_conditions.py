@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.accounts.refused_credentials import fingerprint
-from receiver.alerts import Alert, Around, conditions, inbox_alerts
-from receiver.alerts.context import Rows, Scene
+from receiver.accounts.refused_credentials import fingerprint_secret
+from receiver.alerts import Alert, SystemState, find_alerts, inbox_alerts
+from receiver.alerts.context import AlertContext, Rows
 from receiver.alerts.order_alerts import slipped, stuck
 from receiver.db.models import (
     AccountState,
@@ -29,13 +29,13 @@ from receiver.db.models import (
 )
 from receiver.settings import Settings
 from receiver.stats import heartbeats
-from receiver.stats.history import bucket
+from receiver.stats.history import start_of_step
 from tests.bodies import START
 
 Sessions = sessionmaker[Session]
 NOW = START
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-FINE = Around(True, 2, NOW - DAY, disk_free=2**40, disk_size=2**41)
+FINE = SystemState(True, 2, NOW - DAY, disk_free=2**40, disk_size=2**41)
 
 
 @dataclass
@@ -49,14 +49,14 @@ class Watch:
         with self.sessions.begin() as session:
             session.add_all(rows)
 
-    def see(self, around: Around = FINE, now: datetime = NOW) -> list[Alert]:
+    def see(self, around: SystemState = FINE, now: datetime = NOW) -> list[Alert]:
         with self.sessions() as session:
-            return list(conditions(session, self.settings, now, around))
+            return list(find_alerts(session, self.settings, now, around))
 
-    def names(self, around: Around = FINE, now: datetime = NOW) -> list[str]:
+    def names(self, around: SystemState = FINE, now: datetime = NOW) -> list[str]:
         return [alert.condition for alert in self.see(around, now)]
 
-    def only(self, around: Around = FINE, now: datetime = NOW) -> Alert:
+    def only(self, around: SystemState = FINE, now: datetime = NOW) -> Alert:
         [alert] = self.see(around, now)
         return alert
 
@@ -132,7 +132,7 @@ def test_no_worker_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
 def test_redis_away_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
     watch.put(message(HOUR))
     unswept(watch, HOUR)
-    assert watch.names(Around(redis=False, workers=None, ticking_since=None)) == ["redis_away"]
+    assert watch.names(SystemState(redis=False, workers=None, ticking_since=None)) == ["redis_away"]
 
 
 def test_a_clock_that_stands_still_is_told(watch: Watch) -> None:
@@ -310,13 +310,13 @@ def test_an_old_secret_in_use_is_told(
 ) -> None:
     secret = watch.settings.accounts["tiramizoo"].secrets[place]
     at = NOW - hours * HOUR
-    name = fingerprint("tiramizoo", secret)
+    name = fingerprint_secret("tiramizoo", secret)
     watch.put(SecretUse(account="tiramizoo", fingerprint=name, count=1, first_at=at, last_at=at))
     assert watch.names() == told
 
 
 def tallied(days: float, hooks: int) -> Tally:
-    return Tally(account="tiramizoo", at=bucket(NOW - days * DAY), hooks=hooks)
+    return Tally(account="tiramizoo", at=start_of_step(NOW - days * DAY), hooks=hooks)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_the_indexes_for_what_does_not_move_on_are_used(watch: Watch) -> None:
             )
         )
         session.execute(text("ANALYZE orders"))
-        scene = Scene.open(session, watch.settings, NOW, FINE)
+        scene = AlertContext.open(session, watch.settings, NOW, FINE)
         for rows, index in (
             (stuck(scene), "orders_standing_idx"),
             (slipped(scene), "orders_eta_idx"),
@@ -513,9 +513,11 @@ def go_wrong(watch: Watch, account: str) -> None:
         message(HOUR, "quarantined", **own),
         message(2 * DAY, "parked", **own),
         word("teleported", HOUR, account),
-        SecretUse(account=account, fingerprint=fingerprint(account, secret), count=1, **times),
-        *(Tally(account=account, at=bucket(NOW - it * DAY), hooks=10) for it in (20, 8)),
-        Tally(account=account, at=bucket(NOW), hooks=2000, missed=9),
+        SecretUse(
+            account=account, fingerprint=fingerprint_secret(account, secret), count=1, **times
+        ),
+        *(Tally(account=account, at=start_of_step(NOW - it * DAY), hooks=10) for it in (20, 8)),
+        Tally(account=account, at=start_of_step(NOW), hooks=2000, missed=9),
         Poll(
             order_id=stuck.id,
             account=account,

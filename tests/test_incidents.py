@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.alerts import Around, conditions
+from receiver.alerts import SystemState, find_alerts
 from receiver.db.models import AccountState, Refusal, Tally
 from receiver.inbox.accept import Incoming, keep
 from receiver.settings import Settings
@@ -32,7 +32,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 STEP = timedelta(minutes=5)
 BERLIN = ZoneInfo("Europe/Berlin")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
-FINE = Around(True, 2, LONG_AGO, disk_free=2**40, disk_size=2**41)
+FINE = SystemState(True, 2, LONG_AGO, disk_free=2**40, disk_size=2**41)
 
 TUESDAY = datetime(2026, 6, 16, 10, tzinfo=BERLIN)
 SATURDAY_EVENING = datetime(2026, 6, 20, 18, tzinfo=BERLIN)
@@ -85,7 +85,7 @@ class Stage:
             pass
         with self.sessions.begin() as session:
             heartbeats.beat(session, heartbeats.SWEPT, self.now)
-            for alert in conditions(session, self.settings, self.now, FINE):
+            for alert in find_alerts(session, self.settings, self.now, FINE):
                 self.opened.setdefault(alert.condition, self.now)
 
     def live(
@@ -117,7 +117,7 @@ def stage(sessions: Sessions, settings: Settings) -> Callable[[datetime], Stage]
 @pytest.fixture
 def door(client: FlaskClient, app: Flask) -> Callable[[Stage], Callable[[], None]]:
     """A courier whose secret is not ours calls at our door, by the stage's clock."""
-    ledger = app.extensions["ordertrail"].ledger
+    ledger = app.extensions["ordertrail"].credential_recorder
 
     def at(stage: Stage) -> Callable[[], None]:
         ledger.clock = lambda: stage.now

@@ -492,7 +492,7 @@ def mended(world: World) -> dict[tuple[str, str], float]:
     with world.sessions() as session:
         return {
             (account, what): number
-            for (name, account, what), number in totals.read(session)
+            for (name, account, what), number in totals.read_totals(session)
             if name == totals.MENDED
         }
 

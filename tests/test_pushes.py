@@ -18,7 +18,7 @@ from receiver.stats import heartbeats
 from tests.bodies import START
 from workers.alerting.notices import CALM, RESTLESS
 from workers.alerting.pushes import MOST_ATTEMPTS
-from workers.alerting.watch import Watchman
+from workers.alerting.watch import AlertWatch
 
 Sessions = sessionmaker[Session]
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -72,7 +72,7 @@ class Watch:
         self.restart()
 
     def restart(self) -> None:
-        self.watchman = Watchman(self.settings, self.sessions, self.redis)
+        self.watchman = AlertWatch(self.settings, self.sessions, self.redis)
 
     def look(self, after: timedelta = 15 * SECOND) -> None:
         self.now += after

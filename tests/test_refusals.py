@@ -19,9 +19,9 @@ from receiver.accounts import refused_credentials as refusals_module
 from receiver.accounts.credential_diagnosis import Evidence, diagnose
 from receiver.accounts.refused_credentials import (
     EXAMINED_A_MINUTE,
-    Ledger,
-    old_secret_used_at,
-    secret_uses,
+    CredentialRecorder,
+    find_old_secret_use,
+    read_secret_uses,
 )
 from receiver.couriers.parsing import sign
 from receiver.db.engine import create_engine_for
@@ -163,7 +163,7 @@ def test_a_flood_leaves_few_rows_and_costs_few_writes(
     for number in range(300):
         client.post(f"/webhooks/nobody-{number}/orders/{number}", data=b"{}")
         client.post(f"/webhooks/tiramizoo/orders/guess-{number}", data=b"{}")
-    app.extensions["ordertrail"].ledger.flush()
+    app.extensions["ordertrail"].credential_recorder.flush()
     assert len(sent) < 20
     found = {(it["account"], it["likely"]): it["count"] for it in told(app)}
     assert found == {
@@ -176,11 +176,11 @@ def test_a_flood_leaves_few_rows_and_costs_few_writes(
 
 
 def test_several_processes_add_up(sessions: Sessions, settings: Settings, app: Flask) -> None:
-    ledgers = [Ledger(sessions, settings.accounts) for _ in range(3)]
+    ledgers = [CredentialRecorder(sessions, settings.accounts) for _ in range(3)]
     try:
         for ledger in ledgers:
-            ledger.refused("tiramizoo", "wrong", Evidence("tiramizoo", "guess"))
-            ledger.used("tiramizoo", 1)
+            ledger.record_refusal("tiramizoo", "wrong", Evidence("tiramizoo", "guess"))
+            ledger.record_secret_use("tiramizoo", 1)
             ledger.flush()
     finally:
         for ledger in ledgers:
@@ -194,10 +194,10 @@ def test_what_postgresql_does_not_take_is_written_down_later(
     sessions: Sessions, settings: Settings, app: Flask
 ) -> None:
     nowhere = create_engine_for("postgresql://nobody@/nothing?host=/nowhere")
-    ledger = Ledger(open_sessions(nowhere), settings.accounts)
+    ledger = CredentialRecorder(open_sessions(nowhere), settings.accounts)
     try:
-        ledger.refused("tiramizoo", "missing")
-        ledger.used("tiramizoo", 0)
+        ledger.record_refusal("tiramizoo", "missing")
+        ledger.record_secret_use("tiramizoo", 0)
         ledger.flush()
         ledger._sessions = sessions
         ledger.flush()
@@ -211,8 +211,8 @@ def test_refusals_are_written_without_being_asked_for(
     sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refusals_module, "FLUSH_SECONDS", 0.01)
-    ledger = Ledger(sessions, settings.accounts)
-    ledger.refused("tiramizoo", "missing")
+    ledger = CredentialRecorder(sessions, settings.accounts)
+    ledger.record_refusal("tiramizoo", "missing")
     ledger.close()
     with sessions() as session:
         assert session.scalars(select(Refusal.count)).all() == [1]
@@ -233,11 +233,16 @@ def test_the_old_secret_is_seen_until_nobody_uses_it(
     client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=body)
     assert secrets("tiramizoo") == [(1, 1, True), (2, 0, False)]
     with sessions() as session:
-        assert old_secret_used_at(secret_uses(session), settings.accounts["tiramizoo"]) is None
+        assert (
+            find_old_secret_use(read_secret_uses(session), settings.accounts["tiramizoo"]) is None
+        )
     client.post("/webhooks/tiramizoo/orders/tiramizoo-old-token", data=body)
     assert secrets("tiramizoo") == [(1, 1, True), (2, 1, True)]
     with sessions() as session:
-        assert old_secret_used_at(secret_uses(session), settings.accounts["tiramizoo"]) is not None
+        assert (
+            find_old_secret_use(read_secret_uses(session), settings.accounts["tiramizoo"])
+            is not None
+        )
 
     signed = raw(cottoncast_status("N", after(0)))
     headers = cottoncast_signature(signed, "cottoncast-old-key")
@@ -250,7 +255,7 @@ def test_no_secret_stands_in_the_ledger(
 ) -> None:
     client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=b"{}")
     client.post("/webhooks/tiramizoo/orders/a-guess-to-find", data=b"{}")
-    app.extensions["ordertrail"].ledger.flush()
+    app.extensions["ordertrail"].credential_recorder.flush()
     with sessions() as session:
         rows = [repr(vars(row)) for row in session.scalars(select(SecretUse))]
         rows += [repr(vars(row)) for row in session.scalars(select(Refusal))]
@@ -262,7 +267,7 @@ def test_what_was_refused_long_ago_goes(
     client: FlaskClient, app: Flask, sessions: Sessions, settings: Settings
 ) -> None:
     client.post("/webhooks/nobody/orders", data=b"{}")
-    app.extensions["ordertrail"].ledger.flush()
+    app.extensions["ordertrail"].credential_recorder.flush()
     now = datetime.now(UTC)
     assert Retention(settings).drop(sessions, now + timedelta(days=29), 60) == {}
     assert Retention(settings).drop(sessions, now + timedelta(days=32), 60) == {"refusals": 1}

@@ -10,7 +10,7 @@ from receiver.db.models import Message, Order, UnmappedWord
 from receiver.inbox.accept import Incoming, keep
 from receiver.settings import Settings
 from receiver.stats import totals
-from receiver.stats.history import KEPT_FOR, Point, forget, series
+from receiver.stats.history import KEPT_FOR, Point, delete_old_history, read_history
 from tests.bodies import after, life, raw, shipmentapi_order, tiramizoo_order
 from workers.folding.drain import drain_batch
 
@@ -31,12 +31,12 @@ def drained(sessions: Sessions, settings: Settings, minutes: float) -> None:
 
 def told(sessions: Sessions, first: float, last: float, **asked: Any) -> list[Point]:
     with sessions() as session:
-        return series(session, after(first), after(last), **asked)
+        return read_history(session, after(first), after(last), **asked)
 
 
-def counted(sessions: Sessions) -> dict[totals.Key, float]:
+def counted(sessions: Sessions) -> dict[totals.TotalKey, float]:
     with sessions() as session:
-        return dict(totals.read(session))
+        return dict(totals.read_totals(session))
 
 
 def test_a_batch_is_tallied_by_when_its_messages_came(
@@ -120,5 +120,5 @@ def test_old_tallies_are_forgotten(sessions: Sessions, settings: Settings) -> No
     put(sessions, 10, b"[]")
     drained(sessions, settings, 15)
     with sessions.begin() as session:
-        assert forget(session, after(5) + KEPT_FOR) == 1
+        assert delete_old_history(session, after(5) + KEPT_FOR) == 1
     assert [point.hooks for point in told(sessions, 0, 15)] == [0, 0, 1]

@@ -19,7 +19,7 @@ from receiver import logs, telemetry
 from receiver.queue import clock_ticks
 from receiver.queue.doorbell import queue
 from receiver.settings import BadSettings
-from workers.alerting.watch import Watchman
+from workers.alerting.watch import AlertWatch
 from workers.runtime import runtime
 
 log = structlog.get_logger(__name__)
@@ -66,7 +66,7 @@ def main() -> None:
         sys.exit(str(bad))
     redis = here.redis
     telemetry.start(here.settings, "clock", here.engine)
-    watchman = Watchman(here.settings, here.sessions, redis)
+    watchman = AlertWatch(here.settings, here.sessions, redis)
     threading.Thread(target=watchman.run, args=(stop,), daemon=True).start()
     reachable = True
     while not stop.wait(TICK_SECONDS):

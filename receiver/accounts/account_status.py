@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from receiver.accounts.refused_credentials import secret_standings, secret_uses
+from receiver.accounts.refused_credentials import describe_secrets, read_secret_uses
 from receiver.db.models import AccountState, Poll
 from receiver.settings import Account
 
@@ -15,7 +15,7 @@ from receiver.settings import Account
 MOST_COUNTED = 10_000
 
 
-def standings(
+def list_account_statuses(
     session: Session,
     accounts: Mapping[str, Account],
     refused: Mapping[str, int] | None,
@@ -27,13 +27,13 @@ def standings(
     processes count them.
     """
     states = {state.account: state for state in session.scalars(select(AccountState))}
-    uses = secret_uses(session)
+    uses = read_secret_uses(session)
     return {
         "couriers": [
             {
                 **_standing(account, states.get(slug) or _unheard(slug), now),
                 **_orders(session, slug, now),
-                "secrets": secret_standings(uses, account),
+                "secrets": describe_secrets(uses, account),
                 "signature_failures": None if refused is None else refused.get(slug, 0),
             }
             for slug, account in sorted(accounts.items())

@@ -56,7 +56,7 @@ Refused = tuple[str, date, str, str]
 Used = tuple[str, str]
 
 
-class Ledger:
+class CredentialRecorder:
     """What one web process refused, and whose secrets it saw, until it is written down."""
 
     def __init__(self, sessions: sessionmaker[Session], accounts: Mapping[str, Account]) -> None:
@@ -72,11 +72,11 @@ class Ledger:
         self._closed = threading.Event()
         self._writer: threading.Thread | None = None
         self._names = {
-            slug: [fingerprint(slug, secret) for secret in account.secrets]
+            slug: [fingerprint_secret(slug, secret) for secret in account.secrets]
             for slug, account in accounts.items()
         }
 
-    def refused(self, account: str, why: str, evidence: Evidence | None = None) -> None:
+    def record_refusal(self, account: str, why: str, evidence: Evidence | None = None) -> None:
         """Count a refused request. evidence: what to look at, once the answer is out."""
         now = self.clock()
         with self._lock:
@@ -86,7 +86,7 @@ class Ledger:
                 _add(self._refused, (account, now.date(), why, NOT_EXAMINED), Times(1, now, now))
         self._ask_for_a_write()
 
-    def used(self, account: str, place: int) -> None:
+    def record_secret_use(self, account: str, place: int) -> None:
         """Count a request that came with the account's secret at this place in its list."""
         now = self.clock()
         with self._lock:
@@ -160,7 +160,7 @@ def _add(counted: dict[Any, Times], key: Any, times: Times) -> None:
         counted[key] = times
 
 
-def fingerprint(account: str, secret: str) -> str:
+def fingerprint_secret(account: str, secret: str) -> str:
     """A name for a secret that tells nothing of it: eight hex digits of a hash."""
     return hashlib.sha256(f"ordertrail\0{account}\0{secret}".encode()).hexdigest()[:8]
 
@@ -207,7 +207,7 @@ def _write(session: Session, refused: Mapping[Refused, Times], used: Mapping[Use
             session.execute(statement, {**values, **times})
 
 
-def refusals(session: Session) -> list[dict[str, Any]]:
+def read_refusals(session: Session) -> list[dict[str, Any]]:
     """What was refused in the days that are kept, the latest first, as the API shows it."""
     rows = session.execute(
         select(
@@ -258,19 +258,19 @@ WITHOUT_CREDENTIAL: Mapping[str, tuple[str, str]] = {
 SecretUses = Mapping[tuple[str, str], SecretUse]
 
 
-def secret_uses(session: Session) -> SecretUses:
+def read_secret_uses(session: Session) -> SecretUses:
     """How often each secret of each account came, by account and fingerprint: they are few."""
     return {(row.account, row.fingerprint): row for row in session.scalars(select(SecretUse))}
 
 
-def secret_standings(uses: SecretUses, account: Account) -> list[dict[str, Any]]:
+def describe_secrets(uses: SecretUses, account: Account) -> list[dict[str, Any]]:
     """The account's live secrets by their place in its list, and when each was last used.
 
     All but the first are old: once nobody has used one for a while it can be removed.
     """
     standings = []
     for place, secret in enumerate(account.secrets, start=1):
-        use = uses.get((account.slug, fingerprint(account.slug, secret)))
+        use = uses.get((account.slug, fingerprint_secret(account.slug, secret)))
         standings.append(
             {
                 "place": place,
@@ -281,11 +281,11 @@ def secret_standings(uses: SecretUses, account: Account) -> list[dict[str, Any]]
     return standings
 
 
-def old_secret_used_at(uses: SecretUses, account: Account) -> datetime | None:
+def find_old_secret_use(uses: SecretUses, account: Account) -> datetime | None:
     """When a secret that is not the first of its account was last used; None where none was."""
     old = [
         it["last_used_at"]
-        for it in secret_standings(uses, account)
+        for it in describe_secrets(uses, account)
         if it["place"] > 1 and it["last_used_at"] is not None
     ]
     return max(old, default=None)

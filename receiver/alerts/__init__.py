@@ -21,12 +21,12 @@ from receiver.alerts import (
     webhook_alerts,
 )
 from receiver.alerts.catalogue import CATALOGUE, CRITICAL, WARNING
-from receiver.alerts.context import Alert, Around, Scene
+from receiver.alerts.context import Alert, AlertContext, SystemState
 from receiver.settings import Settings
 
-__all__ = ["CATALOGUE", "CRITICAL", "WARNING", "Alert", "Around", "conditions"]
+__all__ = ["CATALOGUE", "CRITICAL", "WARNING", "Alert", "SystemState", "conditions"]
 
-FAMILIES: tuple[Callable[[Scene], Iterator[Alert]], ...] = (
+FAMILIES: tuple[Callable[[AlertContext], Iterator[Alert]], ...] = (
     platform_alerts.alerts,
     inbox_alerts.alerts,
     webhook_alerts.alerts,
@@ -35,13 +35,13 @@ FAMILIES: tuple[Callable[[Scene], Iterator[Alert]], ...] = (
 )
 
 
-def conditions(
-    session: Session, settings: Settings, now: datetime, around: Around
+def find_alerts(
+    session: Session, settings: Settings, now: datetime, around: SystemState
 ) -> Iterator[Alert]:
     """All conditions that hold, the critical ones first.
 
     around: what is not in PostgreSQL, as machine.look_around() finds it.
     """
-    scene = Scene.open(session, settings, now, around)
+    scene = AlertContext.open(session, settings, now, around)
     found = [alert for family in FAMILIES for alert in family(scene)]
     yield from sorted(found, key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))

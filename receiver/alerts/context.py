@@ -61,7 +61,7 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class SystemState:
     """What is not in PostgreSQL. None: not known.
 
     ticking_since: since when the clock ticks without a break; None: it does not.
@@ -76,7 +76,7 @@ class Around:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class AlertContext:
     """All there is to judge by.
 
     states: the accounts' rows, by slug. beats: the heartbeats, by name.
@@ -85,12 +85,14 @@ class Scene:
     session: Session
     settings: Settings
     now: datetime
-    around: Around
+    around: SystemState
     states: Mapping[str, AccountState]
     beats: Mapping[str, datetime]
 
     @classmethod
-    def open(cls, session: Session, settings: Settings, now: datetime, around: Around) -> "Scene":
+    def open(
+        cls, session: Session, settings: Settings, now: datetime, around: SystemState
+    ) -> "AlertContext":
         """A scene, with what every condition needs read already."""
         states = {state.account: state for state in session.scalars(select(AccountState))}
         beats = {beat.name: beat.at for beat in session.scalars(select(Heartbeat))}

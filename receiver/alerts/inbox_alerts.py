@@ -8,7 +8,7 @@ from sqlalchemy import Select, Text, func, select, true
 from sqlalchemy.orm import aliased
 
 from receiver.alerts import platform_alerts
-from receiver.alerts.context import Alert, Rows, Scene, about, alert, each, heaps
+from receiver.alerts.context import Alert, AlertContext, Rows, about, alert, each, heaps
 from receiver.couriers import DRIVERS
 from receiver.db.models import PARKED, QUARANTINED, Message, Order, UnmappedWord
 from receiver.inbox import pending as progress
@@ -29,7 +29,7 @@ MOST_WORDS = 100
 WORDS_NAMED = 3
 
 
-def alerts(scene: Scene) -> Iterator[Alert]:
+def alerts(scene: AlertContext) -> Iterator[Alert]:
     """Without a worker everything waits, and that is told elsewhere."""
     if platform_alerts.works(scene):
         yield from list(_waiting(scene)) or _stalled(scene)
@@ -44,7 +44,7 @@ def pending(sent_back: bool) -> Select[Message]:
     return progress.pending().where(retried)
 
 
-def oldest(scene: Scene, sent_back: bool) -> tuple[datetime, int, str] | None:
+def oldest(scene: AlertContext, sent_back: bool) -> tuple[datetime, int, str] | None:
     """Since when the oldest message waits, its id and its account; a look at an index's start."""
     since = func.coalesce(Message.retried_at, Message.received_at)
     columns = (since, Message.id, Message.account)
@@ -53,7 +53,7 @@ def oldest(scene: Scene, sent_back: bool) -> tuple[datetime, int, str] | None:
     return (row[0], row[1], row[2]) if row else None
 
 
-def _waiting(scene: Scene) -> Iterator[Alert]:
+def _waiting(scene: AlertContext) -> Iterator[Alert]:
     new, sent_back = oldest(scene, False), oldest(scene, True)
     waiting = [found for found in (new, sent_back) if found and scene.now - found[0] > WAITS_FOR]
     if not waiting:
@@ -86,13 +86,13 @@ def _waiting(scene: Scene) -> Iterator[Alert]:
         )
 
 
-def _unfolded(scene: Scene) -> bool:
+def _unfolded(scene: AlertContext) -> bool:
     """Whether nothing was folded just now."""
     folded = [state.folded_at for state in scene.states.values() if state.folded_at is not None]
     return not folded or scene.now - max(folded) > UNFOLDED_FOR
 
 
-def _stalled(scene: Scene) -> Iterator[Alert]:
+def _stalled(scene: AlertContext) -> Iterator[Alert]:
     """Where nothing waits, by what the clock asks for: the next hook would find nobody."""
     asked = scene.around.ticking_since is not None
     if asked and platform_alerts.unswept(scene, STALLED_FOR) and _unfolded(scene):
@@ -105,7 +105,7 @@ def _stalled(scene: Scene) -> Iterator[Alert]:
         )
 
 
-def stuck(scene: Scene, *outcomes: str, latest: bool = False) -> Rows:
+def stuck(scene: AlertContext, *outcomes: str, latest: bool = False) -> Rows:
     """By account and outcome, the messages that are stuck, the oldest first, or the latest.
 
     By their number, which an index has in this order.
@@ -119,7 +119,7 @@ def stuck(scene: Scene, *outcomes: str, latest: bool = False) -> Rows:
     return heaps(of, rows, Message.id.desc() if latest else Message.id)
 
 
-def _quarantined(scene: Scene) -> Iterator[Alert]:
+def _quarantined(scene: AlertContext) -> Iterator[Alert]:
     oldest = scene.rows(stuck(scene, QUARANTINED))
     latest = {it.account: it.id for it in scene.rows(stuck(scene, QUARANTINED, latest=True))}
     for found in oldest:
@@ -135,7 +135,7 @@ def _quarantined(scene: Scene) -> Iterator[Alert]:
         )
 
 
-def _parked(scene: Scene) -> Iterator[Alert]:
+def _parked(scene: AlertContext) -> Iterator[Alert]:
     for found in scene.rows(stuck(scene, PARKED)):
         age = scene.now - found.received_at
         if age <= PARKED_FOR:
@@ -155,7 +155,7 @@ def _parked(scene: Scene) -> Iterator[Alert]:
         )
 
 
-def unmapped(scene: Scene) -> Mapping[str, list[tuple[UnmappedWord, str | None]]]:
+def unmapped(scene: AlertContext) -> Mapping[str, list[tuple[UnmappedWord, str | None]]]:
     """By account, words that came lately and that its map as it is now does not have, and an order
     of each.
     """
@@ -182,7 +182,7 @@ def unmapped(scene: Scene) -> Mapping[str, list[tuple[UnmappedWord, str | None]]
     return found
 
 
-def _words(scene: Scene) -> Iterator[Alert]:
+def _words(scene: AlertContext) -> Iterator[Alert]:
     for account, words in sorted(unmapped(scene).items()):
         named = ", ".join(f"{word.word!r:.60}" for word, _ in words[:WORDS_NAMED])
         yield alert(
@@ -210,7 +210,7 @@ def _plain(word: str) -> str:
     return "_".join(word.casefold().replace("-", " ").replace("_", " ").split())
 
 
-def count_pending(scene: Scene) -> int:
+def count_pending(scene: AlertContext) -> int:
     """How many messages wait, new ones and those that were sent back."""
     found = [
         scene.session.scalar(

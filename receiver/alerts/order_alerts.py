@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Interval, Text, func, select, text
 
-from receiver.alerts.context import Alert, Rows, Scene, about, alert, each, heaps
+from receiver.alerts.context import Alert, AlertContext, Rows, about, alert, each, heaps
 from receiver.couriers.contract import Driver
 from receiver.db.models import Order, eta_end, standing_at, standing_since, still_open
 from receiver.orders.find import OPEN_CONFLICT
@@ -20,13 +20,13 @@ ETA_WITHIN = timedelta(days=3)
 FORGOTTEN_AFTER = timedelta(days=35)
 
 
-def alerts(scene: Scene) -> Iterator[Alert]:
+def alerts(scene: AlertContext) -> Iterator[Alert]:
     yield from _stuck(scene)
     yield from _eta_slipped(scene)
     yield from _in_conflict(scene)
 
 
-def stuck(scene: Scene) -> Rows:
+def stuck(scene: AlertContext) -> Rows:
     """By account and status, the orders that have stood there for longer than they may."""
     keys = [
         (account.slug, status, stay)
@@ -44,7 +44,7 @@ def stuck(scene: Scene) -> Rows:
     return heaps(of, rows, standing_since)
 
 
-def slipped(scene: Scene) -> Rows:
+def slipped(scene: AlertContext) -> Rows:
     """By account, the orders on their way whose ETA has passed."""
     under_way = [name for name in OPEN_STATUSES if not VOCABULARY[name].attention]
     of = scene.slugs()
@@ -58,7 +58,7 @@ def slipped(scene: Scene) -> Rows:
     return heaps(of, rows, eta_end)
 
 
-def in_conflict(scene: Scene) -> Rows:
+def in_conflict(scene: AlertContext) -> Rows:
     """By account, the orders with an open conflict, the newest first."""
     of = scene.slugs()
     rows = select(Order.courier_order_id, Order.updated_at).where(
@@ -72,7 +72,7 @@ def stays(driver: Driver) -> Mapping[str, timedelta]:
     return {name: stay for name, stay in driver.stays.items() if name in OPEN_STATUSES}
 
 
-def _stuck(scene: Scene) -> Iterator[Alert]:
+def _stuck(scene: AlertContext) -> Iterator[Alert]:
     by_account = defaultdict(list)
     for row in scene.rows(stuck(scene)):
         by_account[row.account].append(row)
@@ -98,7 +98,7 @@ def _days(stay: timedelta) -> str:
     return f"{hours:g} h" if hours < 72 else f"{hours / 24:g} days"  # noqa: PLR2004
 
 
-def _eta_slipped(scene: Scene) -> Iterator[Alert]:
+def _eta_slipped(scene: AlertContext) -> Iterator[Alert]:
     for found in scene.rows(slipped(scene)):
         yield alert(
             "eta_slipped",
@@ -112,7 +112,7 @@ def _eta_slipped(scene: Scene) -> Iterator[Alert]:
         )
 
 
-def _in_conflict(scene: Scene) -> Iterator[Alert]:
+def _in_conflict(scene: AlertContext) -> Iterator[Alert]:
     for found in scene.rows(in_conflict(scene)):
         yield alert(
             "orders_in_conflict",
@@ -133,7 +133,7 @@ OPEN_BY_STATUS = text("""
 """)
 
 
-def open_by_status(scene: Scene) -> Mapping[tuple[str, str], int]:
+def open_by_status(scene: AlertContext) -> Mapping[tuple[str, str], int]:
     """How many orders of each account stand at each status that is no end."""
     rows = scene.session.execute(OPEN_BY_STATUS, {"open": OPEN_STATUSES})
     return {(account, status): number for account, status, number in rows}

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from receiver.alerts.catalogue import CRITICAL
-from receiver.alerts.context import Alert, Around, Scene, alert
+from receiver.alerts.context import Alert, AlertContext, SystemState, alert
 from receiver.queue import clock_ticks, doorbell
 from receiver.settings import Settings
 from receiver.stats import heartbeats
@@ -24,7 +24,7 @@ DISK_SHARE, DISK_BYTES = 0.10, 20 * 2**30
 DISK_FULL_BYTES = 2**30
 
 
-def look_around(session: Session, settings: Settings, redis: Redis) -> Around:
+def read_system_state(session: Session, settings: Settings, redis: Redis) -> SystemState:
     """See how Redis, the workers and the disks are."""
     workers: int | None = None
     ticking_since: datetime | None = None
@@ -40,7 +40,7 @@ def look_around(session: Session, settings: Settings, redis: Redis) -> Around:
         if path is not None and path.is_dir()
     ]
     fullest = min(disks, key=lambda disk: disk.free, default=None)
-    return Around(
+    return SystemState(
         reachable,
         workers,
         ticking_since,
@@ -58,7 +58,7 @@ def _postgres_directory(session: Session) -> Path | None:
         return None
 
 
-def alerts(scene: Scene) -> Iterator[Alert]:
+def alerts(scene: AlertContext) -> Iterator[Alert]:
     """Who does not work. Without Redis nobody knows of workers."""
     around = scene.around
     if not around.redis:
@@ -87,7 +87,7 @@ def alerts(scene: Scene) -> Iterator[Alert]:
     yield from _disk(around)
 
 
-def unswept(scene: Scene, for_long: timedelta = UNSWEPT_FOR) -> bool:
+def unswept(scene: AlertContext, for_long: timedelta = UNSWEPT_FOR) -> bool:
     """Whether no sweep was made for long, or there is no clock to ask for one.
 
     What was before the clock began to tick does not count: after a standstill the first sweep takes
@@ -99,12 +99,12 @@ def unswept(scene: Scene, for_long: timedelta = UNSWEPT_FOR) -> bool:
     return scene.now - max(ticking, swept or ticking) > for_long
 
 
-def works(scene: Scene) -> bool:
+def works(scene: AlertContext) -> bool:
     """Whether there is somebody to fold messages."""
     return scene.around.redis and scene.around.workers != 0
 
 
-def _disk(around: Around) -> Iterator[Alert]:
+def _disk(around: SystemState) -> Iterator[Alert]:
     free, size = around.disk_free, around.disk_size
     if free is None or not size or free >= DISK_BYTES or free / size >= DISK_SHARE:
         return

@@ -8,7 +8,7 @@ from sqlalchemy import Text, func, select
 from sqlalchemy.orm import aliased
 
 from receiver.alerts import platform_alerts
-from receiver.alerts.context import Alert, Scene, about, alert, each, heaps, setting
+from receiver.alerts.context import Alert, AlertContext, about, alert, each, heaps, setting
 from receiver.db.models import AccountState, Order, Poll
 from receiver.settings import Account
 
@@ -30,7 +30,7 @@ ORDER = (
 )
 
 
-def alerts(scene: Scene) -> Iterator[Alert]:
+def alerts(scene: AlertContext) -> Iterator[Alert]:
     for account, _, state in scene.accounts():
         if _is_paused(state):
             yield from _pause(scene, state, account)
@@ -43,7 +43,7 @@ def _is_paused(state: AccountState | None) -> TypeGuard[AccountState]:
     return state is not None and state.paused_at is not None
 
 
-def _pause(scene: Scene, state: AccountState, account: Account) -> Iterator[Alert]:
+def _pause(scene: AlertContext, state: AccountState, account: Account) -> Iterator[Alert]:
     if state.pause_reason == "refused":
         yield alert(
             "poll_refused",
@@ -67,7 +67,7 @@ def _pause(scene: Scene, state: AccountState, account: Account) -> Iterator[Aler
         )
 
 
-def _late(scene: Scene) -> Iterator[Alert]:
+def _late(scene: AlertContext) -> Iterator[Alert]:
     """Orders that should have been asked about long ago, though nothing hinders it."""
     asked = [
         account.slug
@@ -94,7 +94,7 @@ def _late(scene: Scene) -> Iterator[Alert]:
         )
 
 
-def _unknown(scene: Scene) -> Iterator[Alert]:
+def _unknown(scene: AlertContext) -> Iterator[Alert]:
     """Orders that the courier says it does not know: one may be new, many mean a wrong address."""
     of = scene.slugs()
     rows = select(Poll.unknown_since, ORDER).where(
@@ -113,7 +113,7 @@ def _unknown(scene: Scene) -> Iterator[Alert]:
         )
 
 
-def _given_up(scene: Scene) -> Iterator[Alert]:
+def _given_up(scene: AlertContext) -> Iterator[Alert]:
     of = scene.slugs()
     since = scene.now - GIVEN_UP_WITHIN
     any_ = aliased(Poll)

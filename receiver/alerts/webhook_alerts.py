@@ -8,14 +8,14 @@ from sqlalchemy import Text, func, select, true
 
 from receiver import statuses
 from receiver.accounts.credential_diagnosis import LIKELY, NOT_EXAMINED
-from receiver.accounts.refused_credentials import old_secret_used_at, secret_uses
+from receiver.accounts.refused_credentials import find_old_secret_use, read_secret_uses
 from receiver.alerts import learned_silence
 from receiver.alerts.catalogue import CRITICAL, WARNING
-from receiver.alerts.context import Alert, Rows, Scene, about, alert, each, setting
+from receiver.alerts.context import Alert, AlertContext, Rows, about, alert, each, setting
 from receiver.alerts.learned_silence import Hush
 from receiver.couriers.contract import Driver
 from receiver.db.models import PENDING, Message, Order, Refusal, Tally
-from receiver.stats.history import EPOCH, KEPT_FOR, bucket
+from receiver.stats.history import EPOCH, KEPT_FOR, start_of_step
 from receiver.statuses import OPEN_STATUSES
 
 # Of an order that nothing was heard of for so long nobody expects a hook.
@@ -32,7 +32,7 @@ FLOOD_TIMES, FLOOD_HOOKS = 3, 1_000
 FLOOD_LEARNT = timedelta(days=7)
 
 
-def alerts(scene: Scene) -> Iterator[Alert]:
+def alerts(scene: AlertContext) -> Iterator[Alert]:
     refused = list(_refused(scene))
     yield from refused
     # Whose every hook is refused is not silent.
@@ -41,7 +41,7 @@ def alerts(scene: Scene) -> Iterator[Alert]:
     yield from _flooding(scene)
 
 
-def _silent(scene: Scene, but: Collection[str | None]) -> Iterator[Alert]:
+def _silent(scene: AlertContext, but: Collection[str | None]) -> Iterator[Alert]:
     waiting = {it.account: it for it in scene.rows(_open_orders(scene)) if it.account not in but}
     # Without an open order no hook is to be expected.
     hushes = {}
@@ -74,7 +74,7 @@ def _silent(scene: Scene, but: Collection[str | None]) -> Iterator[Alert]:
         )
 
 
-def _open_orders(scene: Scene) -> Rows:
+def _open_orders(scene: AlertContext) -> Rows:
     """Of each account that has any: how many orders may make its courier call, since when, and the
     newest of them; beside them when it began to call, and when the newest message came that waits
     for a worker.
@@ -133,7 +133,7 @@ def _may_call(driver: Driver) -> Collection[str]:
     return [statuses.PENDING] if calls_once else OPEN_STATUSES
 
 
-def _refused(scene: Scene) -> Iterator[Alert]:
+def _refused(scene: AlertContext) -> Iterator[Alert]:
     of_account = defaultdict(list)
     lately = select(Refusal).where(
         Refusal.account.in_(scene.settings.accounts),
@@ -164,10 +164,10 @@ def _refused(scene: Scene) -> Iterator[Alert]:
         )
 
 
-def _old_secret(scene: Scene) -> Iterator[Alert]:
-    uses = secret_uses(scene.session)
+def _old_secret(scene: AlertContext) -> Iterator[Alert]:
+    uses = read_secret_uses(scene.session)
     for account, _, _ in scene.accounts():
-        at = old_secret_used_at(uses, account)
+        at = find_old_secret_use(uses, account)
         if at is None or scene.now - at > OLD_WITHIN:
             continue
         yield alert(
@@ -179,9 +179,9 @@ def _old_secret(scene: Scene) -> Iterator[Alert]:
         )
 
 
-def _flooding(scene: Scene) -> Iterator[Alert]:
+def _flooding(scene: AlertContext) -> Iterator[Alert]:
     """Hooks are tallied once they are folded; until then a flood is a backlog."""
-    lately = bucket(scene.now, FLOOD_STEP) - FLOOD_STEP
+    lately = start_of_step(scene.now, FLOOD_STEP) - FLOOD_STEP
     hooks = func.sum(Tally.hooks)
     much = (
         select(Tally.account, hooks)

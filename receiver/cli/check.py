@@ -7,8 +7,8 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver import schemas
-from receiver.alerts import CRITICAL, Alert, conditions
-from receiver.alerts.platform_alerts import look_around
+from receiver.alerts import CRITICAL, Alert, find_alerts
+from receiver.alerts.platform_alerts import read_system_state
 from receiver.cli import main
 from receiver.cli.options import json_option
 from receiver.cli.output import print_json, say
@@ -32,8 +32,8 @@ def check(as_json: bool) -> None:
     redis = connect_redis(settings.redis_url)
     try:
         with main.opened(settings) as sessions, sessions() as session:
-            around = look_around(session, settings, redis)
-            found = list(conditions(session, settings, datetime.now(UTC), around))
+            around = read_system_state(session, settings, redis)
+            found = list(find_alerts(session, settings, datetime.now(UTC), around))
     except SQLAlchemyError as failure:
         told = main.in_one_line(failure) or type(failure).__name__
         say(f"critical  database_away  {told}")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from receiver import schemas
-from receiver.accounts.account_status import standings
+from receiver.accounts.account_status import list_account_statuses
 from receiver.cli import main
 from receiver.cli.finding import refuse_unknown
 from receiver.cli.options import Name, json_option
@@ -28,7 +28,7 @@ def couriers(as_json: bool) -> None:
     settings = main.settings()
     with main.opened(settings) as sessions, sessions() as session:
         told = schemas.AccountList().dump(
-            standings(session, settings.accounts, None, datetime.now(UTC))
+            list_account_statuses(session, settings.accounts, None, datetime.now(UTC))
         )
     if as_json:
         print_json(told)

@@ -30,7 +30,7 @@ FEED_AGE = Histogram(
 )
 
 
-def registry() -> CollectorRegistry:
+def metrics_registry() -> CollectorRegistry:
     """What this host's web processes counted, together."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
@@ -40,12 +40,12 @@ def registry() -> CollectorRegistry:
     return together
 
 
-def refused_credentials() -> dict[str, int]:
+def count_refused_credentials() -> dict[str, int]:
     """Per account, how many requests came with a missing, malformed or wrong credential since
     this host's web processes were started.
     """
     counts: dict[str, int] = {}
-    for family in registry().collect():
+    for family in metrics_registry().collect():
         for sample in family.samples:
             if sample.name == "ordertrail_messages_refused_total" and sample.labels["reason"] in {
                 "missing",

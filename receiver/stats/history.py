@@ -38,12 +38,12 @@ class Point:
     longest_lag: float | None = None
 
 
-def bucket(at: datetime, step: timedelta = BUCKET) -> datetime:
+def start_of_step(at: datetime, step: timedelta = BUCKET) -> datetime:
     """The beginning of the step in which a time lies."""
     return EPOCH + (at - EPOCH) // step * step
 
 
-def series(
+def read_history(
     session: Session,
     since: datetime,
     until: datetime,
@@ -54,7 +54,7 @@ def series(
 
     step: a multiple of BUCKET. account: only this account's; all together where None.
     """
-    first = bucket(since, step)
+    first = start_of_step(since, step)
     at = func.date_bin(step, Tally.at, first)
     messages = func.sum(Tally.hooks + Tally.answers)
     whole = (Tally.hooks, Tally.answers, Tally.missed, Tally.quarantined, Tally.parked)
@@ -77,7 +77,7 @@ def series(
     return [points.get(moment) or Point(moment) for moment in moments]
 
 
-def forget(session: Session, now: datetime) -> int:
+def delete_old_history(session: Session, now: datetime) -> int:
     """Drop what is older than KEPT_FOR; how many rows that were."""
     dropped = session.execute(
         delete(Tally).where(Tally.at < now - KEPT_FOR).returning(Tally.account)

@@ -16,7 +16,7 @@ from receiver.db.engine import array_literal
 from receiver.db.models import Count
 
 # (name, account, label); the account is empty where it is of none.
-Key = tuple[str, str, str]
+TotalKey = tuple[str, str, str]
 
 PROCESSED = "processed"
 BATCHES = "batches"
@@ -31,7 +31,7 @@ INFINITE = "+Inf"
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Histogram:
     """A histogram, kept as two names: how many lie in each class, and their sum."""
 
     name: str
@@ -41,7 +41,7 @@ class Spread:
     def sum(self) -> str:
         return f"{self.name}_sum"
 
-    def add(self, counted: "Counter[Key]", account: str, value: float) -> None:
+    def add(self, counted: "Counter[TotalKey]", account: str, value: float) -> None:
         at = bisect_left(self.bounds, value)
         label = f"{self.bounds[at]:g}" if at < len(self.bounds) else INFINITE
         counted[self.name, account, label] += 1
@@ -49,9 +49,9 @@ class Spread:
         counted[self.sum, account, ""] += value  # type: ignore[assignment]
 
 
-WAIT = Spread("wait", (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600))
-LAG = Spread("lag", (1, 5, 15, 60, 300, 900, 3600, 21_600, 86_400))
-SIZE = Spread("size", (1, 5, 20, 50, 100, 200, 300))
+WAIT = Histogram("wait", (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600))
+LAG = Histogram("lag", (1, 5, 15, 60, 300, 900, 3600, 21_600, 86_400))
+SIZE = Histogram("size", (1, 5, 20, 50, 100, 200, 300))
 
 # Sorted, so that two workers take the rows in the same order; whoever counts has locked its
 # accounts' rows before.
@@ -65,7 +65,7 @@ ADD = text("""
 """)
 
 
-def add(session: Session, counted: Mapping[Key, float]) -> None:
+def add_totals(session: Session, counted: Mapping[TotalKey, float]) -> None:
     """Add to the counts; near the end of a transaction, for their rows are everybody's."""
     if counted:
         names, accounts, labels = zip(*counted, strict=True)
@@ -80,7 +80,7 @@ def add(session: Session, counted: Mapping[Key, float]) -> None:
         )
 
 
-def read(session: Session) -> Iterator[tuple[Key, float]]:
+def read_totals(session: Session) -> Iterator[tuple[TotalKey, float]]:
     """All counts."""
     for name, account, label, value in session.execute(
         select(Count.name, Count.account, Count.label, Count.value)

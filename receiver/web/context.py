@@ -8,13 +8,13 @@ from redis import Redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.accounts.refused_credentials import Ledger
+from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.changes.feed_waiters import Watcher
 from receiver.inbox.accept import Inbox
 from receiver.orders.read_batching import QuickReads
 from receiver.queue.doorbell import Doorbell
 from receiver.settings import Settings
-from receiver.web.metrics_collector import Measured
+from receiver.web.metrics_collector import MetricsCollector
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class AppContext:
     quick: QuickReads
     redis: Redis
     inbox: Inbox
-    ledger: Ledger
+    credential_recorder: CredentialRecorder
     doorbell: Doorbell
     feed_bell: Doorbell
     watcher: Watcher
-    measured: Measured
+    metrics_collector: MetricsCollector
 
 
 def app_context() -> AppContext:

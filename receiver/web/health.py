@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from receiver.errors import MissingBearerToken
 from receiver.inbox.pending import Progress, progress
 from receiver.queue import doorbell
-from receiver.stats.counters import registry
+from receiver.stats.counters import metrics_registry
 from receiver.times import rfc3339
 from receiver.web.auth import bearer_fits
 from receiver.web.context import app_context
@@ -69,6 +69,6 @@ def metrics() -> Response:
     if not bearer_fits(request, tokens):
         raise MissingBearerToken("a bearer token is needed: METRICS_TOKEN or one of API_TOKENS")
     stored = CollectorRegistry()
-    stored.register(app_context().measured)
-    counted = generate_latest(registry()) + generate_latest(stored)
+    stored.register(app_context().metrics_collector)
+    counted = generate_latest(metrics_registry()) + generate_latest(stored)
     return current_app.response_class(counted, content_type=CONTENT_TYPE_LATEST)

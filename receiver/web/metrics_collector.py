@@ -28,15 +28,15 @@ from redis import Redis
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.alerts import Alert, conditions, inbox_alerts, order_alerts
-from receiver.alerts.context import Around, Scene
-from receiver.alerts.platform_alerts import look_around
+from receiver.alerts import Alert, find_alerts, inbox_alerts, order_alerts
+from receiver.alerts.context import AlertContext, SystemState
+from receiver.alerts.platform_alerts import read_system_state
 from receiver.changes import feed
 from receiver.db.models import PARKED, QUARANTINED, Poll
 from receiver.logs import exception_fields
 from receiver.settings import Settings
 from receiver.stats import heartbeats, totals
-from receiver.stats.totals import Key, Spread
+from receiver.stats.totals import Histogram, TotalKey
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ STATEMENT_MS = 3_000
 Families = list[Metric]
 
 
-class Measured(Collector):
+class MetricsCollector(Collector):
     """The collector. Only one look is under way at a time."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session], redis: Redis) -> None:
@@ -93,7 +93,7 @@ class Measured(Collector):
             with self._sessions() as session:
                 session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_MS}"))
                 now = datetime.now(UTC)
-                families = list(measure(session, self._settings, self._redis, now))
+                families = list(collect_metrics(session, self._settings, self._redis, now))
             self._looked_at = time.monotonic()
             look.set_result(families)
         except Exception as failure:  # noqa: BLE001 (whoever waits is told)
@@ -101,63 +101,67 @@ class Measured(Collector):
             look.set_exception(failure)
 
 
-def measure(session: Session, settings: Settings, redis: Redis, now: datetime) -> Iterator[Metric]:
+def collect_metrics(
+    session: Session, settings: Settings, redis: Redis, now: datetime
+) -> Iterator[Metric]:
     """Everything that PostgreSQL and Redis tell, as metrics."""
-    around = look_around(session, settings, redis)
-    scene = Scene.open(session, settings, now, around)
+    around = read_system_state(session, settings, redis)
+    scene = AlertContext.open(session, settings, now, around)
     yield from _machine(scene, around)
-    yield from _counted(dict(totals.read(session)), settings)
+    yield from _counted(dict(totals.read_totals(session)), settings)
     yield from _inbox(scene)
     yield from _accounts(scene)
     yield from _orders(scene)
-    yield from _alerts(list(conditions(session, settings, now, around)))
+    yield from _alerts(list(find_alerts(session, settings, now, around)))
 
 
-def gauge(name: str, told_of: str, *labels: str) -> GaugeMetricFamily:
+def _gauge(name: str, told_of: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"ordertrail_{name}", told_of, labels=labels)
 
 
-def counter(name: str, told_of: str, *labels: str) -> CounterMetricFamily:
+def _counter(name: str, told_of: str, *labels: str) -> CounterMetricFamily:
     return CounterMetricFamily(f"ordertrail_{name}", told_of, labels=labels)
 
 
-def one(name: str, told_of: str, value: float | None) -> GaugeMetricFamily:
+def _single(name: str, told_of: str, value: float | None) -> GaugeMetricFamily:
     """A number of the whole service; without a sample where it is not known."""
-    family = gauge(name, told_of)
+    family = _gauge(name, told_of)
     if value is not None:
         family.add_metric([], value)
     return family
 
 
-def _machine(scene: Scene, around: Around) -> Iterator[Metric]:
-    yield one("redis_up", "Whether Redis answered.", float(around.redis))
-    yield one("workers", "Worker processes that RQ knows of.", around.workers)
+def _machine(scene: AlertContext, around: SystemState) -> Iterator[Metric]:
+    yield _single("redis_up", "Whether Redis answered.", float(around.redis))
+    yield _single("workers", "Worker processes that RQ knows of.", around.workers)
     free, size = around.disk_free, around.disk_size
-    yield one("disk_free_bytes", "Room left on the disk with our data that is fullest.", free)
-    yield one("disk_size_bytes", "That disk's size.", size)
+    yield _single("disk_free_bytes", "Room left on the disk with our data that is fullest.", free)
+    yield _single("disk_size_bytes", "That disk's size.", size)
     stored = scene.session.scalar(text("SELECT pg_database_size(current_database())"))
-    yield one("database_size_bytes", "Size of the database.", stored)
+    yield _single("database_size_bytes", "Size of the database.", stored)
     swept = scene.beats.get(heartbeats.SWEPT)
     folded = [state.folded_at for state in scene.states.values() if state.folded_at is not None]
-    yield one("last_sweep_timestamp_seconds", "When a worker swept, to within 10 s.", _unix(swept))
+    yield _single(
+        "last_sweep_timestamp_seconds", "When a worker swept, to within 10 s.", _unix(swept)
+    )
     folded_at = _unix(max(folded, default=None))
-    yield one("last_fold_timestamp_seconds", "When a batch was last folded.", folded_at)
-    yield one("changes_latest", "Number of the newest change.", feed.latest(scene.session))
+    yield _single("last_fold_timestamp_seconds", "When a batch was last folded.", folded_at)
+    yield _single("changes_latest", "Number of the newest change.", feed.latest(scene.session))
 
 
 def _unix(at: datetime | None) -> float | None:
     return at.timestamp() if at is not None else None
 
 
-def _counted(found: Mapping[Key, float], settings: Settings) -> Iterator[Metric]:
-    processed = counter(
+def _counted(found: Mapping[TotalKey, float], settings: Settings) -> Iterator[Metric]:
+    processed = _counter(
         "messages_processed", "Messages that a worker was done with.", "account", "outcome"
     )
-    events = counter("events", "Events told for the first time.", "account")
-    polls = counter(
+    events = _counter("events", "Events told for the first time.", "account")
+    polls = _counter(
         "polls", "Requests to couriers' APIs, by how they came out.", "account", "result"
     )
-    mended = counter(
+    mended = _counter(
         "mended", "Rings, next polls and leases that were lost and found.", "account", "what"
     )
     by_name: Mapping[str, tuple[CounterMetricFamily, bool]] = {
@@ -185,8 +189,8 @@ def _counted(found: Mapping[Key, float], settings: Settings) -> Iterator[Metric]
 
 
 def _histogram(
-    found: Mapping[Key, float],
-    spread: Spread,
+    found: Mapping[TotalKey, float],
+    spread: Histogram,
     name: str,
     told_of: str,
     own: Mapping[str, tuple[str, ...]],
@@ -202,18 +206,18 @@ def _histogram(
     return family
 
 
-def _inbox(scene: Scene) -> Iterator[Metric]:
+def _inbox(scene: AlertContext) -> Iterator[Metric]:
     waiting = "Messages that wait for a worker; up to 100,000 new and as many sent back."
-    yield one("messages_pending", waiting, inbox_alerts.count_pending(scene))
+    yield _single("messages_pending", waiting, inbox_alerts.count_pending(scene))
     oldest = inbox_alerts.oldest(scene, sent_back=False)
     age = max(0.0, (scene.now - oldest[0]).total_seconds()) if oldest else 0.0
     says = "For how long the oldest new message waits, whatever became of others; 0: none waits."
-    yield one("oldest_pending_seconds", says, age)
+    yield _single("oldest_pending_seconds", says, age)
     stuck = {
-        QUARANTINED: gauge(
+        QUARANTINED: _gauge(
             "messages_quarantined", "Messages that cannot be read; up to 10,000.", "account"
         ),
-        PARKED: gauge(
+        PARKED: _gauge(
             "messages_parked", "Messages that wait for a registration; up to 10,000.", "account"
         ),
     }
@@ -224,7 +228,7 @@ def _inbox(scene: Scene) -> Iterator[Metric]:
             family.add_metric([slug], heap.number if heap else 0)
     yield from stuck.values()
     ages = {
-        outcome: gauge(f"oldest_{outcome}_seconds", f"Age of the oldest {outcome} one.", "account")
+        outcome: _gauge(f"oldest_{outcome}_seconds", f"Age of the oldest {outcome} one.", "account")
         for outcome in stuck
     }
     for outcome, family in ages.items():
@@ -235,13 +239,13 @@ def _inbox(scene: Scene) -> Iterator[Metric]:
     yield from ages.values()
 
 
-def _accounts(scene: Scene) -> Iterator[Metric]:
-    hooks = counter("hooks_folded", "Hooks folded.", "account")
-    missed = counter("missed_hooks", "States that had to be asked for.", "account")
-    heard = gauge("last_hook_timestamp_seconds", "When a hook last came.", "account")
-    paused = gauge("poll_paused", "1 while the courier is not asked, by why.", "account", "reason")
-    due = gauge("polls_due", "Orders to ask about now; up to 10,000.", "account")
-    lag = gauge("poll_lag_seconds", "For how long the most overdue order waits.", "account")
+def _accounts(scene: AlertContext) -> Iterator[Metric]:
+    hooks = _counter("hooks_folded", "Hooks folded.", "account")
+    missed = _counter("missed_hooks", "States that had to be asked for.", "account")
+    heard = _gauge("last_hook_timestamp_seconds", "When a hook last came.", "account")
+    paused = _gauge("poll_paused", "1 while the courier is not asked, by why.", "account", "reason")
+    due = _gauge("polls_due", "Orders to ask about now; up to 10,000.", "account")
+    lag = _gauge("poll_lag_seconds", "For how long the most overdue order waits.", "account")
     for slug, state in sorted(scene.states.items()):
         hooks.add_metric([slug], state.hooks)
         missed.add_metric([slug], state.missed)
@@ -260,15 +264,15 @@ def _accounts(scene: Scene) -> Iterator[Metric]:
     yield from (hooks, missed, heard, paused, due, lag)
 
 
-def _orders(scene: Scene) -> Iterator[Metric]:
-    still_open = gauge("orders_open", "Orders that are not at their end.", "account", "status")
+def _orders(scene: AlertContext) -> Iterator[Metric]:
+    still_open = _gauge("orders_open", "Orders that are not at their end.", "account", "status")
     for (account, status), number in sorted(order_alerts.open_by_status(scene).items()):
         still_open.add_metric([account, status], number)
-    stuck = gauge("orders_stuck", "Orders that stand still; up to 10,000.", "account")
-    slipped = gauge("orders_eta_slipped", "Orders past their ETA; up to 10,000.", "account")
-    conflicts = gauge("orders_in_conflict", "Orders with an open conflict.", "account")
-    given_up = gauge("orders_given_up", "Orders that were given up; up to 10,000.", "account")
-    words = gauge("unmapped_words", "Words of late that no status stands for.", "account")
+    stuck = _gauge("orders_stuck", "Orders that stand still; up to 10,000.", "account")
+    slipped = _gauge("orders_eta_slipped", "Orders past their ETA; up to 10,000.", "account")
+    conflicts = _gauge("orders_in_conflict", "Orders with an open conflict.", "account")
+    given_up = _gauge("orders_given_up", "Orders that were given up; up to 10,000.", "account")
+    words = _gauge("unmapped_words", "Words of late that no status stands for.", "account")
     heaps = (
         (stuck, order_alerts.stuck(scene)),
         (slipped, order_alerts.slipped(scene)),
@@ -292,8 +296,8 @@ def _alerts(found: list[Alert]) -> Iterator[Metric]:
     """Each condition as a series of its own, and what a rule's annotation shows of it beside: an
     example changes, and would make another alert of it.
     """
-    holds = gauge("alert", "1 while a condition holds.", "condition", "account", "severity")
-    examples = gauge("alert_example", "An example of it.", "condition", "account", "example")
+    holds = _gauge("alert", "1 while a condition holds.", "condition", "account", "severity")
+    examples = _gauge("alert_example", "An example of it.", "condition", "account", "example")
     for alert in found:
         account = alert.account or ""
         holds.add_metric([alert.condition, account, alert.severity], 1)

@@ -180,9 +180,11 @@ def take_in(app: AppContext, call: Call) -> None:
     except (BodyTooLarge, BodyCutOff, RefusedCredential) as refused:
         why = refused.why if isinstance(refused, RefusedCredential) else type(refused).__name__
         counters.REFUSED.labels(account, why).inc()
-        app.ledger.refused(account, why, evidence(contract, driver, token, signature, raw))
+        app.credential_recorder.record_refusal(
+            account, why, evidence(contract, driver, token, signature, raw)
+        )
         raise
-    app.ledger.used(account, place)
+    app.credential_recorder.record_secret_use(account, place)
     try:
         body, reason = parse(raw), None
     except UnreadableBody as unreadable:
@@ -218,11 +220,11 @@ def find_account(
     """
     contract = app.settings.accounts.get(account)
     if contract is None:
-        app.ledger.refused(NO_ACCOUNT, UNKNOWN_ACCOUNT)
+        app.credential_recorder.record_refusal(NO_ACCOUNT, UNKNOWN_ACCOUNT)
         raise UnknownAccount("no such account")
     driver = DRIVERS[contract.driver]
     if topic not in driver.topics or (driver.signed and token is not None):
-        app.ledger.refused(account, UNKNOWN_TOPIC)
+        app.credential_recorder.record_refusal(account, UNKNOWN_TOPIC)
         raise UnknownAccount("this account has no such topic")
     return contract, driver
 

@@ -18,7 +18,7 @@ RESTLESS = timedelta(hours=1)
 KEPT_FOR = timedelta(days=30)
 
 
-def note(
+def update_notices(
     session: Session, alerts: Iterable[Alert], targets: Collection[str], now: datetime
 ) -> None:
     """Open what is new, close what is over, and plan the pushes of both to each target."""

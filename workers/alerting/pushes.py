@@ -30,12 +30,12 @@ MOST_AT_ONCE = 50
 Told = tuple[Push, Notice]
 
 
-def targets(urls: Sequence[str]) -> dict[str, str]:
+def name_targets(urls: Sequence[str]) -> dict[str, str]:
     """The addresses by a name that tells nothing of them: there are passwords in them."""
     return {hashlib.sha256(url.encode()).hexdigest()[:12]: url for url in urls}
 
 
-def send_due(sessions: sessionmaker[Session], urls: Mapping[str, str], now: datetime) -> int:
+def send_due_pushes(sessions: sessionmaker[Session], urls: Mapping[str, str], now: datetime) -> int:
     """Send what is due, one message a target; how many targets were told.
 
     urls: by target.
@@ -109,8 +109,8 @@ def _send(url: str, told: Sequence[Told]) -> bool:
     try:
         return bool(
             Apprise([url]).notify(
-                title=title(told),
-                body="\n\n".join(paragraph(push, notice) for push, notice in told),
+                title=push_title(told),
+                body="\n\n".join(push_text(push, notice) for push, notice in told),
                 notify_type=kind,
                 body_format=NotifyFormat.TEXT,
             )
@@ -120,7 +120,7 @@ def _send(url: str, told: Sequence[Told]) -> bool:
         return False
 
 
-def title(told: Sequence[Told]) -> str:
+def push_title(told: Sequence[Told]) -> str:
     """What a person reads first."""
     if len(told) == 1:
         push, notice = told[0]
@@ -130,7 +130,7 @@ def title(told: Sequence[Told]) -> str:
     return "Ordertrail: " + ", ".join(f"{count} {kind}" for count, kind in numbers if count)
 
 
-def paragraph(push: Push, notice: Notice) -> str:
+def push_text(push: Push, notice: Notice) -> str:
     """One alert's opening or closing."""
     of = f" of account {notice.account}" if notice.account else ""
     if push.kind == CLOSED and notice.closed_at is not None:

@@ -13,13 +13,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import telemetry
-from receiver.alerts import conditions
-from receiver.alerts.platform_alerts import look_around
+from receiver.alerts import find_alerts
+from receiver.alerts.platform_alerts import read_system_state
 from receiver.logs import exception_fields
 from receiver.settings import Settings
 from receiver.stats import history
 from workers.alerting import pushes
-from workers.alerting.notices import note
+from workers.alerting.notices import update_notices
 
 log = structlog.get_logger(__name__)
 
@@ -31,12 +31,12 @@ FORGET_EVERY = timedelta(hours=1)
 WATCH_LOCK = 7_203_118_409
 
 
-class Watchman:
+class AlertWatch:
     """Looks, notes and pushes, for as long as the clock runs."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session], redis: Redis) -> None:
         self._settings, self._sessions, self._redis = settings, sessions, redis
-        self._urls = pushes.targets(settings.alert_urls)
+        self._urls = pushes.name_targets(settings.alert_urls)
         self._forgot_at: datetime | None = None
 
     def watch(self, now: datetime) -> None:
@@ -44,12 +44,14 @@ class Watchman:
         with self._sessions.begin() as session:
             if not session.scalar(select(func.pg_try_advisory_xact_lock(WATCH_LOCK))):
                 return
-            around = look_around(session, self._settings, self._redis)
-            note(session, conditions(session, self._settings, now, around), self._urls, now)
+            around = read_system_state(session, self._settings, self._redis)
+            update_notices(
+                session, find_alerts(session, self._settings, now, around), self._urls, now
+            )
             if self._forgot_at is None or now - self._forgot_at >= FORGET_EVERY:
-                history.forget(session, now)
+                history.delete_old_history(session, now)
                 self._forgot_at = now
-        pushes.send_due(self._sessions, self._urls, now)
+        pushes.send_due_pushes(self._sessions, self._urls, now)
 
     def run(self, stop: threading.Event) -> None:
         """Watch until told to stop; a PostgreSQL that is away costs a look."""

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from receiver import statuses
 from receiver.db.models import PARKED, QUARANTINED, Message
 from receiver.stats import totals
-from receiver.stats.history import bucket
-from receiver.stats.totals import BATCHES, EVENTS, LAG, PROCESSED, SIZE, WAIT, Key
+from receiver.stats.history import start_of_step
+from receiver.stats.totals import BATCHES, EVENTS, LAG, PROCESSED, SIZE, WAIT, TotalKey
 
 FreshEvent = Mapping[str, Any]
 
@@ -90,9 +90,9 @@ def tally(
     for event in fresh:
         told_by[event["message_id"]].append(event)
     rows: dict[tuple[str, datetime], Row] = defaultdict(Row)
-    counted: Counter[Key] = Counter()
+    counted: Counter[TotalKey] = Counter()
     for message in batch:
-        row = rows[message.account, bucket(message.received_at)]
+        row = rows[message.account, start_of_step(message.received_at)]
         outcome = outcomes[message.id]
         counted[PROCESSED, message.account, outcome] += 1
         # One that was sent back was tallied when it came.
@@ -112,12 +112,12 @@ def tally(
             **{name: [getattr(row, name) for row in rows.values()] for name in NAMES},
         },
     )
-    totals.add(session, counted)
+    totals.add_totals(session, counted)
     _keep_words(session, batch, fresh)
 
 
 def _arrived(
-    row: Row, counted: "Counter[Key]", message: Message, outcome: str, now: datetime
+    row: Row, counted: "Counter[TotalKey]", message: Message, outcome: str, now: datetime
 ) -> None:
     wait = max(0.0, (now - message.received_at).total_seconds())
     row.hooks += message.kind == "webhook"
@@ -129,7 +129,9 @@ def _arrived(
     WAIT.add(counted, message.account, wait)
 
 
-def _told(row: Row, counted: "Counter[Key]", message: Message, fresh: Sequence[FreshEvent]) -> None:
+def _told(
+    row: Row, counted: "Counter[TotalKey]", message: Message, fresh: Sequence[FreshEvent]
+) -> None:
     if not fresh:
         return
     row.events += len(fresh)

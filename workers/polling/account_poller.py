@@ -346,7 +346,7 @@ class Asker:
         with suppress(SQLAlchemyError), self._sessions.begin() as session:
             # Its flush is not worth waiting for.
             session.execute(text("SET LOCAL synchronous_commit = off"))
-            totals.add(session, {(totals.POLLS, self.slug, result): 1})
+            totals.add_totals(session, {(totals.POLLS, self.slug, result): 1})
 
 
 def pace(per_second: float, factor: float) -> RateLimitItem:

@@ -75,7 +75,7 @@ def claim(
     rows = session.execute(CLAIM, values).all()
     if freed := sum(row.was_held for row in rows):
         log.warning("orders that a dead worker held are free again", account=account, orders=freed)
-        totals.add(session, {(totals.MENDED, account, totals.LEASES): freed})
+        totals.add_totals(session, {(totals.MENDED, account, totals.LEASES): freed})
     return [Claim(*row[:-1]) for row in rows]
 
 

@@ -60,7 +60,7 @@ def tend(session: Session, account: str, schedule: Schedule, factor: float, now:
         values["recovered_at"] = now
     session.execute(update(AccountState).where(AccountState.account == account).values(**values))
     if lost:
-        totals.add(session, {(totals.MENDED, account, totals.NEXT_POLLS): lost})
+        totals.add_totals(session, {(totals.MENDED, account, totals.NEXT_POLLS): lost})
     return due
 
 

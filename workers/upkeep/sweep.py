@@ -40,4 +40,4 @@ def forgotten(session: Session, now: datetime) -> Forgotten | None:
 
 def mended(session: Session) -> None:
     """Count a ring for what was forgotten; the caller commits."""
-    totals.add(session, {(totals.MENDED, "", totals.RINGS): 1})
+    totals.add_totals(session, {(totals.MENDED, "", totals.RINGS): 1})

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from receiver import schemas
-from receiver.alerts import conditions
-from receiver.alerts.platform_alerts import look_around
+from receiver.alerts import find_alerts
+from receiver.alerts.platform_alerts import read_system_state
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import app_context
 
@@ -18,5 +18,5 @@ def list_alerts() -> dict[str, Any]:
     """The conditions that hold now and that a person should know of, the critical ones first."""
     app = app_context()
     with app.sessions() as session:
-        around = look_around(session, app.settings, app.redis)
-        return {"alerts": list(conditions(session, app.settings, datetime.now(UTC), around))}
+        around = read_system_state(session, app.settings, app.redis)
+        return {"alerts": list(find_alerts(session, app.settings, datetime.now(UTC), around))}

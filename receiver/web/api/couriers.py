@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from receiver import schemas
-from receiver.accounts.account_status import standings
-from receiver.accounts.refused_credentials import refusals
+from receiver.accounts.account_status import list_account_statuses
+from receiver.accounts.refused_credentials import read_refusals
 from receiver.orders.register import ask_courier
 from receiver.stats import counters
 from receiver.web.api.blueprint import Routes
@@ -22,10 +22,10 @@ def list_couriers() -> dict[str, Any]:
     A missed hook is a state that we had to ask for, although its courier should have told it.
     """
     app = app_context()
-    refused = counters.refused_credentials()
-    app.ledger.flush()
+    refused = counters.count_refused_credentials()
+    app.credential_recorder.flush()
     with app.sessions() as session:
-        return standings(session, app.settings.accounts, refused, datetime.now(UTC))
+        return list_account_statuses(session, app.settings.accounts, refused, datetime.now(UTC))
 
 
 @accounts.get("/refusals")
@@ -37,9 +37,9 @@ def list_refusals() -> dict[str, Any]:
     more than that its credential is wrong.
     """
     app = app_context()
-    app.ledger.flush()
+    app.credential_recorder.flush()
     with app.sessions() as session:
-        return {"refusals": refusals(session)}
+        return {"refusals": read_refusals(session)}
 
 
 @accounts.post("/orders/<account>/<path:order_id>/refresh")

@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 from flask import Blueprint, render_template, url_for
 
-from receiver.accounts.account_status import standings
-from receiver.accounts.refused_credentials import refusals
-from receiver.alerts import Alert, conditions
-from receiver.alerts.platform_alerts import look_around
+from receiver.accounts.account_status import list_account_statuses
+from receiver.accounts.refused_credentials import read_refusals
+from receiver.alerts import Alert, find_alerts
+from receiver.alerts.platform_alerts import read_system_state
 from receiver.db.models import PARKED, PENDING, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.pending import progress
 from receiver.stats import counters
-from receiver.stats.history import BUCKET, Point, bucket, series
+from receiver.stats.history import BUCKET, Point, read_history, start_of_step
 from receiver.web.console.charts import Chart, Series, spark
 from receiver.web.console.pages import asked, order_url
 from receiver.web.console.template_filters import number, short, span
@@ -52,16 +52,20 @@ def show() -> str:
     over = asked().get("over", "")
     window = WINDOWS.get(over) or WINDOWS["6h"]
     accounts = app.settings.accounts
-    app.ledger.flush()
+    app.credential_recorder.flush()
     with app.sessions() as session:
-        around = look_around(session, app.settings, app.redis)
-        alerts = list(conditions(session, app.settings, at, around))
-        cards = standings(session, accounts, counters.refused_credentials(), at)["couriers"]
+        around = read_system_state(session, app.settings, app.redis)
+        alerts = list(find_alerts(session, app.settings, at, around))
+        cards = list_account_statuses(session, accounts, counters.count_refused_credentials(), at)[
+            "couriers"
+        ]
         counts = {it: browse.count(session, it) for it in (PENDING, QUARANTINED, PARKED)}
-        refused = refusals(session)[:MOST_REFUSALS]
+        refused = read_refusals(session)[:MOST_REFUSALS]
         waiting = progress(session, at).waiting_seconds
-        points = series(session, at - window.whole, at, window.step)
-        sparks = {it: series(session, at - SPARK.whole, at, SPARK.step, it) for it in accounts}
+        points = read_history(session, at - window.whole, at, window.step)
+        sparks = {
+            it: read_history(session, at - SPARK.whole, at, SPARK.step, it) for it in accounts
+        }
     wrong = defaultdict(list)
     for alert in alerts:
         wrong[alert.account].append(alert)
@@ -99,7 +103,7 @@ def _spark(points: Sequence[Point]) -> str:
 
 def _charts(points: Sequence[Point], window: Window, at: datetime) -> list[Chart]:
     moments = [point.at for point in points]
-    until = bucket(at, window.step) + window.step
+    until = start_of_step(at, window.step) + window.step
     each = f"each {span(window.step)}"
 
     def of(name: str, label: str, look: str) -> Series:
