@@ -1,6 +1,6 @@
-"""The only reader of the environment: one frozen object, built once and handed down.
+"""Read and check the environment: one frozen `Settings` object, built once and handed down.
 
-Every missing or bad name is reported together, so that an installation is mended in one go.
+All faults are reported together, so that they can be corrected in one go.
 """
 
 import json
@@ -17,18 +17,23 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Access, Driver
+from receiver.errors import OrdertrailError
 
 ACCOUNT_NAME = re.compile(
     r"COURIER_(?P<account>[A-Z0-9][A-Z0-9_]*?)_"
     r"(?P<setting>SECRETS|RETIRED_SECRETS|DRIVER|API_URL|API_USER|API_TOKEN|UNKNOWN_ORDERS|FIELDS"
     r"|ORDER_PATH|CONFIRM)"
 )
-# A token stands in a URL's path: these characters arrive there as they are.
+# A token is part of a URL's path: these characters need no encoding there.
 URL_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
 
 
-class BadSettings(Exception):
-    """The environment cannot be used; the text lists every fault, a line each."""
+# The address of this machine to connect to where the service listens on all of its addresses.
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound to
+
+
+class BadSettings(OrdertrailError):
+    """The environment is not usable; the text lists every fault, one per line."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = list(faults)
@@ -37,7 +42,7 @@ class BadSettings(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """One configured contract with a courier. Its slug stands in URLs and in every row."""
+    """One configured contract with a courier. Its slug is used in URLs and in every table."""
 
     slug: str
     driver: str
@@ -51,9 +56,13 @@ class Account:
     order_path: str = "/orders/{id}"
     confirm: str = "none"
 
+    def env_name(self, setting: str) -> str:
+        """Return the environment variable of one of the account's settings, such as SECRETS."""
+        return f"COURIER_{self.slug.upper().replace('-', '_')}_{setting}"
+
     @property
     def access(self) -> Access | None:
-        """Where and as whom its courier is asked; None where that is not all given."""
+        """The address and credentials of its courier's API; None where they are incomplete."""
         api = DRIVERS[self.driver].api
         url = self.api_url or (api.url if api else None)
         if api is None or url is None or self.api_token is None:
@@ -84,6 +93,12 @@ class Settings:
     sentry_dsn: str | None = field(repr=False)
     otel_exporter_otlp_endpoint: str | None
 
+    @property
+    def url(self) -> str:
+        """The service's address for clients on this machine, without a slash at its end."""
+        host = LOOPBACK.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
         """Read and check an environment; NAME_FILE gives the value of NAME from a file.
@@ -103,7 +118,7 @@ class Settings:
 
 
 class CommaList(fields.Field[tuple[str, ...]]):
-    """`a, b` as ("a", "b")."""
+    """A comma-separated list: `a, b` is read as ("a", "b")."""
 
     def _deserialize(self, value: str, *args: Any, **kwargs: Any) -> tuple[str, ...]:
         return tuple(item.strip() for item in value.split(",") if item.strip())
@@ -114,55 +129,55 @@ class JsonObject(fields.Field[dict[str, Any]]):
 
     def _deserialize(self, value: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
-            told = json.loads(value)
-        except ValueError as wrong:
-            raise ValidationError(f"is not JSON: {wrong}") from None
-        if not isinstance(told, dict):
+            parsed = json.loads(value)
+        except ValueError as error:
+            raise ValidationError(f"is not JSON: {error}") from None
+        if not isinstance(parsed, dict):
             raise ValidationError("is not a JSON object")
-        return told
+        return parsed
 
 
 def _scheme(*schemes: str) -> Callable[[str], None]:
     def check(url: str) -> None:
         try:
             parts = urlsplit(url)
-            # Sentinels stand side by side: one:26379,two:26379.
+            # Several Sentinels are a comma-separated list: one:26379,two:26379.
             hosts = parts.netloc.rpartition("@")[2].split(",")
             ports = [urlsplit(f"//{host}").port for host in hosts]
         except ValueError:
-            raise ValidationError("is not a URL: look at its host and port") from None
+            raise ValidationError("is not a URL: check its host and port") from None
         if parts.scheme not in schemes or 0 in ports:
-            raise ValidationError(f"is not a URL that starts with {' or '.join(schemes)}:")
+            raise ValidationError(f"must be a URL that starts with {' or '.join(schemes)}:")
 
     return check
 
 
 def _base_address(url: str) -> None:
-    """An address to which paths are added, and which goes to logs: nothing else may be in it."""
+    """Check an address to which paths are appended and which is logged: no user, query or space."""
     _scheme("http", "https")(url)
     parts = urlsplit(url)
     if not parts.hostname:
-        raise ValidationError("names no host")
+        raise ValidationError("must contain a host")
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValidationError("is to end with its path, and to hold no user, `?` or `#`")
+        raise ValidationError("must end with its path and contain no user name, `?` or `#`")
     if not url.isascii() or any(character.isspace() for character in url):
-        raise ValidationError("holds a space, or a letter that must be percent-encoded")
+        raise ValidationError("must not contain spaces or characters that need percent-encoding")
 
 
 def _not_empty(items: tuple[str, ...]) -> None:
     if not items:
-        raise ValidationError("holds no token")
+        raise ValidationError("contains no token")
 
 
 def _apprise_addresses(urls: tuple[str, ...]) -> None:
-    """By their place in the list: there are passwords in them."""
+    """Check addresses for alerts; a bad one is reported by its number, for it holds a password."""
     if not urls:
         return
-    from apprise import Apprise  # noqa: PLC0415 (half a second, for those who push alerts)
+    from apprise import Apprise  # noqa: PLC0415 (importing it takes half a second)
 
     bad = [str(place) for place, url in enumerate(urls, 1) if not Apprise().add(url)]
     if bad:
-        raise ValidationError(f"Apprise does not know what address no. {', '.join(bad)} is")
+        raise ValidationError(f"Apprise does not recognize address no. {', '.join(bad)}")
 
 
 def _sentry_dsn(url: str) -> None:
@@ -177,34 +192,39 @@ def _installed(package: str, extra: str) -> Callable[[str], None]:
         try:
             version(package)
         except PackageNotFoundError:
-            message = f"is set, and {package} is not installed: pip install 'ordertrail[{extra}]'"
+            message = f"needs {package}, which is not installed: pip install 'ordertrail[{extra}]'"
             raise ValidationError(message) from None
 
     return check
 
 
-positive = validate.Range(min=1)
+POSITIVE = validate.Range(min=1)
+NOT_SET: dict[str, Any] = {"required": "is not set"}
 
-# Empty counts as not set, so that a line `NAME=` in an env file switches a default back on.
+# An empty value counts as not set, so that a line `NAME=` in an env file restores the default.
 GENERAL = Schema.from_dict(
     {
         "DATABASE_URL": fields.String(
-            required=True, validate=_scheme("postgresql", "postgres", "postgresql+psycopg")
+            required=True,
+            error_messages=NOT_SET,
+            validate=_scheme("postgresql", "postgres", "postgresql+psycopg"),
         ),
         "REDIS_URL": fields.String(
-            required=True, validate=_scheme("redis", "rediss", "unix", "redis+sentinel")
+            required=True,
+            error_messages=NOT_SET,
+            validate=_scheme("redis", "rediss", "unix", "redis+sentinel"),
         ),
-        "API_TOKENS": CommaList(required=True, validate=_not_empty),
+        "API_TOKENS": CommaList(required=True, error_messages=NOT_SET, validate=_not_empty),
         "HOST": fields.String(load_default="127.0.0.1"),
         "PORT": fields.Integer(load_default=8000, validate=validate.Range(1, 65535)),
         "DATA_DIR": fields.String(load_default=".data"),
         "METRICS_TOKEN": fields.String(load_default=None),
-        "MAX_BODY_BYTES": fields.Integer(load_default=1_048_576, validate=positive),
+        "MAX_BODY_BYTES": fields.Integer(load_default=1_048_576, validate=POSITIVE),
         "POLL_INTERVAL_FACTOR": fields.Float(
             load_default=1.0, validate=validate.Range(min=0, min_inclusive=False, max=1000)
         ),
-        "INBOX_RETENTION_DAYS": fields.Integer(load_default=90, validate=positive),
-        "PERSONAL_DATA_RETENTION_DAYS": fields.Integer(load_default=90, validate=positive),
+        "INBOX_RETENTION_DAYS": fields.Integer(load_default=90, validate=POSITIVE),
+        "PERSONAL_DATA_RETENTION_DAYS": fields.Integer(load_default=90, validate=POSITIVE),
         "ALERT_URLS": CommaList(load_default=(), validate=_apprise_addresses),
         "REQUEST_LOG": fields.String(load_default="on", validate=validate.OneOf(["on", "off"])),
         "SENTRY_DSN": fields.String(
@@ -243,7 +263,7 @@ ACCOUNT = Schema.from_dict(
 
 
 def _with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The environment with each NAME_FILE read, and what was wrong with any of them."""
+    """Return the environment with each NAME_FILE replaced by NAME, and the faults found."""
     values = {name: value for name, value in environ.items() if value != ""}
     faults = []
     for file_name in [name for name in values if name.endswith("_FILE")]:
@@ -256,8 +276,8 @@ def _with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
             continue
         try:
             value = file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as wrong:
-            faults.append(f"{file_name} cannot be read: {wrong}")
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"{file_name} cannot be read: {error}")
             continue
         if value:
             values[name] = value
@@ -267,29 +287,26 @@ def _with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 def _load(
     schema: Schema, values: Mapping[str, str], faults: list[str], prefix: str = ""
 ) -> dict[str, Any]:
-    """The schema's values; each name that it refuses is added to `faults`."""
+    """Return the schema's values; add a fault for each name that it rejects."""
     try:
         return dict(schema.load(values, unknown=EXCLUDE))
-    except ValidationError as refused:
-        for name, told in _told(refused).items():
+    except ValidationError as error:
+        messages = error.normalized_messages()  # type: ignore[no-untyped-call] # marshmallow's
+        for name, lines in messages.items():
             if not any(fault.startswith(f"{prefix}{name}_FILE ") for fault in faults):
-                faults += [f"{prefix}{name}: {line}" for line in told]
+                faults += [f"{prefix}{name}: {line}" for line in lines]
         return {}
 
 
-def _told(refused: ValidationError) -> dict[str, list[str]]:
-    return dict(refused.normalized_messages())  # type: ignore[no-untyped-call] # marshmallow's
-
-
 def _accounts(values: Mapping[str, str], faults: list[str]) -> dict[str, Account]:
-    """The accounts that COURIER_* names switch on, by slug."""
+    """Return the accounts that have secrets, by slug."""
     named: dict[str, dict[str, str]] = {}
     for name, value in values.items():
         if not name.startswith("COURIER_"):
             continue
         match = ACCOUNT_NAME.fullmatch(name)
         if match is None:
-            faults.append(f"{name} is no setting: see deploy/env.example for the names")
+            faults.append(f"{name} is not a setting: see deploy/env.example for the names")
             continue
         named.setdefault(match["account"], {})[match["setting"]] = value
     accounts = {}
@@ -306,7 +323,7 @@ def _accounts(values: Mapping[str, str], faults: list[str]) -> dict[str, Account
                 f"{prefix}FIELDS: {fault}" for fault in driver.check_fields(account["FIELDS"])
             ]
         elif account["FIELDS"]:
-            faults.append(f"{prefix}FIELDS: {driver.name} is not read through a field map")
+            faults.append(f"{prefix}FIELDS: {driver.name} does not use a field map")
         slug = name.lower().replace("_", "-")
         if account["SECRETS"]:
             accounts[slug] = Account(
@@ -327,6 +344,6 @@ def _accounts(values: Mapping[str, str], faults: list[str]) -> dict[str, Account
 
 def _faults_of_secrets(driver: Driver, account: Mapping[str, Any]) -> Iterable[str]:
     if not driver.signed and not all(map(URL_TOKEN.fullmatch, account["SECRETS"])):
-        yield "SECRETS: a token stands in a URL: only A-Z a-z 0-9 . _ ~ - may be in it"
+        yield "SECRETS: a token is part of a URL and may only contain A-Z a-z 0-9 . _ ~ -"
     if set(account["SECRETS"]) & set(account["RETIRED_SECRETS"]):
-        yield "RETIRED_SECRETS: one of them is live in SECRETS: keep it in one of the two"
+        yield "RETIRED_SECRETS: one of them is also in SECRETS: remove it from one of the two"

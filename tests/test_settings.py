@@ -180,7 +180,7 @@ def test_a_bad_value_is_named(name: str, value: str) -> None:
     ],
 )
 def test_a_courier_setting_that_does_not_exist_is_named(name: str) -> None:
-    assert fault(**{name: "x"}).startswith(f"{name} is no setting")
+    assert fault(**{name: "x"}).startswith(f"{name} is not a setting")
 
 
 # Values from files
@@ -472,7 +472,7 @@ def test_the_example_says_what_each_setting_means() -> None:
         ("https://a.example/api#top", "path"),
         ("https://user:word@a.example/api", "path"),
         ("https://a.example/my api", "space"),
-        ("https://a.example/ü", "letter"),
+        ("https://a.example/ü", "percent-encoding"),
         ("ftp://a.example", "http"),
     ],
 )

@@ -166,4 +166,4 @@ def about(count: int, one: str = "", more: str = "") -> str:
 
 def setting(account: Account, name: str) -> str:
     """The name of an account's setting in the environment."""
-    return f"COURIER_{account.slug.upper().replace('-', '_')}_{name}"
+    return account.env_name(name)

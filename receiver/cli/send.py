@@ -31,7 +31,6 @@ from receiver.cli.webhook_sender import (
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver, Moved
 from receiver.settings import Account, BadSettings, Settings
-from receiver.standalone.banner import reached_at
 
 MOST_TIMES = 1000
 # What the installation itself needs, and a sender does not.
@@ -81,9 +80,9 @@ def send(
     Ends with 0 where every answer was 200, which means kept.
     """
     environ = main.environment()
-    contract = the_account(environ, account, courier, secret_file)
+    settings, contract = the_account(environ, account, courier, secret_file)
     driver = DRIVERS[contract.driver]
-    installation = base(url, environ)
+    installation = settings.url if url is None else base(url)
     body = body_of(driver, **what)
     message = outgoing(contract, driver, what["topic"], installation, body)
     if dry_run or not as_json:
@@ -114,7 +113,7 @@ def the_account(
     named: str,
     courier: str | None,
     secret_file: IO[str] | None,
-) -> Account:
+) -> tuple[Settings, Account]:
     """The account as the environment has it, which need hold nothing of anything else.
 
     Raises: click.UsageError.
@@ -127,26 +126,25 @@ def the_account(
     if secret_file is not None:
         given.pop(f"{prefix}_SECRETS_FILE", None)
         given[f"{prefix}_SECRETS"] = secret_file.read().strip()
+    address = {name: environ[name] for name in ("HOST", "PORT") if name in environ}
     if courier is not None:
         given[f"{prefix}_DRIVER"] = courier
     try:
-        accounts = Settings.from_env({**NOT_NEEDED, **given}).accounts
+        settings = Settings.from_env({**NOT_NEEDED, **address, **given})
     except BadSettings as bad:
         told = "\n  ".join(bad.faults)
         raise click.UsageError(
             f"account {named}: {told}\n  (--courier says whose it is: {', '.join(DRIVERS)})"
         ) from None
-    if slug not in accounts:
+    if slug not in settings.accounts:
         raise click.UsageError(
             f"no secret for account {named}: set {prefix}_SECRETS, or give --secret-file"
         )
-    return accounts[slug]
+    return settings, settings.accounts[slug]
 
 
-def base(url: str | None, environ: Mapping[str, str]) -> str:
+def base(url: str) -> str:
     """Where the installation is, without a slash at its end. Raises: click.UsageError."""
-    if url is None:
-        return reached_at(environ.get("HOST") or "127.0.0.1", environ.get("PORT") or "8000")
     if not url.startswith(("http://", "https://")) or "/webhooks" in url or not url.isascii():
         raise click.UsageError(
             "--url: the installation's own address is wanted, such as https://hooks.shop.example;"

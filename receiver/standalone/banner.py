@@ -9,9 +9,6 @@ from receiver.couriers import DRIVERS
 from receiver.couriers.parsing import sign
 from receiver.settings import Account, Settings
 
-# What a client on this machine dials where the service listens on every address.
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound to
-
 
 def say(line: str) -> None:
     """A line of our own among the parts' log lines."""
@@ -24,20 +21,9 @@ def tell(text: str) -> None:
         os.write(1, f"{text}\n".encode())
 
 
-def service_url(settings: Settings) -> str:
-    """Where the service is reached from this machine."""
-    return reached_at(settings.host, settings.port)
-
-
-def reached_at(host: str, port: int | str) -> str:
-    """The same, by where it listens."""
-    host = WILDCARDS.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def banner(settings: Settings, places: Mapping[str, str], logs: Iterable[Path]) -> str:
     """The whole text. places: further lines, what it is -> where it is."""
-    url = service_url(settings)
+    url = settings.url
     rows = {
         "service": url,
         "API": f"{url}/v1/docs (any user name, the API token as password)",

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from receiver.settings import BadSettings, Settings
 from receiver.standalone import child_process
-from receiver.standalone.banner import banner, say, service_url, tell
+from receiver.standalone.banner import banner, say, tell
 from receiver.standalone.datadir import (
     SECRETS_FILE,
     DataDirError,
@@ -67,7 +67,7 @@ def run(environ: Mapping[str, str]) -> int:
             settings = Settings.from_env({**placeholders(given), **given})
             data_dir = settings.data_dir.resolve()
             private_dir(data_dir)
-            with hold(data_dir, service_url(settings), signals.pause, say) as held:
+            with hold(data_dir, settings.url, signals.pause, say) as held:
                 check_port(settings.host, settings.port)
                 Supervisor(data_dir, held, signals).run(given, settings)
     except Stopped:
@@ -213,7 +213,7 @@ class Supervisor:
 
     def _wait_for(self, what: str, settings: Settings, is_there: Callable[[Any], bool]) -> None:
         """Tend what runs until /readyz says what we wait for."""
-        url = service_url(settings)
+        url = settings.url
         slow_at = time.monotonic() + SLOW_START
         while not is_there(_readiness(url)):
             self._tend()

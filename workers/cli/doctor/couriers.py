@@ -39,8 +39,7 @@ def of_account(account: Account, known: str | None) -> Findings:
     access, api = account.access, DRIVERS[account.driver].api
     if access is None or api is None:
         return
-    prefix = f"COURIER_{account.slug.upper().replace('-', '_')}"
-    where = f"{prefix}_API_URL={access.url}"
+    where = f"{account.env_name('API_URL')}={access.url}"
     try:
         headers = {**api.headers(access), "Accept": "application/json"}
         told = ask("GET", _url(account, access, api, known), headers)
@@ -48,7 +47,7 @@ def of_account(account: Account, known: str | None) -> Findings:
         mend = f"Look at {where}, and whether this host may reach it (DNS, firewall, proxy)."
         yield Finding(AREA, account.slug, BROKEN, str(failure), mend)
         return
-    yield _meaning(account, told, known, prefix, where)
+    yield _meaning(account, told, known, where)
     if told.server_at is not None:
         yield from _clock(account.slug, told.server_at, told)
 
@@ -59,7 +58,7 @@ def _url(account: Account, access: Access, api: Api, known: str | None) -> str:
     return api.show(access, known or DRIVERS[account.driver].sample_order_id)
 
 
-def _meaning(account: Account, told: Told, known: str | None, prefix: str, where: str) -> Finding:
+def _meaning(account: Account, told: Told, known: str | None, where: str) -> Finding:
     seen, status = f"{told.status} in {told.milliseconds} ms", told.status
     if status in ANSWERED and not told.body.lstrip().startswith((b"{", b"[")):
         mend = f"Look at {where}: a login page or a proxy answers in its stead."
@@ -67,13 +66,13 @@ def _meaning(account: Account, told: Told, known: str | None, prefix: str, where
     if status in ANSWERED:
         return Finding(AREA, account.slug, OK, f"{seen}: takes our credentials")
     if status in REFUSED:
-        mend = f"Look at {prefix}_API_TOKEN (and _API_USER), and restart the workers."
+        mend = f"Check {account.env_name('API_TOKEN')} (and _API_USER), then restart the workers."
         return Finding(AREA, account.slug, BROKEN, f"{seen}: refuses our credentials", mend)
     if status in UNKNOWN and known is None:
         seen = f"{seen}: reached; it knows no such order, so credentials are neither proved nor not"
         return Finding(AREA, account.slug, OK, seen)
     if status in UNKNOWN:
-        mend = f"Look at {where} and {prefix}_ORDER_PATH, if all orders are unknown."
+        mend = f"Look at {where} and {account.env_name('ORDER_PATH')}, if all orders are unknown."
         return Finding(AREA, account.slug, WARNING, f"{seen}: does not know order {known}", mend)
     if status in REDIRECTS:
         mend = f"We follow none: set {where} to where it leads."

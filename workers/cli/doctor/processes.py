@@ -18,7 +18,6 @@ from receiver.db.models import Message
 from receiver.inbox.pending import pending, progress
 from receiver.queue.doorbell import connect_redis, queue
 from receiver.settings import Settings
-from receiver.standalone.banner import service_url
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
 from workers.clock import SCHEDULE, key
 
@@ -54,7 +53,7 @@ def check(settings: Settings) -> Findings:
 
 def _web(settings: Settings) -> Finding:
     """The web process of this machine, which need not have one."""
-    url = service_url(settings)
+    url = settings.url
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=3)
     try:
