@@ -16,6 +16,7 @@ from tests.test_main_job import is_ready, wait_for
 
 PAGES = ROOT / "deploy" / "docs"
 README = ROOT / "README.md"
+CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"^`([^`\n]+)`:\n\n```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -85,7 +86,7 @@ def told(text: str) -> str:
 def test_the_five_minutes_of_the_readme_are_as_they_stand_there(place: Path) -> None:
     tour = README.read_text().split("## Five minutes", 1)[1].split("\n## ", 1)[0]
     steps = BLOCK.findall(tour)
-    assert len(steps) > 10
+    assert len(steps) > 8
     commands = [text for language, text in steps if language == "sh" and "make run" not in text]
     # One shell, as the reader has one; a line that no output has tells the steps apart.
     script = here(place, "\necho; echo =====\n".join(commands))
@@ -158,12 +159,12 @@ def test_the_commands_of_the_operators_page_work(place: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_a_courier_is_added_by_the_maintainers_page_alone(tmp_path: Path) -> None:
+def test_a_courier_is_added_by_the_contributing_page_alone(tmp_path: Path) -> None:
     for name in ("receiver", "workers", "tests", "deploy"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "Procfile", "README.md", "LICENSE", "Makefile"):
         shutil.copy(ROOT / name, tmp_path / name)
-    files = FILE.findall((PAGES / "maintaining.md").read_text())
+    files = FILE.findall(CONTRIBUTING.read_text())
     for name, text in files:
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
@@ -185,15 +186,19 @@ def test_a_courier_is_added_by_the_maintainers_page_alone(tmp_path: Path) -> Non
     run(tmp_path, sys.executable, "-m", "ruff", "format", "--check", "receiver", "tests/couriers")
 
 
-@pytest.mark.parametrize("page", [README, *sorted(PAGES.glob("*.md"))], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "page",
+    [README, *sorted(PAGES.glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))],
+    ids=lambda it: it.name,
+)
 def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(BLOCK.sub("", page.read_text())):
         assert (page.parent / target).exists(), target
 
 
-def test_files_that_the_maintainers_page_names_are_there() -> None:
-    page = (PAGES / "maintaining.md").read_text()
+def test_files_that_the_contributing_page_names_are_there() -> None:
+    page = CONTRIBUTING.read_text()
     named = set(re.findall(r"`((?:receiver|workers|tests|deploy)/[\w/.]+)`", page))
-    assert len(named) > 20
+    assert len(named) > 5
     invented = {name for name, _ in FILE.findall(page)}
     assert {name for name in named - invented if not (ROOT / name).exists()} == set()
