@@ -12,7 +12,6 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
-from receiver import schemas
 from receiver.db.models import Order, Poll
 from receiver.orders.listing import page
 from receiver.orders.order_json import (
@@ -27,6 +26,7 @@ from receiver.orders.order_json import (
     tag_of,
 )
 from receiver.orders.read_batching import QuickReads, of_many
+from receiver.schemas.order import NO_POLLING, OrderPageSchema, OrderSchema
 from tests.bodies import raw, tiramizoo_order
 from tests.service import Web, wait_until, waiting_for
 from tests.shop import fill as put_orders
@@ -56,8 +56,8 @@ def test_every_order_is_shown_as_its_schema_shows_it(
         assert any(order.eta for order in orders)
         assert any(order.parcels for order in orders)
         for order in orders:
-            told = schemas.Order().dump(order)
-            assert render_order(order, order.poll or schemas.NO_POLLING) == told
+            told = OrderSchema().dump(order)
+            assert render_order(order, order.poll or NO_POLLING) == told
             row, tag = order_row(reads, order.account, order.courier_order_id)
             assert render_order(row, row) == told
             assert list(render_order(row, row)) == list(told)
@@ -127,7 +127,7 @@ def test_the_orders_of_a_reference_are_what_their_page_would_be(
     for reference in ("S", "S-1", "S-10", "S-3"):
         told = of_reference(reads, reference, limit)
         with sessions() as session:
-            expected = schemas.OrderPage().dump(
+            expected = OrderPageSchema().dump(
                 page(session, {"reference": reference, "limit": limit})
             )
         assert told == expected

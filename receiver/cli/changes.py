@@ -11,11 +11,11 @@ from sqlalchemy import RowMapping
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import schemas
 from receiver.changes import feed
 from receiver.cli import main
 from receiver.cli.options import checked, json_option
 from receiver.cli.output import Sheet, Told, note, print_json
+from receiver.schemas.timeline import ChangeFiltersSchema, ChangePageSchema
 
 BEGINNING = "beginning"
 LOOK_SECONDS = 1.0
@@ -42,7 +42,7 @@ def changes(follow: bool, after: str | None, limit: int | None, as_json: bool) -
     if follow and limit is not None:
         raise click.UsageError("--limit and --follow do not go together")
     where = after or (feed.NOW if follow else BEGINNING)
-    asked = checked(schemas.ChangeFilters(), after=where, limit=MOST_AT_ONCE if follow else limit)
+    asked = checked(ChangeFiltersSchema(), after=where, limit=MOST_AT_ONCE if follow else limit)
     asked["after"] = None if where == BEGINNING else asked["after"]
     with main.opened(main.settings()) as sessions:
         with sessions() as session:
@@ -50,7 +50,7 @@ def changes(follow: bool, after: str | None, limit: int | None, as_json: bool) -
         if follow:
             Follower(sessions, number, as_json).follow(rows)
             return
-    told = schemas.ChangePage().dump(feed.told(number, rows))
+    told = ChangePageSchema().dump(feed.told(number, rows))
     if as_json:
         print_json(told)
         return
@@ -118,7 +118,7 @@ class Follower:
             return rows
 
     def _write(self, rows: Sequence[RowMapping]) -> None:
-        for told in schemas.ChangePage().dump(feed.told(self._read, rows))["changes"]:
+        for told in ChangePageSchema().dump(feed.told(self._read, rows))["changes"]:
             with _ctrl_c_held():
                 if self._as_json:
                     print_json(told, indent=None)

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from receiver import schemas
 from receiver.alerts import CRITICAL, Alert, find_alerts
 from receiver.alerts.platform_alerts import read_system_state
 from receiver.cli import main
 from receiver.cli.options import json_option
 from receiver.cli.output import print_json, say
 from receiver.queue.doorbell import connect_redis
+from receiver.schemas.account import AlertListSchema
 
 HEALTHY, WARNS, IS_CRITICAL = 0, 1, 2
 EXIT_CODES = (
@@ -41,7 +41,7 @@ def check(as_json: bool) -> None:
     finally:
         redis.close()
     if as_json:
-        print_json(schemas.AlertList().dump({"alerts": found}))
+        print_json(AlertListSchema().dump({"alerts": found}))
     for alert in () if as_json else found:
         say(line(alert))
     if not found and not as_json:

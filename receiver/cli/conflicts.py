@@ -4,13 +4,19 @@ from datetime import UTC, datetime
 
 import click
 
-from receiver import schemas
 from receiver.cli import bells, main
 from receiver.cli.finding import refuse_unknown, the_order
 from receiver.cli.options import Name, checked, json_option, order_arguments
 from receiver.cli.output import Sheet, at, note, print_json, say, status_text
 from receiver.orders import conflicts
 from receiver.orders.explain import explain, page
+from receiver.schemas.conflict import (
+    ConflictFiltersSchema,
+    ConflictNoteSchema,
+    ConflictPageSchema,
+    ConflictSchema,
+)
+from receiver.schemas.explanation import ExplanationSchema
 
 
 @click.command("explain")
@@ -24,7 +30,7 @@ def explain_order(account: str, order_id: str, as_json: bool) -> None:
     with main.database() as session:
         told = explain(session, the_order(session, account, order_id))
     if as_json:
-        print_json(schemas.Explanation().dump(told))
+        print_json(ExplanationSchema().dump(told))
     else:
         click.echo(page(told), nl=False)
 
@@ -46,10 +52,10 @@ def list_conflicts(
     """
     if ctx.invoked_subcommand is not None:
         return
-    asked = checked(schemas.ConflictFilters(), account=account, limit=limit, cursor=cursor)
+    asked = checked(ConflictFiltersSchema(), account=account, limit=limit, cursor=cursor)
     settings = main.settings()
     with main.opened(settings) as sessions, sessions() as session:
-        told = schemas.ConflictPage().dump(conflicts.page(session, asked))
+        told = ConflictPageSchema().dump(conflicts.page(session, asked))
     if as_json:
         print_json(told)
     elif not told["conflicts"]:
@@ -79,7 +85,7 @@ def list_conflicts(
 @json_option
 def close(account: str, order_id: str, conflict_id: str, by: str, said: str, as_json: bool) -> None:
     """Say that a conflict was dealt with, who says so, and how."""
-    word = checked(schemas.ConflictNote(), by=by, note=said)
+    word = checked(ConflictNoteSchema(), by=by, note=said)
     settings = main.settings()
     with main.opened(settings) as sessions, sessions.begin() as session:
         order = the_order(session, account, order_id, lock=True)
@@ -88,6 +94,6 @@ def close(account: str, order_id: str, conflict_id: str, by: str, said: str, as_
         )
     bells.ring(settings, bells.READERS)
     if as_json:
-        print_json(schemas.Conflict().dump(closed))
+        print_json(ConflictSchema().dump(closed))
     else:
         say(f"{closed['kind']} of {account} {order_id} is closed.")

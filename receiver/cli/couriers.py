@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import click
 
-from receiver import schemas
 from receiver.accounts.account_status import list_account_statuses
 from receiver.cli import main
 from receiver.cli.finding import refuse_unknown
@@ -13,6 +12,9 @@ from receiver.cli.output import Sheet, Told, at, facts, note, print_json, say, s
 from receiver.couriers.vocabulary import words
 from receiver.errors import UnknownTour
 from receiver.orders.tour_etas import find_tour
+from receiver.schemas.account import AccountListSchema
+from receiver.schemas.fields import VocabularySchema
+from receiver.schemas.timeline import TourSchema
 
 
 @click.command()
@@ -27,7 +29,7 @@ def couriers(as_json: bool) -> None:
     """
     settings = main.settings()
     with main.opened(settings) as sessions, sessions() as session:
-        told = schemas.AccountList().dump(
+        told = AccountListSchema().dump(
             list_account_statuses(session, settings.accounts, None, datetime.now(UTC))
         )
     if as_json:
@@ -88,7 +90,7 @@ def tour(account: str, tour_id: str, as_json: bool) -> None:
     """Show a tour plan as last heard."""
     with main.database() as session:
         try:
-            told = schemas.Tour().dump(find_tour(session, account, tour_id))
+            told = TourSchema().dump(find_tour(session, account, tour_id))
         except UnknownTour:
             refuse_unknown(main.settings(), account)
             raise
@@ -118,7 +120,7 @@ def statuses(as_json: bool) -> None:
 
     ! marks those that need attention. At the end the courier is not asked any more.
     """
-    told = schemas.Vocabulary().dump(words())
+    told = VocabularySchema().dump(words())
     if as_json:
         print_json(told)
         return

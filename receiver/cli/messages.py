@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from receiver import schemas
 from receiver.cli import main
 from receiver.cli.finding import refuse_unknown
 from receiver.cli.options import Name, checked, json_option, limit_of, pages
@@ -19,14 +18,14 @@ from receiver.cli.output import (
     print_json_pages,
     say,
 )
+from receiver.db.models import OUTCOMES
 from receiver.inbox import browse
+from receiver.schemas.message import MessageFiltersSchema, MessagePageSchema, MessageSchema
 from receiver.text import laid_out
 
 
 @click.group(invoke_without_command=True)
-@click.option(
-    "--outcome", type=click.Choice(schemas.OUTCOMES), help="Only those of which this became."
-)
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those of which this became.")
 @click.option("--account", help="Only this account's.")
 @click.option("--courier-order-id", help="Only of this order; needs --account beside it.")
 @click.option("--limit", type=int, help="How many to show, 1 to 200.  [default: 50]")
@@ -44,10 +43,10 @@ def messages(
     """
     if ctx.invoked_subcommand is not None:
         return
-    asked = checked(schemas.MessageFilters(), limit=limit_of(limit, everything), **filters)
+    asked = checked(MessageFiltersSchema(), limit=limit_of(limit, everything), **filters)
     settings = main.settings()
     with main.opened(settings) as sessions:
-        told = pages(sessions, browse.page, schemas.MessagePage(), asked, everything)
+        told = pages(sessions, browse.page, MessagePageSchema(), asked, everything)
         if as_json:
             found, cursor = print_json_pages("messages", told), None
         else:
@@ -104,7 +103,7 @@ def show_message(message_id: str, as_json: bool) -> None:
     """
     with main.database() as session:
         found = browse.shown(session, browse.number(message_id))
-    told = schemas.Message().dump(found)
+    told = MessageSchema().dump(found)
     print_json(told) if as_json else show(told)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import click
 from rich.text import Text
 
-from receiver import schemas
 from receiver.cli import main
 from receiver.cli.finding import the_order
 from receiver.cli.options import json_option, order_arguments
@@ -23,6 +22,8 @@ from receiver.cli.output import (
 )
 from receiver.orders.explain import FLAGS
 from receiver.orders.listing import timeline
+from receiver.schemas.order import OrderSchema
+from receiver.schemas.timeline import TimelineSchema
 
 
 @click.command()
@@ -34,7 +35,7 @@ def order(account: str, order_id: str, as_json: bool) -> None:
     ORDER_ID is the courier's id or any other identifier that the courier gave the order.
     """
     with main.database() as session:
-        told = schemas.Order().dump(the_order(session, account, order_id))
+        told = OrderSchema().dump(the_order(session, account, order_id))
     print_json(told) if as_json else show(told)
 
 
@@ -103,7 +104,7 @@ def events(account: str, order_id: str, as_json: bool) -> None:
     `ordertrail explain` tells the same with every message and what decided.
     """
     with main.database() as session:
-        told = schemas.Timeline().dump(timeline(session, the_order(session, account, order_id)))
+        told = TimelineSchema().dump(timeline(session, the_order(session, account, order_id)))
     if as_json:
         print_json(told)
     elif told["events"]:

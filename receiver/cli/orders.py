@@ -6,12 +6,12 @@ from typing import Any
 import click
 from rich.text import Text
 
-from receiver import schemas
 from receiver.cli import main
 from receiver.cli.finding import refuse_unknown
 from receiver.cli.options import checked, json_option, limit_of, pages
 from receiver.cli.output import Sheet, Told, at, note, print_json_pages, status_text
 from receiver.orders.listing import page
+from receiver.schemas.order import OrderFiltersSchema, OrderPageSchema
 from receiver.statuses import GROUPS, VOCABULARY
 
 
@@ -44,10 +44,10 @@ def orders(limit: int | None, everything: bool, as_json: bool, **filters: Any) -
     ! marks a status that needs attention. An empty list is no failure, unless there is no such
     account.
     """
-    asked = checked(schemas.OrderFilters(), limit=limit_of(limit, everything), **filters)
+    asked = checked(OrderFiltersSchema(), limit=limit_of(limit, everything), **filters)
     settings = main.settings()
     with main.opened(settings) as sessions:
-        told = pages(sessions, page, schemas.OrderPage(), asked, everything)
+        told = pages(sessions, page, OrderPageSchema(), asked, everything)
         if as_json:
             found, cursor = print_json_pages("orders", told), None
         else:

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 import click
 
-from receiver import schemas
 from receiver.cli import bells, main
 from receiver.cli.finding import refuse_unknown, the_order
 from receiver.cli.options import checked, json_option, order_arguments
 from receiver.cli.order import show
 from receiver.cli.output import at, note, print_json, say
 from receiver.orders.register import ask_courier, put_on_record
+from receiver.schemas.order import NewOrderSchema, OrderSchema, RefreshedSchema
 
 
 @click.command()
@@ -33,13 +33,13 @@ def register(
     it are read. Registering again changes only what is given.
     """
     given = {"account": account, "courier_order_id": order_id, "reference": reference}
-    new = checked(schemas.NewOrder(), **given, metadata=_metadata(pairs))
+    new = checked(NewOrderSchema(), **given, metadata=_metadata(pairs))
     settings = main.settings()
     refuse_unknown(settings, account)
     with main.opened(settings) as sessions, sessions.begin() as session:
         known, created = put_on_record(session, settings, new, datetime.now(UTC))
     bells.ring(settings, bells.WORKERS, bells.READERS)
-    told = schemas.Order().dump(known)
+    told = OrderSchema().dump(known)
     if as_json:
         print_json(told)
         return
@@ -71,7 +71,7 @@ def refresh(account: str, order_id: str, as_json: bool) -> None:
     with main.opened(settings) as sessions, sessions.begin() as session:
         the_order(session, account, order_id)
         asked = ask_courier(session, settings, account, order_id, datetime.now(UTC))
-    told = schemas.Refreshed().dump(asked)
+    told = RefreshedSchema().dump(asked)
     if as_json:
         print_json(told)
         return

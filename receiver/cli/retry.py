@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import click
 
-from receiver import schemas
 from receiver.cli import bells, main
 from receiver.cli.finding import refuse_unknown
 from receiver.cli.options import Name, checked, json_option
@@ -12,6 +11,8 @@ from receiver.cli.output import print_json, say
 from receiver.db.models import PARKED, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.retry import send_all_back
+from receiver.schemas.conflict import ConflictNoteSchema
+from receiver.schemas.message import MessageSchema, RetriedSchema, RetrySchema
 
 
 @click.command()
@@ -41,7 +42,7 @@ def retry(message_id: str | None, outcome: str | None, account: str | None, as_j
                 number = browse.number(message_id)
                 sent = browse.send_back(session, number, datetime.now(UTC))
         else:
-            wanted = checked(schemas.Retry(), outcome=outcome, account=account)
+            wanted = checked(RetrySchema(), outcome=outcome, account=account)
             # One ring at the end is enough for whoever waits for this command.
             sent, _ = send_all_back(
                 sessions, lambda: None, wanted["outcome"], wanted.get("account")
@@ -49,7 +50,7 @@ def retry(message_id: str | None, outcome: str | None, account: str | None, as_j
     if sent:
         bells.ring(settings, bells.WORKERS)
     if as_json:
-        print_json(schemas.Retried().dump({"retried": sent, "next_cursor": None}))
+        print_json(RetriedSchema().dump({"retried": sent, "next_cursor": None}))
     elif message_id is not None:
         say(f"Message {message_id} " + ("goes back to the workers." if sent else ON_ITS_WAY))
     else:
@@ -70,12 +71,12 @@ def discard(message_id: str, by: str, said: str, as_json: bool) -> None:
 
     One that is quarantined or parked; it is kept, and `ordertrail retry` takes the word back.
     """
-    word = checked(schemas.ConflictNote(), by=by, note=said)
+    word = checked(ConflictNoteSchema(), by=by, note=said)
     with main.database() as session:
         found = browse.discard(
             session, browse.number(message_id), word["by"], word["note"], datetime.now(UTC)
         )
-    told = schemas.Message().dump(found)
+    told = MessageSchema().dump(found)
     if as_json:
         print_json(told)
     else:

@@ -42,6 +42,7 @@ APPLIED = "applied"
 PARKED = "parked"
 QUARANTINED = "quarantined"
 DISCARDED = "discarded"
+OUTCOMES = (PENDING, APPLIED, PARKED, QUARANTINED, DISCARDED)
 
 # The terminal statuses (statuses.py), as an index has to name them.
 ENDED = "('cancelled', 'returned', 'delivered')"

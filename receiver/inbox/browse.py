@@ -12,10 +12,17 @@ from typing import Any
 from sqlalchemy import Row, Select, case, func, select, update
 from sqlalchemy.orm import Session
 
-from receiver import schemas
 from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
 from receiver.db.engine import id_in
-from receiver.db.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED, Message
+from receiver.db.models import (
+    APPLIED,
+    DISCARDED,
+    OUTCOMES,
+    PARKED,
+    PENDING,
+    QUARANTINED,
+    Message,
+)
 from receiver.db.pagination import Values, distinct, snapshot, walk
 from receiver.errors import UnknownMessage, WrongOutcome
 
@@ -32,11 +39,19 @@ MOST_BESIDE = 65_536
 
 # All but the body, which may be large.
 SHOWN = (
-    *(
-        getattr(Message, name)
-        for name in schemas.Message().fields
-        if name not in {"size", "body", "body_base64"}
-    ),
+    Message.id,
+    Message.account,
+    Message.topic,
+    Message.kind,
+    Message.trust,
+    Message.outcome,
+    Message.reason,
+    Message.courier_order_id,
+    Message.received_at,
+    Message.processed_at,
+    Message.last_seen_at,
+    Message.repetitions,
+    Message.retried_at,
     func.octet_length(Message.body).label("size"),
 )
 
@@ -44,7 +59,7 @@ SHOWN = (
 def page(session: Session, filters: dict[str, Any]) -> dict[str, Any]:
     """Messages without their bodies, the newest first. The session's first statements.
 
-    filters: as schemas.MessageFilters gives them.
+    filters: as MessageFiltersSchema gives them.
     """
     limit = filters["limit"]
     snapshot(session)
@@ -72,7 +87,7 @@ def _matching(session: Session, filters: dict[str, Any], most: int) -> Select[in
 def _values(session: Session, account: str | None, outcome: str | None) -> Values:
     return {
         Message.account: distinct(session, Message.account) if account is None else [account],
-        Message.outcome: schemas.OUTCOMES if outcome is None else [outcome],
+        Message.outcome: OUTCOMES if outcome is None else [outcome],
     }
 
 

@@ -2,11 +2,10 @@
 
 from marshmallow import Schema, fields, validate
 
-from receiver.accounts.credential_diagnosis import LIKELY
 from receiver.schemas.fields import AN_ACCOUNT, Time, example
 
 
-class SecretStanding(Schema):
+class SecretStandingSchema(Schema):
     """One of an account's live secrets."""
 
     place = fields.Integer(
@@ -19,7 +18,7 @@ class SecretStanding(Schema):
     )
 
 
-class AccountStanding(Schema):
+class AccountStandingSchema(Schema):
     """How an account fares."""
 
     account = fields.String(metadata=AN_ACCOUNT)
@@ -63,7 +62,7 @@ class AccountStanding(Schema):
         )
     )
     secrets = fields.List(
-        fields.Nested(SecretStanding),
+        fields.Nested(SecretStandingSchema),
         metadata={
             "description": "Its live secrets, the newest first: once nobody uses an old one any"
             " more it can be removed. A few seconds behind."
@@ -97,15 +96,16 @@ class AccountStanding(Schema):
     )
 
 
-class AccountList(Schema):
+class AccountListSchema(Schema):
     """All accounts."""
 
     couriers = fields.List(
-        fields.Nested(AccountStanding), metadata={"description": "One for each account, by slug."}
+        fields.Nested(AccountStandingSchema),
+        metadata={"description": "One for each account, by slug."},
     )
 
 
-class Refusal(Schema):
+class RefusalSchema(Schema):
     """Requests that were refused for one reason."""
 
     account = fields.String(
@@ -120,7 +120,6 @@ class Refusal(Schema):
     )
     likely = fields.String(
         allow_none=True,
-        validate=validate.OneOf(list(LIKELY)),
         metadata=example(
             "reencoded_body", "What is likely behind it; null where the reason says it all."
         ),
@@ -140,13 +139,15 @@ class Refusal(Schema):
     )
 
 
-class RefusalList(Schema):
+class RefusalListSchema(Schema):
     """What was refused."""
 
-    refusals = fields.List(fields.Nested(Refusal), metadata={"description": "The latest first."})
+    refusals = fields.List(
+        fields.Nested(RefusalSchema), metadata={"description": "The latest first."}
+    )
 
 
-class Alert(Schema):
+class AlertSchema(Schema):
     """A condition that holds now and that a person should know of."""
 
     condition = fields.String(
@@ -181,7 +182,9 @@ class Alert(Schema):
     )
 
 
-class AlertList(Schema):
+class AlertListSchema(Schema):
     """The conditions that hold now."""
 
-    alerts = fields.List(fields.Nested(Alert), metadata={"description": "None where all is well."})
+    alerts = fields.List(
+        fields.Nested(AlertSchema), metadata={"description": "None where all is well."}
+    )

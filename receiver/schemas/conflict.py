@@ -15,7 +15,7 @@ from receiver.schemas.fields import (
 )
 
 
-class Conflict(Schema):
+class ConflictSchema(Schema):
     """Two facts that do not go together; open until settled_at or closed_at is there."""
 
     id = fields.String(metadata=example("29807b91bde4", "Stays the same for its order."))
@@ -45,7 +45,7 @@ class Conflict(Schema):
     )
 
 
-class OrderConflict(Conflict):
+class OrderConflictSchema(ConflictSchema):
     """A conflict with the order it is about."""
 
     account = fields.String(metadata=AN_ACCOUNT)
@@ -54,16 +54,16 @@ class OrderConflict(Conflict):
     status = fields.String(metadata=A_STATUS)
 
 
-class ConflictPage(Schema):
+class ConflictPageSchema(Schema):
     """Open conflicts, the newest order first."""
 
     conflicts = fields.List(
-        fields.Nested(OrderConflict), metadata={"description": "The conflicts of this page."}
+        fields.Nested(OrderConflictSchema), metadata={"description": "The conflicts of this page."}
     )
     next_cursor = fields.String(allow_none=True, metadata=NEXT_CURSOR)
 
 
-class ConflictFilters(Schema):
+class ConflictFiltersSchema(Schema):
     """Which conflicts to list."""
 
     account = Line(validate=IDENTIFIER, metadata=AN_ACCOUNT)
@@ -77,7 +77,7 @@ class ConflictFilters(Schema):
     )
 
 
-class ConflictNote(Schema):
+class ConflictNoteSchema(Schema):
     """Who dealt with it, and how."""
 
     by = Line(

@@ -2,7 +2,8 @@
 
 from marshmallow import Schema, fields, validate
 
-from receiver.schemas.conflict import Conflict
+from receiver.db.models import OUTCOMES
+from receiver.schemas.conflict import ConflictSchema
 from receiver.schemas.fields import (
     A_COURIER_STATUS,
     A_KIND,
@@ -18,15 +19,14 @@ from receiver.schemas.fields import (
     APPLIED_TOLD,
     FLAGS,
     KINDS,
-    OUTCOMES,
     TRUSTS,
     WHY_NOT,
     example,
 )
-from receiver.schemas.order import Eta
+from receiver.schemas.order import EtaSchema
 
 
-class ExplainedMessage(Schema):
+class ExplainedMessageSchema(Schema):
     """A message that told of the order."""
 
     id = fields.String(metadata=example("184467", "See `GET /v1/messages/{message_id}`."))
@@ -57,7 +57,7 @@ class ExplainedMessage(Schema):
     )
 
 
-class ExplainedEvent(Schema):
+class ExplainedEventSchema(Schema):
     """An event, with what it did to the order."""
 
     occurred_at = fields.String(
@@ -81,7 +81,7 @@ class ExplainedEvent(Schema):
     flags = fields.List(fields.String(), metadata=FLAGS)
 
 
-class ExplainedDetail(Schema):
+class ExplainedDetailSchema(Schema):
     """A detail of the order, and what told it."""
 
     name = fields.String(metadata=example("tracking_url", "What it is about."))
@@ -96,7 +96,7 @@ class ExplainedDetail(Schema):
     message_id = fields.String(metadata=A_MESSAGE)
 
 
-class ExplainedOrder(Schema):
+class ExplainedOrderSchema(Schema):
     """The order, as far as it is explained."""
 
     account = fields.String(metadata=AN_ACCOUNT)
@@ -119,25 +119,27 @@ class ExplainedOrder(Schema):
     needs_attention = fields.Boolean(metadata=example(False, "Whether a person should look."))
 
 
-class Explanation(Schema):
+class ExplanationSchema(Schema):
     """Why an order stands where it stands."""
 
-    order = fields.Nested(ExplainedOrder, metadata={"description": "Where it stands."})
+    order = fields.Nested(ExplainedOrderSchema, metadata={"description": "Where it stands."})
     messages = fields.List(
-        fields.Nested(ExplainedMessage),
+        fields.Nested(ExplainedMessageSchema),
         metadata={"description": "Every message that told of it, the oldest first."},
     )
     events = fields.List(
-        fields.Nested(ExplainedEvent),
+        fields.Nested(ExplainedEventSchema),
         metadata={"description": "Every event, the oldest first, repetitions too."},
     )
     details = fields.List(
-        fields.Nested(ExplainedDetail),
+        fields.Nested(ExplainedDetailSchema),
         metadata={"description": "Every detail, with the message that told it."},
     )
     etas = fields.List(
-        fields.Nested(Eta), metadata={"description": "When it was expected, the oldest first."}
+        fields.Nested(EtaSchema),
+        metadata={"description": "When it was expected, the oldest first."},
     )
     conflicts = fields.List(
-        fields.Nested(Conflict), metadata={"description": "Its conflicts, also the closed ones."}
+        fields.Nested(ConflictSchema),
+        metadata={"description": "Its conflicts, also the closed ones."},
     )

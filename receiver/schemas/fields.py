@@ -7,12 +7,10 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from receiver.db.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED
-from receiver.statuses import VOCABULARY
+from receiver.statuses import GROUPS, VOCABULARY
 from receiver.times import rfc3339
 
 STATUSES = list(VOCABULARY)
-OUTCOMES = [PENDING, APPLIED, PARKED, QUARANTINED, DISCARDED]
 IDENTIFIER = validate.Length(min=1, max=255)
 DIGITS = re.compile(r"-?[0-9]+")
 
@@ -122,3 +120,52 @@ WHY_NOT = example("already delivered", "Why it does not count for the status; nu
 NEXT_CURSOR = example("bzQx", "Send it as `cursor` for the next page; null on the last one.")
 KINDS = validate.OneOf(["webhook", "poll"])
 TRUSTS = validate.OneOf(["signed", "token", "fetched"])
+
+
+class ProblemSchema(Schema):
+    """RFC 9457 problem details."""
+
+    type = fields.String(metadata=example("about:blank", "Always `about:blank`: see `status`."))
+    title = fields.String(metadata=example("Not Found", "The status in words."))
+    status = fields.Integer(metadata=example(404, "The HTTP status."))
+    detail = fields.String(
+        metadata=example("there is no message 7", "What was wrong, for a person to read.")
+    )
+    errors = fields.Dict(
+        metadata=sometimes(
+            {"query": {"limit": ["is not a whole number"]}},
+            "Where single parameters (`query`) or fields (`json`) are wrong: by name, what is wrong"
+            " with each. Inside lists and objects the position or the name comes first.",
+        )
+    )
+
+
+class StatusRowSchema(Schema):
+    """One of our statuses."""
+
+    status = fields.String(attribute="name", metadata=example("in_transit", "Its name."))
+    group = fields.String(
+        validate=validate.OneOf(GROUPS), metadata=example("in_transit", "What kind it is.")
+    )
+    rank = fields.Integer(
+        metadata=example(40, "What counts for more among events of the same moment.")
+    )
+    is_terminal = fields.Boolean(
+        attribute="terminal", metadata=example(False, "Whether an order is at an end by it.")
+    )
+    needs_attention = fields.Boolean(
+        attribute="attention", metadata=example(False, "Whether a person should look.")
+    )
+    couriers = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata=example({"cottoncast": ["N", "L"]}, "Each courier's words for it."),
+    )
+
+
+class VocabularySchema(Schema):
+    """The statuses, an open set."""
+
+    statuses = fields.List(
+        fields.Nested(StatusRowSchema), metadata={"description": "All of them; more may come."}
+    )

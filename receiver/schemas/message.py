@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from receiver.db.models import PARKED, QUARANTINED
+from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.schemas.fields import (
     A_KIND,
     A_LIMIT,
@@ -13,7 +13,6 @@ from receiver.schemas.fields import (
     AN_ACCOUNT,
     IDENTIFIER,
     KINDS,
-    OUTCOMES,
     TRUSTS,
     Line,
     Time,
@@ -23,7 +22,7 @@ from receiver.schemas.fields import (
 )
 
 
-class Message(Schema):
+class MessageSchema(Schema):
     """One webhook body or poll answer, and what became of it."""
 
     id = fields.String(metadata=example("184467", "Rises with arrival"))
@@ -68,18 +67,18 @@ class Message(Schema):
     )
 
 
-class MessagePage(Schema):
+class MessagePageSchema(Schema):
     """Messages without their bodies, the newest first."""
 
     messages = fields.List(
-        fields.Nested(Message), metadata={"description": "The messages of this page."}
+        fields.Nested(MessageSchema), metadata={"description": "The messages of this page."}
     )
     next_cursor = fields.String(
         allow_none=True, metadata=example("bTQx", "For the next page; null on the last one")
     )
 
 
-class MessageFilters(Schema):
+class MessageFiltersSchema(Schema):
     """Which messages to list: those that fit all of them."""
 
     outcome = Line(
@@ -101,7 +100,7 @@ class MessageFilters(Schema):
             raise ValidationError("needs account beside it", "courier_order_id")
 
 
-class Retry(Schema):
+class RetrySchema(Schema):
     """Which messages to send back to the workers."""
 
     outcome = Line(
@@ -115,7 +114,7 @@ class Retry(Schema):
     )
 
 
-class Retried(Schema):
+class RetriedSchema(Schema):
     """How many messages went back to the workers."""
 
     retried = fields.Integer(metadata=example(17, "How many messages went back to the workers"))

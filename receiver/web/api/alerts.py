@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from receiver import schemas
 from receiver.alerts import find_alerts
 from receiver.alerts.platform_alerts import read_system_state
+from receiver.schemas.account import AlertListSchema
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import app_context
 
@@ -13,7 +13,7 @@ alerts = Routes("alerts", __name__, description="What a person should know of")
 
 
 @alerts.get("/alerts")
-@alerts.response(200, schemas.AlertList)
+@alerts.response(200, AlertListSchema)
 def list_alerts() -> dict[str, Any]:
     """The conditions that hold now and that a person should know of, the critical ones first."""
     app = app_context()

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from receiver import schemas
 from receiver.changes import feed
 from receiver.errors import StorageUnavailable
+from receiver.schemas.fields import ProblemSchema
+from receiver.schemas.timeline import ChangeFiltersSchema, ChangePageSchema
 from receiver.stats import counters
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import app_context
@@ -25,9 +26,9 @@ READ_SECONDS = 30.0
 
 
 @changes.get("/changes")
-@changes.arguments(schemas.ChangeFilters, location="query")
-@changes.response(200, schemas.ChangePage)
-@changes.alt_response(503, schema=schemas.Problem, description="Too many readers wait just now")
+@changes.arguments(ChangeFiltersSchema, location="query")
+@changes.response(200, ChangePageSchema)
+@changes.alt_response(503, schema=ProblemSchema, description="Too many readers wait just now")
 def follow_changes(asked: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
     """What changed, oldest first. Go on with `after` = `next_cursor`, also after an empty answer.
 

@@ -3,10 +3,17 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from receiver import schemas
 from receiver.orders import conflicts
 from receiver.orders.explain import explain
 from receiver.orders.find import find_order
+from receiver.schemas.conflict import (
+    ConflictFiltersSchema,
+    ConflictNoteSchema,
+    ConflictPageSchema,
+    ConflictSchema,
+)
+from receiver.schemas.explanation import ExplanationSchema
+from receiver.schemas.fields import ProblemSchema
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import app_context
 
@@ -14,8 +21,8 @@ attention = Routes("attention", __name__, description="Explanations and conflict
 
 
 @attention.get("/orders/<account>/<path:order_id>/explain")
-@attention.response(200, schemas.Explanation)
-@attention.alt_response(404, schema=schemas.Problem, description="No such order")
+@attention.response(200, ExplanationSchema)
+@attention.alt_response(404, schema=ProblemSchema, description="No such order")
 def explain_order(account: str, order_id: str) -> dict[str, Any]:
     """Why the status is what it is: every message, every event, what applied and what did not."""
     with app_context().sessions() as session:
@@ -23,8 +30,8 @@ def explain_order(account: str, order_id: str) -> dict[str, Any]:
 
 
 @attention.get("/conflicts")
-@attention.arguments(schemas.ConflictFilters, location="query")
-@attention.response(200, schemas.ConflictPage)
+@attention.arguments(ConflictFiltersSchema, location="query")
+@attention.response(200, ConflictPageSchema)
 def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
     """Open conflicts: facts that do not go together, such as picked up after cancelled."""
     with app_context().sessions() as session:
@@ -32,9 +39,9 @@ def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
 
 
 @attention.post("/orders/<account>/<path:order_id>/conflicts/<conflict_id>/close")
-@attention.arguments(schemas.ConflictNote)
-@attention.response(200, schemas.Conflict)
-@attention.alt_response(404, schema=schemas.Problem, description="No such order or conflict")
+@attention.arguments(ConflictNoteSchema)
+@attention.response(200, ConflictSchema)
+@attention.alt_response(404, schema=ProblemSchema, description="No such order or conflict")
 def close_conflict(
     word: dict[str, str], account: str, order_id: str, conflict_id: str
 ) -> dict[str, Any]:

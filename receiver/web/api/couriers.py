@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from receiver import schemas
 from receiver.accounts.account_status import list_account_statuses
 from receiver.accounts.refused_credentials import read_refusals
 from receiver.orders.register import ask_courier
+from receiver.schemas.account import AccountListSchema, RefusalListSchema
+from receiver.schemas.fields import ProblemSchema
+from receiver.schemas.order import RefreshedSchema
 from receiver.stats import counters
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import app_context
@@ -15,7 +17,7 @@ accounts = Routes("couriers", __name__, description="Accounts, and asking their 
 
 
 @accounts.get("/couriers")
-@accounts.response(200, schemas.AccountList)
+@accounts.response(200, AccountListSchema)
 def list_couriers() -> dict[str, Any]:
     """Every account: when its courier was last heard, what was counted, whether it may be asked.
 
@@ -29,7 +31,7 @@ def list_couriers() -> dict[str, Any]:
 
 
 @accounts.get("/refusals")
-@accounts.response(200, schemas.RefusalList)
+@accounts.response(200, RefusalListSchema)
 def list_refusals() -> dict[str, Any]:
     """What was refused at the couriers' door within 30 days, why, and what is likely behind it.
 
@@ -43,9 +45,9 @@ def list_refusals() -> dict[str, Any]:
 
 
 @accounts.post("/orders/<account>/<path:order_id>/refresh")
-@accounts.response(202, schemas.Refreshed)
-@accounts.alt_response(404, schema=schemas.Problem, description="No such order")
-@accounts.alt_response(409, schema=schemas.Problem, description="The account cannot be polled")
+@accounts.response(202, RefreshedSchema)
+@accounts.alt_response(404, schema=ProblemSchema, description="No such order")
+@accounts.alt_response(409, schema=ProblemSchema, description="The account cannot be polled")
 def refresh_order(account: str, order_id: str) -> dict[str, Any]:
     """Ask the courier about an order now, also about one that was given up.
 

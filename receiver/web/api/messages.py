@@ -3,10 +3,18 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from receiver import schemas
 from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
 from receiver.inbox import browse
 from receiver.inbox.retry import send_all_back
+from receiver.schemas.conflict import ConflictNoteSchema
+from receiver.schemas.fields import ProblemSchema
+from receiver.schemas.message import (
+    MessageFiltersSchema,
+    MessagePageSchema,
+    MessageSchema,
+    RetriedSchema,
+    RetrySchema,
+)
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import app_context
 
@@ -17,8 +25,8 @@ RETRY_FOR_SECONDS = 5.0
 
 
 @messages.get("/messages")
-@messages.arguments(schemas.MessageFilters, location="query")
-@messages.response(200, schemas.MessagePage)
+@messages.arguments(MessageFiltersSchema, location="query")
+@messages.response(200, MessagePageSchema)
 def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
     """Messages without their bodies, the newest first; every filter narrows the list."""
     with app_context().sessions() as session:
@@ -26,8 +34,8 @@ def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
 
 
 @messages.get("/messages/<number:message_id>")
-@messages.response(200, schemas.Message)
-@messages.alt_response(404, schema=schemas.Problem, description="No such message")
+@messages.response(200, MessageSchema)
+@messages.alt_response(404, schema=ProblemSchema, description="No such message")
 def get_message(message_id: str) -> dict[str, Any]:
     """One message with its body, word for word.
 
@@ -40,9 +48,9 @@ def get_message(message_id: str) -> dict[str, Any]:
 
 
 @messages.post("/messages/<number:message_id>/retry")
-@messages.response(202, schemas.Retried)
-@messages.alt_response(404, schema=schemas.Problem, description="No such message")
-@messages.alt_response(409, schema=schemas.Problem, description="Its body is no longer kept")
+@messages.response(202, RetriedSchema)
+@messages.alt_response(404, schema=ProblemSchema, description="No such message")
+@messages.alt_response(409, schema=ProblemSchema, description="Its body is no longer kept")
 def retry_message(message_id: str) -> dict[str, Any]:
     """Send one message back to the workers: one that is quarantined, parked or discarded.
 
@@ -57,8 +65,8 @@ def retry_message(message_id: str) -> dict[str, Any]:
 
 
 @messages.post("/messages/retry")
-@messages.arguments(schemas.Retry)
-@messages.response(202, schemas.Retried)
+@messages.arguments(RetrySchema)
+@messages.response(202, RetriedSchema)
 def retry_messages(wanted: dict[str, Any]) -> dict[str, Any]:
     """Send all quarantined, or all parked, messages back to the workers, the oldest first.
 
@@ -81,10 +89,10 @@ def retry_messages(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 @messages.post("/messages/<number:message_id>/discard")
-@messages.arguments(schemas.ConflictNote)
-@messages.response(200, schemas.Message)
-@messages.alt_response(404, schema=schemas.Problem, description="No such message")
-@messages.alt_response(409, schema=schemas.Problem, description="It is applied, or about to be")
+@messages.arguments(ConflictNoteSchema)
+@messages.response(200, MessageSchema)
+@messages.alt_response(404, schema=ProblemSchema, description="No such message")
+@messages.alt_response(409, schema=ProblemSchema, description="It is applied, or about to be")
 def discard_message(word: dict[str, str], message_id: str) -> dict[str, Any]:
     """Say that a quarantined or parked message needs nothing more, who says so, and why.
 

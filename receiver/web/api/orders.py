@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 from flask import Response, request
 
-from receiver import schemas
 from receiver.db.models import Order
 from receiver.db.pagination import snapshot
 from receiver.orders.erasure import erase
@@ -17,6 +16,17 @@ from receiver.orders.listing import page, timeline
 from receiver.orders.lookup import MOST_ORDERS, by_name, by_reference
 from receiver.orders.order_json import of_reference, order_row, render_order, tag_of
 from receiver.orders.register import put_on_record
+from receiver.schemas.fields import ProblemSchema
+from receiver.schemas.order import (
+    NO_POLLING,
+    LookupAnswerSchema,
+    LookupSchema,
+    NewOrderSchema,
+    OrderFiltersSchema,
+    OrderPageSchema,
+    OrderSchema,
+)
+from receiver.schemas.timeline import TimelineSchema
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import app_context
 
@@ -24,8 +34,8 @@ orders = Routes("orders", __name__, description="Orders and their timelines")
 
 
 @orders.get("/orders/<account>/<order:order_id>")
-@orders.response(200, schemas.Order)
-@orders.alt_response(404, schema=schemas.Problem, description="No such order")
+@orders.response(200, OrderSchema)
+@orders.alt_response(404, schema=ProblemSchema, description="No such order")
 def get_order(account: str, order_id: str) -> Response:
     """One order, by the courier's id or any identifier the courier gave it.
 
@@ -52,8 +62,8 @@ def _json(told: Any) -> Response:
 
 
 @orders.get("/orders/<account>/<path:order_id>/events")
-@orders.response(200, schemas.Timeline)
-@orders.alt_response(404, schema=schemas.Problem, description="No such order")
+@orders.response(200, TimelineSchema)
+@orders.alt_response(404, schema=ProblemSchema, description="No such order")
 def list_events(account: str, order_id: str) -> dict[str, Any]:
     """The timeline, oldest first, with what did not count and why."""
     with app_context().sessions() as session:
@@ -61,8 +71,8 @@ def list_events(account: str, order_id: str) -> dict[str, Any]:
 
 
 @orders.get("/orders")
-@orders.arguments(schemas.OrderFilters, location="query")
-@orders.response(200, schemas.OrderPage)
+@orders.arguments(OrderFiltersSchema, location="query")
+@orders.response(200, OrderPageSchema)
 def list_orders(filters: dict[str, Any]) -> Response:
     """Orders, the newest first; every filter narrows the list.
 
@@ -77,12 +87,12 @@ def list_orders(filters: dict[str, Any]) -> Response:
 
 
 def _all_shown(orders: Iterable[Order]) -> list[dict[str, Any]]:
-    return [render_order(order, order.poll or schemas.NO_POLLING) for order in orders]
+    return [render_order(order, order.poll or NO_POLLING) for order in orders]
 
 
 @orders.post("/orders/lookup")
-@orders.arguments(schemas.Lookup)
-@orders.response(200, schemas.LookupAnswer)
+@orders.arguments(LookupSchema)
+@orders.response(200, LookupAnswerSchema)
 def look_up(asked: dict[str, Any]) -> Response:
     """Up to 100 orders at once, by reference or by account and id; a result for each, in order.
 
@@ -115,10 +125,10 @@ def look_up(asked: dict[str, Any]) -> Response:
 
 
 @orders.post("/orders")
-@orders.arguments(schemas.NewOrder)
-@orders.response(201, schemas.Order)
-@orders.alt_response(200, schema=schemas.Order, description="Known already")
-@orders.alt_response(404, schema=schemas.Problem, description="No such account is switched on")
+@orders.arguments(NewOrderSchema)
+@orders.response(201, OrderSchema)
+@orders.alt_response(200, schema=OrderSchema, description="Known already")
+@orders.alt_response(404, schema=ProblemSchema, description="No such account is switched on")
 def register_order(new: dict[str, Any]) -> tuple[Order, int]:
     """Tell us of an order that was given to a courier.
 
@@ -135,7 +145,7 @@ def register_order(new: dict[str, Any]) -> tuple[Order, int]:
 
 @orders.delete("/orders/<account>/<path:order_id>/personal-data")
 @orders.response(204)
-@orders.alt_response(404, schema=schemas.Problem, description="No such order")
+@orders.alt_response(404, schema=ProblemSchema, description="No such order")
 def erase_personal_data(account: str, order_id: str) -> None:
     """Erase what is known of people in an order, now and for good.
 

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from receiver import schemas
 from receiver.couriers.vocabulary import words
+from receiver.schemas.fields import VocabularySchema
 from receiver.web.api.blueprint import Routes
 
 vocabulary = Routes("statuses", __name__, description="The vocabulary")
 
 
 @vocabulary.get("/statuses")
-@vocabulary.response(200, schemas.Vocabulary)
+@vocabulary.response(200, VocabularySchema)
 def list_statuses() -> dict[str, Any]:
     """The statuses, and each courier's words mapped to them.
 

@@ -1,8 +1,9 @@
 """GET /v1/tours: tour plans as last heard."""
 
-from receiver import schemas
 from receiver.db.models import Tour
 from receiver.orders.tour_etas import find_tour
+from receiver.schemas.fields import ProblemSchema
+from receiver.schemas.timeline import TourSchema
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import app_context
 
@@ -10,8 +11,8 @@ tours = Routes("tours", __name__, description="Tour plans")
 
 
 @tours.get("/tours/<account>/<path:tour_id>")
-@tours.response(200, schemas.Tour)
-@tours.alt_response(404, schema=schemas.Problem, description="No plan names this tour")
+@tours.response(200, TourSchema)
+@tours.alt_response(404, schema=ProblemSchema, description="No plan names this tour")
 def get_tour(account: str, tour_id: str) -> Tour:
     """A tour: who drives it, and when it is to reach each order."""
     with app_context().sessions() as session:

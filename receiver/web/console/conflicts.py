@@ -6,18 +6,18 @@ from flask import Blueprint, g, render_template, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
-from receiver import schemas
 from receiver.orders.conflicts import close as close_conflict
 from receiver.orders.conflicts import page
 from receiver.orders.find import find_order
+from receiver.schemas.conflict import ConflictFiltersSchema, ConflictNoteSchema
 from receiver.web.console.pages import asked, done, read
 from receiver.web.console.session_guard import form
 from receiver.web.context import app_context
 
 conflicts = Blueprint("conflicts", __name__)
 
-FILTERS = schemas.ConflictFilters()
-NOTE = schemas.ConflictNote()
+FILTERS = ConflictFiltersSchema()
+NOTE = ConflictNoteSchema()
 
 
 @conflicts.get("/conflicts")

@@ -6,10 +6,11 @@ from typing import Any
 from flask import Blueprint, g, render_template
 from werkzeug.wrappers import Response
 
-from receiver import schemas
-from receiver.db.models import PARKED, QUARANTINED
+from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.retry import send_all_back
+from receiver.schemas.conflict import ConflictNoteSchema
+from receiver.schemas.message import MessageFiltersSchema, RetrySchema
 from receiver.text import laid_out
 from receiver.web.api.messages import RETRY_FOR_SECONDS
 from receiver.web.console.pages import asked, done, read
@@ -18,9 +19,9 @@ from receiver.web.context import app_context
 
 messages = Blueprint("messages", __name__)
 
-FILTERS = schemas.MessageFilters()
-NOTE = schemas.ConflictNote()
-RETRY = schemas.Retry()
+FILTERS = MessageFiltersSchema()
+NOTE = ConflictNoteSchema()
+RETRY = RetrySchema()
 
 
 @messages.get("/messages")
@@ -37,7 +38,7 @@ def index() -> str:
         **listed,
         waiting=waiting,
         most=browse.MOST_COUNTED,
-        outcomes=schemas.OUTCOMES,
+        outcomes=OUTCOMES,
         accounts=sorted(app_context().settings.accounts),
         asked=told,
     )

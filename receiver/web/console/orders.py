@@ -7,7 +7,6 @@ from flask import Blueprint, redirect, render_template, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
-from receiver import schemas
 from receiver.db.models import Order
 from receiver.inbox.browse import bodies
 from receiver.orders import conflicts
@@ -17,6 +16,7 @@ from receiver.orders.find import find_order
 from receiver.orders.listing import page
 from receiver.orders.register import ask_courier
 from receiver.orders.search import LEAST_CHARACTERS, search
+from receiver.schemas.order import OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import laid_out
 from receiver.web.console.order_timeline_svg import draw
@@ -26,7 +26,7 @@ from receiver.web.context import app_context
 
 orders = Blueprint("orders", __name__)
 
-FILTERS = schemas.OrderFilters()
+FILTERS = OrderFiltersSchema()
 PERIODS = {"1h": "the last hour", "24h": "the last 24 hours", "7d": "the last 7 days"}
 PERIOD_OF = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from flask import Flask
 from flask_smorest import Api
 
-from receiver import schemas
+from receiver.schemas.fields import ProblemSchema
 from receiver.web.api.alerts import alerts
 from receiver.web.api.blueprint import CONVERTERS
 from receiver.web.api.changes import changes
@@ -25,7 +25,7 @@ BLUEPRINTS = (orders, messages, attention, changes, tours, vocabulary, accounts,
 class Described(Api):  # type: ignore[misc] # flask-smorest is not typed
     """flask-smorest with our error bodies instead of its own."""
 
-    ERROR_SCHEMA = schemas.Problem
+    ERROR_SCHEMA = ProblemSchema
     # Every answer that can come is described by its status.
     DEFAULT_ERROR_RESPONSE_NAME = None
 

@@ -12,7 +12,7 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
-from receiver import schemas as our_schemas
+from receiver.schemas import account, conflict, explanation, fields, message, order, timeline
 from receiver.web.openapi.parts import (
     HEADERS,
     IF_NONE_MATCH,
@@ -35,6 +35,7 @@ GUIDE = Path(__file__).parent / "page" / "guide.md"
 CHOSEN = {"enum", "format", "pattern"}
 METHODS = ("get", "post", "delete", "put", "patch")
 JSON = "application/json"
+SCHEMAS = (account, conflict, explanation, fields, message, order, timeline)
 PROBLEM = "#/components/schemas/Problem"
 # A field that is not in every answer says so, and an object how its names look.
 SOMETIMES = "x-sometimes"
@@ -151,7 +152,12 @@ def _schemas(document: Told) -> None:
 
 def _meaning(name: str) -> str:
     """What the class of a schema says that it is."""
-    return cleandoc(getattr(our_schemas, name).__doc__ or "")
+    return cleandoc(
+        {c.__name__: c.__doc__ for m in SCHEMAS for c in vars(m).values() if isinstance(c, type)}[
+            f"{name}Schema"
+        ]
+        or ""
+    )
 
 
 def _without_nul(told: Told) -> None:
