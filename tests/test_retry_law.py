@@ -1,7 +1,7 @@
 """What an outage of ours costs: Tiramizoo's retries alone, and with our asking, over 25 days.
 
 The clock is a test's; all else is real: hooks and answers go over HTTP, and the orders through the
-inbox. deploy/docs/silent-couriers.md shows the table that this prints.
+inbox. deploy/docs/polling.md shows the table that this prints.
 """
 
 from datetime import datetime, timedelta
@@ -91,7 +91,7 @@ def wrong(world: World) -> bool:
 
 def table(figures: list[tuple[timedelta, int, int]]) -> list[str]:
     return [
-        "| we were down for | right again, by retries alone | and with asking |",
+        "| Ordertrail was down for | right again by retries alone | and with polling |",
         "|---|---|---|",
         *(
             f"| {outage // HOUR} h | after {alone // 60} h {alone % 60:02} min | at once |"
@@ -119,5 +119,5 @@ def test_after_an_outage_asking_spares_the_wait_for_retries(
     for _, alone, asked in figures:
         assert asked <= 1
         assert alone >= 20
-    readme = (ROOT / "deploy/docs/silent-couriers.md").read_text(encoding="utf-8")
+    readme = (ROOT / "deploy/docs/polling.md").read_text(encoding="utf-8")
     assert "\n".join(table(figures)) in readme
