@@ -11,7 +11,8 @@ from receiver.changes.feed_waiters import Watcher
 from receiver.db.engine import create_engine_for, session_factory
 from receiver.inbox.accept import Inbox
 from receiver.orders.read_batching import QuickReads
-from receiver.queue.doorbell import Doorbell, connect_redis
+from receiver.queue.doorbell import Doorbell
+from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
 from receiver.web import auth, problems, security_headers
 from receiver.web.console import setup as console

@@ -26,7 +26,7 @@ from receiver.couriers import DRIVERS
 from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.migrate import migrate
-from receiver.queue.doorbell import connect_redis
+from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
 from receiver.standalone import embedded
 from tests.emptying import empty

@@ -123,9 +123,10 @@ def at_rest(app: Flask) -> bool:
 
 
 def _rests(bell: Doorbell) -> bool:
-    wanted = bell._wanted
-    # Nothing but a waiting thread tells that the last ring is over: the wish is cleared before it.
-    return bell._thread is None or bool(not wanted.is_set() and vars(wanted)["_cond"]._waiters)
+    woken = bell._thread._woken
+    # Only a waiting thread shows that the last ring is over: the event is cleared before it.
+    waits = bool(not woken.is_set() and vars(woken)["_cond"]._waiters)
+    return bell._thread._thread is None or waits
 
 
 @dataclass(frozen=True)

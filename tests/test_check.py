@@ -12,7 +12,7 @@ from rq import SimpleWorker
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import AccountState
-from receiver.queue.doorbell import queue
+from receiver.queue.job_queue import get_queue
 from tests.command import process, typed
 from workers import clock
 
@@ -25,9 +25,9 @@ DISK = "disk_low"
 @pytest.fixture
 def running(redis: Redis, sessions: Sessions) -> Iterator[Redis]:
     """A worker that RQ knows of, and a clock that has just ticked."""
-    worker = SimpleWorker([queue(redis)], connection=redis)
+    worker = SimpleWorker([get_queue(redis)], connection=redis)
     worker.register_birth()  # type: ignore[no-untyped-call] # RQ's
-    clock.tick(redis)
+    clock.queue_due_jobs(redis)
     with sessions.begin() as session:
         session.add(AccountState(account="tiramizoo"))
     yield redis

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import Message
 from receiver.inbox import browse
-from receiver.queue.doorbell import RUNG
+from receiver.queue.doorbell import DRAIN_JOB
+from receiver.queue.job_queue import waiting_key
 from tests.bodies import cottoncast_status, tiramizoo_order
 from tests.command import asked, told, typed
 from tests.shop import deliver, get
@@ -123,7 +124,7 @@ def test_one_message_goes_back_and_the_workers_are_woken(
     done = typed(environ, "retry", "1")
     assert (done.exit_code, done.stdout) == (0, "Message 1 goes back to the workers.\n")
     assert outcomes(sessions) == ["pending", "quarantined", "parked", "applied"]
-    assert redis.exists(RUNG)
+    assert redis.exists(waiting_key(DRAIN_JOB))
 
 
 @pytest.mark.usefixtures("inbox")
@@ -131,7 +132,7 @@ def test_what_is_applied_has_nothing_to_go_back_for(environ: dict[str, str], red
     done = typed(environ, "retry", "4", "--json")
     assert done.exit_code == 1
     assert done.stdout.split() == ["{", '"retried":', "0,", '"next_cursor":', "null", "}"]
-    assert not redis.exists(RUNG)
+    assert not redis.exists(waiting_key(DRAIN_JOB))
 
 
 @pytest.mark.usefixtures("inbox")

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
 from receiver.db.models import AccountState, Message, Order, Poll
-from receiver.queue.doorbell import RUNG
+from receiver.queue.doorbell import DRAIN_JOB
+from receiver.queue.job_queue import waiting_key
 from tests.bodies import after, cottoncast_status, life, package, raw, tiramizoo_order, tour_plan
 from tests.command import asked, told, typed
 from tests.shop import deliver, fill, get
@@ -235,7 +236,7 @@ def test_registration_wakes_the_workers_and_the_readers(
     assert listening.get_message(timeout=5)["type"] == "subscribe"
     assert typed(environ, "register", "tiramizoo", "u-1").exit_code == 0
     assert listening.get_message(timeout=5)["type"] == "message"
-    assert redis.exists(RUNG)
+    assert redis.exists(waiting_key(DRAIN_JOB))
     listening.close()
 
 

@@ -27,8 +27,8 @@ from receiver.db.models import (
     Tally,
     UnmappedWord,
 )
+from receiver.queue.liveness import SWEEP
 from receiver.settings import Settings
-from receiver.stats import heartbeats
 from receiver.stats.history import start_of_step
 from tests.bodies import START
 
@@ -64,16 +64,14 @@ class Watch:
 @pytest.fixture
 def watch(sessions: Sessions, settings: Settings) -> Watch:
     watch = Watch(sessions, settings)
-    watch.put(
-        Heartbeat(name=heartbeats.SWEPT, at=NOW), AccountState(account="cottoncast", folded_at=NOW)
-    )
+    watch.put(Heartbeat(name=SWEEP, at=NOW), AccountState(account="cottoncast", folded_at=NOW))
     assert watch.see() == []
     return watch
 
 
 def unswept(watch: Watch, since: timedelta) -> None:
     with watch.sessions.begin() as session:
-        session.get_one(Heartbeat, heartbeats.SWEPT).at = NOW - since
+        session.get_one(Heartbeat, SWEEP).at = NOW - since
 
 
 def unfolded(watch: Watch, since: timedelta) -> None:

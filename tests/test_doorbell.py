@@ -28,17 +28,10 @@ from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import APPLIED, PENDING, Message
 from receiver.inbox.accept import Incoming, keep
-from receiver.queue import clock_ticks, doorbell
-from receiver.queue.doorbell import (
-    DRAIN,
-    REDIS_SECONDS,
-    RING_SECONDS,
-    RUNG,
-    Doorbell,
-    connect_redis,
-    queue,
-    ring,
-)
+from receiver.queue.doorbell import DRAIN_JOB, RING_SECONDS, Doorbell, ring_doorbell
+from receiver.queue.job_queue import get_queue, mark_job_started, waiting_key
+from receiver.queue.liveness import ALIVE_SECONDS, CLOCK_KEY, clock_alive_since
+from receiver.queue.redis_client import TIMEOUT_SECONDS, connect_redis
 from receiver.standalone.embedded import Valkey
 from receiver.stats import totals
 from tests.bodies import (
@@ -70,6 +63,8 @@ Sessions = sessionmaker[Session]
 
 # Separate from what the worker of these tests listens on.
 QUIET, BUSY = 0, 1
+
+RING_KEY = waiting_key(DRAIN_JOB)
 
 TIRAMIZOO = "/webhooks/tiramizoo/orders/tiramizoo-token"
 NAMES = ("Alice Icealay", "+491234567890", "alice@icealay.de", "Im Dol 1", "Bob Obbay", "Thujaweg")
@@ -135,7 +130,7 @@ def service(running_service: Service) -> Service:
     """The service with empty tables, at work."""
     wait_until(lambda: PENDING not in running_service.outcomes())
     # Another test's ring would have this one's messages folded.
-    wait_until(lambda: not running_service.redis.exists(RUNG))
+    wait_until(lambda: not running_service.redis.exists(RING_KEY))
 
     def emptied() -> bool:
         # What works in the background may take the tables in another order.
@@ -150,7 +145,7 @@ def service(running_service: Service) -> Service:
 
 def queued(client: Redis) -> list[str]:
     """The names of the jobs that wait."""
-    return [job.func_name or "" for job in queue(client).get_jobs()]
+    return [job.func_name or "" for job in get_queue(client).get_jobs()]
 
 
 def keep_silently(sessions: Sessions, body: bytes, account: str = "tiramizoo") -> None:
@@ -212,51 +207,51 @@ def unpacked(packed: bytes) -> bytes:
 
 
 def test_a_ring_queues_a_drain(quiet: Redis) -> None:
-    assert ring(quiet) is True
-    assert queued(quiet) == [DRAIN]
+    assert ring_doorbell(quiet) is True
+    assert queued(quiet) == [DRAIN_JOB]
 
 
 def test_a_ring_while_a_drain_is_queued_queues_no_second(quiet: Redis) -> None:
-    assert [ring(quiet) for _ in range(5)] == [True, False, False, False, False]
-    assert queued(quiet) == [DRAIN]
+    assert [ring_doorbell(quiet) for _ in range(5)] == [True, False, False, False, False]
+    assert queued(quiet) == [DRAIN_JOB]
 
 
 def test_rings_at_the_same_moment_queue_one_drain(quiet: Redis) -> None:
-    assert sorted(at_once(*[lambda: ring(quiet)] * 16)) == [False] * 15 + [True]
-    assert queued(quiet) == [DRAIN]
+    assert sorted(at_once(*[lambda: ring_doorbell(quiet)] * 16)) == [False] * 15 + [True]
+    assert queued(quiet) == [DRAIN_JOB]
 
 
 def test_a_ring_after_a_drain_has_begun_queues_another(quiet: Redis) -> None:
-    ring(quiet)
-    quiet.delete(queue(quiet).key)  # a worker takes the job
-    doorbell.answered(quiet)
-    assert [ring(quiet), ring(quiet)] == [True, False]
-    assert queued(quiet) == [DRAIN]
+    ring_doorbell(quiet)
+    quiet.delete(get_queue(quiet).key)  # a worker takes the job
+    mark_job_started(quiet, DRAIN_JOB)
+    assert [ring_doorbell(quiet), ring_doorbell(quiet)] == [True, False]
+    assert queued(quiet) == [DRAIN_JOB]
 
 
 def test_a_ring_whose_drain_was_lost_is_forgotten_in_seconds(quiet: Redis) -> None:
-    ring(quiet)
-    assert 0 < quiet.ttl(RUNG) <= RING_SECONDS
+    ring_doorbell(quiet)
+    assert 0 < quiet.ttl(RING_KEY) <= RING_SECONDS
 
 
 def test_a_job_is_json_and_carries_no_data(quiet: Redis) -> None:
-    ring(quiet)
-    clock.tick(quiet)
+    ring_doorbell(quiet)
+    clock.queue_due_jobs(quiet)
     jobs = [key for key in quiet.keys("rq:job:*") if quiet.type(key) == b"hash"]
     fields: list[Any] = [quiet.hgetall(key) for key in jobs]
     told = [json.loads(unpacked(told[b"data"])) for told in fields]
-    assert sorted(told) == sorted([name, None, [], {}] for name in [DRAIN, *clock.SCHEDULE])
+    assert sorted(told) == sorted([name, None, [], {}] for name in [DRAIN_JOB, *clock.SCHEDULE])
 
 
 def test_the_names_of_jobs_are_those_of_functions() -> None:
-    assert all(callable(resolve_name(name)) for name in [DRAIN, *clock.SCHEDULE])
+    assert all(callable(resolve_name(name)) for name in [DRAIN_JOB, *clock.SCHEDULE])
 
 
 def test_asks_at_the_same_moment_become_one_ring(quiet: Redis) -> None:
     bell = Doorbell(quiet)
     at_once(*[bell.ring] * 50)
     wait_until(lambda: queued(quiet))
-    assert queued(quiet) == [DRAIN]
+    assert queued(quiet) == [DRAIN_JOB]
 
 
 def test_a_doorbell_rings_again_when_redis_is_back() -> None:
@@ -271,7 +266,7 @@ def test_a_doorbell_rings_again_when_redis_is_back() -> None:
                     bell.ring()
                     return queued(client)
 
-                assert wait_until(asked_again) == [DRAIN]
+                assert wait_until(asked_again) == [DRAIN_JOB]
                 client.flushdb()
 
 
@@ -301,7 +296,7 @@ def assert_nothing_personal(told: bytes, but: str = "") -> None:
 def test_several_clocks_queue_a_job_once_an_interval(valkey: Valkey, quiet: Redis) -> None:
     def tick() -> list[str]:
         with connect_redis(valkey.url(QUIET)) as own:
-            return [name for _ in range(10) for name in clock.tick(own)]
+            return [name for _ in range(10) for name in clock.queue_due_jobs(own)]
 
     ticked = at_once(*[tick] * 8)
     assert sorted(name for names in ticked for name in names) == sorted(clock.SCHEDULE)
@@ -311,39 +306,39 @@ def test_several_clocks_queue_a_job_once_an_interval(valkey: Valkey, quiet: Redi
 def over(redis: Redis) -> None:
     """Let the jobs' intervals end."""
     for name, seconds in clock.SCHEDULE.items():
-        assert 0 < redis.pttl(clock.key(name)) <= seconds * 1000
-        redis.pexpire(clock.key(name), 1)
-    wait_until(lambda: not redis.keys(clock.key("*")))
+        assert 0 < redis.pttl(clock.interval_key(name)) <= seconds * 1000
+        redis.pexpire(clock.interval_key(name), 1)
+    wait_until(lambda: not redis.keys(clock.interval_key("*")))
 
 
 def test_a_job_is_due_again_when_its_interval_is_over_and_it_was_taken(quiet: Redis) -> None:
-    clock.tick(quiet)
+    clock.queue_due_jobs(quiet)
     over(quiet)
     # Those that wait do the same work, so that none piles up while all workers are busy.
-    assert clock.tick(quiet) == []
+    assert clock.queue_due_jobs(quiet) == []
     over(quiet)
     for name in clock.SCHEDULE:
-        clock_ticks.taken(quiet, name)
-    assert sorted(clock.tick(quiet)) == sorted(clock.SCHEDULE)
+        mark_job_started(quiet, name)
+    assert sorted(clock.queue_due_jobs(quiet)) == sorted(clock.SCHEDULE)
 
 
 def test_a_job_outlives_a_drain_and_goes_away_where_no_worker_takes_it(quiet: Redis) -> None:
-    clock.tick(quiet)
-    for job in queue(quiet).get_jobs():
-        assert jobs.DRAIN_FOR_SECONDS < (job.get_ttl() or 0) <= clock_ticks.WAIT_SECONDS
+    clock.queue_due_jobs(quiet)
+    for job in get_queue(quiet).get_jobs():
+        assert jobs.DRAIN_FOR_SECONDS < (job.get_ttl() or 0) <= clock.JOB_TTL_SECONDS
 
 
 def test_since_when_the_clock_ticks_is_known_and_forgotten(quiet: Redis) -> None:
-    assert clock_ticks.ticking_since(quiet) is None
+    assert clock_alive_since(quiet) is None
     before = datetime.now(UTC)
-    clock.tick(quiet)
-    since = clock_ticks.ticking_since(quiet)
+    clock.queue_due_jobs(quiet)
+    since = clock_alive_since(quiet)
     assert since is not None
     assert before <= since <= datetime.now(UTC)
-    quiet.pexpire(clock_ticks.SINCE, 1000)
-    clock.tick(quiet)
-    assert clock_ticks.ticking_since(quiet) == since
-    assert 1 < quiet.ttl(clock_ticks.SINCE) <= clock_ticks.STILL_SECONDS
+    quiet.pexpire(CLOCK_KEY, 1000)
+    clock.queue_due_jobs(quiet)
+    assert clock_alive_since(quiet) == since
+    assert 1 < quiet.ttl(CLOCK_KEY) <= ALIVE_SECONDS
 
 
 # Processes
@@ -364,7 +359,7 @@ def test_a_message_that_comes_while_a_drain_is_running_is_rung_for(service: Serv
         # The drain has taken its batch and cannot have seen this one. Soon, since nothing but the
         # ring of this message can queue another drain while the one worker is held up.
         service.web.post(TIRAMIZOO, raw(tiramizoo_order("meanwhile")))
-        wait_until(lambda: DRAIN in queued(service.redis), seconds=RING_SECONDS - 2)
+        wait_until(lambda: DRAIN_JOB in queued(service.redis), seconds=RING_SECONDS - 2)
     wait_until(lambda: service.outcomes() == [APPLIED, APPLIED])
 
 
@@ -384,7 +379,7 @@ def test_a_message_that_nobody_rang_for_is_found_by_the_sweep(service: Service) 
 
 def test_a_message_whose_ring_was_lost_is_found_by_the_sweep(service: Service) -> None:
     # As a worker leaves it that dies between taking the job and answering the ring.
-    wait_until(lambda: service.redis.set(RUNG, 1, nx=True, px=1500))
+    wait_until(lambda: service.redis.set(RING_KEY, 1, nx=True, px=1500))
     keep_silently(service.sessions, raw(tiramizoo_order()))
     wait_until(lambda: service.outcomes() == [APPLIED])
 
@@ -413,10 +408,10 @@ def test_a_drain_that_postgresql_fails_is_made_good_and_tells_nothing_personal(
         [pid] = wait_until(lambda: waiting_for(service.sessions, "tours"))
         with service.sessions() as session:
             session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
-        failed = queue(service.redis).failed_job_registry
+        failed = get_queue(service.redis).failed_job_registry
         [job_id] = wait_until(failed.get_job_ids)
         job = Job.fetch(job_id, service.redis, JSONSerializer)
-        assert job.func_name == DRAIN
+        assert job.func_name == DRAIN_JOB
     wait_until(lambda: service.outcomes() == [APPLIED])
     assert driver.encode() not in everything_in(service.redis)
     assert driver not in (service.logs / "worker.log").read_text()
@@ -432,7 +427,7 @@ def test_a_message_being_parked_while_its_order_is_registered_is_folded_all_the_
     with service.sessions() as holding, ThreadPoolExecutor(1) as pool:
         with locked(service, "orders", "ACCESS EXCLUSIVE"):
             keep_silently(service.sessions, body, account)
-            wait_until(lambda: ring(service.redis))
+            wait_until(lambda: ring_doorbell(service.redis))
             wait_until(lambda: waiting_for(service.sessions, "orders"))
             holding.execute(text("LOCK TABLE messages IN SHARE MODE"))
         # The drain finds no such order, and is held up before it can note that the message waits.
@@ -519,8 +514,11 @@ def test_a_sentinel_that_is_gone_is_tried_once_and_for_a_second() -> None:
     pool = connect_redis("redis+sentinel://one,two/orders").connection_pool
     assert isinstance(pool, SentinelConnectionPool)
     for each in pool.sentinel_manager.sentinels:
-        patience = each.connection_pool.make_connection()
-        assert (patience.retry.get_retries(), patience.socket_connect_timeout) == (0, REDIS_SECONDS)
+        made = each.connection_pool.make_connection()
+        assert (made.retry.get_retries(), made.socket_connect_timeout) == (
+            0,
+            TIMEOUT_SECONDS,
+        )
 
 
 def test_an_address_of_sentinel_needs_no_more_than_hosts() -> None:

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from receiver.changes.feed import CHANNEL
-from receiver.queue.doorbell import connect_redis
+from receiver.queue.redis_client import connect_redis
 from tests.service import WORKER, Web, running, running_web, started, valkey_made, wait_until
 
 READERS = int(os.environ.get("FEED_READERS", "200"))

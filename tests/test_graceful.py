@@ -21,7 +21,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import APPLIED, PENDING, Event, Message
-from receiver.queue.doorbell import queue, ring, workers
+from receiver.queue.doorbell import ring_doorbell
+from receiver.queue.job_queue import get_queue
+from receiver.queue.liveness import count_live_workers
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw
 from tests.conftest import API_TOKEN
 from tests.service import (
@@ -285,7 +287,7 @@ def test_a_worker_told_to_stop_in_the_middle_of_a_backlog_leaves_nothing_half_do
         assert web.post(HOOK, body, cottoncast_signature(body)).status_code == 200
     with running(WORKER, environ, tmp_path / "worker.log") as process:
         wait_until(lambda: Worker.count(redis))
-        ring(redis)
+        ring_doorbell(redis)
         wait_until(lambda: kept(sessions, APPLIED))
         started = time.monotonic()
         process.terminate()
@@ -306,10 +308,10 @@ def test_a_worker_that_redis_forgot_is_counted_again(
     environ: dict[str, str], redis: Redis, tmp_path: Path
 ) -> None:
     with running(WORKER, environ, tmp_path / "worker.log") as process:
-        wait_until(lambda: workers(redis) == 1)
+        wait_until(lambda: count_live_workers(redis) == 1)
         redis.flushdb()
-        assert workers(redis) == 0
-        wait_until(lambda: workers(redis) == 1)
+        assert count_live_workers(redis) == 0
+        wait_until(lambda: count_live_workers(redis) == 1)
         [again] = Worker.all(redis)
         assert (again.pid, again.queue_names()) == (process.pid, ["ordertrail"])
         process.terminate()
@@ -335,7 +337,7 @@ def test_a_worker_that_is_told_to_stop_before_it_listens_stops(redis: Redis) -> 
     before = [signal.getsignal(number) for number in numbers]
     STOP.set()
     try:
-        worker = OurWorker([queue(redis)], connection=redis, serializer=JSONSerializer)
+        worker = OurWorker([get_queue(redis)], connection=redis, serializer=JSONSerializer)
         assert worker.work(logging_level="WARNING") is False
     finally:
         STOP.clear()

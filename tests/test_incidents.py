@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.alerts import SystemState, find_alerts
 from receiver.db.models import AccountState, Refusal, Tally
 from receiver.inbox.accept import Incoming, keep
+from receiver.queue.liveness import record_sweep
 from receiver.settings import Settings
-from receiver.stats import heartbeats
 from tests.bodies import raw, tiramizoo_order
 from tests.polling import MakeWorld, World
 from tests.sandbox import evenly
@@ -84,7 +84,7 @@ class Stage:
         while drains and drain_batch(self.sessions, self.settings, self.now):
             pass
         with self.sessions.begin() as session:
-            heartbeats.beat(session, heartbeats.SWEPT, self.now)
+            record_sweep(session, self.now)
             for alert in find_alerts(session, self.settings, self.now, FINE):
                 self.opened.setdefault(alert.condition, self.now)
 

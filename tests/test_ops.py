@@ -17,7 +17,7 @@ from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.queue.doorbell import queue
+from receiver.queue.job_queue import get_queue
 from tests.bodies import cottoncast_status, payload, raw, tiramizoo_order
 from tests.service import Web, wait_until
 
@@ -64,7 +64,7 @@ def test_readyz_tells_of_every_part(client: FlaskClient) -> None:
 
 
 def test_readyz_counts_the_workers(client: FlaskClient, redis: Redis) -> None:
-    worker = SimpleWorker([queue(redis)], connection=redis, serializer=JSONSerializer)
+    worker = SimpleWorker([get_queue(redis)], connection=redis, serializer=JSONSerializer)
     worker.register_birth()  # type: ignore[no-untyped-call] # RQ's
     assert client.get("/readyz").json == {**READY, "workers": 1}
     worker.register_death()  # type: ignore[no-untyped-call]
@@ -77,7 +77,7 @@ def test_readyz_does_not_count_a_worker_that_died_or_hangs(
     """RQ keeps it on its list until a living one looks, and its key for minutes."""
     for name, ago in (("lives", 5), ("died", 90), ("gone", None)):
         worker = SimpleWorker(
-            [queue(redis)], name=name, connection=redis, serializer=JSONSerializer
+            [get_queue(redis)], name=name, connection=redis, serializer=JSONSerializer
         )
         worker.register_birth()  # type: ignore[no-untyped-call] # RQ's
         if ago is None:

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import PENDING, Message, Order
 from receiver.inbox.browse import send_back
-from receiver.queue import doorbell
+from receiver.queue.doorbell import DRAIN_JOB, ring_doorbell
+from receiver.queue.job_queue import mark_job_started
 from receiver.settings import Settings
 from tests.bodies import after, tiramizoo_order
 from tests.poison import ACCOUNT
@@ -43,8 +44,8 @@ class Workers:
 
                 def done(process: Any = process) -> object:
                     # The clock's part: whatever rang was lost with the worker that died.
-                    self.redis.delete(doorbell.RUNG)
-                    doorbell.ring(self.redis)
+                    mark_job_started(self.redis, DRAIN_JOB)
+                    ring_doorbell(self.redis)
                     return process.poll() is not None or until()
 
                 wait_until(done)

@@ -13,8 +13,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import Message, Notice, Push, Tally
+from receiver.queue.liveness import record_sweep
 from receiver.settings import BadSettings, Settings
-from receiver.stats import heartbeats
 from tests.bodies import START
 from workers.alerting.notices import CALM, RESTLESS
 from workers.alerting.pushes import MOST_ATTEMPTS
@@ -77,7 +77,7 @@ class Watch:
     def look(self, after: timedelta = 15 * SECOND) -> None:
         self.now += after
         with self.sessions.begin() as session:
-            heartbeats.beat(session, heartbeats.SWEPT, self.now)
+            record_sweep(session, self.now)
         self.watchman.watch(self.now)
 
     def break_something(self, account: str = "tiramizoo") -> None:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import Message
-from receiver.queue.doorbell import queue
+from receiver.queue.job_queue import get_queue
 from tests import everything
 from tests.bodies import after, cottoncast_signature, payload, raw, tiramizoo_order
 from tests.conftest import API_TOKEN
@@ -129,7 +129,7 @@ def test_a_job_that_a_stranger_put_into_redis_is_not_run(
 ) -> None:
     """Neither one that is pickled, nor one that names a function which is none of our jobs."""
     marker = tmp_path / "marker"
-    ours = queue(redis)
+    ours = get_queue(redis)
     named = ours.enqueue("os.mkdir", str(marker))
     called = ours.enqueue("workers.jobs.sweep", result_ttl=0)
     redis.hset(called.key, "success_callback_name", "os.getcwd")

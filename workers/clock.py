@@ -9,15 +9,14 @@ interval. RQ's own cron would do, but it can only pickle its jobs.
 import signal
 import sys
 import threading
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
 from redis import Redis, RedisError
 
 from receiver import logs, telemetry
-from receiver.queue import clock_ticks
-from receiver.queue.doorbell import queue
+from receiver.queue.job_queue import enqueue_once
+from receiver.queue.liveness import record_clock_tick
 from receiver.settings import BadSettings
 from workers.alerting.watch import AlertWatch
 from workers.runtime import runtime
@@ -26,31 +25,34 @@ log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.5
 
-# The job, and how many seconds lie between two of it.
+# The job, and its interval in seconds.
 SCHEDULE = {"workers.jobs.sweep": 3, "workers.jobs.poll": 1, "workers.jobs.retain": 10}
+# A job that no worker takes is dropped after so many seconds. Longer than a drain, or a worker that
+# runs one drain after another would never find another job in the queue.
+JOB_TTL_SECONDS = 15
 
 
-def tick(redis: Redis) -> list[str]:
-    """Queue every job that is due, unless one of its kind waits, and return their names.
+def queue_due_jobs(redis: Redis) -> list[str]:
+    """Queue every job that is due, unless one of its name waits, and return their names.
 
-    A job that no worker takes for long goes away: the next one does the same work.
+    Raises: RedisError, OSError.
     """
-    due = [job for job, seconds in SCHEDULE.items() if redis.set(key(job), 1, nx=True, ex=seconds)]
-    new = [job for job in due if clock_ticks.may_wait(redis, job)]
-    for job in new:
-        try:
-            queue(redis).enqueue(job, ttl=clock_ticks.WAIT_SECONDS, result_ttl=0, failure_ttl=3600)
-        except (RedisError, OSError):
-            # Nothing waits, as far as is known; the next tick is not to wait for it.
-            with suppress(RedisError, OSError):
-                clock_ticks.taken(redis, job)
-            raise
-    clock_ticks.note(redis, datetime.now(UTC))
-    return new
+    due = [
+        job
+        for job, seconds in SCHEDULE.items()
+        if redis.set(interval_key(job), 1, nx=True, ex=seconds)
+    ]
+    queued = [
+        job
+        for job in due
+        if enqueue_once(redis, job, JOB_TTL_SECONDS, failure_ttl=3600, ttl=JOB_TTL_SECONDS)
+    ]
+    record_clock_tick(redis, datetime.now(UTC))
+    return queued
 
 
-def key(job: str) -> str:
-    """Where the clocks note that a job was due, for as long as it is not due again."""
+def interval_key(job: str) -> str:
+    """Return the name of the key in Redis that exists until a job is due again."""
     return f"ordertrail:clock:{job}"
 
 
@@ -71,7 +73,7 @@ def main() -> None:
     reachable = True
     while not stop.wait(TICK_SECONDS):
         try:
-            tick(redis)
+            queue_due_jobs(redis)
             reachable = True
         except (RedisError, OSError) as failure:
             if reachable:

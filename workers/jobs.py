@@ -12,8 +12,9 @@ from redis import RedisError
 
 from receiver import telemetry
 from receiver.logs import exception_fields
-from receiver.queue import clock_ticks, doorbell
-from receiver.stats.heartbeats import SWEPT, beat
+from receiver.queue.doorbell import ring_doorbell
+from receiver.queue.job_queue import mark_job_started
+from receiver.queue.liveness import record_sweep
 from workers.folding.drain import drain_batch
 from workers.folding.poison import Care
 from workers.polling.poller import Poller
@@ -40,17 +41,16 @@ Job = Callable[[], None]
 NAMES: set[str] = set()
 
 
-def job(work: Job, *, of_the_clock: bool = False) -> Job:
+def job(work: Job) -> Job:
     """Make a function a job: the outermost edge, where a failure is recorded and raised on."""
     name = f"{work.__module__}.{work.__name__}"
     NAMES.add(name)
 
     @functools.wraps(work)
     def run() -> None:
-        if of_the_clock:
-            # Where Redis is away just now it forgets by itself that the job waited.
-            with suppress(RedisError, OSError):
-                clock_ticks.taken(runtime().redis, name)
+        # Without Redis the mark that the job waits expires by itself.
+        with suppress(RedisError, OSError):
+            mark_job_started(runtime().redis, name)
         try:
             with telemetry.span(work.__name__):
                 work()
@@ -63,9 +63,6 @@ def job(work: Job, *, of_the_clock: bool = False) -> Job:
     return run
 
 
-timed = functools.partial(job, of_the_clock=True)
-
-
 @functools.cache
 def care() -> Care:
     """How carefully this process reads: one that was just started may follow one that died."""
@@ -76,13 +73,12 @@ def care() -> Care:
 def drain() -> None:
     """Empty the inbox."""
     here = runtime()
-    doorbell.answered(here.redis)
     started, folded = time.monotonic(), 0
     while size := drain_batch(here.sessions, here.settings, datetime.now(UTC), care()):
         folded += size
         here.feed_bell.ring()
         if time.monotonic() - started > DRAIN_FOR_SECONDS:
-            doorbell.ring(here.redis)
+            ring_doorbell(here.redis)
             break
     if folded:
         seconds = round(time.monotonic() - started, 3)
@@ -96,7 +92,7 @@ def poller() -> Poller:
     return Poller(here.settings, here.sessions, here.redis, STOP)
 
 
-@timed
+@job
 def poll() -> None:
     """Set the askers going that the due orders need."""
     poller().poll()
@@ -108,15 +104,15 @@ def close() -> None:
         poller().close()
 
 
-@timed
+@job
 def sweep() -> None:
     """Ring for messages that were kept but whose ring was lost."""
     here = runtime()
     now = datetime.now(UTC)
     with here.sessions.begin() as session:
-        beat(session, SWEPT, now)
+        record_sweep(session, now)
         waiting = forgotten(session, now)
-    if waiting is not None and doorbell.ring(here.redis):
+    if waiting is not None and ring_doorbell(here.redis):
         log.warning("rang for forgotten messages", **asdict(waiting))
         with here.sessions.begin() as session:
             mended(session)
@@ -128,7 +124,7 @@ def retention() -> Retention:
     return Retention(runtime().settings)
 
 
-@timed
+@job
 def retain() -> None:
     """Drop what need not be kept any longer; what is too much for now waits for the next time."""
     here = runtime()

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes.feed import announcer
 from receiver.db.engine import create_engine_for, session_factory
-from receiver.queue.doorbell import Doorbell, connect_redis
+from receiver.queue.doorbell import Doorbell
+from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
 
 # Set once the process is told to stop; not in worker.py, which runs as __main__ and would be

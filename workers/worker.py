@@ -12,7 +12,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from receiver import logs, telemetry
-from receiver.queue.doorbell import queue
+from receiver.queue.job_queue import get_queue
 from receiver.settings import BadSettings
 from workers import jobs
 from workers.runtime import STOP, runtime
@@ -97,7 +97,7 @@ def main() -> None:
             # One queue only: RQ then moves a job from list to list instead of popping it, so that
             # a crash between the two loses nothing.
             worker = Worker(
-                [queue(redis)], connection=redis, serializer=JSONSerializer, job_class=KnownJob
+                [get_queue(redis)], connection=redis, serializer=JSONSerializer, job_class=KnownJob
             )
             worker.work(logging_level="WARNING")
         except (RedisError, OSError) as failure:

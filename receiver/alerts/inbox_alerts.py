@@ -12,8 +12,8 @@ from receiver.alerts.context import Alert, AlertContext, Rows, about, alert, eac
 from receiver.couriers import DRIVERS
 from receiver.db.models import PARKED, QUARANTINED, Message, Order, UnmappedWord
 from receiver.inbox import pending as progress
+from receiver.queue.liveness import SWEEP
 from receiver.settings import Account
-from receiver.stats import heartbeats
 
 # Messages are folded within milliseconds.
 WAITS_FOR = timedelta(seconds=60)
@@ -101,7 +101,7 @@ def _stalled(scene: AlertContext) -> Iterator[Alert]:
             None,
             "workers run and are asked to sweep, and none does",
             "See the workers' log for what they do; restart them.",
-            since=scene.beats.get(heartbeats.SWEPT),
+            since=scene.beats.get(SWEEP),
         )
 
 

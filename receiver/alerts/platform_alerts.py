@@ -12,9 +12,8 @@ from sqlalchemy.orm import Session
 
 from receiver.alerts.catalogue import CRITICAL
 from receiver.alerts.context import Alert, AlertContext, SystemState, alert
-from receiver.queue import clock_ticks, doorbell
+from receiver.queue.liveness import SWEEP, clock_alive_since, count_live_workers
 from receiver.settings import Settings
-from receiver.stats import heartbeats
 
 # The clock asks for a sweep every 3 seconds, and a worker that sweeps writes it down every 10. A
 # worker that drains much comes to it late.
@@ -29,8 +28,8 @@ def read_system_state(session: Session, settings: Settings, redis: Redis) -> Sys
     workers: int | None = None
     ticking_since: datetime | None = None
     try:
-        workers = doorbell.workers(redis)
-        ticking_since = clock_ticks.ticking_since(redis)
+        workers = count_live_workers(redis)
+        ticking_since = clock_alive_since(redis)
         reachable = True
     except (RedisError, OSError):
         reachable = False
@@ -82,7 +81,7 @@ def alerts(scene: AlertContext) -> Iterator[Alert]:
             "workers run, but nothing is asked of them: couriers are not polled, and a lost ring"
             " is not made good",
             "Start `clock` of the Procfile.",
-            since=scene.beats.get(heartbeats.SWEPT),
+            since=scene.beats.get(SWEEP),
         )
     yield from _disk(around)
 
@@ -93,7 +92,7 @@ def unswept(scene: AlertContext, for_long: timedelta = UNSWEPT_FOR) -> bool:
     What was before the clock began to tick does not count: after a standstill the first sweep takes
     a moment.
     """
-    ticking, swept = scene.around.ticking_since, scene.beats.get(heartbeats.SWEPT)
+    ticking, swept = scene.around.ticking_since, scene.beats.get(SWEEP)
     if ticking is None:
         return True
     return scene.now - max(ticking, swept or ticking) > for_long

@@ -119,12 +119,7 @@ def announce(redis: Redis) -> None:
 
 def announcer(redis: Redis) -> Doorbell:
     """A bell that announces news, so that Redis never delays whoever has some."""
-    return Doorbell(
-        redis,
-        announce,
-        fails="changes are not announced, readers look once a second",
-        works="changes are announced again",
-    )
+    return Doorbell(redis, announce, name="change_feed")
 
 
 def page(session: Session, after: int, limit: int) -> Sequence[RowMapping]:

@@ -6,13 +6,13 @@ from redis import Redis, RedisError
 
 from receiver.changes import feed
 from receiver.cli.output import note
-from receiver.queue import doorbell
-from receiver.queue.doorbell import connect_redis
+from receiver.queue.doorbell import ring_doorbell
+from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
 
 Bell = Callable[[Redis], object]
 
-WORKERS: Bell = doorbell.ring
+WORKERS: Bell = ring_doorbell
 READERS: Bell = feed.announce
 
 

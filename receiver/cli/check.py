@@ -11,7 +11,7 @@ from receiver.alerts.platform_alerts import read_system_state
 from receiver.cli import main
 from receiver.cli.options import json_option
 from receiver.cli.output import print_json, say
-from receiver.queue.doorbell import connect_redis
+from receiver.queue.redis_client import connect_redis
 from receiver.schemas.account import AlertListSchema
 
 HEALTHY, WARNS, IS_CRITICAL = 0, 1, 2

@@ -1,1 +1,1 @@
-"""Redis: the client, the doorbell that wakes the workers, and the clock's ticks."""
+"""Redis: the client, the job queue, the doorbell that wakes the workers, and who is alive."""

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.errors import MissingBearerToken
 from receiver.inbox.pending import Progress, progress
-from receiver.queue import doorbell
+from receiver.queue.liveness import count_live_workers
 from receiver.stats.counters import metrics_registry
 from receiver.times import rfc3339
 from receiver.web.auth import bearer_fits
@@ -45,7 +45,7 @@ def readyz() -> tuple[dict[str, Any], int]:
         postgresql = "unreachable"
     workers: int | None = None
     try:
-        workers = doorbell.workers(app.redis)
+        workers = count_live_workers(app.redis)
         redis = "ok"
     except (RedisError, OSError):
         redis = "unreachable"

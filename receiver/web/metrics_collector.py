@@ -34,8 +34,9 @@ from receiver.alerts.platform_alerts import read_system_state
 from receiver.changes import feed
 from receiver.db.models import PARKED, QUARANTINED, Poll
 from receiver.logs import exception_fields
+from receiver.queue.liveness import SWEEP
 from receiver.settings import Settings
-from receiver.stats import heartbeats, totals
+from receiver.stats import totals
 from receiver.stats.totals import Histogram, TotalKey
 
 log = structlog.get_logger(__name__)
@@ -139,7 +140,7 @@ def _machine(scene: AlertContext, around: SystemState) -> Iterator[Metric]:
     yield _single("disk_size_bytes", "That disk's size.", size)
     stored = scene.session.scalar(text("SELECT pg_database_size(current_database())"))
     yield _single("database_size_bytes", "Size of the database.", stored)
-    swept = scene.beats.get(heartbeats.SWEPT)
+    swept = scene.beats.get(SWEEP)
     folded = [state.folded_at for state in scene.states.values() if state.folded_at is not None]
     yield _single(
         "last_sweep_timestamp_seconds", "When a worker swept, to within 10 s.", _unix(swept)

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 import psycopg
 from redis import Redis
 
-from receiver.queue.doorbell import ring
+from receiver.queue.doorbell import DRAIN_JOB, ring_doorbell
+from receiver.queue.job_queue import mark_job_started
 from tests.bench.load import ids
 from tests.bench.rounds import Rounds
 from tests.bench.samples import filled, hook, snapshots
@@ -103,8 +104,8 @@ def emptied(
         with psycopg.connect(environ["DATABASE_URL"], autocommit=True) as connection:
             started = time.perf_counter()
             for _ in range(workers):
-                redis.delete("ordertrail:drain:rung")
-                ring(redis)
+                mark_job_started(redis, DRAIN_JOB)
+                ring_doorbell(redis)
             wait_until(lambda: not waiting(connection), PATIENCE)
             seconds = time.perf_counter() - started
             check(connection)

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
-from receiver.queue.doorbell import connect_redis
-from receiver.stats import heartbeats
+from receiver.queue.liveness import record_sweep
+from receiver.queue.redis_client import connect_redis
 from tests.browser.day import MENDED, lived_day
 from tests.browser.visiting import DESK, Visit
 from tests.conftest import API_TOKEN
@@ -51,7 +51,7 @@ class Shown:
     def sign_in(self, visit: Visit) -> None:
         # No clock runs beside the day; a sweep a moment ago is what there would be.
         with self.sessions.begin() as session:
-            heartbeats.beat(session, heartbeats.SWEPT, datetime.now(UTC))
+            record_sweep(session, datetime.now(UTC))
         page = visit.page
         page.goto(f"{visit.home}/ops")
         page.get_by_label("Your name").fill("Ann")

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
-from receiver.queue.doorbell import ring
+from receiver.queue.doorbell import ring_doorbell
 from tests.bodies import (
     after,
     cottoncast_shipment,
@@ -152,7 +152,7 @@ def test_a_message_that_could_not_be_read_is_read_once_the_cause_is_mended(
             break
         page.wait_for_timeout(100)
         # No clock runs beside the day: as its sweep would, where Redis was late for the first ring.
-        ring(shown.redis)
+        ring_doorbell(shown.redis)
         page.reload()
     assert page.locator("h1 .outcome").inner_text() == "applied"
     page.locator(".facts a").click()

@@ -31,7 +31,7 @@ from receiver.errors import (
 )
 from receiver.inbox.accept import Incoming
 from receiver.logs import exception_fields
-from receiver.queue import doorbell
+from receiver.queue.doorbell import ring_doorbell
 from receiver.settings import Account
 from receiver.stats import totals
 from workers.polling import (
@@ -306,7 +306,7 @@ class Asker:
         self._count(result)
         if kept:
             try:
-                doorbell.ring(self._redis)
+                ring_doorbell(self._redis)
             except (RedisError, OSError):
                 # Without Redis this job would not have come: it is kept, and the sweep will ring.
                 log.warning("doorbell does not work, the sweep will")

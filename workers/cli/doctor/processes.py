@@ -2,12 +2,10 @@
 
 import http.client
 import json
-import time
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from redis import Redis, RedisError
-from rq import Worker
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -16,16 +14,15 @@ from receiver.alerts.context import MOST_COUNTED, about
 from receiver.db import engine as db
 from receiver.db.models import Message
 from receiver.inbox.pending import pending, progress
-from receiver.queue.doorbell import connect_redis, queue
+from receiver.queue.job_queue import get_queue
+from receiver.queue.liveness import clock_alive_since, count_live_workers
+from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
-from workers.clock import SCHEDULE, key
 
 AREA = "processes"
 # Seconds that a message may wait: a burst takes some, and more is not the workers' pace any more.
 WAITS_LONG, WAITS_FOREVER = 30.0, 300.0
-# A clock queues its most frequent job each second: looked for so often.
-LOOKS, APART = 8, 0.25
 
 
 def check(settings: Settings) -> Findings:
@@ -33,7 +30,7 @@ def check(settings: Settings) -> Findings:
     redis = connect_redis(settings.redis_url)
     workers: int | None = None
     try:
-        workers = Worker.count(connection=redis)
+        workers = count_live_workers(redis)
         yield _workers(workers)
         yield _clock(redis)
         yield from _failed(redis)
@@ -81,23 +78,20 @@ def _workers(count: int) -> Finding:
 
 
 def _clock(redis: Redis) -> Finding:
-    """A clock leaves a key for each job that it has queued, for as long as that is not due."""
-    for _ in range(LOOKS):
-        if redis.exists(*map(key, SCHEDULE)):
-            return Finding(AREA, "clock", OK, "ticks")
-        time.sleep(APART)
+    if clock_alive_since(redis) is not None:
+        return Finding(AREA, "clock", OK, "ticks")
     mend = "Start one: python -m workers.clock. Nobody asks the couriers, and nothing is swept."
     return Finding(AREA, "clock", BROKEN, "none ticks", mend)
 
 
 def _failed(redis: Redis) -> Findings:
-    if count := queue(redis).failed_job_registry.count:
+    if count := get_queue(redis).failed_job_registry.count:
         mend = "See the workers' log: what there was to do is tried again by itself."
         yield Finding(AREA, "jobs", WARNING, f"{count} failed lately", mend)
 
 
 def _backlog(session: Session, workers: int | None) -> Finding:
-    """Told by what waits: a worker that is frozen keeps its heartbeat for minutes."""
+    """Report what waits: a worker that hangs keeps its heartbeat for a minute."""
     waiting = progress(session, datetime.now(UTC)).waiting_seconds
     some = pending().with_only_columns(Message.id).limit(MOST_COUNTED)
     count = session.scalar(select(func.count()).select_from(some.subquery())) or 0

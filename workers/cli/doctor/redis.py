@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from redis import Redis, RedisError
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from receiver.queue.doorbell import connect_redis
+from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
 from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, skew
 
