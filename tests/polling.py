@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session, joinedload, sessionmaker
 
 from receiver.db.models import AccountState, Message, Order, Poll
 from receiver.inbox.accept import Incoming, keep
-from receiver.orders.find import register
 from receiver.orders.poll_plan import News, plan
+from receiver.orders.register import record_order
 from receiver.settings import Settings
 from tests import sandbox
 from tests.bodies import START
@@ -72,7 +72,7 @@ class World:
 
     def register(self, name: str, **given: Any) -> None:
         with self.sessions.begin() as session:
-            order, created = register(
+            order, created = record_order(
                 session, self.account.slug, self.account.driver, name, now=self.clock(), **given
             )
             if created:

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import Message
-from receiver.inbox import browse
+from receiver.inbox import retry
 from receiver.queue.doorbell import DRAIN_JOB
 from receiver.queue.job_queue import waiting_key
 from tests.bodies import cottoncast_status, tiramizoo_order
@@ -150,7 +150,7 @@ def test_a_message_without_a_body_cannot_go_back(
 def test_all_of_an_outcome_go_back_in_however_many_steps(
     environ: dict[str, str], sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(browse, "CHUNK", 1)
+    monkeypatch.setattr(retry, "CHUNK", 1)
     none = typed(environ, "retry", "--outcome", "quarantined", "--account", "cottoncast")
     assert (none.exit_code, none.stdout) == (1, "0 quarantined messages go back to the workers.\n")
     assert told(environ, "retry", "--outcome", "quarantined") == {

@@ -31,7 +31,7 @@ from receiver.db.models import (
     TourStop,
 )
 from receiver.inbox.accept import Incoming, keep
-from receiver.orders.find import register
+from receiver.orders.register import record_order
 from receiver.settings import Settings
 from tests.bodies import (
     after,
@@ -216,7 +216,7 @@ def test_accounts_of_one_courier_keep_their_orders_apart(
 ) -> None:
     put(sessions, cottoncast_status("E"), account="cottoncast")
     with sessions.begin() as session:
-        register(session, PARKING, "cottoncast", "3AF7", NOW)
+        record_order(session, PARKING, "cottoncast", "3AF7", NOW)
     put(sessions, cottoncast_status("D"), account=PARKING)
     work(sessions, settings)
     assert order_of(sessions, "3AF7", "cottoncast").status == "in_transit"
@@ -599,7 +599,7 @@ PARKING = "cottoncast-parking"
 def register_order(sessions: Sessions, account: str, order_id: str, **given_by_shop: Any) -> None:
     driver = account.partition("-")[0]
     with sessions.begin() as session:
-        register(session, account, driver, order_id, NOW, **given_by_shop)
+        record_order(session, account, driver, order_id, NOW, **given_by_shop)
 
 
 def test_message_of_an_unregistered_order_is_parked(sessions: Sessions, settings: Settings) -> None:
@@ -696,7 +696,7 @@ def test_message_that_meets_the_registration_of_its_order_is_not_parked(
     (message_id,) = put(sessions, cottoncast_status("D"), account=PARKING)
     with ThreadPoolExecutor(1) as pool:
         with sessions.begin() as session:
-            register(session, PARKING, "cottoncast", "3AF7", NOW)
+            record_order(session, PARKING, "cottoncast", "3AF7", NOW)
             worker = pool.submit(work, sessions, settings)
             wait_until(lambda: worker.done() or waits_for_a_lock(engine))
         worker.result()
@@ -835,7 +835,7 @@ def test_plan_that_is_folded_while_its_order_is_being_registered_finds_it(
     put(sessions, tour_plan({UUID: after(90)}), topic="tours")
     with ThreadPoolExecutor(1) as pool:
         with sessions.begin() as session:
-            register(session, "tiramizoo", "tiramizoo", UUID, NOW)
+            record_order(session, "tiramizoo", "tiramizoo", UUID, NOW)
             worker = pool.submit(work, sessions, settings)
             wait_until(lambda: worker.done() or waits_for_a_lock(engine))
         assert worker.result() == 1

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import Message, Order
 from receiver.inbox.accept import Incoming, keep
-from receiver.orders.find import register
+from receiver.orders.register import record_order
 from receiver.settings import Settings
 from tests.bodies import after, cottoncast_status, raw
 from workers.folding.drain import drain_batch
@@ -94,7 +94,9 @@ class Writer(threading.Thread):
     def _register(self, name: str) -> None:
         shelf = {"shelf": str(next(self.ticks))}
         with self.sessions.begin() as session:
-            register(session, "cottoncast", "cottoncast", name, datetime.now(UTC), metadata=shelf)
+            record_order(
+                session, "cottoncast", "cottoncast", name, datetime.now(UTC), metadata=shelf
+            )
 
 
 class Reader:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.db.cursors import MESSAGES, write_cursor
 from receiver.db.models import Message, Order
 from receiver.db.pagination import Values, are_fewer, distinct, walk
-from receiver.inbox import browse
+from receiver.inbox import browse, retry
 from receiver.orders import filters as order_filters
 from tests.emptying import empty
 
@@ -159,7 +159,7 @@ def test_a_list_of_messages_reads_little(
 
 def test_what_is_stuck_is_found_without_reading_the_rest(filled: Engine) -> None:
     with Session(filled) as session:
-        nodes = plan(session, browse._stuck(session, "quarantined", None, 10_000, MOST))
+        nodes = plan(session, retry._stuck(session, {"outcome": "quarantined"}, 10_000, MOST))
         assert rows_read(nodes) <= 500
 
 

@@ -13,8 +13,8 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import Message
-from receiver.inbox import browse
-from receiver.orders.find import register
+from receiver.inbox import retry
+from receiver.orders.register import record_order
 from receiver.settings import Settings
 from receiver.web.api import messages as view
 from tests.bodies import cottoncast_status, raw, tiramizoo_order
@@ -303,7 +303,7 @@ def test_retry_of_many_takes_only_what_it_names(shop: FlaskClient, sessions: Ses
 def test_retry_of_very_many_goes_on_from_where_it_stopped(
     shop: FlaskClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(browse, "CHUNK", 3)
+    monkeypatch.setattr(retry, "CHUNK", 3)
     clock = iter(range(100))
     ticking = SimpleNamespace(monotonic=lambda: float(next(clock)))
     monkeypatch.setattr("receiver.inbox.retry.time", ticking)
@@ -422,7 +422,7 @@ def test_registration_puts_what_it_releases_before_what_was_sent_back(
     drain()
     assert get(shop, "/messages/1")["outcome"] == "parked"
     with sessions.begin() as session:
-        register(session, "cottoncast-parking", "cottoncast", "3AF7", datetime.now(UTC))
+        record_order(session, "cottoncast-parking", "cottoncast", "3AF7", datetime.now(UTC))
     fill(sessions, {"retried_at": datetime.now(UTC)})
     assert claimed(sessions) == [1, 2]
     assert get(shop, "/messages/1")["retried_at"] is None

@@ -12,7 +12,8 @@ from sqlalchemy import Engine, event, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import PENDING, Message, Order
-from receiver.inbox.browse import send_back
+from receiver.inbox.retry import retry_message
+from receiver.queue.bells import Bells
 from receiver.queue.doorbell import DRAIN_JOB, ring_doorbell
 from receiver.queue.job_queue import mark_job_started
 from receiver.settings import Settings
@@ -27,6 +28,7 @@ Sessions = sessionmaker[Session]
 
 WORKER = ("-m", "tests.poison")
 GOOD = 12
+NO_BELLS = Bells(doorbell=lambda: None, feed=lambda: None)
 
 
 class Workers:
@@ -119,8 +121,7 @@ def test_a_retry_starts_from_none(sessions: Sessions, settings: Settings) -> Non
         session.execute(update(Message).values(tries=MOST_TRIES, tried_by="dead"))
     assert drain_batch(sessions, settings, NOW) == 1
     assert message(sessions, message_id).outcome == "quarantined"
-    with sessions.begin() as session:
-        assert send_back(session, message_id, NOW) == 1
+    assert retry_message(sessions, NO_BELLS, str(message_id), NOW) == 1
     assert drain_batch(sessions, settings, NOW) == 1
     assert message(sessions, message_id).outcome == "applied"
 

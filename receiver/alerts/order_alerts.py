@@ -9,7 +9,7 @@ from sqlalchemy import Interval, Text, func, select, text
 from receiver.alerts.context import Alert, AlertContext, Rows, about, alert, each, heaps
 from receiver.couriers.contract import Driver
 from receiver.db.models import Order, eta_end, standing_at, standing_since, still_open
-from receiver.orders.find import OPEN_CONFLICT
+from receiver.orders.conflicts import OPEN_CONFLICT
 from receiver.statuses import OPEN_STATUSES, VOCABULARY
 from receiver.times import rfc3339
 

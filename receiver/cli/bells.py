@@ -1,4 +1,4 @@
-"""Telling the workers, and the readers of the change feed, what a command has just committed."""
+"""The bells that a command rings after its commit."""
 
 from collections.abc import Callable
 
@@ -6,23 +6,25 @@ from redis import Redis, RedisError
 
 from receiver.changes import feed
 from receiver.cli.output import note
+from receiver.queue.bells import Bells
 from receiver.queue.doorbell import ring_doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
 
-Bell = Callable[[Redis], object]
 
-WORKERS: Bell = ring_doorbell
-READERS: Bell = feed.announce
+def command_bells(settings: Settings) -> Bells:
+    """Return bells that ring at once; where Redis is unreachable, a note says so and no more."""
 
+    def bell(ring: Callable[[Redis], object]) -> Callable[[], None]:
+        def ring_now() -> None:
+            redis = connect_redis(settings.redis_url)
+            try:
+                ring(redis)
+            except (RedisError, OSError):
+                note("ordertrail: done, but Redis is unreachable: it takes effect a little later")
+            finally:
+                redis.close()
 
-def ring(settings: Settings, *bells: Bell) -> None:
-    """Ring, after the commit. Without Redis it is done all the same, only noticed later."""
-    redis = connect_redis(settings.redis_url)
-    try:
-        for bell in bells:
-            bell(redis)
-    except (RedisError, OSError):
-        note("ordertrail: it is done, but Redis is away: it may take a while until it is noticed")
-    finally:
-        redis.close()
+        return ring_now
+
+    return Bells(bell(ring_doorbell), bell(feed.announce))

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import click
 
-from receiver.cli import bells, main
-from receiver.cli.finding import refuse_unknown, the_order
+from receiver.cli import main
+from receiver.cli.bells import command_bells
+from receiver.cli.finding import refuse_unknown, the_order, unknown_orders_explained
 from receiver.cli.options import Name, checked, json_option, order_arguments
 from receiver.cli.output import Sheet, at, note, print_json, say, status_text
 from receiver.orders import conflicts
@@ -55,7 +56,7 @@ def list_conflicts(
     asked = checked(ConflictFiltersSchema(), account=account, limit=limit, cursor=cursor)
     settings = main.settings()
     with main.opened(settings) as sessions, sessions() as session:
-        told = ConflictPageSchema().dump(conflicts.page(session, asked))
+        told = ConflictPageSchema().dump(conflicts.list_conflicts(session, asked))
     if as_json:
         print_json(told)
     elif not told["conflicts"]:
@@ -87,12 +88,14 @@ def close(account: str, order_id: str, conflict_id: str, by: str, said: str, as_
     """Say that a conflict was dealt with, who says so, and how."""
     word = checked(ConflictNoteSchema(), by=by, note=said)
     settings = main.settings()
-    with main.opened(settings) as sessions, sessions.begin() as session:
-        order = the_order(session, account, order_id, lock=True)
-        closed = conflicts.close(
-            session, order, conflict_id, word["by"], word["note"], datetime.now(UTC)
+    bells, now = command_bells(settings), datetime.now(UTC)
+    with (
+        main.opened(settings) as sessions,
+        unknown_orders_explained(sessions, account, order_id),
+    ):
+        closed = conflicts.close_conflict(
+            sessions, bells, account, order_id, conflict_id, word, now
         )
-    bells.ring(settings, bells.READERS)
     if as_json:
         print_json(ConflictSchema().dump(closed))
     else:

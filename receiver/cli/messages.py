@@ -46,7 +46,7 @@ def messages(
     asked = checked(MessageFiltersSchema(), limit=limit_of(limit, everything), **filters)
     settings = main.settings()
     with main.opened(settings) as sessions:
-        told = pages(sessions, browse.page, MessagePageSchema(), asked, everything)
+        told = pages(sessions, browse.list_messages, MessagePageSchema(), asked, everything)
         if as_json:
             found, cursor = print_json_pages("messages", told), None
         else:
@@ -102,7 +102,7 @@ def show_message(message_id: str, as_json: bool) -> None:
     the terminal are shown as ?. Word for word it stands in --json.
     """
     with main.database() as session:
-        found = browse.shown(session, browse.number(message_id))
+        found = browse.get_message(session, message_id)
     told = MessageSchema().dump(found)
     print_json(told) if as_json else show(told)
 

@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 
 import click
 
-from receiver.cli import bells, main
-from receiver.cli.finding import refuse_unknown, the_order
+from receiver.cli import main
+from receiver.cli.bells import command_bells
+from receiver.cli.finding import refuse_unknown, unknown_orders_explained
 from receiver.cli.options import checked, json_option, order_arguments
 from receiver.cli.order import show
 from receiver.cli.output import at, note, print_json, say
-from receiver.orders.register import ask_courier, put_on_record
+from receiver.orders.register import register_order, request_refresh
 from receiver.schemas.order import NewOrderSchema, OrderSchema, RefreshedSchema
 
 
@@ -36,9 +37,9 @@ def register(
     new = checked(NewOrderSchema(), **given, metadata=_metadata(pairs))
     settings = main.settings()
     refuse_unknown(settings, account)
-    with main.opened(settings) as sessions, sessions.begin() as session:
-        known, created = put_on_record(session, settings, new, datetime.now(UTC))
-    bells.ring(settings, bells.WORKERS, bells.READERS)
+    bells, now = command_bells(settings), datetime.now(UTC)
+    with main.opened(settings) as sessions:
+        known, created = register_order(sessions, settings, bells, new, now)
     told = OrderSchema().dump(known)
     if as_json:
         print_json(told)
@@ -68,9 +69,11 @@ def refresh(account: str, order_id: str, as_json: bool) -> None:
     later. Ends with 1 where the account's courier cannot be asked.
     """
     settings = main.settings()
-    with main.opened(settings) as sessions, sessions.begin() as session:
-        the_order(session, account, order_id)
-        asked = ask_courier(session, settings, account, order_id, datetime.now(UTC))
+    with (
+        main.opened(settings) as sessions,
+        unknown_orders_explained(sessions, account, order_id),
+    ):
+        asked = request_refresh(sessions, settings, account, order_id, datetime.now(UTC))
     told = RefreshedSchema().dump(asked)
     if as_json:
         print_json(told)

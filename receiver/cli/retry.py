@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 import click
 
-from receiver.cli import bells, main
+from receiver.cli import main
+from receiver.cli.bells import command_bells
 from receiver.cli.finding import refuse_unknown
 from receiver.cli.options import Name, checked, json_option
 from receiver.cli.output import print_json, say
 from receiver.db.models import PARKED, QUARANTINED
-from receiver.inbox import browse
-from receiver.inbox.retry import send_all_back
+from receiver.inbox.retry import discard_message, retry_message, retry_messages
 from receiver.schemas.conflict import ConflictNoteSchema
 from receiver.schemas.message import MessageSchema, RetriedSchema, RetrySchema
 
@@ -36,19 +36,13 @@ def retry(message_id: str | None, outcome: str | None, account: str | None, as_j
         raise click.UsageError("--account goes with --outcome: a MESSAGE_ID is enough")
     settings = main.settings()
     refuse_unknown(settings, account)
+    bells, now = command_bells(settings), datetime.now(UTC)
     with main.opened(settings) as sessions:
         if message_id is not None:
-            with sessions.begin() as session:
-                number = browse.number(message_id)
-                sent = browse.send_back(session, number, datetime.now(UTC))
+            sent = retry_message(sessions, bells, message_id, now)
         else:
             wanted = checked(RetrySchema(), outcome=outcome, account=account)
-            # One ring at the end is enough for whoever waits for this command.
-            sent, _ = send_all_back(
-                sessions, lambda: None, wanted["outcome"], wanted.get("account")
-            )
-    if sent:
-        bells.ring(settings, bells.WORKERS)
+            sent = retry_messages(sessions, bells, wanted, now)["retried"]
     if as_json:
         print_json(RetriedSchema().dump({"retried": sent, "next_cursor": None}))
     elif message_id is not None:
@@ -72,10 +66,8 @@ def discard(message_id: str, by: str, said: str, as_json: bool) -> None:
     One that is quarantined or parked; it is kept, and `ordertrail retry` takes the word back.
     """
     word = checked(ConflictNoteSchema(), by=by, note=said)
-    with main.database() as session:
-        found = browse.discard(
-            session, browse.number(message_id), word["by"], word["note"], datetime.now(UTC)
-        )
+    with main.opened(main.settings()) as sessions:
+        found = discard_message(sessions, message_id, word, datetime.now(UTC))
     told = MessageSchema().dump(found)
     if as_json:
         print_json(told)

@@ -1,34 +1,129 @@
-"""All messages of an outcome back to the workers, a transaction at a time."""
+"""Retry messages that are not applied, or discard them."""
 
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Row, Select, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.inbox import browse
+from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
+from receiver.db.engine import id_in
+from receiver.db.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED, Message
+from receiver.db.pagination import walk
+from receiver.errors import UnknownMessage, WrongOutcome
+from receiver.inbox.browse import COLUMNS, get_message, index_values, parse_message_id
+from receiver.queue.bells import Bells
+
+# How many messages are retried in one transaction.
+CHUNK = 2000
 
 
-def send_all_back(
-    sessions: sessionmaker[Session],
-    ring: Callable[[], None],
-    outcome: str,
-    account: str | None,
-    after: int = 0,
-    seconds: float = float("inf"),
-) -> tuple[int, int | None]:
-    """Send them back, the oldest first, for so many seconds; ring is called after each commit.
+def retry_message(
+    sessions: sessionmaker[Session], bells: Bells, message_id: str, now: datetime
+) -> int:
+    """Make one message pending again, unless it is pending or applied; return how many were (0, 1).
 
-    after: the number to go on after. Returns how many were sent, and the number to go on after
-    where there may be more.
+    Raises: UnknownMessage; WrongOutcome where its body is no longer kept.
     """
-    until = time.monotonic() + seconds
-    sent, more = 0, True
-    while more and time.monotonic() < until:
-        with sessions.begin() as session:
-            count, after, more = browse.send_back_some(
-                session, outcome, account, after, browse.CHUNK, datetime.now(UTC)
+    number = parse_message_id(message_id)
+    with sessions.begin() as session:
+        message = _lock_message(session, number)
+        if message.outcome in {PENDING, APPLIED}:
+            return 0
+        if message.size is None:
+            raise WrongOutcome(
+                f"message {message_id} cannot be retried: its body is no longer kept"
             )
-        sent += count
-        ring()
-    return sent, after if more else None
+        _make_pending(session, [number], now)
+    bells.doorbell()
+    return 1
+
+
+def retry_messages(
+    sessions: sessionmaker[Session],
+    bells: Bells,
+    wanted: dict[str, Any],
+    now: datetime,
+    seconds: float = float("inf"),
+) -> dict[str, Any]:
+    """Make all messages of an outcome pending again, the oldest first, a transaction at a time.
+
+    wanted: {"outcome", "account"?, "cursor"?}
+    seconds: no new transaction begins after this time.
+    Shape: {"retried", "next_cursor"}; next_cursor is set where more messages may be left.
+    """
+    after = read_cursor(wanted["cursor"], MESSAGES) if "cursor" in wanted else 0
+    end = time.monotonic() + seconds
+    retried, more = 0, True
+    while more and time.monotonic() < end:
+        with sessions.begin() as session:
+            ids = session.scalars(_stuck(session, wanted, after, CHUNK)).all()
+            # A message that somebody else has locked is being changed already, so it is skipped.
+            free = session.scalars(
+                select(Message.id)
+                .where(id_in(Message.id, ids), Message.outcome == wanted["outcome"])
+                .order_by(Message.id)
+                .with_for_update(skip_locked=True)
+            ).all()
+            _make_pending(session, free, now)
+        retried += len(free)
+        after, more = max(ids, default=after), len(ids) == CHUNK
+        bells.doorbell()
+    return {"retried": retried, "next_cursor": write_cursor(after, kind=MESSAGES) if more else None}
+
+
+def discard_message(
+    sessions: sessionmaker[Session], message_id: str, remark: Mapping[str, str], now: datetime
+) -> dict[str, Any]:
+    """Record that a quarantined or parked message needs no further work, and return it.
+
+    remark: {"by", "note"}
+
+    Raises: UnknownMessage; WrongOutcome where it is applied or pending.
+    """
+    number = parse_message_id(message_id)
+    with sessions.begin() as session:
+        message = _lock_message(session, number)
+        if message.outcome in {QUARANTINED, PARKED}:
+            who_and_why = ": ".join(filter(None, (f"discarded by {remark['by']}", remark["note"])))
+            reason = f"{who_and_why} (was {message.outcome}: {message.reason})"
+            session.execute(
+                update(Message)
+                .where(Message.id == number)
+                .values(outcome=DISCARDED, reason=reason, processed_at=now)
+            )
+        elif message.outcome != DISCARDED:
+            raise WrongOutcome(
+                f"message {message_id} is {message.outcome}:"
+                " only quarantined or parked messages can be discarded"
+            )
+        return get_message(session, message_id)
+
+
+def _stuck(session: Session, wanted: dict[str, Any], after: int, most: int) -> Select[int]:
+    values = index_values(session, wanted.get("account"), wanted["outcome"])
+    kept = Message.body.is_not(None)
+    return walk(Message.id, values, most, kept, beyond=after, oldest_first=True)
+
+
+def _make_pending(session: Session, ids: Any, now: datetime) -> None:
+    session.execute(
+        update(Message)
+        .where(id_in(Message.id, ids))
+        .values(outcome=PENDING, reason=None, processed_at=None, retried_at=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _lock_message(session: Session, number: int) -> Row[Any]:
+    """Lock a message until the transaction ends, without loading its body.
+
+    Raises: UnknownMessage.
+    """
+    statement = select(*COLUMNS).where(Message.id == number).with_for_update(of=Message)
+    message = session.execute(statement).one_or_none()
+    if message is None:
+        raise UnknownMessage(f"there is no message {number}")
+    return message

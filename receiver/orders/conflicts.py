@@ -1,54 +1,67 @@
 """Conflicts of an order: found by the fold, settled by a later fact, or closed by a person.
 
-They stand on the order, each with an id that lives as long as the event it is about.
+They are stored on the order, each with an id that is derived from the event it is about.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.orm import Session
+from sqlalchemy import cast, func, select
+from sqlalchemy.dialects.postgresql import JSONPATH
+from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes.feed import Changed, tell, what_changed
 from receiver.db.cursors import CONFLICTS, read_cursor, write_cursor
 from receiver.db.models import Order
 from receiver.errors import UnknownConflict
-from receiver.orders.find import in_conflict
+from receiver.orders.find import find_order
 from receiver.orders.fold import Conflict
+from receiver.queue.bells import Bells
 from receiver.statuses import VOCABULARY
 from receiver.times import rfc3339
 
-Shown = dict[str, Any]
+ConflictJson = dict[str, Any]
 
 
-def merge(known: Iterable[Shown], found: Sequence[Conflict]) -> list[Shown]:
-    """The conflicts that the fold found, with what persons said of those that were known.
+def merge_conflicts(known: Iterable[ConflictJson], found: Sequence[Conflict]) -> list[ConflictJson]:
+    """Combine the conflicts that the fold found with how people closed those already known.
 
     Shape: {"id", "kind", "occurred_at", "settled_at", "closed_at", "closed_by", "note"}
     """
-    said = {conflict["id"]: conflict for conflict in known}
-    return [_show(conflict, said.get(_id(conflict), {})) for conflict in found]
+    known_by_id = {conflict["id"]: conflict for conflict in known}
+    return [_to_json(conflict, known_by_id.get(_id(conflict), {})) for conflict in found]
 
 
-def is_open(conflict: Shown) -> bool:
-    """Neither settled nor closed."""
+def is_open(conflict: ConflictJson) -> bool:
+    """Return whether a conflict is neither settled nor closed."""
     return conflict["settled_at"] is None and conflict["closed_at"] is None
 
 
-def any_open(conflicts: Iterable[Shown]) -> bool:
-    """Whether a person has to look."""
+def any_open(conflicts: Iterable[ConflictJson]) -> bool:
+    """Return whether a person has to look."""
     return any(map(is_open, conflicts))
 
 
-def page(session: Session, filters: dict[str, Any]) -> dict[str, Any]:
-    """Open conflicts with their orders, the newest order first.
+OPEN_CONFLICT = func.jsonb_path_exists(
+    Order.conflicts,
+    cast("$[*] ? (@.settled_at == null && @.closed_at == null)", JSONPATH),
+)
 
-    filters: as schemas.ConflictFilters gives them; limit counts orders.
+
+def list_conflicts(session: Session, filters: dict[str, Any]) -> dict[str, Any]:
+    """List open conflicts with their orders, the newest order first.
+
+    filters: as schemas.ConflictFilters loads them; limit counts orders.
     """
-    before = read_cursor(filters["cursor"], CONFLICTS) if "cursor" in filters else None
     limit = filters["limit"]
-    orders = in_conflict(session, filters.get("account"), limit + 1, before)
+    statement = select(Order).where(Order.conflicts != [], OPEN_CONFLICT)
+    if "account" in filters:
+        statement = statement.where(Order.account == filters["account"])
+    if "cursor" in filters:
+        statement = statement.where(Order.id < read_cursor(filters["cursor"], CONFLICTS))
+    orders = session.scalars(statement.order_by(Order.id.desc()).limit(limit + 1)).all()
     return {
         "conflicts": [
             {
@@ -68,26 +81,38 @@ def page(session: Session, filters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def close(
-    session: Session, order: Order, conflict_id: str, by: str, note: str, now: datetime
-) -> Shown:
-    """Write down that a person dealt with a conflict; closing it again changes the note.
+def close_conflict(
+    sessions: sessionmaker[Session],
+    bells: Bells,
+    account: str,
+    order_id: str,
+    conflict_id: str,
+    remark: Mapping[str, str],
+    now: datetime,
+) -> ConflictJson:
+    """Record that a person dealt with a conflict, and return it; closing it again updates the note.
 
-    order is locked by the caller, who commits at once.
-    Raises: UnknownConflict.
+    remark: {"by", "note"}
+
+    Raises: UnknownOrder, AmbiguousIdentifier; UnknownConflict.
     """
-    if all(conflict["id"] != conflict_id for conflict in order.conflicts):
-        raise UnknownConflict(f"order {order.courier_order_id!r} has no conflict {conflict_id!r}")
-    word = {"closed_at": rfc3339(now), "closed_by": by, "note": note}
-    order.conflicts = [
-        conflict | word if conflict["id"] == conflict_id else conflict
-        for conflict in order.conflicts
-    ]
-    order.needs_attention = VOCABULARY[order.status].attention or any_open(order.conflicts)
-    changed = what_changed(order)
-    order.version += 1
-    order.updated_at = now
-    tell(session, [Changed(order, tuple(changed))], now)
+    with sessions.begin() as session:
+        order = find_order(session, account, order_id, lock=True)
+        if all(conflict["id"] != conflict_id for conflict in order.conflicts):
+            raise UnknownConflict(
+                f"order {order.courier_order_id!r} has no conflict {conflict_id!r}"
+            )
+        closing = {"closed_at": rfc3339(now), "closed_by": remark["by"], "note": remark["note"]}
+        order.conflicts = [
+            conflict | closing if conflict["id"] == conflict_id else conflict
+            for conflict in order.conflicts
+        ]
+        order.needs_attention = VOCABULARY[order.status].attention or any_open(order.conflicts)
+        changed = what_changed(order)
+        order.version += 1
+        order.updated_at = now
+        tell(session, [Changed(order, tuple(changed))], now)
+    bells.feed()
     return next(conflict for conflict in order.conflicts if conflict["id"] == conflict_id)
 
 
@@ -95,13 +120,13 @@ def _id(conflict: Conflict) -> str:
     return hashlib.sha256(conflict.event_key.encode()).hexdigest()[:12]
 
 
-def _show(conflict: Conflict, said: Shown) -> Shown:
+def _to_json(conflict: Conflict, closing: ConflictJson) -> ConflictJson:
     return {
         "id": _id(conflict),
         "kind": conflict.kind,
         "occurred_at": rfc3339(conflict.occurred_at),
         "settled_at": rfc3339(conflict.settled_at),
-        "closed_at": said.get("closed_at"),
-        "closed_by": said.get("closed_by"),
-        "note": said.get("note"),
+        "closed_at": closing.get("closed_at"),
+        "closed_by": closing.get("closed_by"),
+        "note": closing.get("note"),
     }

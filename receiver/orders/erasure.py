@@ -7,7 +7,7 @@ shop noted or somebody wrote as a reason. The status and the timeline hold none 
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 
@@ -21,7 +21,8 @@ from receiver.db.engine import id_in, pairs_in
 from receiver.db.models import PENDING, Event, Message, Order
 from receiver.orders.erasure_unread import forget_unread
 from receiver.orders.find import find_order
-from receiver.settings import Account
+from receiver.queue.bells import Bells
+from receiver.settings import Settings
 
 # A reason that is one word of a courier's, as `recipient_not_home`: all else somebody wrote.
 WORD = re.compile(r"[a-z0-9_.:-]+|[A-Z0-9_.:-]+")
@@ -46,9 +47,10 @@ def drop_bodies(session: Session, message_ids: Collection[int]) -> None:
     session.execute(update(Message).where(id_in(Message.id, message_ids)).values(body=None))
 
 
-def erase(
+def erase_personal_data(
     sessions: sessionmaker[Session],
-    accounts: Mapping[str, Account],
+    settings: Settings,
+    bells: Bells,
     account: str,
     order_id: str,
     now: datetime,
@@ -66,8 +68,9 @@ def erase(
         feed.tell(session, forget(session, [order], now), now)
     with sessions.begin() as session:
         drop_bodies(session, session.scalars(told_of([order], Message.outcome != PENDING)).all())
-    contract = accounts.get(order.account)
+    contract = settings.accounts.get(order.account)
     forget_unread(sessions, order, contract.field_map if contract else {})
+    bells.feed()
 
 
 def forget(session: Session, orders: Collection[Order], now: datetime) -> list[Changed]:

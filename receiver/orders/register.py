@@ -1,56 +1,171 @@
-"""What the shop sends us to do about an order: put it on record, ask its courier now."""
+"""The shop registers an order, or requests that its courier is polled now."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, joinedload, sessionmaker
 
-from receiver.db.models import AccountState, Order
+from receiver import statuses
+from receiver.changes.feed import CREATED, Changed, tell, what_changed
+from receiver.couriers import DRIVERS
+from receiver.db.models import PARKED, PENDING, AccountState, Identifier, Message, Order
 from receiver.errors import NotPolled, UnknownAccount
-from receiver.orders.find import find_order, register
+from receiver.orders.find import find_order
+from receiver.orders.names import lock_names, shadowed_reference
 from receiver.orders.poll_plan import News, ask_now, plan
+from receiver.orders.tour_etas import add_etas, lock_tours
+from receiver.queue.bells import Bells
 from receiver.settings import Settings
 
 
-def put_on_record(
-    session: Session, settings: Settings, new: dict[str, Any], now: datetime
+def register_order(
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    bells: Bells,
+    new: dict[str, Any],
+    now: datetime,
 ) -> tuple[Order, bool]:
-    """Register an order and start asking about it; with whether it is new to us.
+    """Register an order of the shop, and return it with whether it is new.
 
-    new: as schemas.NewOrder gives it. The caller commits at once, then rings both bells.
+    What the shop gives takes precedence over what the courier reports. Polling of a new order
+    starts, and messages that were parked for it become pending.
+
+    new: {"account", "courier_order_id", "reference"?, "metadata"?}
 
     Raises: UnknownAccount.
     """
     account = settings.accounts.get(new["account"])
     if account is None:
-        raise UnknownAccount("no such account is switched on")
-    told = {name: value for name, value in new.items() if name != "account"}
-    order, created = register(session, account.slug, account.driver, now=now, **told)
-    if created:
-        factor = settings.poll_interval_factor
-        plan(session, [News(order, hook=True)], settings.accounts, factor, now)
-        session.refresh(order, ["poll"])
-    return order, created
+        raise UnknownAccount(f"no account {new['account']!r} is switched on")
+    with sessions.begin() as session:
+        given = {name: value for name, value in new.items() if name != "account"}
+        order, is_new = record_order(session, account.slug, account.driver, now=now, **given)
+        if is_new:
+            factor = settings.poll_interval_factor
+            plan(session, [News(order, hook=True)], settings.accounts, factor, now)
+            session.refresh(order, ["poll"])
+    bells.doorbell()
+    bells.feed()
+    return order, is_new
 
 
-def ask_courier(
-    session: Session, settings: Settings, account: str, order_id: str, now: datetime
+def record_order(
+    session: Session,
+    account: str,
+    courier: str,
+    courier_order_id: str,
+    now: datetime,
+    reference: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> tuple[Order, bool]:
+    """Insert or update an order as the shop gives it; register_order() without its transaction."""
+    lock_tours(session, writing=False)
+    lock_names(session, [account], registering=True)
+    name = courier_order_id
+    courier_order_id = _known_as(session, account, courier, name)
+    order_id = session.scalar(
+        insert(Order)
+        .values(
+            account=account,
+            courier=courier,
+            courier_order_id=courier_order_id,
+            status=statuses.PENDING,
+            created_at=now,
+            updated_at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(Order.id)
+    )
+    is_new = order_id is not None
+    order = session.scalars(
+        select(Order)
+        .options(joinedload(Order.poll))
+        .where(Order.account == account, Order.courier_order_id == courier_order_id)
+        .with_for_update(of=Order, key_share=True)
+        # Not as it was when its name was looked up, before it was locked.
+        .execution_options(populate_existing=True)
+    ).one()
+    # Without autoflush, since a flush would forget what changed.
+    with session.no_autoflush:
+        if reference is not None:
+            order.shop_reference = order.reference = reference
+        # Metadata may name people, and an erased order must not keep personal data.
+        if metadata is not None and order.erased_at is None:
+            order.shop_metadata = metadata
+        add_etas(session, [order])
+        changed = [*([CREATED] if is_new else []), *what_changed(order)]
+    if hidden := shadowed_reference(order):
+        session.execute(
+            insert(Identifier)
+            .values(account=account, value=hidden, order_id=order.id)
+            .on_conflict_do_nothing()
+        )
+    if changed and not is_new:
+        order.version += 1
+        order.updated_at = now
+    session.execute(
+        update(Message)
+        .where(
+            Message.account == account,
+            Message.outcome == PARKED,
+            or_(Message.courier_order_id == courier_order_id, Message.names.contains([name])),
+        )
+        .values(outcome=PENDING, reason=None, processed_at=None, retried_at=None)
+    )
+    tell(session, [Changed(order, tuple(changed))] if changed else [], now)
+    return order, is_new
+
+
+def _known_as(session: Session, account: str, courier: str, name: str) -> str:
+    """Return the courier's id of the one order that has this name; otherwise the name itself.
+
+    The shop's reference counts only with a courier that can be polled by reference: with the
+    others it may look like an id of theirs.
+    """
+    ids = select(Order.courier_order_id).where(Order.account == account)
+    if session.scalar(ids.where(Order.courier_order_id == name)) is not None:
+        return name
+    named = (
+        select(Order)
+        .join(Identifier, Identifier.order_id == Order.id)
+        .where(Identifier.account == account, Identifier.value == name)
+        .limit(2)
+    )
+    api = DRIVERS[courier].api
+    by_reference = api is not None and api.show_by_reference is not None
+    found = {
+        order.courier_order_id
+        for order in session.scalars(named)
+        if by_reference or name in order.identifiers.values()
+    }
+    if by_reference:
+        found.update(session.scalars(ids.where(Order.reference == name).limit(2)))
+    return found.pop() if len(found) == 1 else name
+
+
+def request_refresh(
+    sessions: sessionmaker[Session], settings: Settings, account: str, order_id: str, now: datetime
 ) -> dict[str, Any]:
-    """Let an order's courier be asked about it now, as schemas.Refreshed shows it.
+    """Make an order due for polling now; the clock sees it within seconds, so no bell is rung.
+
+    Shape: {"account", "courier_order_id", "next_poll_at"}
 
     Raises: UnknownOrder, AmbiguousIdentifier; NotPolled.
     """
-    order = find_order(session, account, order_id)
-    contract = settings.accounts.get(account)
-    if contract is None or contract.access is None:
-        raise NotPolled(
-            f"account {account!r} cannot be polled: it is off, or has no API_TOKEN or API_URL"
+    with sessions.begin() as session:
+        order = find_order(session, account, order_id)
+        contract = settings.accounts.get(account)
+        if contract is None or contract.access is None:
+            raise NotPolled(
+                f"account {account!r} cannot be polled: it is switched off,"
+                " or API_TOKEN or API_URL is not set"
+            )
+        due_at = ask_now(session, order, contract.slug, now, settings.poll_interval_factor)
+        paused_until = session.scalar(
+            select(AccountState.paused_until).where(AccountState.account == contract.slug)
         )
-    due_at = ask_now(session, order, contract.slug, now, settings.poll_interval_factor)
-    paused_until = session.scalar(
-        select(AccountState.paused_until).where(AccountState.account == contract.slug)
-    )
     return {
         "account": order.account,
         "courier_order_id": order.courier_order_id,

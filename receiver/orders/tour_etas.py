@@ -14,6 +14,7 @@ from receiver.db.engine import pairs_in
 from receiver.db.models import Order, Tour, TourStop
 from receiver.errors import UnknownTour
 from receiver.orders import details
+from receiver.orders.names import names_of
 
 # Any number that nothing else locks.
 TOURS_LOCK = 7_203_118_403
@@ -28,15 +29,6 @@ def lock_tours(session: Session, writing: bool) -> None:
     """
     shared = "" if writing else "_shared"
     session.execute(text(f"SELECT pg_advisory_xact_lock{shared}(:key)"), {"key": TOURS_LOCK})
-
-
-def names_of(order: Order) -> set[str]:
-    """Every name by which a plan may mean an order; the courier's own reference also where the
-    shop registered another.
-    """
-    told = details.value(order.details or {}, "reference")
-    names = {order.courier_order_id, order.reference, told, *(order.identifiers or {}).values()}
-    return {name for name in names if name is not None}
 
 
 def add_etas(session: Session, orders: Sequence[Order]) -> None:

@@ -12,6 +12,7 @@ from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.changes.feed_waiters import Watcher
 from receiver.inbox.accept import Inbox
 from receiver.orders.read_batching import QuickReads
+from receiver.queue.bells import Bells
 from receiver.queue.doorbell import Doorbell
 from receiver.settings import Settings
 from receiver.web.metrics_collector import MetricsCollector
@@ -32,6 +33,11 @@ class AppContext:
     feed_bell: Doorbell
     watcher: Watcher
     metrics_collector: MetricsCollector
+
+    @property
+    def bells(self) -> Bells:
+        """What an action rings after its commit."""
+        return Bells(self.doorbell.ring, self.feed_bell.ring)
 
 
 def app_context() -> AppContext:

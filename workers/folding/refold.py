@@ -15,8 +15,8 @@ from receiver.db.engine import id_in, pairs_in
 from receiver.db.models import Event, Identifier, Message, Order
 from receiver.orders import conflicts, details
 from receiver.orders.erasure import without_people
-from receiver.orders.find import lock_names, shadowed_reference
 from receiver.orders.fold import REPEATS, Folded, fold_order, position
+from receiver.orders.names import lock_names, shadowed_reference
 from receiver.orders.poll_plan import News, schedule_of
 from receiver.orders.timeline import Entry, Stored, combine, from_row, strongest, to_values
 from receiver.orders.tour_etas import add_etas
@@ -305,7 +305,7 @@ def _show_state(order: Order, folded: Folded, entries: Sequence[Entry]) -> None:
     order.status_at = folded.status_at
     order.reason = folded.reason
     order.milestones = {name: rfc3339(at) for name, at in folded.milestones.items()}
-    order.conflicts = conflicts.merge(order.conflicts, folded.conflicts)
+    order.conflicts = conflicts.merge_conflicts(order.conflicts, folded.conflicts)
     order.needs_attention = VOCABULARY[folded.status].attention or conflicts.any_open(
         order.conflicts
     )

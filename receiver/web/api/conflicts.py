@@ -35,7 +35,7 @@ def explain_order(account: str, order_id: str) -> dict[str, Any]:
 def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
     """Open conflicts: facts that do not go together, such as picked up after cancelled."""
     with app_context().sessions() as session:
-        return conflicts.page(session, filters)
+        return conflicts.list_conflicts(session, filters)
 
 
 @attention.post("/orders/<account>/<path:order_id>/conflicts/<conflict_id>/close")
@@ -47,10 +47,7 @@ def close_conflict(
 ) -> dict[str, Any]:
     """Say that a person dealt with a conflict, who, and how."""
     app = app_context()
-    with app.sessions.begin() as session:
-        order = find_order(session, account, order_id, lock=True)
-        closed = conflicts.close(
-            session, order, conflict_id, word["by"], word["note"], datetime.now(UTC)
-        )
-    app.feed_bell.ring()
-    return closed
+    now = datetime.now(UTC)
+    return conflicts.close_conflict(
+        app.sessions, app.bells, account, order_id, conflict_id, word, now
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from receiver.accounts.account_status import list_account_statuses
 from receiver.accounts.refused_credentials import read_refusals
-from receiver.orders.register import ask_courier
+from receiver.orders.register import request_refresh
 from receiver.schemas.account import AccountListSchema, RefusalListSchema
 from receiver.schemas.fields import ProblemSchema
 from receiver.schemas.order import RefreshedSchema
@@ -56,5 +56,4 @@ def refresh_order(account: str, order_id: str) -> dict[str, Any]:
     all wait while the courier is left alone (`paused_until` of its account).
     """
     app = app_context()
-    with app.sessions.begin() as session:
-        return ask_courier(session, app.settings, account, order_id, datetime.now(UTC))
+    return request_refresh(app.sessions, app.settings, account, order_id, datetime.now(UTC))

@@ -3,9 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
-from receiver.inbox import browse
-from receiver.inbox.retry import send_all_back
+from receiver.inbox import browse, retry
 from receiver.schemas.conflict import ConflictNoteSchema
 from receiver.schemas.fields import ProblemSchema
 from receiver.schemas.message import (
@@ -30,7 +28,7 @@ RETRY_FOR_SECONDS = 5.0
 def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
     """Messages without their bodies, the newest first; every filter narrows the list."""
     with app_context().sessions() as session:
-        return browse.page(session, filters)
+        return browse.list_messages(session, filters)
 
 
 @messages.get("/messages/<number:message_id>")
@@ -44,7 +42,7 @@ def get_message(message_id: str) -> dict[str, Any]:
     `body` and `body_base64` are null once the body is no longer kept.
     """
     with app_context().sessions() as session:
-        return browse.shown(session, browse.number(message_id))
+        return browse.get_message(session, message_id)
 
 
 @messages.post("/messages/<number:message_id>/retry")
@@ -57,11 +55,9 @@ def retry_message(message_id: str) -> dict[str, Any]:
     One that is pending or applied stays as it is and counts as 0, since what was wished for is
     under way or done: so a request whose answer was lost can be sent again.
     """
-    app, wanted = app_context(), browse.number(message_id)
-    with app.sessions.begin() as session:
-        sent = browse.send_back(session, wanted, datetime.now(UTC))
-    app.doorbell.ring()
-    return {"retried": sent, "next_cursor": None}
+    app = app_context()
+    retried = retry.retry_message(app.sessions, app.bells, message_id, datetime.now(UTC))
+    return {"retried": retried, "next_cursor": None}
 
 
 @messages.post("/messages/retry")
@@ -75,17 +71,8 @@ def retry_messages(wanted: dict[str, Any]) -> dict[str, Any]:
     none is sent back twice.
     """
     app = app_context()
-    after = read_cursor(wanted["cursor"], MESSAGES) if "cursor" in wanted else 0
-    sent, further = send_all_back(
-        app.sessions,
-        app.doorbell.ring,
-        wanted["outcome"],
-        wanted.get("account"),
-        after,
-        RETRY_FOR_SECONDS,
-    )
-    cursor = None if further is None else write_cursor(further, kind=MESSAGES)
-    return {"retried": sent, "next_cursor": cursor}
+    now = datetime.now(UTC)
+    return retry.retry_messages(app.sessions, app.bells, wanted, now, RETRY_FOR_SECONDS)
 
 
 @messages.post("/messages/<number:message_id>/discard")
@@ -98,7 +85,5 @@ def discard_message(word: dict[str, str], message_id: str) -> dict[str, Any]:
 
     A discarded one stays as it is; its retry takes the word back.
     """
-    with app_context().sessions.begin() as session:
-        return browse.discard(
-            session, browse.number(message_id), word["by"], word["note"], datetime.now(UTC)
-        )
+    sessions, now = app_context().sessions, datetime.now(UTC)
+    return retry.discard_message(sessions, message_id, word, now)

@@ -10,12 +10,11 @@ from flask import Response, request
 
 from receiver.db.models import Order
 from receiver.db.pagination import snapshot
-from receiver.orders.erasure import erase
+from receiver.orders import erasure, register
 from receiver.orders.find import find_order
 from receiver.orders.listing import page, timeline
 from receiver.orders.lookup import MOST_ORDERS, by_name, by_reference
 from receiver.orders.order_json import of_reference, order_row, render_order, tag_of
-from receiver.orders.register import put_on_record
 from receiver.schemas.fields import ProblemSchema
 from receiver.schemas.order import (
     NO_POLLING,
@@ -136,11 +135,9 @@ def register_order(new: dict[str, Any]) -> tuple[Order, int]:
     Registering again changes only what is given. Messages that waited for it are read now.
     """
     app = app_context()
-    with app.sessions.begin() as session:
-        order, created = put_on_record(session, app.settings, new, datetime.now(UTC))
-    app.doorbell.ring()
-    app.feed_bell.ring()
-    return order, 201 if created else 200
+    now = datetime.now(UTC)
+    order, is_new = register.register_order(app.sessions, app.settings, app.bells, new, now)
+    return order, 201 if is_new else 200
 
 
 @orders.delete("/orders/<account>/<path:order_id>/personal-data")
@@ -155,5 +152,5 @@ def erase_personal_data(account: str, order_id: str) -> None:
     A message that could not be read loses its body where that names the order.
     """
     app = app_context()
-    erase(app.sessions, app.settings.accounts, account, order_id, datetime.now(UTC))
-    app.feed_bell.ring()
+    now = datetime.now(UTC)
+    erasure.erase_personal_data(app.sessions, app.settings, app.bells, account, order_id, now)

@@ -6,9 +6,7 @@ from flask import Blueprint, g, render_template, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
-from receiver.orders.conflicts import close as close_conflict
-from receiver.orders.conflicts import page
-from receiver.orders.find import find_order
+from receiver.orders.conflicts import close_conflict, list_conflicts
 from receiver.schemas.conflict import ConflictFiltersSchema, ConflictNoteSchema
 from receiver.web.console.pages import asked, done, read
 from receiver.web.console.session_guard import form
@@ -25,7 +23,7 @@ def index() -> str:
     """The open ones, the newest order first."""
     told = asked()
     with app_context().sessions() as session:
-        listed = page(session, read(FILTERS, told))
+        listed = list_conflicts(session, read(FILTERS, told))
     return render_template(
         "console/conflicts.html",
         **listed,
@@ -43,12 +41,15 @@ def close() -> Response:
         raise BadRequest("a conflict's address needs account, id and conflict")
     word = read(NOTE, form())
     app = app_context()
-    with app.sessions.begin() as session:
-        order = find_order(session, place["account"], place["id"], lock=True)
-        close_conflict(
-            session, order, place["conflict"], word["by"], word["note"], datetime.now(UTC)
-        )
-    app.feed_bell.ring()
+    close_conflict(
+        app.sessions,
+        app.bells,
+        place["account"],
+        place["id"],
+        place["conflict"],
+        word,
+        datetime.now(UTC),
+    )
     if place.get("back") == "list":
         return done("console.conflicts.index", "closed")
     return done("console.orders.show", "closed", account=place["account"], id=place["id"])

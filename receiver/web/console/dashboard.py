@@ -59,7 +59,7 @@ def show() -> str:
         cards = list_account_statuses(session, accounts, counters.count_refused_credentials(), at)[
             "couriers"
         ]
-        counts = {it: browse.count(session, it) for it in (PENDING, QUARANTINED, PARKED)}
+        counts = {it: browse.count_messages(session, it) for it in (PENDING, QUARANTINED, PARKED)}
         refused = read_refusals(session)[:MOST_REFUSALS]
         waiting = progress(session, at).waiting_seconds
         points = read_history(session, at - window.whole, at, window.step)

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.inbox import browse
-from receiver.inbox.retry import send_all_back
+from receiver.inbox.retry import discard_message, retry_message, retry_messages
 from receiver.schemas.conflict import ConflictNoteSchema
 from receiver.schemas.message import MessageFiltersSchema, RetrySchema
 from receiver.text import laid_out
@@ -31,8 +31,8 @@ def index() -> str:
     told.setdefault("outcome", QUARANTINED)
     filters = read(FILTERS, told)
     with app_context().sessions() as session:
-        listed = browse.page(session, filters)
-        waiting = {it: browse.count(session, it) for it in (QUARANTINED, PARKED)}
+        listed = browse.list_messages(session, filters)
+        waiting = {it: browse.count_messages(session, it) for it in (QUARANTINED, PARKED)}
     return render_template(
         "console/messages.html",
         **listed,
@@ -48,7 +48,7 @@ def index() -> str:
 def show(message_id: str) -> str:
     """One message, with its body laid out for reading."""
     with app_context().sessions() as session:
-        found = browse.shown(session, browse.number(message_id))
+        found = browse.get_message(session, message_id)
     body = laid_out(found["body"]) if found["body"] is not None else found["body_base64"]
     return render_template("console/message.html", message=found, body=body, name=g.visitor.name)
 
@@ -57,7 +57,7 @@ def show(message_id: str) -> str:
 def show_raw(message_id: str) -> Response:
     """Its bytes, to keep in a file: never taken for a page."""
     with app_context().sessions() as session:
-        raw = browse.raw(session, browse.number(message_id))
+        raw = browse.get_raw_body(session, message_id)
     answer = Response(raw, mimetype="application/octet-stream")
     answer.headers.set("Content-Disposition", "attachment", filename=f"message-{message_id}.bin")
     return answer
@@ -66,11 +66,9 @@ def show_raw(message_id: str) -> Response:
 @messages.post("/messages/<number:message_id>/retry")
 def retry(message_id: str) -> Response:
     """Back to the workers with one."""
-    app, number = app_context(), browse.number(message_id)
-    with app.sessions.begin() as session:
-        sent = browse.send_back(session, number, datetime.now(UTC))
-    app.doorbell.ring()
-    notice = "retried" if sent else "applied"
+    app = app_context()
+    retried = retry_message(app.sessions, app.bells, message_id, datetime.now(UTC))
+    notice = "retried" if retried else "applied"
     return done("console.messages.show", notice, message_id=message_id)
 
 
@@ -78,10 +76,8 @@ def retry(message_id: str) -> Response:
 def discard(message_id: str) -> Response:
     """Say that one needs nothing more, who says so, and why."""
     word = read(NOTE, form())
-    with app_context().sessions.begin() as session:
-        browse.discard(
-            session, browse.number(message_id), word["by"], word["note"], datetime.now(UTC)
-        )
+    sessions, now = app_context().sessions, datetime.now(UTC)
+    discard_message(sessions, message_id, word, now)
     return done("console.messages.show", "discarded", message_id=message_id)
 
 
@@ -90,13 +86,8 @@ def retry_all() -> Response:
     """Back to the workers with all of an outcome, as far as one request gets."""
     wanted: dict[str, Any] = read(RETRY, form())
     app = app_context()
-    sent, further = send_all_back(
-        app.sessions,
-        app.doorbell.ring,
-        wanted["outcome"],
-        wanted.get("account"),
-        seconds=RETRY_FOR_SECONDS,
-    )
+    now = datetime.now(UTC)
+    done_now = retry_messages(app.sessions, app.bells, wanted, now, RETRY_FOR_SECONDS)
     place = {name: wanted[name] for name in ("outcome", "account") if name in wanted}
-    notice = "retried_many" if further is None else "retried_some"
-    return done("console.messages.index", notice, count=sent, **place)
+    notice = "retried_some" if done_now["next_cursor"] else "retried_many"
+    return done("console.messages.index", notice, count=done_now["retried"], **place)

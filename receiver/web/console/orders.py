@@ -8,13 +8,13 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
 from receiver.db.models import Order
-from receiver.inbox.browse import bodies
+from receiver.inbox.browse import get_bodies
 from receiver.orders import conflicts
-from receiver.orders.erasure import erase
+from receiver.orders.erasure import erase_personal_data
 from receiver.orders.explain import FLAGS, because, explain
 from receiver.orders.find import find_order
 from receiver.orders.listing import page
-from receiver.orders.register import ask_courier
+from receiver.orders.register import request_refresh
 from receiver.orders.search import LEAST_CHARACTERS, search
 from receiver.schemas.order import OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
@@ -81,7 +81,7 @@ def show(account: str | None = None, order_id: str | None = None) -> str:
         order = find_order(session, account, order_id)
         told = explain(session, order)
         newest = told["messages"][::-1][:MOST_MESSAGES]
-        raw = bodies(session, [int(it["id"]) for it in newest[:MOST_BODIES]])
+        raw = get_bodies(session, [int(it["id"]) for it in newest[:MOST_BODIES]])
     contract = app.settings.accounts.get(order.account)
     return render_template(
         "console/order.html",
@@ -113,8 +113,7 @@ def refresh() -> Response:
     """Ask the courier now."""
     account, order_id = _named()
     app = app_context()
-    with app.sessions.begin() as session:
-        ask_courier(session, app.settings, account, order_id, datetime.now(UTC))
+    request_refresh(app.sessions, app.settings, account, order_id, datetime.now(UTC))
     return done("console.orders.show", "asked", account=account, id=order_id)
 
 
@@ -125,8 +124,8 @@ def erase_people() -> Response:
     if form().get("confirm", "").strip() != order_id:
         raise BadRequest("to erase, type the order's id as it stands on its page; nothing was done")
     app = app_context()
-    erase(app.sessions, app.settings.accounts, account, order_id, datetime.now(UTC))
-    app.feed_bell.ring()
+    now = datetime.now(UTC)
+    erase_personal_data(app.sessions, app.settings, app.bells, account, order_id, now)
     return done("console.orders.show", "erased", account=account, id=order_id)
 
 
