@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from itertools import pairwise
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
@@ -28,3 +29,24 @@ def laid_out(text: str) -> str:
             lines.append(line)
             line = "  " * depth
     return "\n".join([*lines, line])
+
+
+def count_noun(count: int, singular: str, plural: str = "", limit: int | None = None) -> str:
+    """Return a number with its noun, such as "1 order", "3 orders", "10,000 or more orders".
+
+    plural: the default is the singular with an s. limit: where counting stopped.
+    """
+    number = f"{count:,}" if limit is None or count < limit else f"{limit:,} or more"
+    return f"{number} {singular if count == 1 else plural or f'{singular}s'}"
+
+
+def duration_text(duration: timedelta) -> str:
+    """Return a duration in the largest unit of which at least two fit, such as "90 minutes"."""
+    for unit, name in (
+        (timedelta(days=1), "days"),
+        (timedelta(hours=1), "hours"),
+        (timedelta(minutes=1), "minutes"),
+    ):
+        if duration >= 2 * unit:
+            return f"{round(duration / unit, 1):g} {name}"
+    return count_noun(round(duration.total_seconds()), "second")

@@ -1,4 +1,4 @@
-"""The conditions of receiver/conditions, family by family: what makes each hold, and what not.
+"""The conditions of receiver/alerts, family by family: when each holds and when it does not.
 
 Rows are put where they would stand; the incidents of tests/test_incidents.py are the whole thing.
 """
@@ -13,9 +13,10 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.accounts.refused_credentials import fingerprint_secret
-from receiver.alerts import Alert, SystemState, find_alerts, inbox_alerts
-from receiver.alerts.context import AlertContext, Rows
-from receiver.alerts.order_alerts import slipped, stuck
+from receiver.alerts import Alert, AlertContext, SystemState, find_alerts
+from receiver.alerts.context import Rows
+from receiver.alerts.inbox_alerts import select_unprocessed_messages
+from receiver.alerts.order_alerts import select_late_orders, select_stuck_orders
 from receiver.db.models import (
     AccountState,
     Heartbeat,
@@ -49,15 +50,15 @@ class Watch:
         with self.sessions.begin() as session:
             session.add_all(rows)
 
-    def see(self, around: SystemState = FINE, now: datetime = NOW) -> list[Alert]:
+    def see(self, system: SystemState = FINE, now: datetime = NOW) -> list[Alert]:
         with self.sessions() as session:
-            return list(find_alerts(session, self.settings, now, around))
+            return find_alerts(AlertContext(session, self.settings, now, system))
 
-    def names(self, around: SystemState = FINE, now: datetime = NOW) -> list[str]:
-        return [alert.condition for alert in self.see(around, now)]
+    def names(self, system: SystemState = FINE, now: datetime = NOW) -> list[str]:
+        return [alert.condition for alert in self.see(system, now)]
 
-    def only(self, around: SystemState = FINE, now: datetime = NOW) -> Alert:
-        [alert] = self.see(around, now)
+    def only(self, system: SystemState = FINE, now: datetime = NOW) -> Alert:
+        [alert] = self.see(system, now)
         return alert
 
 
@@ -115,7 +116,7 @@ def order(name: str, status: str, since: timedelta, **given: Any) -> Order:
     )
 
 
-# --- the machine ---
+# --- the platform ---
 
 
 def test_no_worker_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
@@ -130,11 +131,13 @@ def test_no_worker_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
 def test_redis_away_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
     watch.put(message(HOUR))
     unswept(watch, HOUR)
-    assert watch.names(SystemState(redis=False, workers=None, ticking_since=None)) == ["redis_away"]
+    assert watch.names(SystemState(redis_reachable=False, workers=None, clock_since=None)) == [
+        "redis_away"
+    ]
 
 
 def test_a_clock_that_stands_still_is_told(watch: Watch) -> None:
-    assert watch.only(replace(FINE, ticking_since=None)).condition == "no_clock"
+    assert watch.only(replace(FINE, clock_since=None)).condition == "no_clock"
 
 
 @pytest.mark.parametrize(("minutes", "told"), [(2, []), (4, ["no_progress"])])
@@ -155,8 +158,8 @@ def test_before_the_first_sweep_all_is_well(watch: Watch) -> None:
     unfolded(watch, HOUR)
     with watch.sessions.begin() as session:
         session.execute(text("DELETE FROM heartbeats"))
-    assert watch.names(replace(FINE, ticking_since=NOW - timedelta(minutes=2))) == []
-    assert watch.names(replace(FINE, ticking_since=NOW - timedelta(minutes=4))) == ["no_progress"]
+    assert watch.names(replace(FINE, clock_since=NOW - timedelta(minutes=2))) == []
+    assert watch.names(replace(FINE, clock_since=NOW - timedelta(minutes=4))) == ["no_progress"]
 
 
 GIB = 2**30
@@ -174,8 +177,8 @@ GIB = 2**30
 def test_a_disk_that_fills_up_is_told(
     watch: Watch, free: int, size: int, told: list[tuple[str, str]]
 ) -> None:
-    around = replace(FINE, disk_free=free, disk_size=size)
-    assert [(alert.condition, alert.severity) for alert in watch.see(around)] == told
+    system = replace(FINE, disk_free=free, disk_size=size)
+    assert [(alert.condition, alert.severity) for alert in watch.see(system)] == told
 
 
 # --- the inbox ---
@@ -251,7 +254,7 @@ def test_a_word_that_is_mapped_or_gone_is_not_told(watch: Watch, gone: UnmappedW
     assert watch.names() == []
 
 
-# --- hearing ---
+# --- webhooks ---
 
 
 def refusal(times: int, minutes: float, **given: Any) -> Refusal:
@@ -358,7 +361,7 @@ def test_stuck_orders_are_one_alert_with_the_one_that_is_late_the_longest(watch:
     watch.put(order("a", "picked_up", 30 * HOUR), order("b", "info_received", 90 * HOUR))
     found = watch.only()
     assert (found.count, found.example, found.since) == (2, "b", NOW - 18 * HOUR)
-    assert "1 at picked_up for more than 18 h" in found.summary
+    assert "1 at picked_up for more than 18 hours" in found.summary
 
 
 def test_an_order_whose_pickup_lies_ahead_is_not_stuck(watch: Watch) -> None:
@@ -407,7 +410,7 @@ def test_an_open_conflict_is_told_and_a_closed_one_is_not(watch: Watch) -> None:
     assert (watch.only().condition, watch.only().example) == ("orders_in_conflict", "b")
 
 
-# --- asking ---
+# --- polling ---
 
 
 @pytest.fixture
@@ -442,11 +445,11 @@ def test_the_indexes_for_what_does_not_move_on_are_used(watch: Watch) -> None:
             )
         )
         session.execute(text("ANALYZE orders"))
-        scene = AlertContext.open(session, watch.settings, NOW, FINE)
+        context = AlertContext(session, watch.settings, NOW, FINE)
         for rows, index in (
-            (stuck(scene), "orders_standing_idx"),
-            (slipped(scene), "orders_eta_idx"),
-            (inbox_alerts.stuck(scene, "quarantined"), "messages_listed_idx"),
+            (select_stuck_orders(context), "orders_standing_idx"),
+            (select_late_orders(context), "orders_eta_idx"),
+            (select_unprocessed_messages(context, "quarantined"), "messages_listed_idx"),
         ):
             plan = _plan(session, rows)
             assert plan.count(f"using {index}") == 2, plan

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.alerts import SystemState, find_alerts
+from receiver.alerts import AlertContext, SystemState, find_alerts
 from receiver.db.models import AccountState, Refusal, Tally
 from receiver.inbox.accept import Incoming, keep
 from receiver.queue.liveness import record_sweep
@@ -85,7 +85,7 @@ class Stage:
             pass
         with self.sessions.begin() as session:
             record_sweep(session, self.now)
-            for alert in find_alerts(session, self.settings, self.now, FINE):
+            for alert in find_alerts(AlertContext(session, self.settings, self.now, FINE)):
                 self.opened.setdefault(alert.condition, self.now)
 
     def live(

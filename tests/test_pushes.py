@@ -62,7 +62,7 @@ def pager() -> Iterator[Pager]:
 
 
 class Watch:
-    """A watchman by a clock that the test moves."""
+    """An alert watch by a clock that the test moves."""
 
     def __init__(
         self, environ: dict[str, str], sessions: Sessions, redis: Redis, *urls: str
@@ -72,13 +72,13 @@ class Watch:
         self.restart()
 
     def restart(self) -> None:
-        self.watchman = AlertWatch(self.settings, self.sessions, self.redis)
+        self.alert_watch = AlertWatch(self.settings, self.sessions, self.redis)
 
     def look(self, after: timedelta = 15 * SECOND) -> None:
         self.now += after
         with self.sessions.begin() as session:
             record_sweep(session, self.now)
-        self.watchman.watch(self.now)
+        self.alert_watch.check(self.now)
 
     def break_something(self, account: str = "tiramizoo") -> None:
         with self.sessions.begin() as session:
@@ -234,7 +234,7 @@ def test_a_wrong_address_is_told_by_its_place(environ: dict[str, str]) -> None:
     assert "secret" not in str(bad.value)
 
 
-def test_the_watchman_forgets_old_tallies(watch: Watch) -> None:
+def test_the_alert_watch_deletes_old_tallies(watch: Watch) -> None:
     with watch.sessions.begin() as session:
         session.add(Tally(account="tiramizoo", at=START - timedelta(weeks=6), hooks=1))
     watch.look(timedelta(hours=1))

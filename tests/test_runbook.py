@@ -11,8 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # it is there for the description's tools
 from flask.testing import FlaskClient
 
-from receiver.alerts import CATALOGUE
-from receiver.alerts.catalogue import anchor
+from receiver.alerts import CATALOGUE, runbook_link
 from receiver.cli import main
 from tests.service import ROOT
 from tests.test_metrics import names
@@ -41,7 +40,7 @@ def sections(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("condition", CATALOGUE)
 def test_a_condition_has_a_section_that_says_all_it_should(condition: str) -> None:
-    section = sections(RUNBOOK)[anchor(condition).partition("#")[2]]
+    section = sections(RUNBOOK)[runbook_link(condition).partition("#")[2]]
     for word in ("**Means**", "**Confirm**", "**Do**", "**Over**"):
         assert word in section
 
@@ -49,7 +48,7 @@ def test_a_condition_has_a_section_that_says_all_it_should(condition: str) -> No
 @pytest.mark.parametrize("condition", CATALOGUE)
 def test_a_condition_has_one_rule(condition: str) -> None:
     [rule] = [it for it in RULES.values() if f'condition="{condition}"' in it["expr"]]
-    assert rule["annotations"]["runbook"] == anchor(condition)
+    assert rule["annotations"]["runbook"] == runbook_link(condition)
     assert {"summary", "account", "example"} <= rule["annotations"].keys()
 
 

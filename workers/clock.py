@@ -68,8 +68,8 @@ def main() -> None:
         sys.exit(str(bad))
     redis = here.redis
     telemetry.start(here.settings, "clock", here.engine)
-    watchman = AlertWatch(here.settings, here.sessions, redis)
-    threading.Thread(target=watchman.run, args=(stop,), daemon=True).start()
+    alert_watch = AlertWatch(here.settings, here.sessions, redis)
+    threading.Thread(target=alert_watch.run, args=(stop,), daemon=True).start()
     reachable = True
     while not stop.wait(TICK_SECONDS):
         try:

@@ -33,6 +33,8 @@ EXAMINED_A_MINUTE = 6
 # Of an account that is not there.
 NO_ACCOUNT = ""
 
+# The reasons that are about a credential.
+CREDENTIAL_REASONS = ("missing", "malformed", "wrong")
 UNKNOWN_ACCOUNT = "unknown_account"
 UNKNOWN_TOPIC = "unknown_topic"
 

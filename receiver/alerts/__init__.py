@@ -1,47 +1,48 @@
-"""What a person should know of now: every condition, computed in this one place.
+"""Alerts: what needs a person's attention now.
 
-GET /v1/alerts, `ordertrail check`, the console, /metrics (and by it Prometheus' rules) and the
-pushes of ALERT_URLS all show what `conditions` yields. A family of conditions is a file here; each
-has its row in the catalogue and its section in deploy/runbook.md.
-
-One alert for each condition and account, however many orders it is about: a hundred orders that are
-given up are one piece of news.
+GET /v1/alerts, `ordertrail check`, the console, /metrics and the pushes to ALERT_URLS all show what
+`find_alerts` returns. There is one alert for each condition and account, however many orders it is
+about.
 """
 
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from receiver.alerts.catalogue import CATALOGUE
+from receiver.alerts.condition import CRITICAL, WARNING, Alert, Condition, Finding, runbook_link
+from receiver.alerts.context import AlertContext
+from receiver.alerts.system_state import SystemState
 
-from sqlalchemy.orm import Session
-
-from receiver.alerts import (
-    inbox_alerts,
-    order_alerts,
-    platform_alerts,
-    polling_alerts,
-    webhook_alerts,
-)
-from receiver.alerts.catalogue import CATALOGUE, CRITICAL, WARNING
-from receiver.alerts.context import Alert, AlertContext, SystemState
-from receiver.settings import Settings
-
-__all__ = ["CATALOGUE", "CRITICAL", "WARNING", "Alert", "SystemState", "conditions"]
-
-FAMILIES: tuple[Callable[[AlertContext], Iterator[Alert]], ...] = (
-    platform_alerts.alerts,
-    inbox_alerts.alerts,
-    webhook_alerts.alerts,
-    polling_alerts.alerts,
-    order_alerts.alerts,
-)
+__all__ = [
+    "CATALOGUE",
+    "CRITICAL",
+    "WARNING",
+    "Alert",
+    "AlertContext",
+    "SystemState",
+    "find_alerts",
+    "runbook_link",
+]
 
 
-def find_alerts(
-    session: Session, settings: Settings, now: datetime, around: SystemState
-) -> Iterator[Alert]:
-    """All conditions that hold, the critical ones first.
+def find_alerts(context: AlertContext) -> list[Alert]:
+    """Return an alert for every condition that holds, the critical ones first."""
+    alerts = [
+        _alert(condition, finding)
+        for condition in CATALOGUE.values()
+        for finding in condition.find(context)
+    ]
+    return sorted(alerts, key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))
 
-    around: what is not in PostgreSQL, as machine.look_around() finds it.
-    """
-    scene = AlertContext.open(session, settings, now, around)
-    found = [alert for family in FAMILIES for alert in family(scene)]
-    yield from sorted(found, key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))
+
+def _alert(condition: Condition, finding: Finding) -> Alert:
+    account, what_to_do = finding.account, finding.what_to_do or condition.what_to_do
+    if account is not None:
+        what_to_do = what_to_do.replace("COURIER_<ACCOUNT>_", account.env_name(""))
+    return Alert(
+        condition=condition.name,
+        severity=finding.severity or condition.severity,
+        account=account.slug if account else None,
+        since=finding.since,
+        count=finding.count,
+        example=finding.example,
+        summary=finding.summary or condition.summary,
+        what_to_do=what_to_do,
+    )

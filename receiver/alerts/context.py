@@ -1,14 +1,16 @@
-"""What conditions are read from, and what they yield.
+"""The facts that conditions are computed from, each read when it is first needed.
 
-A look is one statement for all accounts (`each` has a row for each of them, `heaps` looks at
-each by an index), so that one more account costs no further way to PostgreSQL.
+A condition reads all accounts in one statement (`key_table` has a row for each account,
+`lateral_groups` reads each by an index), so that more accounts cost no more round trips.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, Self
 
+from redis import Redis
 from sqlalchemy import (
     ColumnElement,
     Row,
@@ -25,145 +27,109 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.types import TypeEngine
 
-from receiver.alerts.catalogue import CATALOGUE, anchor
+from receiver.alerts.system_state import SystemState, read_system_state
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
 from receiver.db.models import AccountState, Heartbeat
+from receiver.queue.liveness import SWEEP
 from receiver.settings import Account, Settings
 
-# Counted no further: past it the number says the same.
+# Counting stops here: a larger number would say the same and cost more.
 MOST_COUNTED = 10_000
 
-Order = ColumnElement[Any] | InstrumentedAttribute[Any]
-# A query for rows of any columns.
+# A statement for rows of any columns.
 Rows = Select[*tuple[Any, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """A condition that holds; example is one of the orders or messages that it is about.
-
-    account: None where it is about the service and not about one account.
-    """
-
-    condition: str
-    severity: str
-    account: str | None
-    since: datetime | None
-    count: int
-    example: str | None
-    summary: str
-    what_to_do: str
-
-    @property
-    def runbook(self) -> str:
-        return anchor(self.condition)
-
-
-@dataclass(frozen=True, slots=True)
-class SystemState:
-    """What is not in PostgreSQL. None: not known.
-
-    ticking_since: since when the clock ticks without a break; None: it does not.
-    disk_free, disk_size: of the fullest disk of those that hold our data, in bytes.
-    """
-
-    redis: bool
-    workers: int | None
-    ticking_since: datetime | None
-    disk_free: int | None = None
-    disk_size: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AlertContext:
-    """All there is to judge by.
-
-    states: the accounts' rows, by slug. beats: the heartbeats, by name.
-    """
+    """What a condition may look at."""
 
     session: Session
     settings: Settings
     now: datetime
-    around: SystemState
-    states: Mapping[str, AccountState]
-    beats: Mapping[str, datetime]
+    system: SystemState
 
     @classmethod
-    def open(
-        cls, session: Session, settings: Settings, now: datetime, around: SystemState
-    ) -> "AlertContext":
-        """A scene, with what every condition needs read already."""
-        states = {state.account: state for state in session.scalars(select(AccountState))}
-        beats = {beat.name: beat.at for beat in session.scalars(select(Heartbeat))}
-        return cls(session, settings, now, around, states, beats)
+    def read(cls, session: Session, settings: Settings, redis: Redis, now: datetime) -> Self:
+        """Return a context with the present state of Redis, workers, clock and disks."""
+        return cls(session, settings, now, read_system_state(session, settings, redis))
+
+    @cached_property
+    def account_states(self) -> Mapping[str, AccountState]:
+        """The accounts' rows, by slug."""
+        return {state.account: state for state in self.session.scalars(select(AccountState))}
+
+    @cached_property
+    def last_sweep_at(self) -> datetime | None:
+        return self.session.scalar(select(Heartbeat.at).where(Heartbeat.name == SWEEP))
+
+    @property
+    def last_fold_at(self) -> datetime | None:
+        """When a batch of messages was last folded."""
+        states = self.account_states.values()
+        return max((state.folded_at for state in states if state.folded_at), default=None)
+
+    @property
+    def workers_run(self) -> bool:
+        """Whether messages can be folded: workers run, as far as Redis can tell."""
+        return self.system.redis_reachable and self.system.workers != 0
+
+    def sweep_is_late(self, limit: timedelta) -> bool:
+        """Whether the clock does not tick, or has been ticking for longer than limit unswept.
+
+        Time before the clock started does not count: after a restart the first sweep takes a
+        moment.
+        """
+        clock_since = self.system.clock_since
+        if clock_since is None:
+            return True
+        return self.now - max(clock_since, self.last_sweep_at or clock_since) > limit
 
     def accounts(self) -> Iterator[tuple[Account, Driver, AccountState | None]]:
-        """Each account, its courier, and its row where anything was heard of it."""
+        """Each account with its driver, and its row where there is one yet."""
         for slug, account in sorted(self.settings.accounts.items()):
-            yield account, DRIVERS[account.driver], self.states.get(slug)
+            yield account, DRIVERS[account.driver], self.account_states.get(slug)
 
-    def slugs(self) -> TableValuedAlias:
-        """A row for each account."""
-        return each(account=(Text, sorted(self.settings.accounts)))
+    def account_keys(self) -> TableValuedAlias:
+        """A table with a row for each account."""
+        return key_table({"account": Text}, [(slug,) for slug in sorted(self.settings.accounts)])
 
     def rows(self, statement: Rows) -> Sequence[Row[*tuple[Any, ...]]]:
         return self.session.execute(statement).all()
 
-    def count(self, rows: Select[int]) -> int:
-        """How many rows there are, MOST_COUNTED at most."""
+    def count(self, rows: Select[Any]) -> int:
+        """Count rows, up to MOST_COUNTED."""
         limited = rows.limit(MOST_COUNTED).subquery()
         return self.session.scalar(select(func.count()).select_from(limited)) or 0
 
 
-def each(
-    **columns: tuple[type[TypeEngine[Any]] | TypeEngine[Any], Sequence[Any]],
+def key_table(
+    columns: Mapping[str, type[TypeEngine[Any]] | TypeEngine[Any]], rows: Sequence[Sequence[Any]]
 ) -> TableValuedAlias:
-    """A row for each of some keys, such as the accounts, for `heaps`."""
-    arrays = [cast(list(values), ARRAY(kind)) for kind, values in columns.values()]
-    named = [column(name, kind) for name, (kind, _) in columns.items()]
+    """A table of the given rows, to be joined with `lateral_groups`."""
+    arrays = [
+        cast([row[place] for row in rows], ARRAY(kind))
+        for place, kind in enumerate(columns.values())
+    ]
+    named = [column(name, kind) for name, kind in columns.items()]
     return func.unnest(*arrays).table_valued(*named).render_derived("keys")
 
 
-def heaps(keys: TableValuedAlias, rows: Rows, order: Order) -> Rows:
-    """Of each key that has rows: the key, the first of its rows, and their `number`.
+def lateral_groups(
+    keys: TableValuedAlias, rows: Rows, order: ColumnElement[Any] | InstrumentedAttribute[Any]
+) -> Rows:
+    """For each key that has rows: the key, the first of its rows, and their `total`.
 
-    LATERAL: each key's rows are looked up by themselves, as an index has them, and counted no
-    further than MOST_COUNTED.
+    LATERAL reads each key's rows by themselves, in an index's order, and counts them up to
+    MOST_COUNTED.
     """
     first = rows.order_by(order).limit(1).lateral("first")
     limited = rows.correlate(keys).limit(MOST_COUNTED).subquery("limited")
-    counted = select(func.count().label("number")).select_from(limited).lateral("counted")
+    counted = select(func.count().label("total")).select_from(limited).lateral("counted")
     return (
-        select(*keys.c, *first.c, counted.c.number)
+        select(*keys.c, *first.c, counted.c.total)
         .select_from(keys)
         .join(first, true())
         .join(counted, true())
     )
-
-
-def alert(  # noqa: PLR0913 (an alert has this many sides)
-    condition: str,
-    account: str | None,
-    summary: str,
-    what_to_do: str,
-    *,
-    since: datetime | None = None,
-    count: int = 1,
-    example: str | None = None,
-    severity: str | None = None,
-) -> Alert:
-    """An alert of a condition in the catalogue."""
-    severity = severity or CATALOGUE[condition]
-    return Alert(condition, severity, account, since, count, example, summary, what_to_do)
-
-
-def about(count: int, one: str = "", more: str = "") -> str:
-    """A number as a person is told it, and what there is so many of."""
-    number = f"{MOST_COUNTED:,} or more" if count >= MOST_COUNTED else f"{count:,}"
-    return f"{number} {one if count == 1 else more}".rstrip()
-
-
-def setting(account: Account, name: str) -> str:
-    """The name of an account's setting in the environment."""
-    return account.env_name(name)

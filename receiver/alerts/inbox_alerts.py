@@ -1,223 +1,224 @@
-"""From the inbox to the orders: what waits, what could not be read, what nobody has a word for."""
+"""Conditions of the inbox: messages that wait or cannot be read, words without a status."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, Text, func, select, true
 from sqlalchemy.orm import aliased
 
-from receiver.alerts import platform_alerts
-from receiver.alerts.context import Alert, AlertContext, Rows, about, alert, each, heaps
+from receiver.alerts.condition import Finding
+from receiver.alerts.context import MOST_COUNTED, AlertContext, Rows, key_table, lateral_groups
 from receiver.couriers import DRIVERS
 from receiver.db.models import PARKED, QUARANTINED, Message, Order, UnmappedWord
-from receiver.inbox import pending as progress
-from receiver.queue.liveness import SWEEP
+from receiver.inbox.pending import pending
 from receiver.settings import Account
+from receiver.text import count_noun, duration_text
 
-# Messages are folded within milliseconds.
-WAITS_FOR = timedelta(seconds=60)
-# A batch takes a fraction of a second.
-UNFOLDED_FOR = timedelta(seconds=60)
-# Workers that are asked to sweep and do not come for so long hang.
-STALLED_FOR = timedelta(minutes=3)
-# A shop that registers its orders at all does it sooner.
-PARKED_FOR = timedelta(hours=24)
-# A word that was not heard for so long is gone.
-WORD_WITHIN = timedelta(days=14)
+# Messages are folded within milliseconds, a batch within a fraction of a second.
+WAITS_TOO_LONG = timedelta(seconds=60)
+# Workers that have not swept for so long although the clock asks for it hang.
+UNSWEPT_TOO_LONG = timedelta(minutes=3)
+# A shop that registers its orders does so earlier.
+PARKED_TOO_LONG = timedelta(hours=24)
+# An unmapped word that was not used for so long no longer matters.
+WORD_FORGOTTEN = timedelta(days=14)
 MOST_WORDS = 100
 WORDS_NAMED = 3
+MOST_PENDING_COUNTED = 100_000
 
 
-def alerts(scene: AlertContext) -> Iterator[Alert]:
-    """Without a worker everything waits, and that is told elsewhere."""
-    if platform_alerts.works(scene):
-        yield from list(_waiting(scene)) or _stalled(scene)
-    yield from _quarantined(scene)
-    yield from _parked(scene)
-    yield from _words(scene)
+@dataclass(frozen=True, slots=True)
+class OldestMessage:
+    """since: when it was received, or sent back for another try."""
+
+    since: datetime
+    id: int
+    account: str
 
 
-def pending(sent_back: bool) -> Select[Message]:
-    """Messages that wait: the new ones, or those that were sent back."""
-    retried = Message.retried_at.is_not(None) if sent_back else Message.retried_at.is_(None)
-    return progress.pending().where(retried)
-
-
-def oldest(scene: AlertContext, sent_back: bool) -> tuple[datetime, int, str] | None:
-    """Since when the oldest message waits, its id and its account; a look at an index's start."""
-    since = func.coalesce(Message.retried_at, Message.received_at)
-    columns = (since, Message.id, Message.account)
-    first = pending(sent_back).with_only_columns(*columns).order_by(Message.id).limit(1)
-    row = scene.session.execute(first).first()
-    return (row[0], row[1], row[2]) if row else None
-
-
-def _waiting(scene: AlertContext) -> Iterator[Alert]:
-    new, sent_back = oldest(scene, False), oldest(scene, True)
-    waiting = [found for found in (new, sent_back) if found and scene.now - found[0] > WAITS_FOR]
-    if not waiting:
+def find_no_progress(context: AlertContext) -> Iterator[Finding]:
+    """Without a worker everything waits, and `no_workers` says so already."""
+    if not context.workers_run or _folded_lately(context):
         return
-    since, message_id, account = min(waiting)
-    count = scene.count(pending(False).with_only_columns(Message.id))
-    if _unfolded(scene):
-        yield alert(
-            "no_progress",
-            None,
-            f"{about(max(count, 1), 'message waits', 'messages wait')} (the oldest of {account}),"
-            " workers run, and nothing is folded",
-            "See the workers' log for what they do; restart them.",
-            since=since,
-            count=max(count, 1),
-            example=str(message_id),
-        )
-    # Those that were sent back wait behind the new ones, at their own pace.
-    elif new and scene.now - new[0] > WAITS_FOR:
-        waits = round((scene.now - new[0]).total_seconds())
-        yield alert(
-            "backlog",
-            None,
-            f"{about(count, 'message waits', 'messages wait')}, the oldest for {waits} s (of"
-            f" {new[2]}): more comes in than is folded",
-            "Start more workers; see /ops or the tallies for whose messages they are.",
-            since=new[0],
+    waiting = [
+        oldest
+        for sent_back in (False, True)
+        if (oldest := find_oldest_pending(context, sent_back)) and _waits_too_long(context, oldest)
+    ]
+    if waiting:
+        oldest = min(waiting, key=lambda message: message.since)
+        count = max(_count_new(context), 1)
+        yield Finding(
+            summary=f"{_messages_waiting(count)} (the oldest is of {oldest.account}) and workers"
+            " run, but nothing is processed",
+            since=oldest.since,
             count=count,
-            example=str(new[1]),
+            example=str(oldest.id),
+        )
+    elif context.system.clock_since is not None and context.sweep_is_late(UNSWEPT_TOO_LONG):
+        # Nothing waits yet, but the next message would not be processed.
+        yield Finding(
+            summary="Workers run and the clock asks them to sweep, but none has swept for"
+            f" {duration_text(UNSWEPT_TOO_LONG)}",
+            since=context.last_sweep_at,
         )
 
 
-def _unfolded(scene: AlertContext) -> bool:
-    """Whether nothing was folded just now."""
-    folded = [state.folded_at for state in scene.states.values() if state.folded_at is not None]
-    return not folded or scene.now - max(folded) > UNFOLDED_FOR
-
-
-def _stalled(scene: AlertContext) -> Iterator[Alert]:
-    """Where nothing waits, by what the clock asks for: the next hook would find nobody."""
-    asked = scene.around.ticking_since is not None
-    if asked and platform_alerts.unswept(scene, STALLED_FOR) and _unfolded(scene):
-        yield alert(
-            "no_progress",
-            None,
-            "workers run and are asked to sweep, and none does",
-            "See the workers' log for what they do; restart them.",
-            since=scene.beats.get(SWEEP),
-        )
-
-
-def stuck(scene: AlertContext, *outcomes: str, latest: bool = False) -> Rows:
-    """By account and outcome, the messages that are stuck, the oldest first, or the latest.
-
-    By their number, which an index has in this order.
-    """
-    keys = [(slug, outcome) for slug in sorted(scene.settings.accounts) for outcome in outcomes]
-    accounts, names = zip(*keys, strict=True) if keys else ((), ())
-    of = each(account=(Text, accounts), outcome=(Text, names))
-    rows = select(Message.id, Message.received_at).where(
-        Message.account == of.c.account, Message.outcome == of.c.outcome
+def find_backlog(context: AlertContext) -> Iterator[Finding]:
+    """Messages that were sent back do not count: they wait behind the new ones."""
+    if not context.workers_run or not _folded_lately(context):
+        return
+    oldest = find_oldest_pending(context, sent_back=False)
+    if oldest is None or not _waits_too_long(context, oldest):
+        return
+    count = _count_new(context)
+    yield Finding(
+        summary=f"{_messages_waiting(count)}, the oldest for"
+        f" {duration_text(context.now - oldest.since)} (of {oldest.account}): messages arrive"
+        " faster than they are processed",
+        since=oldest.since,
+        count=count,
+        example=str(oldest.id),
     )
-    return heaps(of, rows, Message.id.desc() if latest else Message.id)
 
 
-def _quarantined(scene: AlertContext) -> Iterator[Alert]:
-    oldest = scene.rows(stuck(scene, QUARANTINED))
-    latest = {it.account: it.id for it in scene.rows(stuck(scene, QUARANTINED, latest=True))}
-    for found in oldest:
-        yield alert(
-            "messages_quarantined",
-            found.account,
-            f"{about(found.number, 'message', 'messages')} could not be read",
-            "`ordertrail messages show <id>` says why; after a fix `ordertrail retry` them, or"
-            " `ordertrail discard`.",
-            since=found.received_at,
-            count=found.number,
-            example=str(latest.get(found.account, found.id)),
+def find_messages_quarantined(context: AlertContext) -> Iterator[Finding]:
+    newest = context.rows(select_unprocessed_messages(context, QUARANTINED, newest_first=True))
+    newest_ids = {row.account: row.id for row in newest}
+    for oldest in context.rows(select_unprocessed_messages(context, QUARANTINED)):
+        yield Finding(
+            context.settings.accounts[oldest.account],
+            f"{count_noun(oldest.total, 'message', limit=MOST_COUNTED)} could not be read",
+            since=oldest.received_at,
+            count=oldest.total,
+            example=str(newest_ids.get(oldest.account, oldest.id)),
         )
 
 
-def _parked(scene: AlertContext) -> Iterator[Alert]:
-    for found in scene.rows(stuck(scene, PARKED)):
-        age = scene.now - found.received_at
-        if age <= PARKED_FOR:
-            continue
-        one = found.number == 1
-        yield alert(
-            "messages_parked",
-            found.account,
-            f"{about(found.number, 'message waits', 'messages wait')} for the shop to register"
-            f" {'its order' if one else 'their orders'}, the oldest for"
-            f" {about(age.days, 'day', 'days')}",
-            "Register the orders (POST /v1/orders), or discard the messages; see why the shop did"
-            " not.",
-            since=found.received_at,
-            count=found.number,
-            example=str(found.id),
-        )
+def find_messages_parked(context: AlertContext) -> Iterator[Finding]:
+    for oldest in context.rows(select_unprocessed_messages(context, PARKED)):
+        age = context.now - oldest.received_at
+        if age > PARKED_TOO_LONG:
+            orders = "its order" if oldest.total == 1 else "their orders"
+            yield Finding(
+                context.settings.accounts[oldest.account],
+                f"{_messages_waiting(oldest.total)} for the shop to register {orders}, the oldest"
+                f" for {duration_text(age)}",
+                since=oldest.received_at,
+                count=oldest.total,
+                example=str(oldest.id),
+            )
 
 
-def unmapped(scene: AlertContext) -> Mapping[str, list[tuple[UnmappedWord, str | None]]]:
-    """By account, words that came lately and that its map as it is now does not have, and an order
-    of each.
-    """
-    of = scene.slugs()
-    rows = (
-        select(UnmappedWord, Order.courier_order_id)
-        .outerjoin(Order, Order.id == UnmappedWord.order_id)
-        .where(
-            UnmappedWord.account == of.c.account,
-            UnmappedWord.last_at > scene.now - WORD_WITHIN,
-        )
-        .order_by(UnmappedWord.first_at)
-        .limit(MOST_WORDS)
-    )
-    lateral = rows.lateral("heard")
-    word = aliased(UnmappedWord, lateral)
-    heard = scene.rows(
-        select(word, lateral.c.courier_order_id).select_from(of).join(lateral, true())
-    )
-    found = defaultdict(list)
-    for told, order in heard:
-        if not is_mapped(scene.settings.accounts[told.account], told.word):
-            found[told.account].append((told, order))
-    return found
-
-
-def _words(scene: AlertContext) -> Iterator[Alert]:
-    for account, words in sorted(unmapped(scene).items()):
+def find_word_unmapped(context: AlertContext) -> Iterator[Finding]:
+    for account, words in sorted(read_unmapped_words(context).items()):
         named = ", ".join(f"{word.word!r:.60}" for word, _ in words[:WORDS_NAMED])
-        yield alert(
-            "word_unmapped",
-            account,
-            f"the courier says what no status stands for: {named}"
-            + (f" and {len(words) - WORDS_NAMED} more" if len(words) > WORDS_NAMED else ""),
-            "Ask the courier what it means, map it (deploy/runbook.md), `ordertrail rebuild`.",
+        more = f" and {len(words) - WORDS_NAMED} more" if len(words) > WORDS_NAMED else ""
+        noun = "a word that is" if len(words) == 1 else "words that are"
+        yield Finding(
+            context.settings.accounts[account],
+            f"The courier uses {noun} mapped to no status: {named}{more}",
             since=words[0][0].first_at,
             count=len(words),
             example=words[-1][1],
         )
 
 
-def is_mapped(account: Account, word: str) -> bool:
-    """Whether a status stands for the word by now."""
+def find_oldest_pending(context: AlertContext, sent_back: bool) -> OldestMessage | None:
+    """Find the message that has waited longest, of the new ones or of those sent back."""
+    since = func.coalesce(Message.retried_at, Message.received_at)
+    columns = (since, Message.id, Message.account)
+    oldest = _pending(sent_back).with_only_columns(*columns).order_by(Message.id).limit(1)
+    row = context.session.execute(oldest).first()
+    return OldestMessage(row[0], row[1], row[2]) if row else None
+
+
+def count_pending_messages(context: AlertContext) -> int:
+    """Count the messages that wait, new ones and those sent back; up to MOST_PENDING_COUNTED of
+    each.
+    """
+    limited = (
+        _pending(sent_back).with_only_columns(Message.id).limit(MOST_PENDING_COUNTED).subquery()
+        for sent_back in (False, True)
+    )
+    counts = (select(func.count()).select_from(ids) for ids in limited)
+    return sum(context.session.scalar(count) or 0 for count in counts)
+
+
+def select_unprocessed_messages(
+    context: AlertContext, *outcomes: str, newest_first: bool = False
+) -> Rows:
+    """By account and outcome (quarantined, parked), the messages that wait for a person."""
+    keys = key_table(
+        {"account": Text, "outcome": Text},
+        [(slug, outcome) for slug in sorted(context.settings.accounts) for outcome in outcomes],
+    )
+    rows = select(Message.id, Message.received_at).where(
+        Message.account == keys.c.account, Message.outcome == keys.c.outcome
+    )
+    # An index has the ids in this order.
+    return lateral_groups(keys, rows, Message.id.desc() if newest_first else Message.id)
+
+
+def read_unmapped_words(
+    context: AlertContext,
+) -> Mapping[str, list[tuple[UnmappedWord, str | None]]]:
+    """Read the recent words that are mapped to no status by now, with one order of each, by
+    account.
+    """
+    keys = context.account_keys()
+    rows = (
+        select(UnmappedWord, Order.courier_order_id)
+        .outerjoin(Order, Order.id == UnmappedWord.order_id)
+        .where(
+            UnmappedWord.account == keys.c.account,
+            UnmappedWord.last_at > context.now - WORD_FORGOTTEN,
+        )
+        .order_by(UnmappedWord.first_at)
+        .limit(MOST_WORDS)
+        .lateral("recent")
+    )
+    word = aliased(UnmappedWord, rows)
+    found = defaultdict(list)
+    statement = select(word, rows.c.courier_order_id).select_from(keys).join(rows, true())
+    for unmapped, order in context.rows(statement):
+        if not _is_mapped(context.settings.accounts[unmapped.account], unmapped.word):
+            found[unmapped.account].append((unmapped, order))
+    return found
+
+
+def _pending(sent_back: bool) -> Select[Message]:
+    retried = Message.retried_at.is_not(None) if sent_back else Message.retried_at.is_(None)
+    return pending().where(retried)
+
+
+def _count_new(context: AlertContext) -> int:
+    return context.count(_pending(sent_back=False).with_only_columns(Message.id))
+
+
+def _waits_too_long(context: AlertContext, message: OldestMessage) -> bool:
+    return context.now - message.since > WAITS_TOO_LONG
+
+
+def _folded_lately(context: AlertContext) -> bool:
+    last = context.last_fold_at
+    return last is not None and context.now - last <= WAITS_TOO_LONG
+
+
+def _messages_waiting(count: int) -> str:
+    return count_noun(count, "message is waiting", "messages are waiting", limit=MOST_COUNTED)
+
+
+def _is_mapped(account: Account, word: str) -> bool:
+    """Whether a word has a status by now."""
     driver = DRIVERS[account.driver]
     if driver.check_fields is None:
         return word in driver.words
     known = {*driver.words, *account.field_map.get("statuses", {})}
-    return _plain(word) in map(_plain, known)
+    return _normalize(word) in map(_normalize, known)
 
 
-def _plain(word: str) -> str:
+def _normalize(word: str) -> str:
     return "_".join(word.casefold().replace("-", " ").replace("_", " ").split())
-
-
-def count_pending(scene: AlertContext) -> int:
-    """How many messages wait, new ones and those that were sent back."""
-    found = [
-        scene.session.scalar(
-            select(func.count()).select_from(
-                pending(sent_back).with_only_columns(Message.id).limit(100_000).subquery()
-            )
-        )
-        for sent_back in (False, True)
-    ]
-    return sum(number or 0 for number in found)

@@ -1,8 +1,8 @@
-"""Silence: is it usual that a courier says nothing just now?
+"""Judge a courier's silence by its own past.
 
-What is usual is learnt from its own past: the same hours of the same weekday, one to four weeks
-ago, by the clock on the courier's wall. So the night and the Sunday are silent because they always
-were, and a silence that began on Friday evening is judged by the weekends before.
+What is usual are the same hours of the same weekday, one to four weeks ago, in the courier's time
+zone. So nights and Sundays are silent because they always were, and a silence that began on Friday
+evening is judged by the weekends before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,149 +14,141 @@ from sqlalchemy import Integer, Text, func, select, true
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Session
 
-from receiver.alerts.context import each
+from receiver.alerts.context import key_table
 from receiver.db.models import Tally
 from receiver.stats.history import BUCKET
+from receiver.text import count_noun
 
+WEEK = timedelta(weeks=1)
 WEEKS = 4
 # So many of those weeks must be known.
 LEAST_WEEKS = 2
-# Hooks that were to come and did not: with so many it is no chance.
-EXPECTED = 5.0
-# Nothing is made of a silence that is shorter than this.
+# So many webhooks must be missing: fewer may be chance.
+LEAST_EXPECTED = 5.0
+# A shorter silence means nothing.
 LEAST_SILENCE = timedelta(minutes=15)
-# Where there is no past to learn from: longer than a weekend with a bank holiday.
-PLAIN_SILENCE = timedelta(days=4)
-# So many hooks an order gives in its life, roughly: makes a day's hooks into a day's orders.
-HOOKS_PER_ORDER = 4
-# States that a poll had to tell since the last hook: so many are no slip.
-MISSED = 3
+# Without a past to learn from: longer than a weekend with a bank holiday.
+DEFAULT_SILENCE = timedelta(days=4)
+# Roughly the webhooks of one order: makes a day's webhooks into a day's orders.
+WEBHOOKS_PER_ORDER = 4
+# So many states that only a poll found, without a webhook since, are no accident.
+LEAST_MISSED = 3
+
+# The numbers of the windows that are read beside those of the weeks before.
+SILENT_TIME, KNOWN_TIME = 0, -1
 
 
 @dataclass(frozen=True, slots=True)
-class Hush:
-    """An account that says nothing just now.
+class Silence:
+    """An account from which no webhook has come since a time.
 
-    zone    of the clock on the courier's wall
-    begun   when the account was first heard: before that there is nothing to learn
+    zone: the courier's. known_since: when its first webhook came, None if none ever did.
     """
 
     zone: str
     since: datetime
-    begun: datetime | None
+    known_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What an account did before its silence, and what became known meanwhile.
+    """What an account sent before its silence.
 
-    weeks    the hooks in the same window one, two, ... weeks ago, of those weeks that are known
-    a_day    hooks a day, over those weeks
-    missed   states that had to be asked for since the last hook
+    weeks: webhooks in the same hours one, two, ... weeks ago, of those weeks that are known.
+    per_day: mean webhooks a day. missed: states that only polls have found since the silence began.
     """
 
     weeks: Sequence[int]
-    a_day: float
+    per_day: float
     missed: int
 
 
-# The windows that are looked at beside those of weeks before.
-MEANWHILE, ALL = 0, -1
-TICK = timedelta(microseconds=1)
-
-
-def look_back(session: Session, hushes: Mapping[str, Hush], now: datetime) -> Mapping[str, Past]:
-    """What each account did before, in one statement."""
-    if not hushes:
+def read_pasts(
+    session: Session, silences: Mapping[str, Silence], now: datetime
+) -> Mapping[str, Past]:
+    """Read the past of each silent account, in one statement."""
+    if not silences:
         return {}
-    keys = [
-        (account, place, first, last)
-        for account, hush in hushes.items()
-        for place, first, last in _windows(hush, now)
-    ]
-    accounts, places, firsts, lasts = zip(*keys, strict=True)
     moment = TIMESTAMP(timezone=True)
-    of = each(
-        account=(Text, accounts),
-        place=(Integer, places),
-        first=(moment, firsts),
-        last=(moment, lasts),
+    keys = key_table(
+        {"account": Text, "number": Integer, "first": moment, "last": moment},
+        [
+            (account, *window)
+            for account, silence in silences.items()
+            for window in _windows(silence, now)
+        ],
     )
-    within = (Tally.account == of.c.account, Tally.at >= of.c.first, Tally.at <= of.c.last)
-    hooks, missed = (
-        func.coalesce(func.sum(it), 0).label(it.key) for it in (Tally.hooks, Tally.missed)
-    )
-    sums = select(hooks, missed).where(*within).lateral("sums")
-    found = {
-        (account, place): (hooks, missed)
-        for account, place, hooks, missed in session.execute(
-            select(of.c.account, of.c.place, *sums.c).select_from(of).join(sums, true())
+    sums = (
+        select(
+            func.coalesce(func.sum(Tally.hooks), 0).label("webhooks"),
+            func.coalesce(func.sum(Tally.missed), 0).label("missed"),
         )
-    }
-    return {account: _past(account, hush, now, found) for account, hush in hushes.items()}
+        .where(Tally.account == keys.c.account, Tally.at.between(keys.c.first, keys.c.last))
+        .lateral("sums")
+    )
+    statement = select(keys.c.account, keys.c.number, *sums.c).select_from(keys).join(sums, true())
+    found: dict[str, dict[int, tuple[int, int]]] = {account: {} for account in silences}
+    for account, number, webhooks, missed in session.execute(statement):
+        found[account][number] = webhooks, missed
+    return {account: _past(silence, found[account], now) for account, silence in silences.items()}
 
 
-def _windows(hush: Hush, now: datetime) -> Iterator[tuple[int, datetime, datetime]]:
-    """Of which times a silence asks what was tallied: since it began, the same hours of each week
-    before that is known, and all that is known.
+def _windows(silence: Silence, now: datetime) -> Iterator[tuple[int, datetime, datetime]]:
+    """The windows to add up: the silence itself, all the time that is known, and the hours of the
+    silence in each week before that is known.
     """
-    yield MEANWHILE, hush.since + TICK, now
-    if hush.begun is None:
+    yield SILENT_TIME, silence.since + timedelta(microseconds=1), now
+    if silence.known_since is None:
         return
-    yield ALL, _known_since(hush.begun, now), now
-    for number in range(1, WEEKS + 1):
-        first, last = (_weeks_before(at, number, ZoneInfo(hush.zone)) for at in (hush.since, now))
-        if first < hush.begun:
+    yield KNOWN_TIME, max(silence.known_since, now - WEEKS * WEEK), now
+    zone = ZoneInfo(silence.zone)
+    for week in range(1, WEEKS + 1):
+        first, last = (_weeks_before(at, week, zone) for at in (silence.since, now))
+        if first < silence.known_since:
             return
-        # Only what lies wholly within: a bucket's hooks may all have come at its very start.
-        yield number, first, last - BUCKET
-
-
-def _known_since(begun: datetime, now: datetime) -> datetime:
-    return max(begun, now - WEEKS * timedelta(weeks=1))
-
-
-def _past(
-    account: str, hush: Hush, now: datetime, sums: Mapping[tuple[str, int], tuple[int, int]]
-) -> Past:
-    weeks = [
-        sums[account, number][0] for number in range(1, WEEKS + 1) if (account, number) in sums
-    ]
-    a_day = 0.0
-    if hush.begun is not None:
-        days = (hush.since - _known_since(hush.begun, now)) / timedelta(days=1)
-        a_day = sums[account, ALL][0] / max(days, 1.0)
-    return Past(weeks, a_day, sums[account, MEANWHILE][1])
+        # Only buckets that lie wholly within: all their webhooks may have come at the very start.
+        yield week, first, last - BUCKET
 
 
 def _weeks_before(at: datetime, weeks: int, zone: ZoneInfo) -> datetime:
-    """The same weekday and time by the wall clock: a change to summer time lies between."""
-    return (at.astimezone(zone) - weeks * timedelta(weeks=1)).astimezone(at.tzinfo)
+    """The same weekday and local time, also across a change to or from summer time."""
+    return (at.astimezone(zone) - weeks * WEEK).astimezone(at.tzinfo)
 
 
-def expected(before: Past, open_orders: int) -> float | None:
-    """How many hooks this silence should have held; None where the past does not tell.
+def _past(silence: Silence, sums: Mapping[int, tuple[int, int]], now: datetime) -> Past:
+    weeks = [sums[week][0] for week in range(1, WEEKS + 1) if week in sums]
+    per_day = 0.0
+    if silence.known_since is not None:
+        known_since = max(silence.known_since, now - WEEKS * WEEK)
+        days = (silence.since - known_since) / timedelta(days=1)
+        per_day = sums[KNOWN_TIME][0] / max(days, 1.0)
+    return Past(weeks, per_day, sums[SILENT_TIME][1])
 
-    The leanest week counts; of four, one may have been a holiday, or an outage of ours. With fewer
-    open orders than usual fewer hooks are to be expected.
+
+def expected_webhooks(past: Past, open_orders: int) -> float | None:
+    """How many webhooks should have come during a silence; None where too little is known.
+
+    The leanest week counts; of four the second leanest, since one may have been a holiday or an
+    outage of ours. Fewer open orders than usual send fewer webhooks.
     """
-    if len(before.weeks) < LEAST_WEEKS:
+    if len(past.weeks) < LEAST_WEEKS:
         return None
-    lean = sorted(before.weeks)[1 if len(before.weeks) == WEEKS else 0]
-    usual_orders = before.a_day / HOOKS_PER_ORDER
+    leanest = sorted(past.weeks)[1 if len(past.weeks) == WEEKS else 0]
+    usual_orders = past.per_day / WEBHOOKS_PER_ORDER
     share = min(1.0, open_orders / usual_orders) if usual_orders else 1.0
-    return lean * share
+    return leanest * share
 
 
-def why_silent(before: Past, open_orders: int, silent_for: timedelta) -> str | None:
-    """Why a silence is news, in words; None where it is none."""
-    if not open_orders or silent_for < LEAST_SILENCE:
+def explain_silence(past: Past, open_orders: int, duration: timedelta) -> str | None:
+    """Say in words why a silence is unusual; None where it is not."""
+    if not open_orders or duration < LEAST_SILENCE:
         return None
-    if before.missed >= MISSED:
-        return f"meanwhile {before.missed} states had to be asked for that hooks should have told"
-    hooks = expected(before, open_orders)
-    if hooks is None:
-        return "no courier is silent for so long" if silent_for > PLAIN_SILENCE else None
-    if hooks < EXPECTED:
+    if past.missed >= LEAST_MISSED:
+        return f"polling found {past.missed} states that no webhook reported"
+    expected = expected_webhooks(past, open_orders)
+    if expected is None:
+        return "no courier is silent for so long" if duration > DEFAULT_SILENCE else None
+    if expected < LEAST_EXPECTED:
         return None
-    return f"in the same hours of the weeks before it sent {min(before.weeks)} or more"
+    webhooks = count_noun(min(past.weeks), "webhook")
+    return f"in the same hours of the previous weeks it sent at least {webhooks}"

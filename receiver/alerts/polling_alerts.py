@@ -1,28 +1,29 @@
-"""Asking the couriers: who cannot be asked, and about which orders nobody asks."""
+"""Conditions of polling: couriers that cannot be polled, and orders that are not."""
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TypeGuard
 
 from sqlalchemy import Text, func, select
 from sqlalchemy.orm import aliased
 
-from receiver.alerts import platform_alerts
-from receiver.alerts.context import Alert, AlertContext, about, alert, each, heaps, setting
-from receiver.db.models import AccountState, Order, Poll
-from receiver.settings import Account
+from receiver.alerts.condition import Finding
+from receiver.alerts.context import MOST_COUNTED, AlertContext, key_table, lateral_groups
+from receiver.db.models import Order, Poll
+from receiver.text import count_noun, duration_text
 
-# A courier may be away for so long before it is news.
-FAILING_FOR = timedelta(minutes=10)
-# An order may be unknown to its courier for so long after it was placed.
-UNKNOWN_FOR = timedelta(hours=2)
-# Orders that were given up longer ago than this are history.
+# A courier may be unavailable for so long before it is worth an alert.
+FAILING_TOO_LONG = timedelta(minutes=10)
+# A courier may not know an order for so long after it was placed.
+UNKNOWN_TOO_LONG = timedelta(hours=2)
+# Orders given up longer ago need nobody's attention any more.
 GIVEN_UP_WITHIN = timedelta(days=7)
-# After an outage everything is due at once and asked about at the courier's pace.
+# After an outage every order is due at once, and polled at the courier's pace.
 LATE_AFTER = timedelta(hours=2)
+# The sweep is due every 3 seconds and recorded every 10; a busy worker comes to it late.
+SWEEP_LATE_AFTER = timedelta(seconds=60)
 
-# The courier's id of a poll's order: looked up for those that are shown only.
-ORDER = (
+# Looked up for the orders that are shown only.
+_ORDER_ID = (
     select(Order.courier_order_id)
     .where(Order.id == Poll.order_id)
     .scalar_subquery()
@@ -30,106 +31,88 @@ ORDER = (
 )
 
 
-def alerts(scene: AlertContext) -> Iterator[Alert]:
-    for account, _, state in scene.accounts():
-        if _is_paused(state):
-            yield from _pause(scene, state, account)
-    yield from _late(scene)
-    yield from _unknown(scene)
-    yield from _given_up(scene)
+def find_poll_refused(context: AlertContext) -> Iterator[Finding]:
+    for account, _, state in context.accounts():
+        if state and state.paused_at and state.pause_reason == "refused":
+            yield Finding(account, since=state.paused_at)
 
 
-def _is_paused(state: AccountState | None) -> TypeGuard[AccountState]:
-    return state is not None and state.paused_at is not None
+def find_poll_failing(context: AlertContext) -> Iterator[Finding]:
+    for account, _, state in context.accounts():
+        if (
+            state
+            and state.paused_at
+            and state.pause_reason == "failing"
+            and context.now - state.paused_at >= FAILING_TOO_LONG
+        ):
+            requests = count_noun(state.failures, "request")
+            yield Finding(
+                account,
+                f"The courier's API failed {requests} in a row",
+                since=state.paused_at,
+                count=state.failures,
+            )
 
 
-def _pause(scene: AlertContext, state: AccountState, account: Account) -> Iterator[Alert]:
-    if state.pause_reason == "refused":
-        yield alert(
-            "poll_refused",
-            account.slug,
-            "the courier does not accept our credentials, so nobody asks it",
-            f"Check {setting(account, 'API_TOKEN')} (and _API_USER), and restart the workers.",
-            since=state.paused_at,
-        )
-    elif (
-        state.pause_reason == "failing"
-        and state.paused_at is not None
-        and scene.now - state.paused_at >= FAILING_FOR
-    ):
-        yield alert(
-            "poll_failing",
-            account.slug,
-            f"the courier's API failed {state.failures} requests in a row",
-            "See the workers' log for what it answers; it is tried again by itself.",
-            since=state.paused_at,
-            count=state.failures,
-        )
-
-
-def _late(scene: AlertContext) -> Iterator[Alert]:
-    """Orders that should have been asked about long ago, though nothing hinders it."""
-    asked = [
-        account.slug
-        for account, _, state in scene.accounts()
-        if account.access is not None and not _is_paused(state)
-    ]
-    if not asked or not platform_alerts.works(scene) or platform_alerts.unswept(scene):
+def find_polls_late(context: AlertContext) -> Iterator[Finding]:
+    """Accounts that are paused, and missing workers or clocks, have conditions of their own."""
+    if not context.workers_run or context.sweep_is_late(SWEEP_LATE_AFTER):
         return
-    of = each(account=(Text, asked))
-    rows = select(Poll.due_at, ORDER).where(
-        Poll.account == of.c.account, Poll.due_at < scene.now - LATE_AFTER
+    polled = [
+        (account.slug,)
+        for account, _, state in context.accounts()
+        if account.access is not None and (state is None or state.paused_at is None)
+    ]
+    keys = key_table({"account": Text}, polled)
+    rows = select(Poll.due_at, _ORDER_ID).where(
+        Poll.account == keys.c.account, Poll.due_at < context.now - LATE_AFTER
     )
-    for found in scene.rows(heaps(of, rows, Poll.due_at)):
-        yield alert(
-            "polls_late",
-            found.account,
-            f"{about(found.number, 'order', 'orders')} should have been asked about more than"
-            f" {LATE_AFTER} ago",
-            "After an outage this passes by itself, at the courier's pace; else see the workers'"
-            " log.",
-            since=found.due_at,
-            count=found.number,
-            example=found.courier_order_id,
+    for late in context.rows(lateral_groups(keys, rows, Poll.due_at)):
+        yield Finding(
+            context.settings.accounts[late.account],
+            f"The poll of {_orders(late.total)} is overdue by more than"
+            f" {duration_text(LATE_AFTER)}",
+            since=late.due_at,
+            count=late.total,
+            example=late.courier_order_id,
         )
 
 
-def _unknown(scene: AlertContext) -> Iterator[Alert]:
-    """Orders that the courier says it does not know: one may be new, many mean a wrong address."""
-    of = scene.slugs()
-    rows = select(Poll.unknown_since, ORDER).where(
-        Poll.account == of.c.account, Poll.unknown_since < scene.now - UNKNOWN_FOR
+def find_orders_unknown(context: AlertContext) -> Iterator[Finding]:
+    """Orders that their courier does not know: one may be new, many mean a wrong address."""
+    keys = context.account_keys()
+    rows = select(Poll.unknown_since, _ORDER_ID).where(
+        Poll.account == keys.c.account, Poll.unknown_since < context.now - UNKNOWN_TOO_LONG
     )
-    for found in scene.rows(heaps(of, rows, Poll.unknown_since)):
-        address = setting(scene.settings.accounts[found.account], "API_URL")
-        yield alert(
-            "orders_unknown",
-            found.account,
-            f"the courier says that it does not know {about(found.number, 'order', 'orders')}",
-            f"Check {address} if they are many, else the orders' ids.",
-            since=found.unknown_since,
-            count=found.number,
-            example=found.courier_order_id,
+    for unknown in context.rows(lateral_groups(keys, rows, Poll.unknown_since)):
+        yield Finding(
+            context.settings.accounts[unknown.account],
+            f"The courier's API does not know {_orders(unknown.total)}",
+            since=unknown.unknown_since,
+            count=unknown.total,
+            example=unknown.courier_order_id,
         )
 
 
-def _given_up(scene: AlertContext) -> Iterator[Alert]:
-    of = scene.slugs()
-    since = scene.now - GIVEN_UP_WITHIN
-    any_ = aliased(Poll)
-    oldest = select(func.min(any_.stopped_at)).where(
-        any_.account == of.c.account, any_.stopped_at > since
+def find_orders_given_up(context: AlertContext) -> Iterator[Finding]:
+    keys = context.account_keys()
+    since = context.now - GIVEN_UP_WITHIN
+    any_poll = aliased(Poll)
+    first_at = select(func.min(any_poll.stopped_at)).where(
+        any_poll.account == keys.c.account, any_poll.stopped_at > since
     )
-    rows = select(Poll.stop_reason, ORDER, oldest.correlate(of).scalar_subquery().label("since"))
-    rows = rows.where(Poll.account == of.c.account, Poll.stopped_at > since)
-    for found in scene.rows(heaps(of, rows, Poll.stopped_at.desc())):
-        yield alert(
-            "orders_given_up",
-            found.account,
-            f"nobody asks about {about(found.number, 'order', 'orders')} any more"
-            f" ({found.stop_reason})",
-            "Their status stays as it was. Ask the courier; `ordertrail refresh` starts anew.",
-            since=found.since,
-            count=found.number,
-            example=found.courier_order_id,
+    columns = (Poll.stop_reason, _ORDER_ID, first_at.correlate(keys).scalar_subquery().label("at"))
+    rows = select(*columns).where(Poll.account == keys.c.account, Poll.stopped_at > since)
+    for newest in context.rows(lateral_groups(keys, rows, Poll.stopped_at.desc())):
+        yield Finding(
+            context.settings.accounts[newest.account],
+            f"{_orders(newest.total)} {'is' if newest.total == 1 else 'are'} no longer polled"
+            f" ({newest.stop_reason})",
+            since=newest.at,
+            count=newest.total,
+            example=newest.courier_order_id,
         )
+
+
+def _orders(count: int) -> str:
+    return count_noun(count, "order", limit=MOST_COUNTED)

@@ -1,212 +1,223 @@
-"""Hearing from the couriers: who is silent, who is refused, who says far more than ever."""
+"""Conditions of webhooks: couriers that are silent, refused, or send far too much."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Text, func, select, true
 
 from receiver import statuses
 from receiver.accounts.credential_diagnosis import LIKELY, NOT_EXAMINED
-from receiver.accounts.refused_credentials import find_old_secret_use, read_secret_uses
-from receiver.alerts import learned_silence
-from receiver.alerts.catalogue import CRITICAL, WARNING
-from receiver.alerts.context import Alert, AlertContext, Rows, about, alert, each, setting
-from receiver.alerts.learned_silence import Hush
+from receiver.accounts.refused_credentials import (
+    CREDENTIAL_REASONS,
+    find_old_secret_use,
+    read_secret_uses,
+)
+from receiver.alerts.condition import WARNING, Finding
+from receiver.alerts.context import MOST_COUNTED, AlertContext, Rows, key_table
+from receiver.alerts.learned_silence import Silence, explain_silence, read_pasts
 from receiver.couriers.contract import Driver
 from receiver.db.models import PENDING, Message, Order, Refusal, Tally
 from receiver.stats.history import EPOCH, KEPT_FOR, start_of_step
 from receiver.statuses import OPEN_STATUSES
+from receiver.text import count_noun
 
-# Of an order that nothing was heard of for so long nobody expects a hook.
+# No webhook is expected of an order that has not changed for so long.
 FRESH = timedelta(days=7)
 MOST_ORDERS = 1_000
-# So many refused credentials, the latest within this time: not a slip of the hand.
-REFUSED, REFUSED_WITHIN = 3, timedelta(minutes=15)
-CREDENTIAL = ("missing", "malformed", "wrong")
-# A secret that nobody used for so long can be removed.
-OLD_WITHIN = timedelta(days=1)
-# A flood: so many times the busiest of the account's steps so far, and so many hooks at least.
+# So many refused credentials, the latest within this time, are not a slip.
+LEAST_REFUSED, REFUSED_WITHIN = 3, timedelta(minutes=15)
+# A secret that was not used for so long can be removed.
+OLD_SECRET_WITHIN = timedelta(days=1)
+# A flood: so many times the busiest step so far, and at least so many webhooks.
 FLOOD_STEP = timedelta(minutes=10)
-FLOOD_TIMES, FLOOD_HOOKS = 3, 1_000
-FLOOD_LEARNT = timedelta(days=7)
+FLOOD_FACTOR, FLOOD_WEBHOOKS = 3, 1_000
+FLOOD_LEARNING = timedelta(days=7)
 
 
-def alerts(scene: AlertContext) -> Iterator[Alert]:
-    refused = list(_refused(scene))
-    yield from refused
-    # Whose every hook is refused is not silent.
-    yield from _silent(scene, {it.account for it in refused if it.severity == CRITICAL})
-    yield from _old_secret(scene)
-    yield from _flooding(scene)
-
-
-def _silent(scene: AlertContext, but: Collection[str | None]) -> Iterator[Alert]:
-    waiting = {it.account: it for it in scene.rows(_open_orders(scene)) if it.account not in but}
-    # Without an open order no hook is to be expected.
-    hushes = {}
-    heard: dict[str, datetime | None] = {}
-    for account, driver, state in scene.accounts():
-        slug = account.slug
-        if slug not in waiting:
+def find_courier_silent(context: AlertContext) -> Iterator[Finding]:
+    """An account whose every webhook is refused is not silent."""
+    refused = {
+        finding.account.slug
+        for finding in find_credentials_refused(context)
+        if finding.account and finding.severity is None
+    }
+    open_orders = {
+        row.account: row
+        for row in context.rows(_select_open_orders(context))
+        if row.account not in refused
+    }
+    silences: dict[str, Silence] = {}
+    last_webhooks: dict[str, datetime | None] = {}
+    for account, driver, state in context.accounts():
+        orders = open_orders.get(account.slug)
+        if orders is None:
             continue
-        found = waiting[slug]
-        # What is kept and not folded yet was said all the same.
-        calls = (state.last_hook_at if state else None, found.kept_at)
-        heard[slug] = max((at for at in calls if at is not None), default=None)
-        hushes[slug] = Hush(driver.zone, heard[slug] or found.oldest, found.begun)
-    pasts = learned_silence.look_back(scene.session, hushes, scene.now)
-    for slug, before in pasts.items():
-        count, since = int(waiting[slug].number), hushes[slug].since
-        why = learned_silence.why_silent(before, count, scene.now - since)
-        if why is None:
+        # A stored message counts also before it is folded.
+        times = (state.last_hook_at if state else None, orders.pending_at)
+        last = max((at for at in times if at is not None), default=None)
+        last_webhooks[account.slug] = last
+        silences[account.slug] = Silence(driver.zone, last or orders.oldest, orders.known_since)
+    for slug, past in read_pasts(context.session, silences, context.now).items():
+        count, since = int(open_orders[slug].total), silences[slug].since
+        reason = explain_silence(past, count, context.now - since)
+        if reason is None:
             continue
-        last = heard[slug]
-        silent = "has never called" if last is None else f"is silent since {since:%d %b %H:%M} UTC"
-        yield alert(
-            "courier_silent",
-            slug,
-            f"the courier {silent}, with {about(count, 'open order', 'open orders')}: {why}",
-            "See whether hooks reach us (deploy/runbook.md); ask the courier where it sends them.",
+        orders_text = count_noun(count, "open order", limit=MOST_COUNTED)
+        silent = (
+            "has never sent a webhook"
+            if last_webhooks[slug] is None
+            else f"has sent no webhook since {since:%d %b %H:%M} UTC"
+        )
+        yield Finding(
+            context.settings.accounts[slug],
+            f"The courier {silent}, with {orders_text}: {reason}",
             since=since,
             count=count,
-            example=waiting[slug].newest,
+            example=open_orders[slug].newest,
         )
 
 
-def _open_orders(scene: AlertContext) -> Rows:
-    """Of each account that has any: how many orders may make its courier call, since when, and the
-    newest of them; beside them when it began to call, and when the newest message came that waits
-    for a worker.
+def find_credentials_refused(context: AlertContext) -> Iterator[Finding]:
+    """A warning where accepted webhooks come as well: somebody is guessing, or the courier uses a
+    wrong secret in some places only.
     """
-    keys = [
-        (account.slug, status)
-        for account, driver, _ in scene.accounts()
-        for status in _may_call(driver)
-    ]
-    accounts, names = zip(*keys, strict=True) if keys else ((), ())
-    at = each(account=(Text, accounts), status=(Text, names))
+    for slug, refusals in sorted(_read_refusals(context).items()):
+        count = sum(refusal.count for refusal in refusals)
+        last_at = max(refusal.last_at for refusal in refusals)
+        if count < LEAST_REFUSED or context.now - last_at > REFUSED_WITHIN:
+            continue
+        since = min(refusal.first_at for refusal in refusals)
+        # A refusal that was examined says more than one that was only counted.
+        main = max(refusals, key=lambda row: (row.likely != NOT_EXAMINED, row.count))
+        likely, what_to_do = LIKELY[main.likely.partition(":")[0]]
+        state = context.account_states.get(slug)
+        accepted = state and state.last_hook_at and state.last_hook_at >= since
+        requests = count_noun(count, "request was", "requests were")
+        yield Finding(
+            context.settings.accounts[slug],
+            f"{requests} refused for a {main.reason} credential, most likely {likely}"
+            + ("" if accepted else "; none has been accepted since"),
+            since=since,
+            count=count,
+            severity=WARNING if accepted else None,
+            what_to_do=what_to_do,
+        )
+
+
+def find_old_secret_used(context: AlertContext) -> Iterator[Finding]:
+    uses = read_secret_uses(context.session)
+    for account, _, _ in context.accounts():
+        at = find_old_secret_use(uses, account)
+        if at is not None and context.now - at <= OLD_SECRET_WITHIN:
+            secrets = account.env_name("SECRETS")
+            yield Finding(account, f"A secret that is not the first of {secrets} is in use", at)
+
+
+def find_hooks_flooding(context: AlertContext) -> Iterator[Finding]:
+    """Webhooks are tallied once they are folded; until then a flood is a backlog."""
+    recent = start_of_step(context.now, FLOOD_STEP) - FLOOD_STEP
+    webhooks = func.sum(Tally.hooks)
+    many = (
+        select(Tally.account, webhooks)
+        .where(Tally.account.in_(context.settings.accounts), Tally.at >= recent)
+        .group_by(Tally.account)
+        .having(webhooks >= FLOOD_WEBHOOKS)
+    )
+    counts = {row[0]: row[1] for row in context.rows(many)}
+    if not counts:
+        return
+    steps = (
+        select(Tally.account, webhooks.label("webhooks"), func.min(Tally.at).label("at"))
+        .where(Tally.account.in_(counts), Tally.at < recent, Tally.at >= context.now - KEPT_FOR)
+        .group_by(Tally.account, func.date_bin(FLOOD_STEP, Tally.at, EPOCH))
+        .subquery()
+    )
+    busiest = select(steps.c.account, func.max(steps.c.webhooks), func.min(steps.c.at))
+    for slug, most, first_at in context.rows(busiest.group_by(steps.c.account)):
+        count = counts[slug]
+        if context.now - first_at < FLOOD_LEARNING or count < FLOOD_FACTOR * most:
+            continue
+        minutes = round((context.now - recent) / timedelta(minutes=1))
+        yield Finding(
+            context.settings.accounts[slug],
+            f"{count_noun(count, 'webhook')} came within {minutes} minutes; the busiest ten"
+            f" minutes before had {most:,}",
+            since=recent,
+            count=count,
+        )
+
+
+def _read_refusals(context: AlertContext) -> Mapping[str, Sequence[Refusal]]:
+    """The refused credentials of today and yesterday, by account."""
+    rows = select(Refusal).where(
+        Refusal.account.in_(context.settings.accounts),
+        Refusal.reason.in_(CREDENTIAL_REASONS),
+        Refusal.day >= (context.now - timedelta(days=1)).date(),
+    )
+    by_account = defaultdict(list)
+    for row in context.session.scalars(rows):
+        by_account[row.account].append(row)
+    return by_account
+
+
+def _select_open_orders(context: AlertContext) -> Rows:
+    """By account, the open orders that a webhook is expected of: `total`, when the `oldest` was
+    created, and the `newest` one; beside them when the account's first webhook came (`known_since`)
+    and when its newest message came that waits for a worker (`pending_at`).
+    """
+    keys = key_table(
+        {"account": Text, "status": Text},
+        [
+            (account.slug, status)
+            for account, driver, _ in context.accounts()
+            for status in _expecting_statuses(driver)
+        ],
+    )
     fresh = (
         select(Order.id, Order.created_at)
         .where(
-            Order.status == at.c.status,
-            Order.account == at.c.account,
-            Order.updated_at > scene.now - FRESH,
+            Order.status == keys.c.status,
+            Order.account == keys.c.account,
+            Order.updated_at > context.now - FRESH,
         )
         .limit(MOST_ORDERS)
         .lateral("fresh")
     )
-    own = (
+    orders = (
         select(
-            at.c.account,
-            func.count().label("number"),
+            keys.c.account,
+            func.count().label("total"),
             func.min(fresh.c.created_at).label("oldest"),
             func.max(fresh.c.id).label("newest_id"),
         )
-        .select_from(at)
+        .select_from(keys)
         .join(fresh, true())
-        .group_by(at.c.account)
-        .subquery("own")
+        .group_by(keys.c.account)
+        .subquery("orders_of_account")
     )
-    kept = (
+    pending_at = (
         select(Message.received_at)
-        .where(Message.account == own.c.account, Message.outcome == PENDING)
+        .where(Message.account == orders.c.account, Message.outcome == PENDING)
         .order_by(Message.id.desc())
         .limit(1)
     )
-    begun = select(func.min(Tally.at)).where(Tally.account == own.c.account, Tally.hooks > 0)
-    newest = select(Order.courier_order_id).where(Order.id == own.c.newest_id)
+    known_since = select(func.min(Tally.at)).where(
+        Tally.account == orders.c.account, Tally.hooks > 0
+    )
+    newest = select(Order.courier_order_id).where(Order.id == orders.c.newest_id)
     return select(
-        *(own.c.account, own.c.number, own.c.oldest),
+        *(orders.c.account, orders.c.total, orders.c.oldest),
         newest.scalar_subquery().label("newest"),
-        kept.scalar_subquery().label("kept_at"),
-        begun.scalar_subquery().label("begun"),
+        pending_at.scalar_subquery().label("pending_at"),
+        known_since.scalar_subquery().label("known_since"),
     )
 
 
-def _may_call(driver: Driver) -> Collection[str]:
-    """Where an order stands of which a hook may come.
+def _expecting_statuses(driver: Driver) -> Collection[str]:
+    """The statuses in which a webhook may still come.
 
-    Of a courier that calls once, only those it has not called about may make it call.
+    A courier that sends one webhook an order sends none about an order it has called about.
     """
     calls_once = driver.api is not None and driver.api.schedule.calls_once
     return [statuses.PENDING] if calls_once else OPEN_STATUSES
-
-
-def _refused(scene: AlertContext) -> Iterator[Alert]:
-    of_account = defaultdict(list)
-    lately = select(Refusal).where(
-        Refusal.account.in_(scene.settings.accounts),
-        Refusal.reason.in_(CREDENTIAL),
-        Refusal.day >= (scene.now - timedelta(days=1)).date(),
-    )
-    for row in scene.session.scalars(lately):
-        of_account[row.account].append(row)
-    for slug, rows in sorted(of_account.items()):
-        count = sum(row.count for row in rows)
-        if count < REFUSED or scene.now - max(row.last_at for row in rows) > REFUSED_WITHIN:
-            continue
-        since = min(row.first_at for row in rows)
-        # What was looked at says more than what was only counted.
-        told = max(rows, key=lambda row: (row.likely != NOT_EXAMINED, row.count))
-        likely, what_to_do = LIKELY[told.likely.partition(":")[0]]
-        state = scene.states.get(slug)
-        heard = state is not None and state.last_hook_at is not None and state.last_hook_at >= since
-        yield alert(
-            "credentials_refused",
-            slug,
-            f"{count:,} requests came with a credential that is {told.reason}, most likely {likely}"
-            + ("" if heard else "; no right one came since"),
-            what_to_do,
-            since=since,
-            count=count,
-            severity=WARNING if heard else None,
-        )
-
-
-def _old_secret(scene: AlertContext) -> Iterator[Alert]:
-    uses = read_secret_uses(scene.session)
-    for account, _, _ in scene.accounts():
-        at = find_old_secret_use(uses, account)
-        if at is None or scene.now - at > OLD_WITHIN:
-            continue
-        yield alert(
-            "old_secret_used",
-            account.slug,
-            f"a secret that is not the first of {setting(account, 'SECRETS')} is in use",
-            "Give the courier the first one; a day after the last use remove the old one.",
-            since=at,
-        )
-
-
-def _flooding(scene: AlertContext) -> Iterator[Alert]:
-    """Hooks are tallied once they are folded; until then a flood is a backlog."""
-    lately = start_of_step(scene.now, FLOOD_STEP) - FLOOD_STEP
-    hooks = func.sum(Tally.hooks)
-    much = (
-        select(Tally.account, hooks)
-        .where(Tally.account.in_(scene.settings.accounts), Tally.at >= lately)
-        .group_by(Tally.account)
-        .having(hooks >= FLOOD_HOOKS)
-    )
-    now = {row[0]: row[1] for row in scene.rows(much)}
-    if not now:
-        return
-    step = func.date_bin(FLOOD_STEP, Tally.at, EPOCH)
-    before = (Tally.account.in_(now), Tally.at < lately, Tally.at >= scene.now - KEPT_FOR)
-    steps = select(Tally.account, hooks.label("hooks"), func.min(Tally.at).label("at"))
-    past = steps.where(*before).group_by(Tally.account, step).subquery()
-    busiest = select(past.c.account, func.max(past.c.hooks), func.min(past.c.at))
-    for account, most, begun in scene.session.execute(busiest.group_by(past.c.account)):
-        if scene.now - begun < FLOOD_LEARNT or now[account] < FLOOD_TIMES * most:
-            continue
-        yield alert(
-            "hooks_flooding",
-            account,
-            f"{now[account]:,} hooks came within {(scene.now - lately).total_seconds() / 60:.0f}"
-            f" minutes; never before were it more than {most:,} in ten",
-            "Are they repetitions? Tell the courier; see deploy/runbook.md before anything is"
-            " refused.",
-            since=lately,
-            count=now[account],
-        )

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from receiver.alerts import CRITICAL, Alert, find_alerts
-from receiver.alerts.platform_alerts import read_system_state
+from receiver.alerts import CRITICAL, Alert, AlertContext, find_alerts
 from receiver.cli import main
 from receiver.cli.options import json_option
 from receiver.cli.output import print_json, say
@@ -32,8 +31,8 @@ def check(as_json: bool) -> None:
     redis = connect_redis(settings.redis_url)
     try:
         with main.opened(settings) as sessions, sessions() as session:
-            around = read_system_state(session, settings, redis)
-            found = list(find_alerts(session, settings, datetime.now(UTC), around))
+            context = AlertContext.read(session, settings, redis, datetime.now(UTC))
+            found = find_alerts(context)
     except SQLAlchemyError as failure:
         told = main.in_one_line(failure) or type(failure).__name__
         say(f"critical  database_away  {told}")

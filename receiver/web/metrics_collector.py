@@ -1,21 +1,20 @@
-"""What stands in PostgreSQL, as metrics: read when Prometheus asks, whichever web process it asks.
+"""The metrics that are read from PostgreSQL and Redis when Prometheus scrapes a web process.
 
-So what any worker on any host counted is in it, and what nobody counts (how many orders are stuck)
-is looked up. One look serves all who ask within a few seconds, and a scrape waits for it no longer
-than PATIENCE: where PostgreSQL is away these numbers are absent and ordertrail_database_up is 0.
+Every web process shows the same numbers, whichever worker or host they come from. One measurement
+serves all scrapes of a few seconds, and a scrape waits for it no longer than PATIENCE: while
+PostgreSQL does not answer, these metrics are absent and ordertrail_database_up is 0.
 """
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, wait
-from concurrent.futures import TimeoutError as Overdue
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from platform import python_version
 
-import structlog
 from prometheus_client import Metric
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -28,280 +27,278 @@ from redis import Redis
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.alerts import Alert, find_alerts, inbox_alerts, order_alerts
-from receiver.alerts.context import AlertContext, SystemState
-from receiver.alerts.platform_alerts import read_system_state
+from receiver.alerts import AlertContext, find_alerts, inbox_alerts, order_alerts
+from receiver.background_thread import BackgroundThread
 from receiver.changes import feed
 from receiver.db.models import PARKED, QUARANTINED, Poll
-from receiver.logs import exception_fields
-from receiver.queue.liveness import SWEEP
 from receiver.settings import Settings
 from receiver.stats import totals
 from receiver.stats.totals import Histogram, TotalKey
 
-log = structlog.get_logger(__name__)
-
-# A look is good for so long, and a scrape waits so long for one. Seconds.
+# Seconds that a measurement is shown for, and that a scrape waits for one.
 FRESH = 5.0
 PATIENCE = 4.0
 STATEMENT_MS = 3_000
 
-Families = list[Metric]
+# The values of the labels, and the value; None where it is not known.
+Samples = Iterable[tuple[Sequence[str], float | None]]
 
 
 class MetricsCollector(Collector):
-    """The collector. Only one look is under way at a time."""
+    """Prometheus' collector; it runs one measurement at a time."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session], redis: Redis) -> None:
         self._settings, self._sessions, self._redis = settings, sessions, redis
         self._lock = threading.Lock()
-        self._look: Future[Families] | None = None
-        self._looked_at = 0.0
+        self._measurement: Future[list[Metric]] | None = None
+        self._measured_at = 0.0
+        self._thread = BackgroundThread("metrics_collection", self._measure)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: who asks for names alone is not to wait for a database."""
+        """Nothing: registering must not wait for a database."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        build = InfoMetricFamily("ordertrail_build", "Which Ordertrail this is.")
+        build = InfoMetricFamily("ordertrail_build", "Ordertrail's and Python's versions.")
         build.add_metric([], {"version": version("ordertrail"), "python": python_version()})
         yield build
-        try:
-            families = self._under_way().result(timeout=PATIENCE)
-        except Exception as failure:  # noqa: BLE001 (a scrape tells what it can)
-            if not isinstance(failure, Overdue):
-                log.warning("nothing was measured", **exception_fields(failure))
-            families = []
-        up = "Whether PostgreSQL answered; where it is 0 what stands in it is absent."
-        yield GaugeMetricFamily("ordertrail_database_up", up, float(bool(families)))
+        families: list[Metric] = []
+        # A failure is logged by the thread.
+        with suppress(Exception):
+            families = self._newest_measurement().result(timeout=PATIENCE)
+        up = "Whether PostgreSQL answered; while it is 0 the metrics read from it are absent."
+        yield _gauge("database_up", up, _single(float(bool(families))))
         yield from families
 
-    def _under_way(self) -> "Future[Families]":
-        with self._lock:
-            look = self._look
-            if look is None or (look.done() and time.monotonic() - self._looked_at > FRESH):
-                look = self._look = Future()
-                threading.Thread(target=self._run, args=(look,), daemon=True).start()
-            return look
-
     def close(self) -> None:
-        """Let the look that is under way come to its end."""
-        if self._look is not None:
-            wait([self._look])
+        """Wait for the measurement in progress."""
+        self._thread.close()
 
-    def _run(self, look: "Future[Families]") -> None:
+    def _newest_measurement(self) -> Future[list[Metric]]:
+        with self._lock:
+            newest = self._measurement
+            if newest is None or (newest.done() and time.monotonic() - self._measured_at > FRESH):
+                newest = self._measurement = Future()
+                self._thread.wake()
+            return newest
+
+    def _measure(self) -> None:
+        measurement = self._measurement
+        if measurement is None or measurement.done():
+            return
         try:
             with self._sessions() as session:
                 session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_MS}"))
-                now = datetime.now(UTC)
-                families = list(collect_metrics(session, self._settings, self._redis, now))
-            self._looked_at = time.monotonic()
-            look.set_result(families)
-        except Exception as failure:  # noqa: BLE001 (whoever waits is told)
-            self._looked_at = time.monotonic()
-            look.set_exception(failure)
+                context = AlertContext.read(session, self._settings, self._redis, datetime.now(UTC))
+                families = list(_metrics(context))
+        except Exception as error:
+            self._measured_at = time.monotonic()
+            measurement.set_exception(error)
+            raise
+        self._measured_at = time.monotonic()
+        measurement.set_result(families)
 
 
-def collect_metrics(
-    session: Session, settings: Settings, redis: Redis, now: datetime
-) -> Iterator[Metric]:
-    """Everything that PostgreSQL and Redis tell, as metrics."""
-    around = read_system_state(session, settings, redis)
-    scene = AlertContext.open(session, settings, now, around)
-    yield from _machine(scene, around)
-    yield from _counted(dict(totals.read_totals(session)), settings)
-    yield from _inbox(scene)
-    yield from _accounts(scene)
-    yield from _orders(scene)
-    yield from _alerts(list(find_alerts(session, settings, now, around)))
+def _metrics(context: AlertContext) -> Iterator[Metric]:
+    yield from _platform_metrics(context)
+    yield from _totals_metrics(dict(totals.read_totals(context.session)), context.settings)
+    yield from _inbox_metrics(context)
+    yield from _account_metrics(context)
+    yield from _order_metrics(context)
+    yield from _alert_metrics(context)
 
 
-def _gauge(name: str, told_of: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"ordertrail_{name}", told_of, labels=labels)
+def _gauge(name: str, help_text: str, samples: Samples, *labels: str) -> Metric:
+    return _filled(GaugeMetricFamily(f"ordertrail_{name}", help_text, labels=labels), samples)
 
 
-def _counter(name: str, told_of: str, *labels: str) -> CounterMetricFamily:
-    return CounterMetricFamily(f"ordertrail_{name}", told_of, labels=labels)
+def _counter(name: str, help_text: str, samples: Samples, *labels: str) -> Metric:
+    return _filled(CounterMetricFamily(f"ordertrail_{name}", help_text, labels=labels), samples)
 
 
-def _single(name: str, told_of: str, value: float | None) -> GaugeMetricFamily:
-    """A number of the whole service; without a sample where it is not known."""
-    family = _gauge(name, told_of)
-    if value is not None:
-        family.add_metric([], value)
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, samples: Samples) -> Metric:
+    for labels, value in samples:
+        if value is not None:
+            family.add_metric(labels, value)
     return family
 
 
-def _machine(scene: AlertContext, around: SystemState) -> Iterator[Metric]:
-    yield _single("redis_up", "Whether Redis answered.", float(around.redis))
-    yield _single("workers", "Worker processes that RQ knows of.", around.workers)
-    free, size = around.disk_free, around.disk_size
-    yield _single("disk_free_bytes", "Room left on the disk with our data that is fullest.", free)
-    yield _single("disk_size_bytes", "That disk's size.", size)
-    stored = scene.session.scalar(text("SELECT pg_database_size(current_database())"))
-    yield _single("database_size_bytes", "Size of the database.", stored)
-    swept = scene.beats.get(SWEEP)
-    folded = [state.folded_at for state in scene.states.values() if state.folded_at is not None]
-    yield _single(
-        "last_sweep_timestamp_seconds", "When a worker swept, to within 10 s.", _unix(swept)
-    )
-    folded_at = _unix(max(folded, default=None))
-    yield _single("last_fold_timestamp_seconds", "When a batch was last folded.", folded_at)
-    yield _single("changes_latest", "Number of the newest change.", feed.latest(scene.session))
+def _single(value: float | None) -> Samples:
+    return [((), value)]
 
 
-def _unix(at: datetime | None) -> float | None:
+def _timestamp(at: datetime | None) -> float | None:
     return at.timestamp() if at is not None else None
 
 
-def _counted(found: Mapping[TotalKey, float], settings: Settings) -> Iterator[Metric]:
-    processed = _counter(
-        "messages_processed", "Messages that a worker was done with.", "account", "outcome"
-    )
-    events = _counter("events", "Events told for the first time.", "account")
-    polls = _counter(
-        "polls", "Requests to couriers' APIs, by how they came out.", "account", "result"
-    )
-    mended = _counter(
-        "mended", "Rings, next polls and leases that were lost and found.", "account", "what"
-    )
-    by_name: Mapping[str, tuple[CounterMetricFamily, bool]] = {
-        totals.PROCESSED: (processed, True),
-        totals.EVENTS: (events, False),
-        totals.POLLS: (polls, True),
-        totals.MENDED: (mended, True),
-    }
-    for (name, account, label), value in sorted(found.items()):
-        if name in by_name:
-            family, labelled = by_name[name]
-            family.add_metric([account, label] if labelled else [account], value)
-    yield from (processed, events, polls, mended)
+def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
+    session, system = context.session, context.system
+    database_size = session.scalar(text("SELECT pg_database_size(current_database())"))
+    swept_at, folded_at = _timestamp(context.last_sweep_at), _timestamp(context.last_fold_at)
+    for name, help_text, value in (
+        ("redis_up", "Whether Redis answered.", float(system.redis_reachable)),
+        ("workers", "Worker processes that RQ knows of.", system.workers),
+        ("disk_free_bytes", "Free space of the fullest disk with our data.", system.disk_free),
+        ("disk_size_bytes", "That disk's size.", system.disk_size),
+        ("database_size_bytes", "Size of the database.", database_size),
+        ("last_sweep_timestamp_seconds", "When a worker swept, to within 10 s.", swept_at),
+        ("last_fold_timestamp_seconds", "When a batch was last folded.", folded_at),
+        ("changes_latest", "Number of the newest change.", feed.latest(session)),
+    ):
+        yield _gauge(name, help_text, _single(value))
+
+
+def _totals_metrics(found: Mapping[TotalKey, float], settings: Settings) -> Iterator[Metric]:
+    for total, name, help_text, labels in (
+        (
+            totals.PROCESSED,
+            "messages_processed",
+            "Messages processed by a worker.",
+            ("account", "outcome"),
+        ),
+        (totals.EVENTS, "events", "New events.", ("account",)),
+        (totals.POLLS, "polls", "Requests to couriers' APIs, by result.", ("account", "result")),
+        (
+            totals.MENDED,
+            "mended",
+            "Wake-ups, next polls and leases that were lost and recovered.",
+            ("account", "what"),
+        ),
+    ):
+        samples = [
+            ((account, label)[: len(labels)], value)
+            for (key, account, label), value in sorted(found.items())
+            if key == total
+        ]
+        yield _counter(name, help_text, samples, *labels)
     batches = found.get((totals.BATCHES, "", ""), 0.0)
-    yield CounterMetricFamily("ordertrail_drain_batches", "Batches folded.", batches)
-    yield _histogram(
-        found, totals.SIZE, "drain_batch_messages", "Messages in a batch.", {"": ()}, ()
-    )
-    own = {slug: (slug, account.driver) for slug, account in settings.accounts.items()}
+    yield _counter("drain_batches", "Batches folded.", _single(batches))
+    accounts = {slug: (slug, account.driver) for slug, account in settings.accounts.items()}
+    size = "Messages in a batch."
+    wait = "Seconds from a message's arrival until it was folded."
+    lag = "Seconds from an event, by the courier's clock, until its webhook arrived."
+    yield _histogram("drain_batch_messages", size, found, totals.SIZE, {"": ()})
     labels = ("account", "courier")
-    waited = "From a message's arrival until it was folded."
-    yield _histogram(found, totals.WAIT, "message_wait_seconds", waited, own, labels)
-    lag = "From what a hook tells as news until the hook arrived, by the courier's clock."
-    yield _histogram(found, totals.LAG, "event_lag_seconds", lag, own, labels)
+    yield _histogram("message_wait_seconds", wait, found, totals.WAIT, accounts, *labels)
+    yield _histogram("event_lag_seconds", lag, found, totals.LAG, accounts, *labels)
 
 
 def _histogram(
-    found: Mapping[TotalKey, float],
-    spread: Histogram,
     name: str,
-    told_of: str,
-    own: Mapping[str, tuple[str, ...]],
-    labels: tuple[str, ...],
-) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(f"ordertrail_{name}", told_of, labels=labels)
-    for account, values in own.items():
+    help_text: str,
+    found: Mapping[TotalKey, float],
+    histogram: Histogram,
+    label_values: Mapping[str, Sequence[str]],
+    *labels: str,
+) -> Metric:
+    family = HistogramMetricFamily(f"ordertrail_{name}", help_text, labels=labels)
+    for account, values in label_values.items():
         total, buckets = 0.0, []
-        for bound in (*(f"{bound:g}" for bound in spread.bounds), totals.INFINITE):
-            total += found.get((spread.name, account, bound), 0.0)
+        for bound in (*(f"{bound:g}" for bound in histogram.bounds), totals.INFINITE):
+            total += found.get((histogram.name, account, bound), 0.0)
             buckets.append((bound, total))
-        family.add_metric(list(values), buckets, found.get((spread.sum, account, ""), 0.0))
+        family.add_metric(values, buckets, found.get((histogram.sum, account, ""), 0.0))
     return family
 
 
-def _inbox(scene: AlertContext) -> Iterator[Metric]:
-    waiting = "Messages that wait for a worker; up to 100,000 new and as many sent back."
-    yield _single("messages_pending", waiting, inbox_alerts.count_pending(scene))
-    oldest = inbox_alerts.oldest(scene, sent_back=False)
-    age = max(0.0, (scene.now - oldest[0]).total_seconds()) if oldest else 0.0
-    says = "For how long the oldest new message waits, whatever became of others; 0: none waits."
-    yield _single("oldest_pending_seconds", says, age)
-    stuck = {
-        QUARANTINED: _gauge(
-            "messages_quarantined", "Messages that cannot be read; up to 10,000.", "account"
+def _inbox_metrics(context: AlertContext) -> Iterator[Metric]:
+    pending = "Messages that wait for a worker; up to 100,000 new and as many sent back."
+    yield _gauge("messages_pending", pending, _single(inbox_alerts.count_pending_messages(context)))
+    oldest = inbox_alerts.find_oldest_pending(context, sent_back=False)
+    age = _seconds(context, oldest.since) if oldest else 0.0
+    oldest_text = "For how long the oldest new message has been waiting; 0: none waits."
+    yield _gauge("oldest_pending_seconds", oldest_text, _single(age))
+    statement = inbox_alerts.select_unprocessed_messages(context, QUARANTINED, PARKED)
+    groups = {(row.account, row.outcome): row for row in context.rows(statement)}
+    for outcome, counted in (
+        (QUARANTINED, "Messages that cannot be read; up to 10,000."),
+        (PARKED, "Messages that wait for a registration; up to 10,000."),
+    ):
+        of_accounts = {slug: groups.get((slug, outcome)) for slug in context.settings.accounts}
+        counts = [([slug], row.total if row else 0) for slug, row in of_accounts.items()]
+        yield _gauge(f"messages_{outcome}", counted, counts, "account")
+        ages = [
+            ([slug], _seconds(context, row.received_at) if row else 0.0)
+            for slug, row in of_accounts.items()
+        ]
+        yield _gauge(
+            f"oldest_{outcome}_seconds", f"Age of the oldest {outcome} one.", ages, "account"
+        )
+
+
+def _seconds(context: AlertContext, since: datetime) -> float:
+    return max(0.0, (context.now - since).total_seconds())
+
+
+def _account_metrics(context: AlertContext) -> Iterator[Metric]:
+    states = sorted(context.account_states.items())
+    folded = [([slug], state.hooks) for slug, state in states]
+    missed = [([slug], state.missed) for slug, state in states]
+    last = [([slug], _timestamp(state.last_hook_at)) for slug, state in states]
+    yield _counter("hooks_folded", "Webhooks folded.", folded, "account")
+    yield _counter("missed_hooks", "States that only a poll found.", missed, "account")
+    yield _gauge("last_hook_timestamp_seconds", "When a webhook last came.", last, "account")
+    paused, due, lag = [], [], []
+    for account, _, state in context.accounts():
+        if account.access is None:
+            continue
+        for reason in ("busy", "failing", "refused"):
+            holds = state and state.paused_at and state.pause_reason == reason
+            paused.append(([account.slug, reason], float(bool(holds))))
+        is_due = (Poll.account == account.slug, Poll.due_at <= context.now)
+        first = context.session.scalar(select(func.min(Poll.due_at)).where(*is_due))
+        due.append(([account.slug], context.count(select(Poll.order_id).where(*is_due))))
+        lag.append(([account.slug], _seconds(context, first) if first else 0.0))
+    paused_text = "1 while the courier is not polled, by reason."
+    yield _gauge("poll_paused", paused_text, paused, "account", "reason")
+    yield _gauge("polls_due", "Orders to poll now; up to 10,000.", due, "account")
+    yield _gauge("poll_lag_seconds", "How overdue the most overdue poll is.", lag, "account")
+
+
+def _order_metrics(context: AlertContext) -> Iterator[Metric]:
+    accounts = context.settings.accounts
+    by_status = sorted(order_alerts.count_open_orders(context).items())
+    yield _gauge("orders_open", "Orders that have not ended.", by_status, "account", "status")
+    for name, help_text, statement in (
+        (
+            "orders_stuck",
+            "Orders that do not move on; up to 10,000.",
+            order_alerts.select_stuck_orders(context),
         ),
-        PARKED: _gauge(
-            "messages_parked", "Messages that wait for a registration; up to 10,000.", "account"
+        (
+            "orders_eta_slipped",
+            "Orders past their ETA; up to 10,000.",
+            order_alerts.select_late_orders(context),
         ),
-    }
-    heaps = {(it.account, it.outcome): it for it in scene.rows(inbox_alerts.stuck(scene, *stuck))}
-    for outcome, family in stuck.items():
-        for slug in scene.settings.accounts:
-            heap = heaps.get((slug, outcome))
-            family.add_metric([slug], heap.number if heap else 0)
-    yield from stuck.values()
-    ages = {
-        outcome: _gauge(f"oldest_{outcome}_seconds", f"Age of the oldest {outcome} one.", "account")
-        for outcome in stuck
-    }
-    for outcome, family in ages.items():
-        for slug in scene.settings.accounts:
-            heap = heaps.get((slug, outcome))
-            age = max(0.0, (scene.now - heap.received_at).total_seconds()) if heap else 0.0
-            family.add_metric([slug], age)
-    yield from ages.values()
+        (
+            "orders_in_conflict",
+            "Orders with an open conflict; up to 10,000.",
+            order_alerts.select_orders_in_conflict(context),
+        ),
+    ):
+        counts = Counter[str]()
+        for row in context.rows(statement):
+            counts[row.account] += row.total
+        yield _gauge(name, help_text, [([slug], counts[slug]) for slug in accounts], "account")
+    stopped = select(Poll.order_id).where(Poll.stopped_at.is_not(None))
+    given_up = [([slug], context.count(stopped.where(Poll.account == slug))) for slug in accounts]
+    yield _gauge("orders_given_up", "Orders that were given up; up to 10,000.", given_up, "account")
+    unmapped = inbox_alerts.read_unmapped_words(context)
+    words = [([slug], len(unmapped.get(slug, ()))) for slug in accounts]
+    yield _gauge("unmapped_words", "Recent words that are mapped to no status.", words, "account")
 
 
-def _accounts(scene: AlertContext) -> Iterator[Metric]:
-    hooks = _counter("hooks_folded", "Hooks folded.", "account")
-    missed = _counter("missed_hooks", "States that had to be asked for.", "account")
-    heard = _gauge("last_hook_timestamp_seconds", "When a hook last came.", "account")
-    paused = _gauge("poll_paused", "1 while the courier is not asked, by why.", "account", "reason")
-    due = _gauge("polls_due", "Orders to ask about now; up to 10,000.", "account")
-    lag = _gauge("poll_lag_seconds", "For how long the most overdue order waits.", "account")
-    for slug, state in sorted(scene.states.items()):
-        hooks.add_metric([slug], state.hooks)
-        missed.add_metric([slug], state.missed)
-        if state.last_hook_at is not None:
-            heard.add_metric([slug], state.last_hook_at.timestamp())
-    for account, _, row in scene.accounts():
-        for reason in ("busy", "failing", "refused") if account.access else ():
-            is_so = row is not None and row.paused_at is not None and row.pause_reason == reason
-            paused.add_metric([account.slug, reason], float(is_so))
-        if account.access:
-            own = (Poll.account == account.slug, Poll.due_at <= scene.now)
-            due.add_metric([account.slug], scene.count(select(Poll.order_id).where(*own)))
-            first = scene.session.scalar(select(func.min(Poll.due_at)).where(*own))
-            late = (scene.now - first).total_seconds() if first is not None else 0.0
-            lag.add_metric([account.slug], late)
-    yield from (hooks, missed, heard, paused, due, lag)
-
-
-def _orders(scene: AlertContext) -> Iterator[Metric]:
-    still_open = _gauge("orders_open", "Orders that are not at their end.", "account", "status")
-    for (account, status), number in sorted(order_alerts.open_by_status(scene).items()):
-        still_open.add_metric([account, status], number)
-    stuck = _gauge("orders_stuck", "Orders that stand still; up to 10,000.", "account")
-    slipped = _gauge("orders_eta_slipped", "Orders past their ETA; up to 10,000.", "account")
-    conflicts = _gauge("orders_in_conflict", "Orders with an open conflict.", "account")
-    given_up = _gauge("orders_given_up", "Orders that were given up; up to 10,000.", "account")
-    words = _gauge("unmapped_words", "Words of late that no status stands for.", "account")
-    heaps = (
-        (stuck, order_alerts.stuck(scene)),
-        (slipped, order_alerts.slipped(scene)),
-        (conflicts, order_alerts.in_conflict(scene)),
-    )
-    for family, heap in heaps:
-        numbers = Counter[str]()
-        for found in scene.rows(heap):
-            numbers[found.account] += found.number
-        for slug in scene.settings.accounts:
-            family.add_metric([slug], numbers[slug])
-    unmapped = inbox_alerts.unmapped(scene)
-    for slug in scene.settings.accounts:
-        stopped = (Poll.account == slug, Poll.stopped_at.is_not(None))
-        given_up.add_metric([slug], scene.count(select(Poll.order_id).where(*stopped)))
-        words.add_metric([slug], len(unmapped.get(slug, ())))
-    yield from (still_open, stuck, slipped, conflicts, given_up, words)
-
-
-def _alerts(found: list[Alert]) -> Iterator[Metric]:
-    """Each condition as a series of its own, and what a rule's annotation shows of it beside: an
-    example changes, and would make another alert of it.
+def _alert_metrics(context: AlertContext) -> Iterator[Metric]:
+    """The examples are a metric of their own: as a label of `alert` a new example would be a new
+    alert to Prometheus.
     """
-    holds = _gauge("alert", "1 while a condition holds.", "condition", "account", "severity")
-    examples = _gauge("alert_example", "An example of it.", "condition", "account", "example")
-    for alert in found:
-        account = alert.account or ""
-        holds.add_metric([alert.condition, account, alert.severity], 1)
-        if alert.example is not None:
-            examples.add_metric([alert.condition, account, alert.example], 1)
-    yield from (holds, examples)
+    alerts = [(alert, alert.account or "") for alert in find_alerts(context)]
+    holding = [([alert.condition, account, alert.severity], 1) for alert, account in alerts]
+    examples = [
+        ([alert.condition, account, alert.example], 1)
+        for alert, account in alerts
+        if alert.example is not None
+    ]
+    labels = ("condition", "account")
+    yield _gauge("alert", "1 while a condition holds.", holding, *labels, "severity")
+    yield _gauge("alert_example", "An order or message of an alert.", examples, *labels, "example")

@@ -1,7 +1,7 @@
-"""The watchman: looks at the conditions every few seconds, notes what opens and closes, pushes it.
+"""The alert watch: computes the conditions every few seconds, records and pushes the alerts.
 
-It runs in the clock's process and not as a job: that there are no workers, or no Redis, is news.
-Of several clocks one looks at a time.
+It runs in the clock's process and not as a job, because missing workers and a missing Redis are
+alerts too. Where several clocks run, one of them computes at a time.
 """
 
 import threading
@@ -13,56 +13,53 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import telemetry
-from receiver.alerts import find_alerts
-from receiver.alerts.platform_alerts import read_system_state
+from receiver.alerts import AlertContext, find_alerts
 from receiver.logs import exception_fields
 from receiver.settings import Settings
-from receiver.stats import history
-from workers.alerting import pushes
+from receiver.stats.history import delete_old_history
 from workers.alerting.notices import update_notices
+from workers.alerting.pushes import name_targets, send_due_pushes
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 15.0
+INTERVAL_SECONDS = 15.0
 # Workers and clock start together, and the first sweep takes a moment.
-FIRST_LOOK_SECONDS = 30.0
-FORGET_EVERY = timedelta(hours=1)
-# Any number that nothing else locks.
+FIRST_INTERVAL_SECONDS = 30.0
+CLEAN_UP_EVERY = timedelta(hours=1)
+# Any number that no other advisory lock has.
 WATCH_LOCK = 7_203_118_409
 
 
 class AlertWatch:
-    """Looks, notes and pushes, for as long as the clock runs."""
+    """Watch the conditions for as long as the clock runs."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session], redis: Redis) -> None:
         self._settings, self._sessions, self._redis = settings, sessions, redis
-        self._urls = pushes.name_targets(settings.alert_urls)
-        self._forgot_at: datetime | None = None
+        self._urls = name_targets(settings.alert_urls)
+        self._cleaned_up_at: datetime | None = None
 
-    def watch(self, now: datetime) -> None:
-        """Note what opened and what closed, and push what is due."""
+    def check(self, now: datetime) -> None:
+        """Record the alerts that opened and closed, and send the pushes that are due."""
         with self._sessions.begin() as session:
             if not session.scalar(select(func.pg_try_advisory_xact_lock(WATCH_LOCK))):
                 return
-            around = read_system_state(session, self._settings, self._redis)
-            update_notices(
-                session, find_alerts(session, self._settings, now, around), self._urls, now
-            )
-            if self._forgot_at is None or now - self._forgot_at >= FORGET_EVERY:
-                history.delete_old_history(session, now)
-                self._forgot_at = now
-        pushes.send_due_pushes(self._sessions, self._urls, now)
+            context = AlertContext.read(session, self._settings, self._redis, now)
+            update_notices(session, find_alerts(context), self._urls, now)
+            if self._cleaned_up_at is None or now - self._cleaned_up_at >= CLEAN_UP_EVERY:
+                delete_old_history(session, now)
+                self._cleaned_up_at = now
+        send_due_pushes(self._sessions, self._urls, now)
 
     def run(self, stop: threading.Event) -> None:
-        """Watch until told to stop; a PostgreSQL that is away costs a look."""
-        wait, well = FIRST_LOOK_SECONDS, True
-        while not stop.wait(wait):
-            wait = LOOK_SECONDS
+        """Check every few seconds until stop is set; log when checking begins to fail."""
+        interval, failing = FIRST_INTERVAL_SECONDS, False
+        while not stop.wait(interval):
+            interval = INTERVAL_SECONDS
             try:
-                self.watch(datetime.now(UTC))
-                well = True
-            except Exception as failure:  # noqa: BLE001 (nobody else would go on watching)
-                if well:
-                    log.error("nobody watches", **exception_fields(failure))  # noqa: TRY400 (rows may be in it)
-                    telemetry.failed(failure)
-                well = False
+                self.check(datetime.now(UTC))
+                failing = False
+            except Exception as error:  # noqa: BLE001 (nobody would start the thread again)
+                if not failing:
+                    log.error("alert_check_failed", **exception_fields(error))  # noqa: TRY400 (rows may be in it)
+                    telemetry.failed(error)
+                failing = True

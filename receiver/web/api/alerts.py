@@ -1,10 +1,9 @@
-"""GET /v1/alerts: what a person should know of now (receiver/conditions computes it)."""
+"""GET /v1/alerts: the conditions that hold now (see receiver/alerts)."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from receiver.alerts import find_alerts
-from receiver.alerts.platform_alerts import read_system_state
+from receiver.alerts import AlertContext, find_alerts
 from receiver.schemas.account import AlertListSchema
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import app_context
@@ -18,5 +17,5 @@ def list_alerts() -> dict[str, Any]:
     """The conditions that hold now and that a person should know of, the critical ones first."""
     app = app_context()
     with app.sessions() as session:
-        around = read_system_state(session, app.settings, app.redis)
-        return {"alerts": list(find_alerts(session, app.settings, datetime.now(UTC), around))}
+        context = AlertContext.read(session, app.settings, app.redis, datetime.now(UTC))
+        return {"alerts": find_alerts(context)}

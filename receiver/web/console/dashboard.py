@@ -9,8 +9,7 @@ from flask import Blueprint, render_template, url_for
 
 from receiver.accounts.account_status import list_account_statuses
 from receiver.accounts.refused_credentials import read_refusals
-from receiver.alerts import Alert, find_alerts
-from receiver.alerts.platform_alerts import read_system_state
+from receiver.alerts import Alert, AlertContext, find_alerts
 from receiver.db.models import PARKED, PENDING, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.pending import progress
@@ -54,8 +53,8 @@ def show() -> str:
     accounts = app.settings.accounts
     app.credential_recorder.flush()
     with app.sessions() as session:
-        around = read_system_state(session, app.settings, app.redis)
-        alerts = list(find_alerts(session, app.settings, at, around))
+        context = AlertContext.read(session, app.settings, app.redis, at)
+        alerts = find_alerts(context)
         cards = list_account_statuses(session, accounts, counters.count_refused_credentials(), at)[
             "couriers"
         ]
@@ -79,7 +78,7 @@ def show() -> str:
         refused=refused,
         waiting=waiting,
         most=browse.MOST_COUNTED,
-        workers=around.workers,
+        workers=context.system.workers,
         example_url=example_url,
         charts=_charts(points, window, at),
         windows=WINDOWS,

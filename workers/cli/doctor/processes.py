@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from receiver.alerts.context import MOST_COUNTED, about
+from receiver.alerts.context import MOST_COUNTED
 from receiver.db import engine as db
 from receiver.db.models import Message
 from receiver.inbox.pending import pending, progress
@@ -18,6 +18,7 @@ from receiver.queue.job_queue import get_queue
 from receiver.queue.liveness import clock_alive_since, count_live_workers
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
+from receiver.text import count_noun
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
 
 AREA = "processes"
@@ -97,7 +98,8 @@ def _backlog(session: Session, workers: int | None) -> Finding:
     count = session.scalar(select(func.count()).select_from(some.subquery())) or 0
     if waiting is None or waiting < WAITS_LONG:
         return Finding(AREA, "backlog", OK, "nothing waits long")
-    seen = f"{about(count, 'message waits', 'messages wait')}, the oldest for {waiting:.0f} s"
+    messages = count_noun(count, "message waits", "messages wait", MOST_COUNTED)
+    seen = f"{messages}, the oldest for {waiting:.0f} s"
     mend = "Start more workers." if workers else "Start a worker."
     level = BROKEN if waiting > WAITS_FOREVER or not workers else WARNING
     return Finding(AREA, "backlog", level, seen, mend)
