@@ -318,9 +318,9 @@ def _accounts(values: Mapping[str, str], faults: list[str]) -> dict[str, Account
             continue
         driver = DRIVERS[account["DRIVER"]]
         faults += [f"{prefix}{fault}" for fault in _faults_of_secrets(driver, account)]
-        if driver.check_fields is not None:
+        if driver.check_field_map is not None:
             faults += [
-                f"{prefix}FIELDS: {fault}" for fault in driver.check_fields(account["FIELDS"])
+                f"{prefix}FIELDS: {fault}" for fault in driver.check_field_map(account["FIELDS"])
             ]
         elif account["FIELDS"]:
             faults.append(f"{prefix}FIELDS: {driver.name} does not use a field map")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from receiver.couriers.parsing import sign
+from receiver.couriers.parsing import hmac_sha256_hex
 
 PAYLOADS = Path(__file__).parent / "payloads"
 
@@ -198,7 +198,7 @@ def cottoncast_shipment(
 
 def cottoncast_signature(body: bytes, secret: str = "cottoncast-key") -> dict[str, str]:
     """The header that signs a raw body."""
-    return {"Cottoncast-Authentication": sign(secret, body)}
+    return {"Cottoncast-Authentication": hmac_sha256_hex(secret, body)}
 
 
 def shipmentapi_order(

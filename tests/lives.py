@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Heard
+from receiver.couriers.snapshot import MessageContext
 from receiver.db.models import Message, Order
 from receiver.orders.timeline import Entry, Stored
 from tests.bodies import (
@@ -141,7 +141,7 @@ def messages(life: Life, arrivals: Sequence[datetime] | None = None) -> list[Tol
         message = Message(
             id=number + 1, account=life.courier, received_at=at, kind=sent.kind, trust="token"
         )
-        heard = Heard(at, sent.kind)
+        heard = MessageContext(at, sent.kind)
         decoded = DRIVERS[life.courier].topics["orders"](sent.body, heard)
         told += [Told(message, snapshot) for snapshot in decoded.orders]
     return told

@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Decoded, Heard
+from receiver.couriers.snapshot import Decoded, MessageContext
 
 TIRAMIZOO = DRIVERS["tiramizoo"]
 
 
-def decode(body: dict[str, Any], heard: Heard) -> Decoded:
+def decode(body: dict[str, Any], heard: MessageContext) -> Decoded:
     """A Tiramizoo hook, unless it says what to do to the process."""
     match body.get("poison"):
         case "kill":

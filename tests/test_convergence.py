@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from receiver import statuses
-from receiver.couriers.contract import Event
+from receiver.couriers.snapshot import Event
 from receiver.orders.fold import fold, fold_order, position
 from receiver.orders.timeline import Entry
 from receiver.statuses import VOCABULARY

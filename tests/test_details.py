@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.couriers.contract import Eta, Snapshot
+from receiver.couriers.snapshot import Eta, Snapshot
 from receiver.orders import details
 from receiver.orders.details import Known, learn, learn_eta
 from tests.bodies import START, after

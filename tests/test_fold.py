@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from receiver import statuses
-from receiver.couriers.contract import Event
+from receiver.couriers.snapshot import Event
 from receiver.orders.fold import REPEATS, Folded, fold, fold_order, position
 from receiver.orders.timeline import Entry, combine
 from receiver.statuses import VOCABULARY
@@ -67,7 +67,7 @@ def told(
 ) -> Event:
     """An event that the courier stamped; its word is the status itself by default."""
     at = START if at is None else at
-    return Event(status, word or f"their {status}", at, told_at=at, step=step, **fields)
+    return Event(status, word or f"their {status}", at, reported_at=at, step=step, **fields)
 
 
 def seen(status: str, at: datetime, word: str | None = None, reason: str | None = None) -> Event:
@@ -456,7 +456,7 @@ def events_of(draw: st.DrawFn, allowed: Sequence[str] = tuple(VOCABULARY)) -> Ev
         return Event(status, word, at, step=step, reason=reason, flags=frozenset({"time_inferred"}))
     disagrees = frozenset({"state_disagrees", "time_inferred"})
     flags = draw(st.sampled_from([frozenset[str](), frozenset[str](), disagrees]))
-    return Event(status, word, at, told_at=at, step=step, reason=reason, flags=flags)
+    return Event(status, word, at, reported_at=at, step=step, reason=reason, flags=flags)
 
 
 def timelines(allowed: Sequence[str] = tuple(VOCABULARY)) -> st.SearchStrategy[list[Event]]:
@@ -591,7 +591,7 @@ def entries_of(draw: st.DrawFn, first_id: int = 1) -> list[Entry]:
         event = draw(events_of())
         reason = draw(st.sampled_from([None, "rain", "snow"]))
         received_at = after(draw(minutes) + 72 * 60)
-        ahead = event.told_at is not None and draw(st.booleans())
+        ahead = event.reported_at is not None and draw(st.booleans())
         entries.append(
             Entry(
                 Event(
@@ -599,7 +599,7 @@ def entries_of(draw: st.DrawFn, first_id: int = 1) -> list[Entry]:
                     event.courier_status,
                     # A time that lies ahead counts when it was heard.
                     received_at if ahead else event.occurred_at,
-                    told_at=event.told_at,
+                    reported_at=event.reported_at,
                     step=event.step,
                     reason=reason,
                     flags=event.flags | ({"clock_skew"} if ahead else set()),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from receiver.couriers import DRIVERS, TOOLS
+from receiver.couriers import DRIVERS, SHARED_MODULES
 from tests.service import ROOT
 
 RECEIVER = ROOT / "receiver"
 DRIVER_FILES = sorted(
-    path for path in (RECEIVER / "couriers").glob("*.py") if path.stem not in {"__init__", *TOOLS}
+    path
+    for path in (RECEIVER / "couriers").glob("*.py")
+    if path.stem not in {"__init__", *SHARED_MODULES}
 )
 FILES = sorted(
     path
@@ -152,6 +154,7 @@ def test_a_driver_knows_its_contract_and_what_that_is_made_of_and_nothing_else_o
         "receiver.couriers.parsing.",
         "receiver.errors.",
         "receiver.couriers.schedule.",
+        "receiver.couriers.snapshot.",
         "receiver.statuses",
         "receiver.times.",
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.couriers.contract import CLOCK_TOLERANCE, TIME_INFERRED, Event
+from receiver.couriers.snapshot import CLOCK_TOLERANCE, TIME_INFERRED, Event
 from receiver.orders.fold import REPEATS, TOLD_WITH_TIME, fold
 from tests.test_minute_only import WORDS, in_any_order, precise
 
@@ -19,7 +19,7 @@ TOLERANCE = CLOCK_TOLERANCE.total_seconds() / 60
 
 def seen(word: str, minutes: float, parcel: str = "", reason: str | None = None) -> Event:
     told = precise(word, minutes, parcel)
-    return replace(told, told_at=None, reason=reason, flags=frozenset({TIME_INFERRED}))
+    return replace(told, reported_at=None, reason=reason, flags=frozenset({TIME_INFERRED}))
 
 
 @pytest.mark.parametrize("early", [0, 0.01, 1, TOLERANCE])

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from receiver import statuses
-from receiver.couriers.contract import Event
+from receiver.couriers.snapshot import Event
 from receiver.orders.fold import REPEATS, TOLD_BETTER, Folded, fold, fold_order
 from tests.bodies import START, after
 
@@ -28,7 +28,7 @@ COARSE = frozenset({"minute_only", "zone_assumed"})
 
 def precise(word: str, minutes: float, parcel: str = "") -> Event:
     at = after(minutes)
-    return Event(WORDS[word], word, at, told_at=at, parcel=parcel)
+    return Event(WORDS[word], word, at, reported_at=at, parcel=parcel)
 
 
 def coarse(word: str, minutes: int, parcel: str = "") -> Event:
@@ -125,8 +125,8 @@ def facts(*of: st.SearchStrategy[Event]) -> st.SearchStrategy[list[Event]]:
 
 def minute_of(event: Event) -> Event:
     """The same event as a look to the minute tells it."""
-    at: datetime = (event.told_at or START).replace(second=0, microsecond=0)
-    return replace(event, occurred_at=at, told_at=at, flags=COARSE)
+    at: datetime = (event.reported_at or START).replace(second=0, microsecond=0)
+    return replace(event, occurred_at=at, reported_at=at, flags=COARSE)
 
 
 def state(events: Sequence[Event], folded: Folded) -> tuple[object, ...]:
@@ -167,5 +167,5 @@ def test_without_seconds_from_anybody_the_minute_is_a_time_like_any_other(
 
 def test_a_minute_has_sixty_seconds() -> None:
     last = precise("E", 10).occurred_at + timedelta(minutes=1) - timedelta(microseconds=1)
-    exact = replace(precise("E", 10), occurred_at=last, told_at=last)
+    exact = replace(precise("E", 10), occurred_at=last, reported_at=last)
     assert in_any_order(coarse("E", 10), exact).status_at == last

@@ -211,7 +211,7 @@ def test_sample_of_each_driver_is_read_back(
     drain()
     order = get(shop, f"/orders/{name}/{driver.sample_order_id}")
     assert (order["courier"], order["courier_order_id"]) == (name, driver.sample_order_id)
-    assert order["status"] == driver.words[driver.sample_of[1]]
+    assert order["status"] == driver.words[driver.sample_order[1]]
 
 
 def test_order_with_everything_in_it(shop: FlaskClient, drain: Drain) -> None:

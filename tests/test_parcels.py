@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from receiver import statuses
-from receiver.couriers.contract import Event
+from receiver.couriers.snapshot import Event
 from receiver.orders.fold import fold_order
 from tests.bodies import after
 
@@ -18,7 +18,7 @@ WORDS = {
 
 def event(word: str, minutes: int, parcel: str = "") -> Event:
     at: datetime = after(minutes)
-    return Event(WORDS[word], word, at, told_at=at, parcel=parcel)
+    return Event(WORDS[word], word, at, reported_at=at, parcel=parcel)
 
 
 def test_an_order_whose_courier_tells_no_parcel_folds_by_its_own_events() -> None:

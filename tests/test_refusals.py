@@ -23,7 +23,7 @@ from receiver.accounts.refused_credentials import (
     find_old_secret_use,
     read_secret_uses,
 )
-from receiver.couriers.parsing import sign
+from receiver.couriers.parsing import hmac_sha256_hex
 from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import Message, Refusal, SecretUse
@@ -42,7 +42,7 @@ BODY = (
     b' "status": {"code": "D", "timestamp": 1622007287}}'
 )
 TOLD = json.loads(BODY)
-HEX = sign(KEY, BODY)
+HEX = hmac_sha256_hex(KEY, BODY)
 
 
 @pytest.fixture
@@ -65,8 +65,12 @@ def digest(key: bytes = KEY.encode(), body: bytes = BODY, name: str = "sha256") 
 
 
 MISTAKES: Mapping[str, tuple[str, str, str | None]] = {
-    "a retired key": (sign("cottoncast-ancient", BODY), "old_secret", None),
-    "another account's key": (sign("parking-key", BODY), "other_account", "cottoncast-parking"),
+    "a retired key": (hmac_sha256_hex("cottoncast-ancient", BODY), "old_secret", None),
+    "another account's key": (
+        hmac_sha256_hex("parking-key", BODY),
+        "other_account",
+        "cottoncast-parking",
+    ),
     "base64": (base64.b64encode(digest()).decode(), "base64", None),
     "base64 of the hex": (base64.b64encode(HEX.encode()).decode(), "base64", None),
     "prefixed": (f"sha256={HEX}", "prefixed", None),
@@ -75,24 +79,28 @@ MISTAKES: Mapping[str, tuple[str, str, str | None]] = {
     "the key in quotes": (digest(f'"{KEY}"'.encode()).hex(), "misspelt_secret", None),
     "the key with its line's end": (digest(f"{KEY}\n".encode()).hex(), "misspelt_secret", None),
     "compact": (
-        sign(KEY, json.dumps(TOLD, separators=(",", ":")).encode()),
+        hmac_sha256_hex(KEY, json.dumps(TOLD, separators=(",", ":")).encode()),
         "reencoded_body",
         None,
     ),
     "not escaped": (
-        sign(KEY, json.dumps(TOLD, ensure_ascii=False).encode()),
+        hmac_sha256_hex(KEY, json.dumps(TOLD, ensure_ascii=False).encode()),
         "reencoded_body",
         None,
     ),
-    "indented": (sign(KEY, json.dumps(TOLD, indent=2).encode()), "reencoded_body", None),
-    "sorted": (sign(KEY, json.dumps(TOLD, sort_keys=True).encode()), "reencoded_body", None),
+    "indented": (hmac_sha256_hex(KEY, json.dumps(TOLD, indent=2).encode()), "reencoded_body", None),
+    "sorted": (
+        hmac_sha256_hex(KEY, json.dumps(TOLD, sort_keys=True).encode()),
+        "reencoded_body",
+        None,
+    ),
     "as PHP writes it": (
-        sign(KEY, json.dumps(TOLD, separators=(",", ":")).replace("/", "\\/").encode()),
+        hmac_sha256_hex(KEY, json.dumps(TOLD, separators=(",", ":")).replace("/", "\\/").encode()),
         "reencoded_body",
         None,
     ),
-    "with a line's end": (sign(KEY, BODY + b"\n"), "reencoded_body", None),
-    "a stranger's": (sign("somebody else's", BODY), "unknown_secret", None),
+    "with a line's end": (hmac_sha256_hex(KEY, BODY + b"\n"), "reencoded_body", None),
+    "a stranger's": (hmac_sha256_hex("somebody else's", BODY), "unknown_secret", None),
 }
 
 

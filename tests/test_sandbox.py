@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from receiver import statuses
-from receiver.couriers.contract import Heard, Snapshot
-from receiver.couriers.parsing import sign
-from receiver.couriers.shipmentapi import decode_order as decode_shipmentapi
+from receiver.couriers.parsing import hmac_sha256_hex
+from receiver.couriers.shipmentapi import decode_mapped_order as decode_shipmentapi
+from receiver.couriers.snapshot import MessageContext, Snapshot
 from receiver.couriers.tiramizoo import decode_order as decode_tiramizoo
 from receiver.settings import Settings
 from tests.bodies import START, after
@@ -123,7 +123,9 @@ def test_tiramizoo_shows_an_order_as_far_as_it_has_come(
     headers = {"Api-Token": tiramizoo.token}
     assert asker.get(url, headers=headers).json()["state"] == "created"
     clock.move_to(after(70))
-    shown = only(decode_tiramizoo(asker.get(url, headers=headers).json(), Heard(after(70), "poll")))
+    shown = only(
+        decode_tiramizoo(asker.get(url, headers=headers).json(), MessageContext(after(70), "poll"))
+    )
     assert (shown.courier_order_id, shown.reference) == (order.id, "41")
     assert [(event.status, event.occurred_at) for event in shown.events] == [
         (statuses.INFO_RECEIVED, after(0)),
@@ -237,7 +239,7 @@ def test_shipmentapi_tells_more_as_time_goes_by(
     def ask(minutes: float) -> Snapshot:
         clock.move_to(after(minutes))
         body = asker.get(f"{shipmentapi.url}/orders/{order.id}").json()
-        return only(decode_shipmentapi(body, Heard(clock(), "poll")))
+        return only(decode_shipmentapi(body, MessageContext(clock(), "poll")))
 
     placed, accepted = ask(0), ask(31)
     assert (placed.events[0].status, placed.reference) == (statuses.INFO_RECEIVED, "41")
@@ -504,7 +506,7 @@ def test_cottoncast_signs_and_only_200_counts(clock: Clock, shop: Shop) -> None:
     told = [(body["status"]["code"], len(body["shipments"])) for body in shop.bodies()]
     assert told == [("N", 0), ("N", 0), ("L", 1)]
     for hook in shop.hooks:
-        signature = sign(courier.secret, hook.body)
+        signature = hmac_sha256_hex(courier.secret, hook.body)
         assert hook.headers["Cottoncast-Authentication"] == signature
     assert shop.bodies()[0]["orderID"] == order.id
     assert shop.bodies()[0]["status"]["timestamp"] == int(START.timestamp())

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.parsing import sign
+from receiver.couriers.parsing import hmac_sha256_hex
 from tests.conftest import API_TOKEN
 from tests.sandbox import Chances, Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.service import CLOCK, WORKER, Web, running, running_web, wait_until
@@ -235,4 +235,4 @@ def test_a_courier_that_hangs_delays_no_other_couriers_orders(
 
 
 def sign_of(courier: Courier, body: bytes) -> str:
-    return sign(courier.secret, body)
+    return hmac_sha256_hex(courier.secret, body)

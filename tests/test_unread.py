@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Moved
+from receiver.couriers.contract import SampleState
 from receiver.db.models import Order
 from receiver.orders import erasure_unread
 from receiver.orders.erasure_unread import forget_unread, is_named, names_of
@@ -29,7 +29,7 @@ SPOILT: dict[str, dict[str, Any]] = {
 KEYS = [
     (name, key)
     for name, driver in DRIVERS.items()
-    for key in sorted(driver.keys.order | driver.keys.reference)
+    for key in sorted(driver.identifier_keys.order | driver.identifier_keys.reference)
 ]
 
 
@@ -55,7 +55,7 @@ def test_of_every_couriers_unread_bodies_those_that_name_the_order_are_erased(
     order = {"account": name, "courier_order_id": "E-41", "reference": "R-41"}
     assert shop.post("/v1/orders", json=order).status_code == 201
     for order_id, reference in (("E-41", "R-0"), ("E-0", "R-41"), ("E-0", "R-0")):
-        body = DRIVERS[name].sample(Moved(order_id, "any", reference, START))
+        body = DRIVERS[name].make_sample(SampleState(order_id, "any", reference, START))
         deliver(shop, {**body, **SPOILT[name], "note": "E-41, R-41"}, account=name)
     drain()
     assert len(get(shop, "/messages", outcome="quarantined")["messages"]) == 3
@@ -75,7 +75,7 @@ def test_what_cannot_be_read_and_comes_after_an_erasure_is_erased_too(
         assert shop.post("/v1/orders", json=order).status_code == 201
     erase(shop, f"{name}/E-41")
     for order_id, reference in (("E-41", "R-1"), ("E-1", "R-41"), ("E-0", "R-0")):
-        body = DRIVERS[name].sample(Moved(order_id, "any", reference, START))
+        body = DRIVERS[name].make_sample(SampleState(order_id, "any", reference, START))
         deliver(shop, {**body, **SPOILT[name], "note": "E-41, R-41"}, account=name)
         drain()
     assert kept(sessions) == [False, False, True]

@@ -21,7 +21,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import TestResponse
 
-from receiver.couriers.parsing import sign
+from receiver.couriers.parsing import hmac_sha256_hex
 from receiver.db.models import APPLIED, PARKED, PENDING, QUARANTINED, Message, Order, Tour
 from receiver.queue.redis_client import TIMEOUT_SECONDS
 from tests.bodies import (
@@ -75,7 +75,9 @@ def address(
     """The path and the headers with which the account's courier sends a body."""
     secret = SECRETS[account] if secret is None else secret
     if account.startswith("cottoncast"):
-        return f"/webhooks/{account}/{topic}", {"Cottoncast-Authentication": sign(secret, body)}
+        return f"/webhooks/{account}/{topic}", {
+            "Cottoncast-Authentication": hmac_sha256_hex(secret, body)
+        }
     return f"/webhooks/{account}/{topic}/{secret}", {}
 
 
@@ -224,17 +226,20 @@ BODY = raw(cottoncast_status())
         (None, "missing"),
         ("", "malformed"),
         ("cottoncast-key", "malformed"),
-        (sign("cottoncast-key", BODY)[:-1], "malformed"),
-        (sign("cottoncast-key", BODY) + "0", "malformed"),
-        ("sha256=" + sign("cottoncast-key", BODY), "malformed"),
+        (hmac_sha256_hex("cottoncast-key", BODY)[:-1], "malformed"),
+        (hmac_sha256_hex("cottoncast-key", BODY) + "0", "malformed"),
+        ("sha256=" + hmac_sha256_hex("cottoncast-key", BODY), "malformed"),
         ("g" * 64, "malformed"),
         ("\N{FULLWIDTH DIGIT ONE}".encode().decode("latin-1") * 64, "malformed"),
         ("0" * 64, "wrong"),
-        (sign("another-key", BODY), "wrong"),
-        (sign("parking-key", BODY), "wrong"),
-        (sign("cottoncast-key", b""), "wrong"),
-        (sign("cottoncast-key", BODY + b" "), "wrong"),
-        (sign("cottoncast-key", json.dumps(json.loads(BODY), indent=1).encode()), "wrong"),
+        (hmac_sha256_hex("another-key", BODY), "wrong"),
+        (hmac_sha256_hex("parking-key", BODY), "wrong"),
+        (hmac_sha256_hex("cottoncast-key", b""), "wrong"),
+        (hmac_sha256_hex("cottoncast-key", BODY + b" "), "wrong"),
+        (
+            hmac_sha256_hex("cottoncast-key", json.dumps(json.loads(BODY), indent=1).encode()),
+            "wrong",
+        ),
     ],
 )
 def test_a_wrong_missing_or_malformed_signature_is_refused_counted_and_not_stored(
@@ -259,7 +264,7 @@ def test_an_old_secret_is_still_valid(
 
 
 def test_a_signature_may_be_in_capitals(client: FlaskClient, sessions: Sessions) -> None:
-    headers = {"cottoncast-authentication": sign("cottoncast-key", BODY).upper()}
+    headers = {"cottoncast-authentication": hmac_sha256_hex("cottoncast-key", BODY).upper()}
     answer = client.post("/webhooks/cottoncast/orders", data=BODY, headers=headers)
     assert answer.status_code == 200
     assert len(messages(sessions)) == 1
@@ -272,7 +277,11 @@ def test_a_signature_over_the_body_of_another_message_is_refused_on_the_wire(
     answer = web.post(
         "/webhooks/cottoncast/orders",
         raw(cottoncast_status("D")),
-        {"Cottoncast-Authentication": sign("cottoncast-key", raw(cottoncast_status("E")))},
+        {
+            "Cottoncast-Authentication": hmac_sha256_hex(
+                "cottoncast-key", raw(cottoncast_status("E"))
+            )
+        },
     )
     assert_refused(answer, 401)
     assert messages(sessions) == []
@@ -306,7 +315,7 @@ def test_an_unknown_account_or_topic_is_not_found(
     path: str, client: FlaskClient, sessions: Sessions
 ) -> None:
     body = raw(cottoncast_status())
-    headers = {"Cottoncast-Authentication": sign("cottoncast-key", body)}
+    headers = {"Cottoncast-Authentication": hmac_sha256_hex("cottoncast-key", body)}
     assert_refused(client.post(path, data=body, headers=headers), 404)
     assert messages(sessions) == []
 
@@ -316,7 +325,7 @@ def test_an_unknown_account_or_topic_is_not_found(
 def test_a_method_other_than_post_is_not_allowed(
     method: str, path: str, client: FlaskClient, sessions: Sessions
 ) -> None:
-    headers = {"Cottoncast-Authentication": sign("cottoncast-key", BODY)}
+    headers = {"Cottoncast-Authentication": hmac_sha256_hex("cottoncast-key", BODY)}
     answer = client.open(path, method=method, data=BODY, headers=headers)
     assert answer.headers["Allow"] == "POST"
     if method == "HEAD":
@@ -506,7 +515,7 @@ def test_a_body_longer_than_promised_is_only_what_was_promised(
 def test_a_signed_body_longer_than_promised_does_not_fit_its_signature(
     web: Web, sessions: Sessions
 ) -> None:
-    signature = f"Cottoncast-Authentication: {sign('cottoncast-key', BODY)}"
+    signature = f"Cottoncast-Authentication: {hmac_sha256_hex('cottoncast-key', BODY)}"
     request = head("/webhooks/cottoncast/orders", f"Content-Length: {len(BODY) - 1}", signature)
     assert_refused(web.send(request + BODY), 401)
     assert messages(sessions) == []
@@ -543,7 +552,7 @@ def test_a_request_hidden_in_a_refused_body_is_not_heard(web: Web, sessions: Ses
 
 
 def test_a_body_that_came_in_chunks_is_verified_as_a_whole(web: Web, sessions: Sessions) -> None:
-    signature = f"Cottoncast-Authentication: {sign('cottoncast-key', BODY)}"
+    signature = f"Cottoncast-Authentication: {hmac_sha256_hex('cottoncast-key', BODY)}"
     lines = ("Transfer-Encoding: chunked", signature)
     request = head("/webhooks/cottoncast/orders", *lines) + chunked(BODY[:7], BODY[7:])
     assert web.send(request).status_code == 200

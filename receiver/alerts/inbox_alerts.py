@@ -213,12 +213,4 @@ def _messages_waiting(count: int) -> str:
 
 def _is_mapped(account: Account, word: str) -> bool:
     """Whether a word has a status by now."""
-    driver = DRIVERS[account.driver]
-    if driver.check_fields is None:
-        return word in driver.words
-    known = {*driver.words, *account.field_map.get("statuses", {})}
-    return _normalize(word) in map(_normalize, known)
-
-
-def _normalize(word: str) -> str:
-    return "_".join(word.casefold().replace("-", " ").replace("_", " ").split())
+    return DRIVERS[account.driver].map_word(word, account.field_map) is not None

@@ -74,7 +74,7 @@ def select_stuck_orders(context: AlertContext) -> Rows:
         [
             (account.slug, status, longest)
             for account, driver, _ in context.accounts()
-            for status, longest in driver.stays.items()
+            for status, longest in driver.stuck_after.items()
             if status in OPEN_STATUSES
         ],
     )

@@ -9,7 +9,7 @@ from receiver.cli import main
 from receiver.cli.finding import refuse_unknown
 from receiver.cli.options import Name, json_option
 from receiver.cli.output import Sheet, Told, at, facts, note, print_json, say, status_text
-from receiver.couriers.vocabulary import words
+from receiver.couriers.vocabulary import describe_statuses
 from receiver.errors import UnknownTour
 from receiver.orders.tour_etas import find_tour
 from receiver.schemas.account import AccountListSchema
@@ -120,7 +120,7 @@ def statuses(as_json: bool) -> None:
 
     ! marks those that need attention. At the end the courier is not asked any more.
     """
-    told = VocabularySchema().dump(words())
+    told = VocabularySchema().dump(describe_statuses())
     if as_json:
         print_json(told)
         return

@@ -29,7 +29,7 @@ from receiver.cli.webhook_sender import (
     post,
 )
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Driver, Moved
+from receiver.couriers.contract import Driver, SampleState
 from receiver.settings import Account, BadSettings, Settings
 
 MOST_TIMES = 1000
@@ -166,10 +166,10 @@ def body_of(driver: Driver, topic: str, file: IO[bytes] | None, **moved: Any) ->
         return file.read()
     if topic != "orders":
         raise click.UsageError(f"there is a sample for orders only: give --topic {topic} a --file")
-    order_id, word = driver.sample_of
+    order_id, word = driver.sample_order
     at = moved["at"] or datetime.now(UTC)
     return driver.sample_body(
-        Moved(
+        SampleState(
             moved["order"] or order_id,
             the_word(driver, moved["status"]) if moved["status"] else word,
             moved["reference"] or f"SAMPLE-{driver.name[0].upper()}",

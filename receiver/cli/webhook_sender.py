@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 import httpcore
 
-from receiver.couriers.contract import Driver, Heard
-from receiver.couriers.parsing import sign
+from receiver.couriers.contract import Driver
+from receiver.couriers.parsing import hmac_sha256_hex
+from receiver.couriers.snapshot import MessageContext
 from receiver.errors import Undecodable
 from receiver.settings import Account
 
@@ -64,7 +65,9 @@ def outgoing(
     headers = {"Content-Type": "application/json", "User-Agent": "ordertrail send"}
     if driver.signature_header is None:
         return Outgoing(f"{url}/{secret}", f"{url}/<token>", headers, body)
-    return Outgoing(url, url, {**headers, driver.signature_header: sign(secret, body)}, body)
+    return Outgoing(
+        url, url, {**headers, driver.signature_header: hmac_sha256_hex(secret, body)}, body
+    )
 
 
 def post(message: Outgoing, times: int) -> Iterator[Answered]:
@@ -99,7 +102,7 @@ def named(driver: Driver, topic: str, body: bytes) -> str | None:
         told = json.loads(body)
         if not isinstance(told, dict):
             return None
-        decoded = driver.topics[topic](told, Heard(datetime.now(UTC)))
+        decoded = driver.topics[topic](told, MessageContext(datetime.now(UTC)))
     except (ValueError, Undecodable):
         return None
     first = [order.courier_order_id for order in decoded.orders]

@@ -1,19 +1,17 @@
-"""The couriers we know: every module of this package that is not one of TOOLS is one of them, and
-shows its `driver`.
-"""
+"""The couriers: each module here is a driver, except those that all drivers share."""
 
 import importlib
 import pkgutil
 
 from receiver.couriers.contract import Driver
 
-TOOLS = {"contract", "fast_load", "parsing", "schedule", "vocabulary"}
+SHARED_MODULES = {"contract", "fast_load", "parsing", "schedule", "snapshot", "vocabulary"}
 
 DRIVERS: dict[str, Driver] = {
     driver.name: driver
     for driver in (
         importlib.import_module(f"{__name__}.{module.name}").driver
         for module in pkgutil.iter_modules(__path__)
-        if module.name not in TOOLS
+        if module.name not in SHARED_MODULES
     )
 }

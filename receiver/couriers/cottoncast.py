@@ -1,52 +1,62 @@
-"""Cottoncast: signed single states, each told once, and nothing but 200 counts as delivered.
+"""Cottoncast: signed single states, each sent once; only a 200 counts as delivered.
 
-Source: the courier's document 002 (orderstatus web hook), and its public pages for the signature
-and for asking about an order.
+Source: the courier's document 002 (orderstatus webhook), and its public pages for the signature
+and for polling an order.
 
-The letter C stands twice on one page: "Complete" beside status.code, "Collected" in the table of
-codes. It is read as collected and never as delivered, which D says without ambiguity.
+The letter C has two meanings on one page of document 002: "Complete" beside status.code,
+"Collected" in the table of codes. It is read as collected, and never as delivered, for which D is
+unambiguous.
 
-Asked about an order, it tells codes of two lists: those of the hook for each shipment, and others
-for the order (`F` is Fulfilled). Where both have a letter only its label says which is meant.
+The response to a poll has codes of two lists: the webhook's codes for each shipment, and other
+codes for the order (`F` is Fulfilled). Where both lists have a letter, only the label beside it
+says which list is meant.
 """
 
 import re
 from base64 import b64encode
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from marshmallow import fields, validate
 
 from receiver import statuses
 from receiver.couriers.contract import (
-    MINUTE_ONLY,
-    STAYS,
+    STUCK_AFTER,
     Access,
     Api,
-    Decoded,
     Driver,
-    Event,
-    Heard,
-    Keys,
-    Moment,
-    Moved,
-    Snapshot,
-    tell,
+    IdentifierKeys,
+    SampleState,
 )
 from receiver.couriers.parsing import (
-    MOST_CHARACTERS,
+    MAX_NAME_LENGTH,
     Body,
-    load,
-    one_segment,
-    read_seconds,
-    read_time,
-    web_address,
+    load_body,
+    optional_list,
+    optional_name,
+    optional_object,
+    optional_text,
+    parse_time,
+    parse_unix_time,
+    quote_path_segment,
+    required_name,
+    web_url,
 )
 from receiver.couriers.schedule import Rhythm, Schedule
+from receiver.couriers.snapshot import (
+    MINUTE_ONLY,
+    Decoded,
+    Event,
+    MessageContext,
+    Moment,
+    Snapshot,
+    make_event,
+    recency_of,
+)
 from receiver.errors import Undecodable
 
-# Times without a zone are Dutch local time.
+# The zone of times without one.
 ZONE = "Europe/Amsterdam"
 
 WORDS = {
@@ -72,17 +82,15 @@ LABELS = {
     "X": "Lost",
     "D": "Delivered",
 }
-# Of a hook, then of an answer.
-KEYS = Keys(order=frozenset({"orderID", "id"}), reference=frozenset({"ref", "order_id"}))
-SECONDS = re.compile(r":[0-9]{2}:[0-9]{2}")
-
-IDENTIFIER = validate.Length(min=1, max=MOST_CHARACTERS)
-# An empty one counts as none.
-OPTIONAL = validate.Length(max=MOST_CHARACTERS)
+# The keys of a webhook, then of a response.
+IDENTIFIER_KEYS = IdentifierKeys(
+    order=frozenset({"orderID", "id"}), reference=frozenset({"ref", "order_id"})
+)
+HAS_SECONDS = re.compile(r":[0-9]{2}:[0-9]{2}")
 
 
 class Identifier(fields.Field[str]):
-    """Text, or a number that stands for it: the document types ids as strings, samples vary."""
+    """Text, or a number in its place: the document types ids as strings, its samples vary."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int):
@@ -90,69 +98,79 @@ class Identifier(fields.Field[str]):
         return str(value)
 
 
-class State(Body):
-    code = fields.String(required=True, validate=IDENTIFIER)
+def required_identifier() -> Identifier:
+    return Identifier(required=True, validate=validate.Length(min=1, max=MAX_NAME_LENGTH))
+
+
+def optional_identifier() -> Identifier:
+    """Make the field of an identifier that may be missing; an empty one counts as none."""
+    length = validate.Length(max=MAX_NAME_LENGTH)
+    return Identifier(allow_none=True, load_default=None, validate=length)
+
+
+class StatusSchema(Body):
+    code = required_name()
     timestamp = fields.Raw(allow_none=True, load_default=None)
 
 
-class Shipment(Body):
-    trackingcode = fields.String(allow_none=True, load_default=None, validate=OPTIONAL)
-    trackingurl = fields.String(allow_none=True, load_default=None)
-    carrier = fields.String(allow_none=True, load_default=None)
-    carrierName = fields.String(allow_none=True, load_default=None)
-    code = fields.String(allow_none=True, load_default=None, validate=OPTIONAL)
+class ShipmentSchema(Body):
+    trackingcode = optional_name()
+    trackingurl = optional_text()
+    carrier = optional_text()
+    carrierName = optional_text()
+    code = optional_name()
     timestamp = fields.Raw(allow_none=True, load_default=None)
     new = fields.Raw(allow_none=True, load_default=None)
 
 
-class OrderStatus(Body):
-    orderID = Identifier(required=True, validate=IDENTIFIER)
-    ref = Identifier(allow_none=True, load_default=None, validate=OPTIONAL)
-    status = fields.Nested(State, required=True)
-    shipments = fields.List(fields.Nested(Shipment), allow_none=True, load_default=None)
+class OrderStatusSchema(Body):
+    orderID = required_identifier()
+    ref = optional_identifier()
+    status = fields.Nested(StatusSchema, required=True)
+    shipments = optional_list(ShipmentSchema)
 
 
-class ShownState(Body):
-    code = fields.String(allow_none=True, load_default=None, validate=OPTIONAL)
-    label = fields.String(allow_none=True, load_default=None)
-    since = fields.String(allow_none=True, load_default=None)
+class PolledStatusSchema(Body):
+    code = optional_name()
+    label = optional_text()
+    since = optional_text()
 
 
-class ShownStore(Body):
-    order_id = Identifier(allow_none=True, load_default=None, validate=OPTIONAL)
+class PolledStoreSchema(Body):
+    order_id = optional_identifier()
 
 
-class ShownTracking(Body):
-    code = fields.String(allow_none=True, load_default=None, validate=OPTIONAL)
-    url = fields.String(allow_none=True, load_default=None)
+class PolledTrackingSchema(Body):
+    code = optional_name()
+    url = optional_text()
 
 
-class ShownShipment(Body):
-    status = fields.Nested(ShownState, allow_none=True, load_default=None)
-    tracking = fields.Nested(ShownTracking, allow_none=True, load_default=None)
+class PolledShipmentSchema(Body):
+    status = optional_object(PolledStatusSchema)
+    tracking = optional_object(PolledTrackingSchema)
 
 
-class ShownOrder(Body):
-    id = Identifier(required=True, validate=IDENTIFIER)
-    store = fields.Nested(ShownStore, allow_none=True, load_default=None)
-    status = fields.Nested(ShownState, allow_none=True, load_default=None)
-    shipments = fields.List(fields.Nested(ShownShipment), allow_none=True, load_default=None)
+class PolledOrderSchema(Body):
+    id = required_identifier()
+    store = optional_object(PolledStoreSchema)
+    status = optional_object(PolledStatusSchema)
+    shipments = optional_list(PolledShipmentSchema)
 
 
-class ShownResponse(Body):
-    order = fields.Nested(ShownOrder, required=True)
+class ResponseSchema(Body):
+    order = fields.Nested(PolledOrderSchema, required=True)
 
 
-class ShowOrder(Body):
-    response = fields.Nested(ShownResponse, required=True)
+class ShowOrderSchema(Body):
+    response = fields.Nested(ResponseSchema, required=True)
 
 
-ORDER_STATUS = OrderStatus()
-SHOW_ORDER = ShowOrder()
+ORDER_STATUS = OrderStatusSchema()
+SHOW_ORDER = ShowOrderSchema()
 
 
-def decode_order_status(body: dict[str, Any], heard: Heard) -> Decoded:
-    """Decode one orderstatus hook.
+def decode_order_status(body: dict[str, Any], context: MessageContext) -> Decoded:
+    """Decode one orderstatus webhook.
 
     Shape:  {"orderID", "ref", "status": {"code", "timestamp"}, "shipments": [{"trackingcode",
             "trackingurl", "carrier", "carrierName", "code"?}]}
@@ -160,36 +178,27 @@ def decode_order_status(body: dict[str, Any], heard: Heard) -> Decoded:
     Raises: Undecodable where orderID or status.code is missing, or a timestamp is no time.
     Source: document 002.
     """
-    order = load(ORDER_STATUS, body)
-    when = read_seconds(order["status"]["timestamp"], ZONE, "status.timestamp")
-    code = order["status"]["code"]
-    events = [tell(code, WORDS.get(code), heard, when, step=STEPS.get(code, 0))]
+    order = load_body(ORDER_STATUS, body)
+    moment = parse_unix_time(order["status"]["timestamp"], ZONE, "status.timestamp")
+    events = [_event(order["status"]["code"], context, moment)]
     parcels: dict[str, dict[str, Any]] = {}
     for shipment in order["shipments"] or ():
         tracking_number = shipment["trackingcode"]
         if not tracking_number:
             continue
         parcels[tracking_number] = {
-            "tracking_url": web_address(shipment["trackingurl"]),
+            "tracking_url": web_url(shipment["trackingurl"]),
             "courier_name": shipment["carrierName"] or shipment["carrier"],
             "is_new": shipment["new"] if isinstance(shipment["new"], bool) else None,
         }
         if shipment["code"]:
-            code = shipment["code"]
-            own = read_seconds(shipment["timestamp"], ZONE, "shipments.timestamp") or when
+            shipment_moment = parse_unix_time(shipment["timestamp"], ZONE, "shipments.timestamp")
             events.append(
-                tell(
-                    code,
-                    WORDS.get(code),
-                    heard,
-                    own,
-                    step=STEPS.get(code, 0),
-                    parcel=tracking_number,
-                )
+                _event(shipment["code"], context, shipment_moment or moment, tracking_number)
             )
     snapshot = Snapshot(
         courier_order_id=order["orderID"],
-        recency=_recency(when, heard),
+        recency=recency_of(moment.at if moment else None, context),
         events=tuple(events),
         reference=order["ref"] or None,
         parcels=parcels,
@@ -197,56 +206,58 @@ def decode_order_status(body: dict[str, Any], heard: Heard) -> Decoded:
     return Decoded(orders=(snapshot,))
 
 
-def _recency(when: Moment | None, heard: Heard) -> datetime:
-    return min(when.at, heard.received_at) if when else heard.received_at
+def _event(
+    code: str, context: MessageContext, moment: Moment | None, tracking_number: str = ""
+) -> Event:
+    step = STEPS.get(code, 0)
+    return make_event(code, WORDS.get(code), context, moment, step=step, parcel=tracking_number)
 
 
-def decode_show_order(body: dict[str, Any], heard: Heard) -> Decoded:
-    """Decode an answer to a question about an order.
+def decode_show_order(body: dict[str, Any], context: MessageContext) -> Decoded:
+    """Decode the response to a poll of an order.
 
-    A shipment's state has no time of its own: it has the order's where both tell the same, and is
-    an observation elsewhere. Hooks tell of whole orders, so the state of a single shipment is told
-    as the order's too.
+    A shipment's state has no time of its own: it has the order's time where both have the same
+    code, and is an observation otherwise. Webhooks report whole orders, so the state of a single
+    shipment counts for the order too.
 
     Shape:  {"status": "ok", "response": {"order": {"id", "store": {"order_id"}, "status": {"code",
             "label", "since"}, "shipments": [{"status": {"code"}, "tracking": {"code", "url"}}]}}}
     Units:  since is Dutch local time, to the minute.
-    Raises: Undecodable where the answer is not `ok` or has no order, or since is no time.
+    Raises: Undecodable where the response is not `ok` or has no order, or since is no time.
     Source: the courier's public pages, as couriers/README.md has them.
     """
     if body.get("status") != "ok":
-        told = body.get("message") or body.get("status")
-        raise Undecodable(f"the courier's answer is not `ok`: {told!r:.200}")
-    order = load(SHOW_ORDER, body)["response"]["order"]
-    state = order["status"] or {}
-    code, since = _counted(state), _read_since(state.get("since"))
+        answer = body.get("message") or body.get("status")
+        raise Undecodable(f"the courier's answer is not `ok`: {answer!r:.200}")
+    order = load_body(SHOW_ORDER, body)["response"]["order"]
+    order_code = _webhook_code(order["status"] or {})
+    since = _parse_since((order["status"] or {}).get("since"))
 
-    def event(word: str, tracking_number: str | None = None) -> Event:
-        when = since if word == code else None
-        step = STEPS.get(word, 0)
-        parcel = tracking_number or ""
-        return tell(word, WORDS.get(word), heard, when, step=step, parcel=parcel)
-
-    events = [event(code)] if code else []
     parcels: dict[str, dict[str, Any]] = {}
-    states: list[tuple[str, str | None]] = []
+    shipment_codes: list[tuple[str, str | None]] = []
     for shipment in order["shipments"] or ():
-        own, tracking = shipment["status"] or {}, shipment["tracking"] or {}
-        word, tracking_number = own.get("code"), tracking.get("code")
+        tracking = shipment["tracking"] or {}
+        tracking_number, code = tracking.get("code"), (shipment["status"] or {}).get("code")
         if tracking_number:
-            parcels[tracking_number] = {"tracking_url": web_address(tracking.get("url"))}
-        if word:
-            states.append((word, tracking_number))
-    if states and (code is None or len(states) == 1):
-        # The order is as far as the shipment that is least far.
-        events.append(event(min((word for word, _ in states), key=lambda it: STEPS.get(it, -1))))
-    if len(states) > 1:
-        events += [
-            event(word, tracking_number) for word, tracking_number in states if tracking_number
-        ]
+            parcels[tracking_number] = {"tracking_url": web_url(tracking.get("url"))}
+        if code:
+            shipment_codes.append((code, tracking_number))
+
+    # (code, tracking number); an empty tracking number stands for the whole order.
+    reported = [(order_code, "")] if order_code else []
+    if shipment_codes and (order_code is None or len(shipment_codes) == 1):
+        # The order is as far as its least advanced shipment.
+        codes = [code for code, _ in shipment_codes]
+        reported.append((min(codes, key=lambda code: STEPS.get(code, -1)), ""))
+    if len(shipment_codes) > 1:
+        reported += [(code, number) for code, number in shipment_codes if number]
+    events = [
+        _event(code, context, since if code == order_code else None, tracking_number)
+        for code, tracking_number in reported
+    ]
     snapshot = Snapshot(
         courier_order_id=order["id"],
-        recency=heard.received_at,
+        recency=context.received_at,
         events=tuple({event.key: event for event in events}.values()),
         reference=(order["store"] or {}).get("order_id") or None,
         parcels=parcels,
@@ -254,44 +265,44 @@ def decode_show_order(body: dict[str, Any], heard: Heard) -> Decoded:
     return Decoded(orders=(snapshot,))
 
 
-def _counted(state: dict[str, Any]) -> str | None:
-    """The order's code where its label says that it is one of the shipments' too."""
-    code, label = state.get("code"), state.get("label")
+def _webhook_code(status: dict[str, Any]) -> str | None:
+    """Return the order's code where its label shows that it is of the webhook's list."""
+    code, label = status.get("code"), status.get("label")
     if code not in LABELS or label is None or label.strip().casefold() != LABELS[code].casefold():
         return None
     return str(code)
 
 
-def _read_since(since: str | None) -> Moment | None:
-    moment = read_time(since, ZONE, "status.since")
-    if moment is None or SECONDS.search(since or ""):
+def _parse_since(since: str | None) -> Moment | None:
+    moment = parse_time(since, ZONE, "status.since")
+    if moment is None or HAS_SECONDS.search(since or ""):
         return moment
     return replace(moment, flags=moment.flags | {MINUTE_ONLY})
 
 
-def headers(access: Access) -> dict[str, str]:
+def _headers(access: Access) -> dict[str, str]:
     credentials = f"{access.user}:{access.token}".encode()
     return {"Authorization": f"Basic {b64encode(credentials).decode()}"}
 
 
-def show(access: Access, order_id: str) -> str:
-    return f"{access.url}/order/{one_segment(order_id)}"
+def _order_url(access: Access, order_id: str) -> str:
+    return f"{access.url}/order/{quote_path_segment(order_id)}"
 
 
-def names_order(body: dict[str, Any]) -> tuple[str, str] | None:
-    """The order's id, and the name for it in the documented 404: the shop's own number."""
+def _identify_order(body: dict[str, Any]) -> tuple[str, str] | None:
+    """Return the order's id and its name in the documented 404, which is the shop's own number."""
     try:
-        order = load(ORDER_STATUS, body)
+        order = load_body(ORDER_STATUS, body)
     except Undecodable:
         return None
     return order["orderID"], order["ref"] or order["orderID"]
 
 
-def sample(moved: Moved) -> dict[str, Any]:
+def _make_sample(sample: SampleState) -> dict[str, Any]:
     return {
-        "orderID": moved.order_id,
-        "ref": moved.reference,
-        "status": {"code": moved.word, "timestamp": int(moved.at.timestamp())},
+        "orderID": sample.order_id,
+        "ref": sample.reference,
+        "status": {"code": sample.word, "timestamp": int(sample.at.timestamp())},
         "shipments": [
             {
                 "carrier": "postnl",
@@ -308,24 +319,24 @@ driver = Driver(
     name="cottoncast",
     words=WORDS,
     topics={"orders": decode_order_status},
-    keys=KEYS,
+    identifier_keys=IDENTIFIER_KEYS,
     signature_header="Cottoncast-Authentication",
-    names_order=names_order,
+    identify_order=_identify_order,
     api=Api(
-        headers=headers,
-        show=show,
+        headers=_headers,
+        order_url=_order_url,
         decode=decode_show_order,
         needs_user=True,
         per_second=2,
         schedule=Schedule(silence=Rhythm(timedelta(hours=1), timedelta(hours=12))),
     ),
     zone=ZONE,
-    stays={
-        **STAYS,
-        # It makes what it sends.
+    stuck_after={
+        **STUCK_AFTER,
+        # It produces the goods that it sends.
         statuses.INFO_RECEIVED: timedelta(days=7),
         statuses.AWAITING_PICKUP: timedelta(days=3),
     },
-    sample=sample,
-    sample_of=("SAMPLE-C", "E"),
+    make_sample=_make_sample,
+    sample_order=("SAMPLE-C", "E"),
 )

@@ -1,5 +1,6 @@
-"""What drivers read a courier's bodies with: fields, times, addresses and signatures."""
+"""Readers of a courier's bodies: schema fields, times, URLs and signatures."""
 
+import functools
 import hashlib
 import hmac
 import json
@@ -10,51 +11,57 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from marshmallow import EXCLUDE, Schema, ValidationError
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from receiver.couriers.contract import ZONE_ASSUMED, Moment
-from receiver.couriers.fast_load import NotPlain, Plain
+from receiver.couriers.fast_load import NotPlain, fast_load
+from receiver.couriers.snapshot import ZONE_ASSUMED, Moment
 from receiver.errors import Undecodable, UnknownToCourier
 
-# What becomes part of a key or an index; longer ones are no ids or words of any courier's.
-MOST_CHARACTERS = 255
-# What is only shown: enough for any honest one.
-MOST_ADDRESS = 2_000
+# The limit of whatever becomes part of a key or an index; no courier has longer ids or words.
+MAX_NAME_LENGTH = 255
+# URLs are only displayed; a longer one is left out.
+MAX_URL_LENGTH = 2_000
 
 
 class Body(Schema):
-    """Names what we read of a courier's body; all else in it is left alone."""
+    """The base of a driver's schemas: keys that a schema does not name are ignored."""
 
     class Meta:
         unknown = EXCLUDE
 
 
-def sign(secret: str, raw: bytes) -> str:
-    """The lower-case hex HMAC-SHA256 of a raw body."""
-    return hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
+required_name = functools.partial(
+    fields.String, required=True, validate=validate.Length(min=1, max=MAX_NAME_LENGTH)
+)
+optional_text = functools.partial(fields.String, allow_none=True, load_default=None)
+# An empty name counts as none.
+optional_name = functools.partial(optional_text, validate=validate.Length(max=MAX_NAME_LENGTH))
+optional_object = functools.partial(fields.Nested, allow_none=True, load_default=None)
 
 
-PLAIN = Plain()
+def optional_list(schema: type[Schema]) -> fields.List[Any]:
+    """Make the field of a list of objects that may be null or missing."""
+    return fields.List(fields.Nested(schema), allow_none=True, load_default=None)
 
 
-def load(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
+def load_body(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
     """Read a body through a driver's schema.
 
-    Raises: Undecodable, naming each field that was refused and why.
+    Raises: Undecodable, which names each refused field and why.
     """
     try:
-        return PLAIN.read(schema, body)
+        return fast_load(schema, body)
     except NotPlain:
         pass
     try:
         return dict(schema.load(body))
     except ValidationError as refused:
-        told = json.dumps(refused.messages, sort_keys=True, ensure_ascii=False)
-        raise Undecodable(f"the courier's schema refuses it: {told}") from None
+        faults = json.dumps(refused.messages, sort_keys=True, ensure_ascii=False)
+        raise Undecodable(f"the courier's schema refuses the body: {faults}") from None
 
 
-def read_time(value: Any, zone: str, field_name: str = "time") -> Moment | None:
-    """Read a courier's time; None where there is none.
+def parse_time(value: Any, zone: str, field_name: str = "time") -> Moment | None:
+    """Parse a courier's time; None and "" give None.
 
     Shape:  an ISO 8601 string. One without a zone is read in `zone` and flagged.
     Raises: Undecodable where it is no time, or outside the years 1 to 9999.
@@ -62,40 +69,45 @@ def read_time(value: Any, zone: str, field_name: str = "time") -> Moment | None:
     if value is None or value == "":
         return None
     try:
-        told = datetime.fromisoformat(value)
-        if told.tzinfo is None:
-            local = told.replace(tzinfo=ZoneInfo(zone))
+        parsed = datetime.fromisoformat(value)
+        if parsed.tzinfo is None:
+            local = parsed.replace(tzinfo=ZoneInfo(zone))
             return Moment(local.astimezone(UTC), frozenset({ZONE_ASSUMED}))
-        return Moment(told.astimezone(UTC))
+        return Moment(parsed.astimezone(UTC))
     except (TypeError, ValueError, OverflowError):
         raise Undecodable(f"{field_name} is not a time: {value!r:.80}") from None
 
 
-def read_seconds(value: Any, zone: str, field_name: str = "timestamp") -> Moment | None:
-    """Read a time told as Unix seconds (a number, or one in a string), or as read_time does."""
+def parse_unix_time(value: Any, zone: str, field_name: str = "timestamp") -> Moment | None:
+    """Parse Unix seconds (a number, or one in a string), or else as parse_time does."""
     if isinstance(value, bool):
         raise Undecodable(f"{field_name} is not a time: {value!r}")
     try:
         return Moment(datetime.fromtimestamp(float(value), UTC))
     except (TypeError, ValueError):
-        return read_time(value, zone, field_name)
+        return parse_time(value, zone, field_name)
     except (OverflowError, OSError):
         raise Undecodable(f"{field_name} is not a time: {value!r:.80}") from None
 
 
-def one_segment(name: str) -> str:
-    """A name as one segment of an address's path.
+def web_url(value: Any) -> str | None:
+    """Return a URL that is safe to show as a link, None for anything else (`javascript:`)."""
+    if not isinstance(value, str) or len(value) > MAX_URL_LENGTH:
+        return None
+    return value if value.lower().startswith(("http://", "https://")) else None
 
-    Raises: UnknownToCourier for a name that leads up the path wherever a server resolves it (`..`,
-        also beside a slash that it takes for one), or to the list of all orders (an empty one).
+
+def quote_path_segment(name: str) -> str:
+    """Quote a name as one segment of a URL's path.
+
+    Raises: UnknownToCourier for a name that a server may resolve to another path: `..`, also beside
+        a slash of either kind, or an empty one, which is the list of all orders.
     """
     if not name or {".", ".."} & set(re.split(r"[/\\]", name)):
-        raise UnknownToCourier("no order's name is empty, or leads up the path of an address")
+        raise UnknownToCourier("an order's name is not empty and does not lead up the URL's path")
     return quote(name, safe="")
 
 
-def web_address(value: Any) -> str | None:
-    """An address that may be shown as a link; None for anything else (`javascript:`, a novel)."""
-    if not isinstance(value, str) or len(value) > MOST_ADDRESS:
-        return None
-    return value if value.lower().startswith(("http://", "https://")) else None
+def hmac_sha256_hex(secret: str, raw: bytes) -> str:
+    """Return the lower-case hex HMAC-SHA256 of a raw body."""
+    return hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()

@@ -1,8 +1,8 @@
-"""ShipmentAPI: one callback in the life of an order, everything later only by asking.
+"""ShipmentAPI: one webhook in the life of an order, everything later only by polling.
 
 Source: the courier's document 004. Its public pages show neither a body nor the words of the later
 states, so bodies are read through a field map of JMESPath expressions that a shop can correct
-(COURIER_<ACCOUNT>_FIELDS) without touching this file.
+(COURIER_<ACCOUNT>_FIELDS) without a change to this file.
 """
 
 import functools
@@ -15,23 +15,25 @@ from jmespath.exceptions import JMESPathError
 
 from receiver import statuses
 from receiver.couriers.contract import (
-    STAYS,
+    STUCK_AFTER,
     Access,
     Api,
-    Decoded,
     Driver,
-    Heard,
-    Keys,
-    Moved,
-    Snapshot,
-    tell,
+    IdentifierKeys,
+    SampleState,
 )
-from receiver.couriers.parsing import MOST_CHARACTERS, one_segment, read_seconds, web_address
+from receiver.couriers.parsing import (
+    MAX_NAME_LENGTH,
+    parse_unix_time,
+    quote_path_segment,
+    web_url,
+)
 from receiver.couriers.schedule import Rhythm, Schedule
+from receiver.couriers.snapshot import Decoded, MessageContext, Snapshot, make_event, recency_of
 from receiver.errors import Undecodable
 from receiver.times import rfc3339
 
-# Nothing says which zone a time without one is in.
+# The documents do not say in which zone times without one are.
 ZONE = "UTC"
 
 WORDS = {
@@ -70,23 +72,24 @@ FIELDS: dict[str, Any] = {
     "statuses": {},
 }
 
-KEYS = {"courier_order_id", "reference", "courier_status", "tracking_number"}
+# The fields that become part of a key or an index.
+NAMES = {"courier_order_id", "reference", "courier_status", "tracking_number"}
 PICKUP_AT_UNREADABLE = "pickup_at_unreadable"
 
 
 @functools.lru_cache(maxsize=256)
-def compiled(expression: str) -> Any:
+def _compiled(expression: str) -> Any:
     return jmespath.compile(expression)
 
 
-def check_fields(field_map: Mapping[str, Any]) -> list[str]:
-    """What is wrong with an account's field map, a line each."""
+def check_field_map(field_map: Mapping[str, Any]) -> list[str]:
+    """Return the faults of an account's field map, one line each."""
     faults = [f"unknown field {name!r}" for name in field_map if name not in FIELDS]
     for name in FIELDS.keys() & field_map.keys() - {"statuses"}:
         try:
-            compiled(field_map[name])
-        except (JMESPathError, TypeError, AttributeError) as wrong:
-            faults.append(f"{name} is not a JMESPath expression: {str(wrong).splitlines()[0]}")
+            _compiled(field_map[name])
+        except (JMESPathError, TypeError, AttributeError) as error:
+            faults.append(f"{name} is not a JMESPath expression: {str(error).splitlines()[0]}")
     words = field_map.get("statuses", {})
     if not isinstance(words, Mapping):
         return [*faults, "statuses is not a JSON object"]
@@ -96,117 +99,115 @@ def check_fields(field_map: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def keys_of(field_map: Mapping[str, Any]) -> Keys:
-    """Every key that a field map names on its way to an order's id and to the shop's number."""
+def _identifier_keys_in_map(field_map: Mapping[str, Any]) -> IdentifierKeys:
+    """Return every key on the paths of a field map to an order's id and to the shop's number."""
 
-    def named(field: str) -> frozenset[str]:
+    def keys_of(field: str) -> frozenset[str]:
         expression = field_map.get(field)
-        return frozenset(_fields(compiled(expression).parsed) if expression else ())
+        return frozenset(_keys_in(_compiled(expression).parsed) if expression else ())
 
-    return Keys(order=named("courier_order_id"), reference=named("reference"))
+    return IdentifierKeys(order=keys_of("courier_order_id"), reference=keys_of("reference"))
 
 
-def _fields(parsed: Mapping[str, Any]) -> Iterator[str]:
+def _keys_in(parsed: Mapping[str, Any]) -> Iterator[str]:
     if parsed["type"] == "field":
         yield parsed["value"]
     for child in parsed["children"]:
-        yield from _fields(child)
+        yield from _keys_in(child)
 
 
-def normal(word: str) -> str:
-    """A word as the map has it: `In transit` and `IN-TRANSIT` are in_transit."""
+def _normalize_word(word: str) -> str:
+    """Return the spelling of the map: `In transit` and `IN-TRANSIT` are in_transit."""
     return "_".join(word.casefold().replace("-", " ").replace("_", " ").split())
 
 
-def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
-    """Decode a callback or a Get Order answer, which have the same body.
+def decode_mapped_order(body: dict[str, Any], context: MessageContext) -> Decoded:
+    """Decode a webhook or a Get Order response, which have the same body.
 
-    Shape:  whatever the account's field map says.
+    Shape:  as the account's field map says.
     Units:  times are ISO 8601 or Unix seconds; without one the state is an observation.
     Raises: Undecodable where the map finds no courier_order_id or no courier_status.
-    Source: document 004; the default map is ours until a real body tells better.
+    Source: document 004; the default map is our guess until a real body is known.
     """
-    field_map = {**FIELDS, **heard.field_map}
+    field_map = {**FIELDS, **context.field_map}
 
-    def find(name: str, required: bool = False) -> str | None:
-        try:
-            value = compiled(field_map[name]).search(body)
-        except JMESPathError as wrong:
-            told = str(wrong).splitlines()[0]
-            raise Undecodable(f"{field_map[name]!r} does not fit this body: {told}") from None
-        text = None if isinstance(value, bool | dict | list) else value
-        if text is None or text == "":
-            if not required:
-                return None
-            raise Undecodable(
-                f"no {name} at {field_map[name]!r}: correct COURIER_<ACCOUNT>_FIELDS if the body"
-                " has it elsewhere"
-            )
-        if name in KEYS and len(str(text)) > MOST_CHARACTERS:
-            raise Undecodable(f"{name} is longer than {MOST_CHARACTERS} characters")
-        return str(text)
+    def find(name: str) -> str | None:
+        return _find(name, field_map[name], body)
 
-    courier_order_id = find("courier_order_id", required=True) or ""
-    word = find("courier_status", required=True) or ""
-    own_words = {normal(theirs): ours for theirs, ours in field_map["statuses"].items()}
-    status = {**WORDS, **own_words}.get(normal(word))
+    courier_order_id, word = find("courier_order_id"), find("courier_status")
+    if courier_order_id is None or word is None:
+        missing = "courier_order_id" if courier_order_id is None else "courier_status"
+        raise Undecodable(
+            f"no {missing} at {field_map[missing]!r}: correct COURIER_<ACCOUNT>_FIELDS if the body"
+            " has it elsewhere"
+        )
 
     flags = frozenset[str]()
     pickup_at = None
     try:
-        pickup_at = read_seconds(find("pickup_at"), ZONE, "pickup_at")
+        pickup_at = parse_unix_time(find("pickup_at"), ZONE, "pickup_at")
     except Undecodable:
-        # A pickup time like "10-12" must not cost us the state that comes with it.
+        # A pickup time like "10-12" must not cost the state beside it.
         flags = frozenset({PICKUP_AT_UNREADABLE})
+    words = driver.words_with(field_map)
+    normalized = _normalize_word(word)
+    status = words.get(normalized)
     if status == statuses.INFO_RECEIVED and pickup_at is not None:
         status = statuses.AWAITING_PICKUP
 
-    when = read_seconds(find("occurred_at"), ZONE, "occurred_at")
-    steps = {theirs: step for step, theirs in enumerate({**WORDS, **own_words})}
-    event = tell(
+    moment = parse_unix_time(find("occurred_at"), ZONE, "occurred_at")
+    event = make_event(
         word,
         status,
-        heard,
-        when,
-        step=steps.get(normal(word), 0),
+        context,
+        moment,
+        step=[*words].index(normalized) if status else 0,
         reason=find("reason"),
         flags=flags,
     )
-    poll = heard.kind == "poll"
-    tracking_number = find("tracking_number")
+    tracking_url, tracking_number = web_url(find("tracking_url")), find("tracking_number")
+    parcel = {"tracking_url": tracking_url, "courier_name": find("courier_name")}
     snapshot = Snapshot(
         courier_order_id=courier_order_id,
-        recency=heard.received_at if poll or when is None else min(when.at, heard.received_at),
+        recency=recency_of(moment.at if moment else None, context),
         events=(event,),
         reference=find("reference"),
         details={
-            "tracking_url": web_address(find("tracking_url")),
-            "label_url": web_address(find("label_url")),
+            "tracking_url": tracking_url,
+            "label_url": web_url(find("label_url")),
             "pickup_at": rfc3339(pickup_at.at) if pickup_at else None,
         },
-        parcels=(
-            {
-                tracking_number: {
-                    "tracking_url": web_address(find("tracking_url")),
-                    "courier_name": find("courier_name"),
-                }
-            }
-            if tracking_number
-            else {}
-        ),
+        parcels={tracking_number: parcel} if tracking_number else {},
     )
     return Decoded(orders=(snapshot,))
 
 
-def headers(access: Access) -> dict[str, str]:
+def _find(name: str, expression: str, body: dict[str, Any]) -> str | None:
+    """Return the text or number that the expression finds in a body, as text.
+
+    Raises: Undecodable where the expression fails on this body, or a name is too long.
+    """
+    try:
+        value = _compiled(expression).search(body)
+    except JMESPathError as error:
+        what = str(error).splitlines()[0]
+        raise Undecodable(f"{expression!r} does not fit this body: {what}") from None
+    if value is None or value == "" or isinstance(value, bool | dict | list):
+        return None
+    if name in NAMES and len(str(value)) > MAX_NAME_LENGTH:
+        raise Undecodable(f"{name} is longer than {MAX_NAME_LENGTH} characters")
+    return str(value)
+
+
+def _headers(access: Access) -> dict[str, str]:
     return {"Authorization": f"Bearer {access.token}"}
 
 
-def show(access: Access, order_id: str) -> str:
-    return access.url + access.order_path.replace("{id}", one_segment(order_id))
+def _order_url(access: Access, order_id: str) -> str:
+    return access.url + access.order_path.replace("{id}", quote_path_segment(order_id))
 
 
-# Accepted within 20 minutes of being placed, as document 004 has it, and not to be asked at once.
+# Document 004: an order is accepted within 20 minutes, and should not be polled at once.
 SCHEDULE = Schedule(
     calls_once=True,
     not_before=timedelta(minutes=1),
@@ -217,13 +218,13 @@ SCHEDULE = Schedule(
 )
 
 
-def sample(moved: Moved) -> dict[str, Any]:
-    """As the field map that nobody has corrected yet reads it."""
+def _make_sample(sample: SampleState) -> dict[str, Any]:
+    """Return a body in the shape of the default field map."""
     return {
-        "order_reference": moved.order_id,
-        "client_reference": moved.reference,
-        "status": moved.word,
-        "status_changed_at": rfc3339(moved.at),
+        "order_reference": sample.order_id,
+        "client_reference": sample.reference,
+        "status": sample.word,
+        "status_changed_at": rfc3339(sample.at),
         "carrier": "DPD",
         "tracking_number": "01405012345678",
         "label_url": "https://example.com/labels/sample.pdf",
@@ -233,14 +234,21 @@ def sample(moved: Moved) -> dict[str, Any]:
 driver = Driver(
     name="shipmentapi",
     words=WORDS,
-    topics={"orders": decode_order},
-    # The default map's always: what came before an account's own map may be in its shape.
-    keys=keys_of(FIELDS),
-    check_fields=check_fields,
-    map_keys=keys_of,
-    api=Api(headers=headers, show=show, decode=decode_order, schedule=SCHEDULE, per_second=5),
-    # It tells that an order is accepted, and of its later life only what a field map is set up for.
-    stays={name: STAYS[name] for name in (statuses.PENDING, statuses.INFO_RECEIVED)},
-    sample=sample,
-    sample_of=("SAMPLE-S", "accepted"),
+    topics={"orders": decode_mapped_order},
+    # Also under an account's own map: earlier messages may have the default map's shape.
+    identifier_keys=_identifier_keys_in_map(FIELDS),
+    normalize_word=_normalize_word,
+    check_field_map=check_field_map,
+    identifier_keys_in_map=_identifier_keys_in_map,
+    api=Api(
+        headers=_headers,
+        order_url=_order_url,
+        decode=decode_mapped_order,
+        schedule=SCHEDULE,
+        per_second=5,
+    ),
+    # It reports that an order is accepted; of its later life only what a field map is set up for.
+    stuck_after={name: STUCK_AFTER[name] for name in (statuses.PENDING, statuses.INFO_RECEIVED)},
+    make_sample=_make_sample,
+    sample_order=("SAMPLE-S", "accepted"),
 )

@@ -1,13 +1,12 @@
-"""Tiramizoo: unsigned snapshots of an order, in any order of arrival, and tour plans.
+"""Tiramizoo: unsigned snapshots of an order, which arrive in any order, and tour plans.
 
-Source: the courier's documents 003 (current API: order states, web hooks, tour plan), 000 and 001
-(older API, v1: no *_at columns, state `processing`).
+Source: the courier's documents 003 (current API: order states, webhooks, tour plan), 000 and 001
+(the older API, v1: no *_at columns, state `processing`).
 
-A hook's body is the whole order. One snapshot therefore tells several events: one for each *_at
+A webhook's body is the whole order. So one snapshot gives several events: one for each *_at
 column, one for each entry of history[] and events[], and one for `state` itself.
 """
 
-import functools
 import json
 import re
 from collections.abc import Iterator
@@ -17,39 +16,47 @@ from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import available_timezones
 
-from marshmallow import fields, validate
+from marshmallow import fields
 
 from receiver import statuses
 from receiver.couriers.contract import (
-    STATE_DISAGREES,
-    STAYS,
-    TIME_INFERRED,
+    STUCK_AFTER,
     Access,
     Api,
-    Decoded,
     Driver,
+    IdentifierKeys,
+    OrderPage,
+    SampleState,
+)
+from receiver.couriers.parsing import (
+    MAX_NAME_LENGTH,
+    Body,
+    load_body,
+    optional_list,
+    optional_name,
+    optional_object,
+    optional_text,
+    parse_time,
+    quote_path_segment,
+    required_name,
+    web_url,
+)
+from receiver.couriers.schedule import Rhythm, Schedule
+from receiver.couriers.snapshot import (
+    STATE_DISAGREES,
+    TIME_INFERRED,
+    Decoded,
     Eta,
     Event,
-    Heard,
-    Keys,
+    MessageContext,
     Moment,
-    Moved,
-    Page,
     Proof,
     Snapshot,
     Stop,
     Tour,
-    tell,
+    make_event,
+    recency_of,
 )
-from receiver.couriers.parsing import (
-    MOST_CHARACTERS,
-    Body,
-    load,
-    one_segment,
-    read_time,
-    web_address,
-)
-from receiver.couriers.schedule import Rhythm, Schedule
 from receiver.errors import Undecodable
 from receiver.times import rfc3339
 
@@ -69,12 +76,10 @@ WORDS = {
 }
 STEPS = {word: step for step, word in enumerate(WORDS)}
 
-# The states that lead to most others.
-USUAL = ("created", "dispatched", "picked_up")
 TIMED_STATES = tuple(word for word in WORDS if word != "processing")
 
-# The event types that the document lists as reasons, so that an entry of events[] without
-# current_state (the return process shows such) still says which state it explains.
+# The event types that document 003 lists as reasons of a state. By them an entry of events[]
+# without current_state (as in "Return process") still has a state.
 REASONS = {
     "pickup_failed": (
         "package_was_not_ready",
@@ -98,7 +103,7 @@ REASONS = {
 }
 STATE_OF_REASON = {reason: state for state, reasons in REASONS.items() for reason in reasons}
 
-# Package states as 003 shows them; any other follows its order.
+# The states of a package in document 003; a package in any other state follows its order.
 PACKAGE_STATES = {
     "picked_up": statuses.PICKED_UP,
     "not_picked_up": statuses.PICKUP_FAILED,
@@ -106,167 +111,155 @@ PACKAGE_STATES = {
     "not_delivered": statuses.DELIVERY_FAILED,
 }
 
-# `id` is an order's name in a tour plan, whichever of them.
-KEYS = Keys(
+# A tour plan has any of an order's names under `id`.
+IDENTIFIER_KEYS = IdentifierKeys(
     order=frozenset({"uuid", "identifier", "tracking_code", "id"}),
     reference=frozenset({"external_id"}),
 )
 
-# Whose signature a snapshot shows beside its states, by the state that it belongs to.
-SIGNATURES = {
+# The fields with signatures, by the state that they belong to.
+SIGNATURE_FIELDS = {
     "picked_up": ("pickup_signature",),
     "delivered": ("delivery_signature", "signature"),
     "returned": ("return_signature",),
 }
 
-IDENTIFIER = validate.Length(min=1, max=MOST_CHARACTERS)
 
-
-optional_text = functools.partial(fields.String, allow_none=True, load_default=None)
-# An empty one counts as none.
-optional_id = functools.partial(optional_text, validate=validate.Length(max=MOST_CHARACTERS))
-
-
-class Picture(Body):
+class PictureSchema(Body):
     url = optional_text()
     name = optional_text()
 
 
-class Entry(Body):
-    """One entry of history[] or events[]; the return process shows flat signature_* names."""
+class EntrySchema(Body):
+    """One entry of history[] or events[]; "Return process" has flat signature_* fields."""
 
-    type = optional_text(validate=validate.Length(max=MOST_CHARACTERS))
-    current_state = optional_text(validate=validate.Length(max=MOST_CHARACTERS))
+    type = optional_name()
+    current_state = optional_name()
     recorded_at = optional_text()
-    signature = fields.Nested(Picture, allow_none=True, load_default=None)
-    photo_proof = fields.Nested(Picture, allow_none=True, load_default=None)
+    signature = optional_object(PictureSchema)
+    photo_proof = optional_object(PictureSchema)
     signature_url = optional_text()
     signature_name = optional_text()
 
 
-class Package(Body):
-    identifier = fields.String(required=True, validate=IDENTIFIER)
+class PackageSchema(Body):
+    identifier = required_name()
     state = optional_text()
     pickup_state = optional_text()
 
 
-class Place(Body):
+class PlaceSchema(Body):
     # The documents show only null here.
     eta = fields.Raw(allow_none=True, load_default=None)
 
 
-class Order(Body):
-    uuid = fields.String(required=True, validate=IDENTIFIER)
-    state = fields.String(required=True, validate=IDENTIFIER)
-    identifier = optional_id()
-    tracking_code = optional_id()
-    external_id = optional_id()
+class OrderSchema(Body):
+    uuid = required_name()
+    state = required_name()
+    identifier = optional_name()
+    tracking_code = optional_name()
+    external_id = optional_name()
     timezone = optional_text()
     tracking_url = optional_text()
     cancellation_reason = optional_text()
-    signature = fields.Nested(Picture, allow_none=True, load_default=None)
-    pickup_signature = fields.Nested(Picture, allow_none=True, load_default=None)
-    delivery_signature = fields.Nested(Picture, allow_none=True, load_default=None)
-    return_signature = fields.Nested(Picture, allow_none=True, load_default=None)
-    pickup = fields.Nested(Place, allow_none=True, load_default=None)
-    delivery = fields.Nested(Place, allow_none=True, load_default=None)
-    packages = fields.List(fields.Nested(Package), allow_none=True, load_default=None)
-    history = fields.List(fields.Nested(Entry), allow_none=True, load_default=None)
-    events = fields.List(fields.Nested(Entry), allow_none=True, load_default=None)
+    signature = optional_object(PictureSchema)
+    pickup_signature = optional_object(PictureSchema)
+    delivery_signature = optional_object(PictureSchema)
+    return_signature = optional_object(PictureSchema)
+    pickup = optional_object(PlaceSchema)
+    delivery = optional_object(PlaceSchema)
+    packages = optional_list(PackageSchema)
+    history = optional_list(EntrySchema)
+    events = optional_list(EntrySchema)
 
 
-class TourPlanWindow(Body):
-    from_ = fields.String(data_key="from", allow_none=True, load_default=None)
+class TimeWindowSchema(Body):
+    from_ = optional_text(data_key="from")
     to = optional_text()
 
 
-class TourPackage(Body):
-    id = fields.String(required=True, validate=IDENTIFIER)
+class TourPackageSchema(Body):
+    id = required_name()
 
 
-class TourOrder(Body):
-    id = fields.String(required=True, validate=IDENTIFIER)
+class TourOrderSchema(Body):
+    id = required_name()
     delivery_eta = optional_text()
-    packages = fields.List(fields.Nested(TourPackage), allow_none=True, load_default=None)
+    packages = optional_list(TourPackageSchema)
 
 
 class TourSchema(Body):
-    id = fields.String(required=True, validate=IDENTIFIER)
+    id = required_name()
     courier = optional_text()
     pick_up_at = optional_text()
-    orders = fields.List(fields.Nested(TourOrder), allow_none=True, load_default=None)
+    orders = optional_list(TourOrderSchema)
 
 
-class TourPlan(Body):
-    time_window = fields.Nested(TourPlanWindow, allow_none=True, load_default=None)
+class TourPlanSchema(Body):
+    time_window = optional_object(TimeWindowSchema)
     tours = fields.List(fields.Nested(TourSchema), required=True)
 
 
-ORDER = Order()
-TOUR_PLAN = TourPlan()
+ORDER = OrderSchema()
+TOUR_PLAN = TourPlanSchema()
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """A state that a snapshot tells with its time, by a column or by an entry of its history."""
+class DatedState:
+    """A state that a snapshot gives with its time, in a column or in an entry of its history."""
 
     state: str
-    when: Moment
+    moment: Moment
     reason: str | None = None
     proofs: frozenset[Proof] = frozenset()
 
     @property
-    def place(self) -> tuple[datetime, int]:
-        return self.when.at, STEPS.get(self.state, -1)
+    def sort_key(self) -> tuple[datetime, int]:
+        return self.moment.at, STEPS.get(self.state, -1)
 
 
-def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
-    """Decode an order hook or a Show Order answer.
+def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
+    """Decode an order webhook or a Show Order response.
 
     Shape:  {"uuid", "state", "<state>_at"..., "history": [{"type", "recorded_at",
             "current_state", "signature", "photo_proof"}], "packages": [{"identifier", "state"}],
             "pickup_signature", "delivery_signature", "return_signature", ...}
     Units:  times are ISO 8601 with an offset; one without is read in the order's own timezone.
-    Raises: Undecodable where uuid or state is missing, or a time is none.
+    Raises: Undecodable where uuid or state is missing, or a time cannot be read.
     Source: document 003, "Order states", "Return process" and "Web Hooks"; document 001 for v1.
     """
-    order = load(ORDER, body)
+    order = load_body(ORDER, body)
     zone = order["timezone"] if order["timezone"] in ZONES else ZONE
-    facts = [*_columns(body, order, zone), *_entries(order, zone)]
+    dated = [*_states_of_columns(body, order, zone), *_states_of_entries(order, zone)]
+    newest = max((state.moment.at for state in dated), default=None)
+    is_current_api = newest is not None and _has_columns(body)
 
     events: dict[str, Event] = {}
-    for fact in facts:
-        event = _event(fact.state, heard, fact)
-        known = events.get(event.key)
-        if known is not None:
-            # A column and an entry tell the same: the entry knows why, and who signed.
-            reason, proofs = event.reason or known.reason, event.proofs | known.proofs
-            if (reason, proofs) != (event.reason, event.proofs):
-                event = replace(event, reason=reason, proofs=proofs)
+    for state in dated:
+        event = _event(state.state, context, state)
+        if (known := events.get(event.key)) is not None:
+            # A column and an entry give the same state: the entry has the reason and the proofs.
+            event = replace(
+                event, reason=event.reason or known.reason, proofs=event.proofs | known.proofs
+            )
         events[event.key] = event
-
-    newest = max((fact.when.at for fact in facts), default=None)
-    timed = newest is not None and _has_columns(body)
-    state_event = _state_event(order["state"], facts if timed else [], heard)
+    state_event = _state_event(order["state"], dated if is_current_api else [], context)
     if state_event is not None:
         events[state_event.key] = state_event
 
-    recency = heard.received_at
-    if newest is not None and timed and heard.kind != "poll":
-        recency = min(newest, heard.received_at)
-    pickup_at = _expected((order["pickup"] or {}).get("eta"), zone)
-    eta = _expected((order["delivery"] or {}).get("eta"), zone)
+    pickup_at = _expected_time((order["pickup"] or {}).get("eta"), zone)
+    eta = _expected_time((order["delivery"] or {}).get("eta"), zone)
     snapshot = Snapshot(
         courier_order_id=order["uuid"],
-        recency=recency,
+        recency=recency_of(newest if is_current_api else None, context),
         events=tuple(events.values()),
         reference=order["external_id"] or None,
         identifiers={name: order[name] for name in ("identifier", "tracking_code") if order[name]},
         details={
-            "tracking_url": web_address(order["tracking_url"]),
+            "tracking_url": web_url(order["tracking_url"]),
             "pickup_at": rfc3339(pickup_at),
         },
-        eta=Eta(eta, eta, "poll" if heard.kind == "poll" else "order") if eta else None,
+        eta=Eta(eta, eta, "poll" if context.kind == "poll" else "order") if eta else None,
         parcels={
             package["identifier"]: {
                 "status": PACKAGE_STATES.get(package["state"] or package["pickup_state"] or "")
@@ -277,123 +270,125 @@ def decode_order(body: dict[str, Any], heard: Heard) -> Decoded:
     return Decoded(orders=(snapshot,))
 
 
-def _expected(value: Any, zone: str) -> datetime | None:
-    """An expected time, None where it is none: it must not cost us the states beside it."""
+def _expected_time(value: Any, zone: str) -> datetime | None:
+    """Read an ETA; an unreadable one is left out, because it must not cost the states beside it."""
     try:
-        moment = read_time(value, zone)
+        moment = parse_time(value, zone)
     except Undecodable:
         return None
     return moment.at if moment else None
 
 
 def _has_columns(body: dict[str, Any]) -> bool:
-    """Whether the body is of the current API: v1 has created_at, but no later state's column."""
+    """Return whether the body is of the current API: v1 has no column but created_at."""
     return any(f"{state}_at" in body for state in TIMED_STATES if state != "created")
 
 
-def _columns(body: dict[str, Any], order: dict[str, Any], zone: str) -> Iterator[Fact]:
-    """What the *_at columns tell, each with the signature that belongs to it."""
+def _states_of_columns(
+    body: dict[str, Any], order: dict[str, Any], zone: str
+) -> Iterator[DatedState]:
+    """Yield the states that the *_at columns give, each with its signature."""
     for state in TIMED_STATES:
-        when = read_time(body.get(f"{state}_at"), zone, f"{state}_at")
-        if when is not None:
+        moment = parse_time(body.get(f"{state}_at"), zone, f"{state}_at")
+        if moment is not None:
             reason = order["cancellation_reason"] if state == "cancelled" else None
-            pictures = [order[name] for name in SIGNATURES.get(state, ())]
-            yield Fact(state, when, reason, _proofs(signature=pictures))
+            signatures = [order[name] for name in SIGNATURE_FIELDS.get(state, ())]
+            yield DatedState(state, moment, reason, _proofs(signature=signatures))
 
 
-def _entries(order: dict[str, Any], zone: str) -> Iterator[Fact]:
-    """What the entries of history[] and events[] tell, where they have a time."""
+def _states_of_entries(order: dict[str, Any], zone: str) -> Iterator[DatedState]:
+    """Yield the states that the entries of history[] and events[] give, where they have a time."""
     for entry in [*(order["history"] or ()), *(order["events"] or ())]:
-        when = read_time(entry["recorded_at"], zone, "recorded_at")
-        kind = entry["type"]
-        state = entry["current_state"] or STATE_OF_REASON.get(kind or "") or kind
-        if when is not None and state:
-            flat = {"url": entry["signature_url"], "name": entry["signature_name"]}
-            # Elsewhere the type only names the deed again (`pick_up`): that is no reason.
-            yield Fact(
+        moment = parse_time(entry["recorded_at"], zone, "recorded_at")
+        entry_type = entry["type"]
+        state = entry["current_state"] or STATE_OF_REASON.get(entry_type or "") or entry_type
+        if moment is not None and state:
+            flat_signature = {"url": entry["signature_url"], "name": entry["signature_name"]}
+            yield DatedState(
                 state,
-                when,
-                kind if state in REASONS else None,
-                _proofs(signature=[entry["signature"], flat], photo=[entry["photo_proof"]]),
+                moment,
+                # The type of other states repeats the action (`pick_up`) and is no reason.
+                entry_type if state in REASONS else None,
+                _proofs(
+                    signature=[entry["signature"], flat_signature], photo=[entry["photo_proof"]]
+                ),
             )
 
 
 def _proofs(**pictures: list[dict[str, Any] | None]) -> frozenset[Proof]:
+    """Return the proofs in pictures, given by kind as {"url", "name"}."""
     proofs = (
-        Proof(kind, web_address(picture["url"]) or "", (picture["name"] or "")[:MOST_CHARACTERS])
+        Proof(kind, web_url(picture["url"]) or "", (picture["name"] or "")[:MAX_NAME_LENGTH])
         for kind, shown in pictures.items()
         for picture in shown
-        if picture and (picture["url"] or picture["name"])
+        if picture
     )
     return frozenset(proof for proof in proofs if proof.url or proof.name)
 
 
-def _state_event(state: str, facts: list[Fact], heard: Heard) -> Event | None:
-    """The event that `state` itself tells, where no fact tells it already.
+def _state_event(state: str, dated: list[DatedState], context: MessageContext) -> Event | None:
+    """Return the event that `state` itself gives, None where a dated state gives it already.
 
-    v1 gives no time for its state, so it is an observation. In a snapshot with columns a state
-    that is not the one with the newest time is believed, since the courier says it last: it counts
-    just after that newest time, by the courier's clock, so that this snapshot sent again in a week
-    still takes its old place.
+    v1 gives no time for its state, so it is an observation. In a snapshot with columns, a state
+    that is not the one with the newest time is what the courier says last: it counts just after
+    that newest time. So this snapshot, sent again in a week, still takes its old place.
     """
-    mapped = [fact for fact in facts if fact.state in WORDS]
+    mapped = [item for item in dated if item.state in WORDS]
     if not mapped:
-        return _event(state, heard, None)
-    latest = max(mapped, key=lambda fact: fact.place)
-    if latest.state == state:
+        return _event(state, context, None)
+    if max(mapped, key=lambda item: item.sort_key).state == state:
         return None
-    newest = max(fact.when.at for fact in facts)
+    newest = max(item.moment.at for item in dated)
     try:
         just_after = Moment(newest + timedelta(microseconds=1))
     except OverflowError:
         just_after = Moment(newest)
-    return _event(
-        state, heard, Fact(state, just_after), frozenset({STATE_DISAGREES, TIME_INFERRED})
-    )
+    flags = frozenset({STATE_DISAGREES, TIME_INFERRED})
+    return _event(state, context, DatedState(state, just_after), flags)
 
 
 def _event(
-    state: str, heard: Heard, fact: Fact | None, flags: frozenset[str] = frozenset()
+    state: str,
+    context: MessageContext,
+    dated: DatedState | None,
+    flags: frozenset[str] = frozenset(),
 ) -> Event:
-    return tell(
+    return make_event(
         state,
         WORDS.get(state),
-        heard,
-        fact.when if fact else None,
+        context,
+        dated.moment if dated else None,
         step=STEPS.get(state, 0),
-        reason=fact.reason if fact else None,
-        proofs=fact.proofs if fact else frozenset(),
+        reason=dated.reason if dated else None,
+        proofs=dated.proofs if dated else frozenset(),
         flags=flags,
     )
 
 
-def decode_tour_plan(body: dict[str, Any], heard: Heard) -> Decoded:
-    """Decode a tour-plan hook: times of arrival, never a status.
+def decode_tour_plan(body: dict[str, Any], context: MessageContext) -> Decoded:
+    """Decode a tour-plan webhook: ETAs, never a status.
 
     Shape:  {"time_window": {"from", "to"}, "tours": [{"id", "courier", "pick_up_at",
             "orders": [{"id", "delivery_eta", "packages": [{"id"}]}]}]}
-    Raises: Undecodable where a tour or an order has no id, or a time is none.
+    Raises: Undecodable where a tour or an order has no id, or a time cannot be read.
     Source: document 003, "Tour plan".
     """
-    plan = load(TOUR_PLAN, body)
+    plan = load_body(TOUR_PLAN, body)
     window = plan["time_window"] or {}
-
-    def at(value: str | None, name: str) -> datetime | None:
-        moment = read_time(value, ZONE, name)
-        return moment.at if moment else None
-
+    window_from = _plan_time(window.get("from_"), "time_window.from")
+    window_to = _plan_time(window.get("to"), "time_window.to")
     return Decoded(
         tours=tuple(
             Tour(
                 tour_id=tour["id"],
                 courier_name=tour["courier"],
-                pick_up_at=at(tour["pick_up_at"], "pick_up_at"),
-                window_from=at(window.get("from_"), "time_window.from"),
-                window_to=at(window.get("to"), "time_window.to"),
+                pick_up_at=_plan_time(tour["pick_up_at"], "pick_up_at"),
+                window_from=window_from,
+                window_to=window_to,
                 stops=tuple(
                     Stop(
                         order_key=stop["id"],
-                        eta=at(stop["delivery_eta"], "delivery_eta"),
+                        eta=_plan_time(stop["delivery_eta"], "delivery_eta"),
                         packages=tuple(package["id"] for package in stop["packages"] or ()),
                     )
                     for stop in tour["orders"] or ()
@@ -404,38 +399,42 @@ def decode_tour_plan(body: dict[str, Any], heard: Heard) -> Decoded:
     )
 
 
-# How the courier is asked: document 003, "API Tokens", "List Orders", "Show Order".
+def _plan_time(value: str | None, field_name: str) -> datetime | None:
+    moment = parse_time(value, ZONE, field_name)
+    return moment.at if moment else None
+
+
+# Polling: document 003, "API Tokens", "List Orders", "Show Order".
 
 PER_PAGE = 100
 RETRY_IN = re.compile(r"retry request in ([0-9]{1,9}) second", re.IGNORECASE)
-# What stands between two values in JSON.
-GAP = re.compile(r"[ \t\n\r,:]*")
+JSON_SEPARATORS = re.compile(r"[ \t\n\r,:]*")
 
 
-def headers(access: Access) -> dict[str, str]:
+def _headers(access: Access) -> dict[str, str]:
     return {"Api-Token": access.token}
 
 
-def show(access: Access, order_id: str) -> str:
-    return f"{access.url}/orders/{one_segment(order_id)}"
+def _order_url(access: Access, order_id: str) -> str:
+    return f"{access.url}/orders/{quote_path_segment(order_id)}"
 
 
-def show_by_reference(access: Access, reference: str) -> str:
-    return f"{access.url}/orders/by_external_id/{one_segment(reference)}"
+def _order_url_by_reference(access: Access, reference: str) -> str:
+    return f"{access.url}/orders/by_external_id/{quote_path_segment(reference)}"
 
 
-def list_page(access: Access, since: datetime, page: int) -> str:
-    # Whole seconds, rounded down: an order too many is none too few.
-    created = rfc3339(since.replace(microsecond=0))
-    query = urlencode({"from": created, "page": page, "per_page": PER_PAGE}, safe=":")
+def _list_url(access: Access, since: datetime, page: int) -> str:
+    # Rounded down to whole seconds: it may list an order too many, but never one too few.
+    created_from = rfc3339(since.replace(microsecond=0))
+    query = urlencode({"from": created_from, "page": page, "per_page": PER_PAGE}, safe=":")
     return f"{access.url}/orders?{query}"
 
 
-def read_page(raw: bytes) -> Page:
+def _read_list_page(raw: bytes) -> OrderPage:
     """Read a page of List Orders.
 
     Shape:  {"orders": [{...}], "meta": {"total_pages"}}; v1 has total_pages beside the orders.
-    Raises: Undecodable where it is no such page.
+    Raises: Undecodable where the response is no such page.
     Source: document 003, "List Orders"; document 001 for v1.
     """
     try:
@@ -445,60 +444,61 @@ def read_page(raw: bytes) -> Page:
         raise Undecodable("a page of the list of orders is not JSON") from None
     body = body if isinstance(body, dict) else {}
     meta = body.get("meta")
-    pages = {**body, **(meta if isinstance(meta, dict) else {})}.get("total_pages")
+    page_count = {**body, **(meta if isinstance(meta, dict) else {})}.get("total_pages")
     if not isinstance(body.get("orders"), list):
         raise Undecodable("a page of the list of orders has no orders")
-    if not isinstance(pages, int) or isinstance(pages, bool):
+    if not isinstance(page_count, int) or isinstance(page_count, bool):
         raise Undecodable("a page of the list of orders does not say how many pages there are")
-    return Page(tuple(_word_for_word(text, "orders")), pages)
+    return OrderPage(tuple(_raw_items(text, "orders")), page_count)
 
 
-def _word_for_word(text: str, name: str) -> Iterator[bytes]:
-    """The items of the list `name` in a JSON object, each as it was written.
+def _raw_items(text: str, name: str) -> Iterator[bytes]:
+    """Yield the items of the list `name` in a JSON object, each with its bytes unchanged.
 
-    The text is known to be JSON, and that name to hold a list.
+    An order is stored as the message that Show Order would have given. text is valid JSON, and
+    name holds a list.
     """
     scan = json.JSONDecoder().raw_decode
 
-    def past_gap(at: int) -> int:
-        gap = GAP.match(text, at)
-        return gap.end() if gap else at
+    def skip_separators(at: int) -> int:
+        separators = JSON_SEPARATORS.match(text, at)
+        return separators.end() if separators else at
 
-    at, found = past_gap(text.index("{") + 1), 0
+    at, found = skip_separators(text.index("{") + 1), 0
     while text[at] != "}":
         key, at = scan(text, at)
-        at = past_gap(at)
-        # Of a name that is there twice JSON's readers take the last.
+        at = skip_separators(at)
+        # Of a duplicate key the last value counts, as for json.loads.
         found = at if key == name else found
         _, at = scan(text, at)
-        at = past_gap(at)
-    at = past_gap(found + 1)
+        at = skip_separators(at)
+    at = skip_separators(found + 1)
     while text[at] != "]":
         _, end = scan(text, at)
         yield text[at:end].encode()
-        at = past_gap(end)
+        at = skip_separators(end)
 
 
-def wait_told(text: str) -> float | None:
-    """The seconds in `Too many requests, please retry request in 30 seconds.`"""
-    told = RETRY_IN.search(text)
-    return float(told[1]) if told else None
+def _read_retry_after(text: str) -> float | None:
+    """Return the 30 of `Too many requests, please retry request in 30 seconds.`"""
+    seconds = RETRY_IN.search(text)
+    return float(seconds[1]) if seconds else None
 
 
-def sample(moved: Moved) -> dict[str, Any]:
-    """A snapshot with half an hour between the states that lead to the one it is in."""
-    passed = [word for word in USUAL if STEPS[word] < STEPS.get(moved.word, 0)]
-    reached = [word for word in [*passed, moved.word] if word in TIMED_STATES]
-    apart = timedelta(minutes=30)
+def _make_sample(sample: SampleState) -> dict[str, Any]:
+    """Return a snapshot with half an hour between the states that lead to its own."""
+    usual = ("created", "dispatched", "picked_up")
+    passed = [word for word in usual if STEPS[word] < STEPS.get(sample.word, 0)]
+    reached = [word for word in [*passed, sample.word] if word in TIMED_STATES]
     return {
-        "uuid": moved.order_id,
+        "uuid": sample.order_id,
         "identifier": "OT4TRY",
         "tracking_code": "ORDER-TRAI-LTRY",
-        "external_id": moved.reference,
+        "external_id": sample.reference,
         "timezone": ZONE,
-        "state": moved.word,
+        "state": sample.word,
         **{
-            f"{word}_at": (moved.at - number * apart).isoformat()
+            f"{word}_at": (sample.at - number * timedelta(minutes=30)).isoformat()
             for number, word in enumerate(reversed(reached))
         },
         "packages": [{"identifier": "18A24901BE5D49C3", "state": "pending"}],
@@ -509,25 +509,25 @@ driver = Driver(
     name="tiramizoo",
     words=WORDS,
     topics={"orders": decode_order, "tours": decode_tour_plan},
-    keys=KEYS,
+    identifier_keys=IDENTIFIER_KEYS,
     api=Api(
         url="https://app.tiramizoo.com/api/v1",
-        headers=headers,
-        show=show,
-        show_by_reference=show_by_reference,
-        list_page=list_page,
-        read_page=read_page,
+        headers=_headers,
+        order_url=_order_url,
+        order_url_by_reference=_order_url_by_reference,
+        list_url=_list_url,
+        read_list_page=_read_list_page,
         decode=decode_order,
-        wait_told=wait_told,
+        read_retry_after=_read_retry_after,
         per_second=5,
         schedule=Schedule(silence=Rhythm(timedelta(minutes=15), timedelta(hours=6))),
     ),
     zone=ZONE,
-    stays={
-        **STAYS,
-        # It brings what it picked up on the same day, now and then on the next.
+    stuck_after={
+        **STUCK_AFTER,
+        # It delivers on the day of the pickup, now and then on the next.
         statuses.PICKED_UP: timedelta(hours=18),
     },
-    sample=sample,
-    sample_of=("0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55", "picked_up"),
+    make_sample=_make_sample,
+    sample_order=("0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55", "picked_up"),
 )

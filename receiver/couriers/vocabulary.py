@@ -1,4 +1,4 @@
-"""Our words for where an order stands, and each courier's words for them."""
+"""The statuses of an order, with each courier's words for them."""
 
 from dataclasses import asdict
 from typing import Any
@@ -7,16 +7,16 @@ from receiver.couriers import DRIVERS
 from receiver.statuses import VOCABULARY
 
 
-def words() -> dict[str, Any]:
-    """The vocabulary as schemas.Vocabulary shows it."""
+def describe_statuses() -> dict[str, Any]:
+    """Return all statuses in the shape of the schema Vocabulary."""
     return {
         "statuses": [
             {
                 **asdict(status),
                 "couriers": {
-                    driver.name: own
+                    driver.name: words
                     for driver in DRIVERS.values()
-                    if (own := [word for word, ours in driver.words.items() if ours == name])
+                    if (words := [word for word, mapped in driver.words.items() if mapped == name])
                 },
             }
             for name, status in VOCABULARY.items()

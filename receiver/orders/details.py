@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from receiver.couriers.contract import Eta, Snapshot
+from receiver.couriers.snapshot import Eta, Snapshot
 from receiver.times import rfc3339
 
 Known = dict[str, Any]

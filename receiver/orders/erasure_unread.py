@@ -16,7 +16,6 @@ from sqlalchemy import select, text, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Driver
 from receiver.db.engine import id_in, pairs_in
 from receiver.db.models import DISCARDED, QUARANTINED, Identifier, Message, Order
 from receiver.orders import details
@@ -91,7 +90,7 @@ def forget_where_erased(
 
 def names_erased(session: Session, contract: Account, body: bytes) -> bool:
     """Whether a body names an order of the account whose personal data is erased."""
-    keys = DRIVERS[contract.driver].keys_with(contract.field_map)
+    keys = DRIVERS[contract.driver].identifier_keys_with(contract.field_map)
     wanted = [(contract.slug, it) for it in _names_in(body, keys.order | keys.reference)]
     if not wanted:
         return False
@@ -131,17 +130,13 @@ def names_of(order: Order, field_map: Mapping[str, Any]) -> Names:
     names: dict[str, set[str]] = defaultdict(set)
     driver = DRIVERS.get(order.courier)
     for it in [driver] if driver else DRIVERS.values():
-        keys = it.keys_with(field_map)
-        together = own | references if _can_be_asked_by_reference(it) else set()
+        keys = it.identifier_keys_with(field_map)
+        together = own | references if it.names_orders_by_reference else set()
         for key in keys.order:
             names[key] |= own | together
         for key in keys.reference:
             names[key] |= references | together
     return names
-
-
-def _can_be_asked_by_reference(driver: Driver) -> bool:
-    return driver.api is not None and driver.api.show_by_reference is not None
 
 
 def is_named(body: bytes, names: Names) -> bool:

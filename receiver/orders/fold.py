@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from receiver import statuses
-from receiver.couriers.contract import (
+from receiver.couriers.snapshot import (
     CLOCK_TOLERANCE,
     MINUTE_ONLY,
     STATE_DISAGREES,
@@ -204,21 +204,21 @@ def _told_better(events: Sequence[Event]) -> list[Verdict]:
     answer only that it is no older than our question, and of a courier's clock that it may be
     wrong. Which of the two came first says nothing.
     """
-    if all(event.told_at is not None and MINUTE_ONLY not in event.flags for event in events):
+    if all(event.reported_at is not None and MINUTE_ONLY not in event.flags for event in events):
         return [APPLIED] * len(events)
     told_at: dict[str, list[Event]] = {}
     for event in events:
-        if event.told_at is not None and MINUTE_ONLY not in event.flags:
+        if event.reported_at is not None and MINUTE_ONLY not in event.flags:
             told_at.setdefault(event.courier_status, []).append(event)
 
     def verdict(event: Event) -> Verdict:
         others = told_at.get(event.courier_status, ())
-        if event.told_at is None:
+        if event.reported_at is None:
             seen = TIME_INFERRED in event.flags and any(_sees(event, other) for other in others)
             return SEEN if seen else APPLIED
         if MINUTE_ONLY not in event.flags:
             return APPLIED
-        minutes = ((other.told_at or event.told_at) - event.told_at for other in others)
+        minutes = ((other.reported_at or event.reported_at) - event.reported_at for other in others)
         return TO_THE_MINUTE if any(NO_TIME <= it < A_MINUTE for it in minutes) else APPLIED
 
     return [verdict(event) for event in events]
@@ -305,7 +305,7 @@ def _repeats(event: Event, before: Event) -> bool:
     """A look that sees what stood there already: what was seen, not what happened."""
     return (
         TIME_INFERRED in event.flags
-        and event.told_at is None
+        and event.reported_at is None
         and (event.status, event.courier_status) == (before.status, before.courier_status)
         and event.reason == before.reason
     )

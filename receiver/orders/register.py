@@ -133,8 +133,7 @@ def _known_as(session: Session, account: str, courier: str, name: str) -> str:
         .where(Identifier.account == account, Identifier.value == name)
         .limit(2)
     )
-    api = DRIVERS[courier].api
-    by_reference = api is not None and api.show_by_reference is not None
+    by_reference = DRIVERS[courier].names_orders_by_reference
     found = {
         order.courier_order_id
         for order in session.scalars(named)

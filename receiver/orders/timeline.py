@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from receiver.couriers.contract import Event, Proof
+from receiver.couriers.snapshot import Event, Proof
 from receiver.db.engine import bare
 from receiver.db.models import Event as Row
 from receiver.orders.fold import Verdict
@@ -78,7 +78,7 @@ def from_row(row: Row) -> Entry:
         status=row.status,
         courier_status=row.courier_status,
         occurred_at=row.occurred_at,
-        told_at=row.told_at,
+        reported_at=row.told_at,
         step=row.step,
         reason=row.reason,
         parcel=row.parcel,
@@ -95,7 +95,7 @@ def to_values(order_id: int, entry: Entry, verdict: Verdict) -> dict[str, Any]:
         "order_id": order_id,
         "key": event.key,
         "occurred_at": event.occurred_at,
-        "told_at": event.told_at,
+        "told_at": event.reported_at,
         "received_at": entry.received_at,
         "status": event.status,
         "courier_status": event.courier_status,

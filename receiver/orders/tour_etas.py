@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from receiver.couriers.contract import Eta
+from receiver.couriers.snapshot import Eta
 from receiver.db.engine import pairs_in
 from receiver.db.models import Order, Tour, TourStop
 from receiver.errors import UnknownTour

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.parsing import sign
+from receiver.couriers.parsing import hmac_sha256_hex
 from receiver.settings import Account, Settings
 
 
@@ -65,7 +65,7 @@ def sends(url: str, accounts: Iterable[Account]) -> Iterator[str]:
         driver = DRIVERS[account.driver]
         line = f"curl -sS {webhook(url, account)} -H 'Content-Type: application/json'"
         if driver.signature_header:
-            signature = sign(account.secrets[0], driver.sample_body())
+            signature = hmac_sha256_hex(account.secrets[0], driver.sample_body())
             line += f" -H '{driver.signature_header}: {signature}'"
         yield f"{line} --data-binary '{driver.sample_body().decode()}'"
 

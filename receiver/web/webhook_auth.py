@@ -5,7 +5,7 @@ import re
 
 from receiver.accounts.credential_diagnosis import Evidence
 from receiver.couriers.contract import Driver
-from receiver.couriers.parsing import sign
+from receiver.couriers.parsing import hmac_sha256_hex
 from receiver.errors import RefusedCredential
 from receiver.settings import Account
 
@@ -28,7 +28,7 @@ def verify(
         if not HEX_SHA256.fullmatch(signature):
             raise RefusedCredential("the signature is not hex HMAC-SHA256", "malformed")
         given = signature.lower()
-        fits = [hmac.compare_digest(sign(one, raw), given) for one in contract.secrets]
+        fits = [hmac.compare_digest(hmac_sha256_hex(one, raw), given) for one in contract.secrets]
         if not any(fits):
             raise RefusedCredential("the signature does not fit the body", "wrong")
         return "signed", fits.index(True)

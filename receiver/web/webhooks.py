@@ -245,7 +245,7 @@ def refuse_unknown_order(
 
     Raises: UnknownOrder.
     """
-    named = driver.names_order(body) if driver.names_order else None
+    named = driver.identify_order(body) if driver.identify_order else None
     if named is None:
         return
     order_id, name = named

@@ -19,9 +19,16 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Access, Api, Decode, Decoded, Driver, Heard, Moved
-from receiver.couriers.parsing import one_segment
+from receiver.couriers.contract import (
+    Access,
+    Api,
+    Decode,
+    Driver,
+    SampleState,
+)
+from receiver.couriers.parsing import quote_path_segment
 from receiver.couriers.schedule import Rhythm
+from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.errors import Undecodable, UnknownToCourier
 from receiver.orders.erasure_unread import is_named
 from receiver.orders.fold import fold, fold_order
@@ -33,7 +40,7 @@ from tests.bodies import (
 )
 from tests.couriers.case import TOKEN, USER, Bodies, Case
 
-HEARD = Heard(datetime(2026, 5, 1, 12, 0, tzinfo=UTC))
+HEARD = MessageContext(datetime(2026, 5, 1, 12, 0, tzinfo=UTC))
 
 # Each courier's own test file says what holds for it alone.
 CASES: dict[str, Case] = {
@@ -123,7 +130,7 @@ def check(name: str, topic: str, body: dict[str, Any]) -> None:
     assert all(snapshot.events for snapshot in decoded.orders)
 
 
-def check_with(decode: Decode, body: dict[str, Any], heard: Heard) -> Decoded:
+def check_with(decode: Decode, body: dict[str, Any], heard: MessageContext) -> Decoded:
     try:
         decoded = decode(body, heard)
     except Undecodable:
@@ -166,10 +173,19 @@ def test_words_are_mapped_to_statuses_of_the_vocabulary(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DRIVERS)
-def test_steps_of_two_words_of_one_status_differ(name: str) -> None:
+def test_words_have_their_place_in_the_map_as_step(name: str) -> None:
     driver = DRIVERS[name]
-    assert list(driver.steps) == list(driver.words)
-    assert len(set(driver.steps.values())) == len(driver.words)
+    for step, word in enumerate(driver.words):
+        body = driver.sample_body(SampleState("an id", word, "41", HEARD.received_at))
+        (snapshot,) = driver.topics["orders"](json.loads(body), HEARD).orders
+        assert step in {event.step for event in snapshot.events if event.courier_status == word}
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_every_word_of_the_map_is_mapped_and_no_other(name: str) -> None:
+    driver = DRIVERS[name]
+    assert {word: driver.map_word(word, {}) for word in driver.words} == driver.words
+    assert driver.map_word("teleported", {}) is None
 
 
 @pytest.mark.parametrize("name", DRIVERS)
@@ -187,8 +203,8 @@ def test_every_name_of_an_order_stands_under_one_of_the_keys(name: str) -> None:
         for snapshot in decoded.orders:
             names |= {snapshot.courier_order_id, *snapshot.identifiers.values()}
             references |= {snapshot.reference} if snapshot.reference else set()
-        wanted = [(driver.keys.order, it) for it in names]
-        wanted += [(driver.keys.reference, it) for it in references]
+        wanted = [(driver.identifier_keys.order, it) for it in names]
+        wanted += [(driver.identifier_keys.reference, it) for it in references]
         assert wanted
         for keys, it in wanted:
             assert is_named(json.dumps(body).encode(), {key: {it} for key in keys}), it
@@ -202,7 +218,7 @@ def test_sample_decodes_to_the_order_it_names(name: str) -> None:
     assert snapshot.courier_order_id == driver.sample_order_id
     assert snapshot.reference == f"SAMPLE-{name[0].upper()}"
     folded = fold([event for event in snapshot.events if not event.parcel])
-    assert folded.status == driver.words[driver.sample_of[1]]
+    assert folded.status == driver.words[driver.sample_order[1]]
 
 
 @pytest.mark.parametrize("name", DRIVERS)
@@ -210,7 +226,7 @@ def test_an_empty_reference_is_none_and_an_empty_id_is_refused(name: str) -> Non
     driver = DRIVERS[name]
 
     def read(order_id: str, reference: str) -> Decoded:
-        moved = Moved(order_id, driver.sample_of[1], reference, HEARD.received_at)
+        moved = SampleState(order_id, driver.sample_order[1], reference, HEARD.received_at)
         return driver.topics["orders"](json.loads(driver.sample_body(moved)), HEARD)
 
     (snapshot,) = read("an id", "").orders
@@ -225,7 +241,7 @@ SAMPLED = [(name, word) for name, driver in DRIVERS.items() for word in driver.w
 @pytest.mark.parametrize(("name", "word"), SAMPLED)
 def test_sample_tells_whatever_word_it_is_to_tell(name: str, word: str) -> None:
     driver = DRIVERS[name]
-    moved = Moved("an id", word, "41", HEARD.received_at - timedelta(hours=3))
+    moved = SampleState("an id", word, "41", HEARD.received_at - timedelta(hours=3))
     (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body(moved)), HEARD).orders
     assert (snapshot.courier_order_id, snapshot.reference) == ("an id", "41")
     folded = fold([event for event in snapshot.events if not event.parcel])
@@ -235,7 +251,7 @@ def test_sample_tells_whatever_word_it_is_to_tell(name: str, word: str) -> None:
 @pytest.mark.parametrize("name", DRIVERS)
 def test_sample_of_a_word_that_nobody_knows_is_unknown(name: str) -> None:
     driver = DRIVERS[name]
-    moved = Moved("an id", "teleported", "41", HEARD.received_at)
+    moved = SampleState("an id", "teleported", "41", HEARD.received_at)
     (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body(moved)), HEARD).orders
     (event,) = [event for event in snapshot.events if event.courier_status == "teleported"]
     assert event.status == statuses.UNKNOWN
@@ -349,7 +365,7 @@ def access(url: str = BASE) -> Access:
 def built(driver: Driver, name: str) -> list[str]:
     """Every address that a driver builds with an order's name."""
     api = api_of(driver)
-    shows = [api.show, api.show_by_reference]
+    shows = [api.order_url, api.order_url_by_reference]
     return [show(access(), name) for show in shows if show is not None]
 
 
@@ -365,7 +381,7 @@ def test_a_courier_that_is_asked_has_answers_that_are_decoded(driver: Driver) ->
         assert check_with(api_of(driver).decode, answer, POLLED) != Decoded()
 
 
-POLLED = Heard(HEARD.received_at, "poll")
+POLLED = MessageContext(HEARD.received_at, "poll")
 
 
 @each_asked
@@ -444,7 +460,7 @@ def test_no_name_of_an_order_leads_out_of_its_place(driver: Driver, name: str) -
 @each_asked
 def test_a_name_that_leads_up_the_path_is_nobodys(driver: Driver, name: str) -> None:
     api = api_of(driver)
-    for show in (api.show, api.show_by_reference):
+    for show in (api.order_url, api.order_url_by_reference):
         if show is not None:
             with pytest.raises(UnknownToCourier):
                 show(access(), name)
@@ -454,7 +470,7 @@ def test_a_name_that_leads_up_the_path_is_nobodys(driver: Driver, name: str) -> 
 @given(name=st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.text("./\\%2eE"))
 def test_any_name_stays_in_its_place_or_is_nobodys(driver: Driver, name: str) -> None:
     try:
-        one_segment(name)
+        quote_path_segment(name)
     except UnknownToCourier:
         # Refused only where there is a segment that leads up, or none at all.
         parts = name.replace("\\", "/").split("/")
@@ -468,8 +484,8 @@ def test_the_token_is_in_the_headers_and_never_in_an_address(driver: Driver) -> 
     api = api_of(driver)
     assert api.headers(access()) == CASES[driver.name].credentials
     urls = built(driver, "41")
-    if api.list_page is not None:
-        urls.append(api.list_page(access(), HEARD.received_at, 1))
+    if api.list_url is not None:
+        urls.append(api.list_url(access(), HEARD.received_at, 1))
     assert not [url for url in urls if TOKEN in url or not url.startswith(f"{BASE}/")]
     assert TOKEN not in repr(access())
 
@@ -557,6 +573,6 @@ def test_a_courier_that_calls_is_only_asked_when_it_is_silent(name: str) -> None
 def test_the_words_of_a_busy_courier_tell_how_long_to_wait(
     text: str, seconds: float | None
 ) -> None:
-    wait_told = api_of(DRIVERS["tiramizoo"]).wait_told
+    wait_told = api_of(DRIVERS["tiramizoo"]).read_retry_after
     assert wait_told is not None
     assert wait_told(text) == seconds

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from receiver import statuses
-from receiver.couriers.contract import Access, Event, Heard, Snapshot
+from receiver.couriers.contract import Access
 from receiver.couriers.cottoncast import driver
+from receiver.couriers.snapshot import Event, MessageContext, Snapshot
 from receiver.errors import Undecodable
 from receiver.orders.fold import REPEATS, TOLD_BETTER, fold, fold_order
 from tests.bodies import after, cottoncast_shipment, cottoncast_status, payload
@@ -74,7 +75,7 @@ STATUS_OF = {
 
 
 def decode(body: Mapping[str, Any], received_at: datetime = HEARD_AT) -> Snapshot:
-    (snapshot,) = driver.topics["orders"](dict(body), Heard(received_at)).orders
+    (snapshot,) = driver.topics["orders"](dict(body), MessageContext(received_at)).orders
     return snapshot
 
 
@@ -89,7 +90,7 @@ def test_orderstatus_of_the_document() -> None:
     assert (snapshot.courier_order_id, snapshot.reference) == ("3AF7", "41")
     assert snapshot.recency == collected_at
     assert (event.status, event.courier_status) == ("picked_up", "C")
-    assert event.occurred_at == event.told_at == collected_at
+    assert event.occurred_at == event.reported_at == collected_at
     assert (event.reason, event.parcel, event.flags) == (None, "", frozenset())
     assert snapshot.parcels == {
         "3SCEBU123456789": {
@@ -107,7 +108,7 @@ def test_orderstatus_of_the_document() -> None:
 def test_each_code_is_one_event(code: str, status: str) -> None:
     (event,) = decode(cottoncast_status(code, after(5))).events
     assert (event.courier_status, event.status, event.occurred_at) == (code, status, after(5))
-    assert (event.told_at, event.flags) == (after(5), frozenset())
+    assert (event.reported_at, event.flags) == (after(5), frozenset())
 
 
 def test_collected_is_never_delivered() -> None:
@@ -145,7 +146,7 @@ def test_timestamp_is_unix_seconds_as_a_number_or_in_a_string(stamp: object) -> 
 def test_status_without_a_timestamp_is_an_observation(nothing: str | None) -> None:
     snapshot = decode(cottoncast_status("D", nothing))
     (event,) = snapshot.events
-    assert (event.occurred_at, event.told_at, event.flags) == (
+    assert (event.occurred_at, event.reported_at, event.flags) == (
         HEARD_AT,
         None,
         frozenset({"time_inferred"}),
@@ -181,7 +182,7 @@ def test_timestamp_ahead_of_ours_counts_at_arrival() -> None:
     ahead = HEARD_AT + timedelta(days=1)
     snapshot = decode(cottoncast_status("D", ahead))
     (event,) = snapshot.events
-    assert (event.occurred_at, event.told_at, event.flags) == (
+    assert (event.occurred_at, event.reported_at, event.flags) == (
         HEARD_AT,
         ahead,
         frozenset({"clock_skew"}),
@@ -352,8 +353,8 @@ def test_hook_without_id_or_status_cannot_be_read(missing: str) -> None:
 def test_order_is_named_in_the_404_by_the_shops_own_number(
     body: dict[str, Any], named: tuple[str, str] | None
 ) -> None:
-    assert driver.names_order is not None
-    assert driver.names_order(cottoncast_status() | body) == named
+    assert driver.identify_order is not None
+    assert driver.identify_order(cottoncast_status() | body) == named
 
 
 # Asking about an order
@@ -397,13 +398,13 @@ def show_order(
 
 def shown(body: dict[str, Any], received_at: datetime = ASKED_AT) -> Snapshot:
     assert driver.api is not None
-    (snapshot,) = driver.api.decode(body, Heard(received_at, "poll")).orders
+    (snapshot,) = driver.api.decode(body, MessageContext(received_at, "poll")).orders
     return snapshot
 
 
 def told_by(snapshot: Snapshot) -> list[tuple[str, str, datetime | None, frozenset[str]]]:
     return [
-        (event.courier_status, event.parcel, event.told_at, event.flags)
+        (event.courier_status, event.parcel, event.reported_at, event.flags)
         for event in snapshot.events
     ]
 
@@ -411,7 +412,7 @@ def told_by(snapshot: Snapshot) -> list[tuple[str, str, datetime | None, frozens
 def test_an_order_is_shown_by_its_id_to_whom_names_the_store() -> None:
     assert driver.api is not None
     access = Access("https://store.example/api", "Shop", "geheim-ü")
-    assert driver.api.show(access, "3A/F7") == "https://store.example/api/order/3A%2FF7"
+    assert driver.api.order_url(access, "3A/F7") == "https://store.example/api/order/3A%2FF7"
     # base64 of `Shop:geheim-ü`.
     assert driver.api.headers(access) == {"Authorization": "Basic U2hvcDpnZWhlaW0tw7w="}
 
@@ -438,7 +439,7 @@ def test_what_is_empty_in_an_answer_is_none() -> None:
 def test_each_code_of_the_only_shipment_is_an_event_of_the_order(code: str, status: str) -> None:
     (event,) = shown(show_order(shipment(code))).events
     assert (event.courier_status, event.status, event.parcel) == (code, status, "")
-    assert (event.occurred_at, event.told_at, event.flags) == (ASKED_AT, None, OBSERVED)
+    assert (event.occurred_at, event.reported_at, event.flags) == (ASKED_AT, None, OBSERVED)
 
 
 def test_code_of_a_shipment_that_is_not_in_the_document_is_unknown() -> None:
@@ -465,7 +466,11 @@ def test_the_orders_code_counts_where_its_label_is_that_of_the_shipments(
 ) -> None:
     (event,) = shown(show_order(code=code, label=spell(label))).events
     assert (event.courier_status, event.status, event.parcel) == (code, STATUS_OF[code], "")
-    assert (event.told_at, event.occurred_at, event.flags) == (SINCE_AT, SINCE_AT, TO_THE_MINUTE)
+    assert (event.reported_at, event.occurred_at, event.flags) == (
+        SINCE_AT,
+        SINCE_AT,
+        TO_THE_MINUTE,
+    )
 
 
 @pytest.mark.parametrize(
@@ -569,7 +574,7 @@ def test_the_orders_state_without_a_time_is_an_observation(since: str | None) ->
 )
 def test_since_is_dutch_local_time_to_the_minute(since: str, at: str, flags: set[str]) -> None:
     (event,) = shown(show_order(code="E", label="En route", since=since)).events
-    assert event.told_at == datetime.fromisoformat(at).replace(tzinfo=UTC)
+    assert event.reported_at == datetime.fromisoformat(at).replace(tzinfo=UTC)
     assert event.flags == flags
 
 

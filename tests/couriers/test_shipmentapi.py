@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from receiver import statuses
-from receiver.couriers.contract import Access, Event, Heard, Snapshot
-from receiver.couriers.shipmentapi import check_fields, driver
+from receiver.couriers.contract import Access
+from receiver.couriers.shipmentapi import check_field_map, driver
+from receiver.couriers.snapshot import Event, MessageContext, Snapshot
 from receiver.errors import Undecodable
 from receiver.orders.fold import fold
 from tests.bodies import after, shipmentapi_order
@@ -63,7 +64,7 @@ def decode(
     received_at: datetime = HEARD_AT,
     kind: str = "webhook",
 ) -> Snapshot:
-    heard = Heard(received_at, kind, field_map or {})
+    heard = MessageContext(received_at, kind, field_map or {})
     (snapshot,) = driver.topics["orders"](dict(body), heard).orders
     return snapshot
 
@@ -96,8 +97,8 @@ def test_callback_with_everything_in_it() -> None:
                 status="in_transit",
                 courier_status="shipped",
                 occurred_at=after(0),
-                told_at=after(0),
-                step=driver.steps["shipped"],
+                reported_at=after(0),
+                step=[*driver.words].index("shipped"),
                 reason="left the depot",
             ),
         ),
@@ -125,7 +126,7 @@ def test_callback_with_nothing_but_id_and_status() -> None:
                 status="info_received",
                 courier_status="accepted",
                 occurred_at=HEARD_AT,
-                step=driver.steps["accepted"],
+                step=[*driver.words].index("accepted"),
                 flags=frozenset({"time_inferred"}),
             ),
         ),
@@ -232,7 +233,11 @@ def test_unknown_word_is_unknown() -> None:
 )
 def test_time_is_iso_or_unix_seconds(name: str, told: object, flags: set[str]) -> None:
     event = event_of(shipmentapi_order(**{name: told}))
-    assert (event.occurred_at, event.told_at, event.flags) == (after(0), after(0), frozenset(flags))
+    assert (event.occurred_at, event.reported_at, event.flags) == (
+        after(0),
+        after(0),
+        frozenset(flags),
+    )
 
 
 def test_status_changed_at_counts_over_updated_at() -> None:
@@ -339,7 +344,7 @@ def test_own_map_that_does_not_fit_a_body_leaves_it_undecodable() -> None:
     ],
 )
 def test_faults_of_a_field_map_are_named(field_map: dict[str, Any], faults: list[str]) -> None:
-    told = check_fields(field_map)
+    told = check_field_map(field_map)
     assert len(told) == len(faults)
     assert all(line.startswith(fault) for line, fault in zip(told, faults, strict=True))
 
@@ -386,7 +391,7 @@ def test_what_orders_are_found_by_has_at_most_255_characters(field: str, name: s
 @pytest.mark.parametrize("at", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
 def test_times_at_the_ends_of_the_calendar_are_read(at: datetime) -> None:
     event = event_of(shipmentapi_order(updated_at=at.isoformat()))
-    assert event.told_at == at
+    assert event.reported_at == at
 
 
 # Asking about an order
@@ -395,15 +400,17 @@ def test_times_at_the_ends_of_the_calendar_are_read(at: datetime) -> None:
 def test_an_order_is_shown_at_the_path_that_the_shop_gives() -> None:
     assert driver.api is not None
     access = Access("https://api.example/v2", None, "token-1")
-    assert driver.api.show(access, "SA 2001/b") == "https://api.example/v2/orders/SA%202001%2Fb"
+    assert (
+        driver.api.order_url(access, "SA 2001/b") == "https://api.example/v2/orders/SA%202001%2Fb"
+    )
     own = Access("https://api.example/v2", None, "token-1", "/get?ref={id}&full=1")
-    assert driver.api.show(own, "a&b=c") == "https://api.example/v2/get?ref=a%26b%3Dc&full=1"
+    assert driver.api.order_url(own, "a&b=c") == "https://api.example/v2/get?ref=a%26b%3Dc&full=1"
     assert driver.api.headers(own) == {"Authorization": "Bearer token-1"}
 
 
 def test_an_answer_has_the_body_of_a_callback_and_is_as_recent_as_the_question() -> None:
     assert driver.api is not None
     body = shipmentapi_order(status="delivered", updated_at="2026-04-16T09:00:00Z")
-    (snapshot,) = driver.api.decode(body, Heard(after(300), "poll")).orders
+    (snapshot,) = driver.api.decode(body, MessageContext(after(300), "poll")).orders
     assert snapshot.recency == after(300)
     assert snapshot.events[0].occurred_at == after(120)

@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver import statuses
-from receiver.couriers.contract import (
-    Access,
+from receiver.couriers.contract import Access, OrderPage
+from receiver.couriers.snapshot import (
     Decoded,
     Eta,
     Event,
-    Heard,
-    Page,
+    MessageContext,
     Proof,
     Snapshot,
 )
@@ -87,12 +86,12 @@ STATUS_OF = {
 def decode(
     body: Mapping[str, Any], received_at: datetime = HEARD_AT, kind: str = "webhook"
 ) -> Snapshot:
-    (snapshot,) = driver.topics["orders"](dict(body), Heard(received_at, kind)).orders
+    (snapshot,) = driver.topics["orders"](dict(body), MessageContext(received_at, kind)).orders
     return snapshot
 
 
 def decode_plan(body: Mapping[str, Any]) -> Decoded:
-    return driver.topics["tours"](dict(body), Heard(HEARD_AT))
+    return driver.topics["tours"](dict(body), MessageContext(HEARD_AT))
 
 
 def timeline(snapshot: Snapshot) -> list[tuple[str, datetime]]:
@@ -121,7 +120,7 @@ def test_order_web_hook_of_the_document() -> None:
     assert snapshot.identifiers == {"identifier": "ZVW8GV", "tracking_code": "ID4K7-EHQX-62RA"}
     assert snapshot.recency == datetime(2012, 4, 16, 7, 0, tzinfo=UTC)
     assert (event.status, event.courier_status) == ("info_received", "created")
-    assert event.occurred_at == event.told_at == datetime(2012, 4, 16, 7, 0, tzinfo=UTC)
+    assert event.occurred_at == event.reported_at == datetime(2012, 4, 16, 7, 0, tzinfo=UTC)
     assert (event.reason, event.parcel, event.flags) == (None, "", frozenset())
     assert snapshot.details == {
         "tracking_url": "http://www.tiramizoo.com/orders/ID4K7EHQX62RA/tracking_status?locale=en",
@@ -196,7 +195,7 @@ def test_each_state_with_its_column_is_one_event_at_that_time(state: str, status
     snapshot = decode(tiramizoo_order(times={state: after(5)}))
     (event,) = snapshot.events
     assert (event.courier_status, event.status, event.occurred_at) == (state, status, after(5))
-    assert event.told_at == after(5)
+    assert event.reported_at == after(5)
     assert event.flags == frozenset()
 
 
@@ -407,7 +406,7 @@ def test_v1_state_is_an_observation_at_arrival_and_created_at_is_still_told() ->
     snapshot = decode(tiramizoo_v1(state="delivered", created_at=after(0)))
     observed = only(snapshot, "delivered")
     assert observed.occurred_at == HEARD_AT
-    assert observed.told_at is None
+    assert observed.reported_at is None
     assert observed.flags == {"time_inferred"}
     created = only(snapshot, "created")
     assert (created.occurred_at, created.flags) == (after(0), frozenset())
@@ -504,7 +503,7 @@ def test_recency_without_any_time_is_arrival() -> None:
 def test_time_more_than_five_minutes_ahead_counts_at_arrival() -> None:
     ahead = HEARD_AT + timedelta(minutes=5, seconds=1)
     (event,) = decode(tiramizoo_order(times={"created": ahead})).events
-    assert (event.occurred_at, event.told_at, event.flags) == (
+    assert (event.occurred_at, event.reported_at, event.flags) == (
         HEARD_AT,
         ahead,
         frozenset({"clock_skew"}),
@@ -721,26 +720,26 @@ def test_an_order_is_no_plan_and_a_plan_no_order() -> None:
 ACCESS = Access("https://app.tiramizoo.com/api/v1", None, "token-1")
 
 
-def read_page(raw: bytes) -> Page:
+def read_page(raw: bytes) -> OrderPage:
     assert driver.api is not None
-    assert driver.api.read_page is not None
-    return driver.api.read_page(raw)
+    assert driver.api.read_list_page is not None
+    return driver.api.read_list_page(raw)
 
 
 def list_page(since: datetime, page: int) -> str:
     assert driver.api is not None
-    assert driver.api.list_page is not None
-    return driver.api.list_page(ACCESS, since, page)
+    assert driver.api.list_url is not None
+    return driver.api.list_url(ACCESS, since, page)
 
 
 def test_an_order_is_shown_by_its_id_and_by_the_shops_number() -> None:
     api = driver.api
     assert api is not None
-    assert api.show_by_reference is not None
+    assert api.order_url_by_reference is not None
     base = "https://app.tiramizoo.com/api/v1"
     assert api.url == base
-    assert api.show(ACCESS, "VZQSWU") == f"{base}/orders/VZQSWU"
-    assert api.show_by_reference(ACCESS, "41/a ü") == (
+    assert api.order_url(ACCESS, "VZQSWU") == f"{base}/orders/VZQSWU"
+    assert api.order_url_by_reference(ACCESS, "41/a ü") == (
         f"{base}/orders/by_external_id/41%2Fa%20%C3%BC"
     )
 
@@ -762,15 +761,15 @@ def test_orders_are_listed_from_the_second_they_were_created_in(since: datetime)
 def test_page_of_the_document_is_read() -> None:
     raw = json.dumps(payload("tiramizoo/list_orders.json"), indent=2).encode()
     page = read_page(raw)
-    assert page.pages == 1
+    assert page.page_count == 1
     (order,) = page.orders
     assert order in raw
-    assert driver.topics["orders"](json.loads(order), Heard(HEARD_AT, "poll")).orders
+    assert driver.topics["orders"](json.loads(order), MessageContext(HEARD_AT, "poll")).orders
 
 
 def test_page_of_the_older_api_is_read() -> None:
     raw = json.dumps({"page": 1, "total_pages": 7, "orders": [tiramizoo_v1()]}).encode()
-    assert read_page(raw) == Page((json.dumps(tiramizoo_v1()).encode(),), 7)
+    assert read_page(raw) == OrderPage((json.dumps(tiramizoo_v1()).encode(),), 7)
 
 
 def test_orders_of_a_page_are_told_apart_and_left_word_for_word() -> None:
@@ -786,16 +785,16 @@ def test_orders_of_a_page_are_told_apart_and_left_word_for_word() -> None:
             b' ] ,"z":{"orders":[4]}}\n',
         ]
     )
-    assert read_page(raw) == Page((first, second), 2)
+    assert read_page(raw) == OrderPage((first, second), 2)
 
 
 def test_page_without_orders_is_read() -> None:
-    assert read_page(b'{"orders":[],"meta":{"total_pages":0}}') == Page((), 0)
+    assert read_page(b'{"orders":[],"meta":{"total_pages":0}}') == OrderPage((), 0)
 
 
 def test_of_two_lists_of_one_name_the_last_counts_as_everywhere_in_json() -> None:
     raw = b'{"orders":[{"a":1}],"orders":[{"b":2}],"meta":{"total_pages":1}}'
-    assert read_page(raw) == Page((b'{"b":2}',), 1)
+    assert read_page(raw) == OrderPage((b'{"b":2}',), 1)
     assert read_page(b'{"orders":5,"orders":[{"b":2}],"total_pages":1}').orders == (b'{"b":2}',)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from receiver.couriers.parsing import sign
+from receiver.couriers.parsing import hmac_sha256_hex
 from tests.bodies import cottoncast_shipment, cottoncast_status, raw
 from tests.sandbox.courier import Courier
 from tests.sandbox.hooks import HookLaw, Message
@@ -125,7 +125,7 @@ class Cottoncast(Courier):
                 [cottoncast_shipment(tracking_code)] if tracking_code else [],
             )
         )
-        return Message(body, {"Cottoncast-Authentication": sign(self.secret, body)})
+        return Message(body, {"Cottoncast-Authentication": hmac_sha256_hex(self.secret, body)})
 
     def _tracking_code(self, order: Order, steps: Sequence[Step]) -> str | None:
         """None before there is a label: document 002 has L for "a label has been created"."""

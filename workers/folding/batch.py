@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from receiver.changes import feed
 from receiver.changes.feed import Changed
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Decoded, Heard
+from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.db.engine import array_literal
 from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import Undecodable, UnreadableBody
@@ -114,7 +114,7 @@ def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
     read = driver.topics[message.topic]
     if message.kind == "poll" and driver.api is not None:
         read = driver.api.decode
-    heard = Heard(message.received_at, message.kind, account.field_map)
+    heard = MessageContext(message.received_at, message.kind, account.field_map)
     return read(parse(message.body or b""), heard)
 
 

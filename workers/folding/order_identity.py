@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Snapshot
+from receiver.couriers.snapshot import Snapshot
 from receiver.db.engine import pairs_in
 from receiver.db.models import Identifier, Order
 from receiver.settings import Account
@@ -81,8 +81,7 @@ def further_names(account: Account, snapshot: Snapshot) -> set[str]:
     the courier can be asked by it, and so keeps it apart from its own.
     """
     names = {*snapshot.identifiers.values()}
-    api = DRIVERS[account.driver].api
-    if api is not None and api.show_by_reference is not None and snapshot.reference is not None:
+    if DRIVERS[account.driver].names_orders_by_reference and snapshot.reference is not None:
         names.add(snapshot.reference)
     return names
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.changes.feed import CREATED, EVENTS, Changed
-from receiver.couriers.contract import Snapshot
+from receiver.couriers.snapshot import Snapshot
 from receiver.db.engine import id_in, pairs_in
 from receiver.db.models import Event, Identifier, Message, Order
 from receiver.orders import conflicts, details

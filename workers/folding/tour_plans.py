@@ -6,7 +6,7 @@ from sqlalchemy import tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from receiver.couriers.contract import Decoded
+from receiver.couriers.snapshot import Decoded
 from receiver.db.models import Message, Tour, TourStop
 from receiver.times import rfc3339
 

@@ -146,7 +146,7 @@ class Asker:
             raise
 
     def _list_since(self, session: Session, now: datetime) -> datetime | None:
-        if self.api.list_page is None or time.monotonic() < self._one_by_one_until:
+        if self.api.list_url is None or time.monotonic() < self._one_by_one_until:
             return None
         placed = leases.due(session, self.slug, now, LIST_MOST, listable=True)
         if len(placed) <= list_planner.LEAST:
@@ -209,11 +209,11 @@ class Asker:
     def _addresses(self, claim: Claim) -> Iterator[str]:
         """Where to ask about an order, one after the other until the courier knows it."""
         with suppress(UnknownToCourier):
-            yield self.api.show(self._access, claim.courier_order_id)
-        if self.api.show_by_reference is not None and not claim.is_courier_id:
+            yield self.api.order_url(self._access, claim.courier_order_id)
+        if self.api.order_url_by_reference is not None and not claim.is_courier_id:
             name = claim.reference or claim.courier_order_id
             with suppress(UnknownToCourier):
-                yield self.api.show_by_reference(self._access, name)
+                yield self.api.order_url_by_reference(self._access, name)
 
     # --- many orders ---
 
@@ -263,9 +263,9 @@ class Asker:
         self, since: datetime, page: int, asked_at: datetime, left: Mapping[str, Claim]
     ) -> tuple[dict[Claim, Incoming], int]:
         """What a page tells of the orders that are left, and how many pages there are."""
-        assert self.api.list_page and self.api.read_page  # noqa: S101, PT018 (see _list_since)
-        url = self.api.list_page(self._access, since, page)
-        listed = self.api.read_page(self.courier.ask(url, PAGE_BYTES, self._now()))
+        assert self.api.list_url and self.api.read_list_page  # noqa: S101, PT018 (see _list_since)
+        url = self.api.list_url(self._access, since, page)
+        listed = self.api.read_list_page(self.courier.ask(url, PAGE_BYTES, self._now()))
         told_of: dict[Claim, Incoming] = {}
         for body in listed.orders:
             try:
@@ -275,7 +275,7 @@ class Asker:
                 continue
             for name in ids & left.keys():
                 told_of[left[name]] = answers.incoming(self.slug, body, asked_at)
-        return told_of, listed.pages
+        return told_of, listed.page_count
 
     def _wait_for_turn(self) -> Turn | None:
         """Leave to go on: waits for the account's pace, and not for the end of a pause."""

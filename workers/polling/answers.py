@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Decoded, Heard
+from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.db.models import PENDING, QUARANTINED
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.inbox.accept import Incoming
@@ -66,4 +66,4 @@ def tell_the_same(account: Account, before: bytes, incoming: Incoming) -> bool:
 def _read(account: Account, body: bytes, asked_at: datetime) -> Decoded:
     api = DRIVERS[account.driver].api
     assert api is not None  # noqa: S101 (nobody asks without one)
-    return api.decode(parse(body), Heard(asked_at, "poll", account.field_map))
+    return api.decode(parse(body), MessageContext(asked_at, "poll", account.field_map))

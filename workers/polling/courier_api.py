@@ -174,12 +174,12 @@ class CourierApi:
     def _seconds(self, response: httpcore.Response, now: datetime) -> float | None:
         """How long a busy courier wants to be left alone, by its header or else by its words."""
         seconds = retry_after(_header(response, b"retry-after"), now)
-        if seconds is None and self._api.wait_told is not None:
+        if seconds is None and self._api.read_retry_after is not None:
             try:
                 said = _read(response, MOST_OF_A_REFUSAL) or b""
             except FAILURES:
                 said = b""
-            seconds = self._api.wait_told(said.decode(errors="replace"))
+            seconds = self._api.read_retry_after(said.decode(errors="replace"))
         return None if seconds is None else min(max(0.0, seconds), MOST_SECONDS)
 
     def _says(self, what: str) -> str:

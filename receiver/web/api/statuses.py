@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from receiver.couriers.vocabulary import words
+from receiver.couriers.vocabulary import describe_statuses
 from receiver.schemas.fields import VocabularySchema
 from receiver.web.api.blueprint import Routes
 
@@ -16,4 +16,4 @@ def list_statuses() -> dict[str, Any]:
 
     An open set: treat a status that you do not know by its group.
     """
-    return words()
+    return describe_statuses()

@@ -53,9 +53,9 @@ def of_account(account: Account, known: str | None) -> Findings:
 
 
 def _url(account: Account, access: Access, api: Api, known: str | None) -> str:
-    if api.list_page is not None:
-        return api.list_page(access, datetime.now(UTC), 1)
-    return api.show(access, known or DRIVERS[account.driver].sample_order_id)
+    if api.list_url is not None:
+        return api.list_url(access, datetime.now(UTC), 1)
+    return api.order_url(access, known or DRIVERS[account.driver].sample_order_id)
 
 
 def _meaning(account: Account, told: Told, known: str | None, where: str) -> Finding:
