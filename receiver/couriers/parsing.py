@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from receiver.couriers.fast_load import NotPlain, fast_load
 from receiver.couriers.snapshot import ZONE_ASSUMED, Moment
 from receiver.errors import Undecodable, UnknownToCourier
 
@@ -49,10 +48,6 @@ def load_body(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises: Undecodable, which names each refused field and why.
     """
-    try:
-        return fast_load(schema, body)
-    except NotPlain:
-        pass
     try:
         return dict(schema.load(body))
     except ValidationError as refused:
