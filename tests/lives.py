@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from receiver.couriers import DRIVERS
 from receiver.couriers.snapshot import MessageContext
 from receiver.db.models import Message, Order
-from receiver.orders.timeline import Entry, Stored
+from receiver.orders.timeline import StoredEvent, TimelineEntry
 from tests.bodies import (
     START,
     cottoncast_shipment,
@@ -155,10 +155,10 @@ def folded(batches: Sequence[Sequence[Told]]) -> dict[str, Any]:
     """
     order = Order(id=1, conflicts=[], details={})
     rows: dict[str, dict[str, Any]] = {}
-    entries: dict[str, Entry] = {}
+    entries: dict[str, TimelineEntry] = {}
     for batch in batches:
         known = learn_all(entries, order.details, batch)
-        stored = {key: Stored(**values) for key, values in rows.items()}
+        stored = {key: StoredEvent(**values) for key, values in rows.items()}
         for values in settle(order, known, list(entries.values()), stored):
             rows[values["key"]] = values
     return {

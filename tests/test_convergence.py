@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers.snapshot import Event
-from receiver.orders.fold import fold, fold_order, position
-from receiver.orders.timeline import Entry
+from receiver.orders.fold import fold_events, fold_order, sort_position
+from receiver.orders.timeline import TimelineEntry
 from receiver.statuses import VOCABULARY
 from tests.bodies import START
 from tests.lives import Life, all_lives, cut, folded, messages, timed_lives, without_arrival
@@ -58,7 +58,7 @@ def test_an_earlier_event_never_undoes_a_later_one(life: Life, choose: random.Ra
         event
         for event in events
         if event not in kept
-        and position(event) < position(setter)
+        and sort_position(event) < sort_position(setter)
         and not VOCABULARY[event.status].terminal
     ]
     # Told of a parcel, an event may hold back the delivery of the whole.
@@ -85,7 +85,7 @@ def test_the_status_is_reached_at_its_time_and_not_before_the_first_milestone(li
 
 
 def timeline(life: Life) -> list[Event]:
-    entries: dict[str, Entry] = {}
+    entries: dict[str, TimelineEntry] = {}
     learn_all(entries, {}, messages(life))
     return [entry.event for entry in entries.values()]
 
@@ -104,11 +104,11 @@ def test_delivered_holds_unless_something_later_may_follow_it(life: Life) -> Non
     ends = {statuses.DELIVERED, statuses.CANCELLED, statuses.RETURNED}
     terminal = [event for event in events if event.status in ends]
     assume(terminal)
-    first = min(terminal, key=position)
+    first = min(terminal, key=sort_position)
     assume(first.status == statuses.DELIVERED)
-    later = [event for event in events if position(event) > position(first)]
+    later = [event for event in events if sort_position(event) > sort_position(first)]
     assume(not any(event.status in MAY_FOLLOW_DELIVERED for event in later))
-    state = fold(events)
+    state = fold_events(events)
     assert (state.status, state.status_at) == (statuses.DELIVERED, first.occurred_at)
 
 
@@ -121,4 +121,4 @@ def test_of_states_told_for_one_second_the_furthest_counts(life: Life) -> None:
     ]
     assume(underway)
     furthest = max(underway, key=lambda event: (event.occurred_at, VOCABULARY[event.status].rank))
-    assert fold(underway).status == furthest.status
+    assert fold_events(underway).status == furthest.status

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from receiver.couriers.snapshot import Eta, Snapshot
 from receiver.orders import details
-from receiver.orders.details import Known, learn, learn_eta
+from receiver.orders.details import KnownDetails, add_eta, merge_snapshot
 from tests.bodies import START, after
 
 
@@ -39,24 +39,26 @@ def arrival(minutes: float, source: str = "order") -> Eta:
     return Eta(after(minutes), after(minutes), source)
 
 
-def learn_in_turn(*snapshots: Snapshot, known: Known | None = None, first_id: int = 1) -> Known:
+def learn_in_turn(
+    *snapshots: Snapshot, known: KnownDetails | None = None, first_id: int = 1
+) -> KnownDetails:
     known = known or {}
     for message_id, told in enumerate(snapshots, first_id):
-        known = learn(known, told, message_id)
+        known = merge_snapshot(known, told, message_id)
     return known
 
 
 def test_nothing_is_known_of_an_order_never_heard_of() -> None:
-    assert details.value({}, "tracking_url") is None
-    assert details.eta({}) is None
-    assert details.identifiers({}) == {}
-    assert details.parcels({}, "pending", {}) == []
+    assert details.detail_value({}, "tracking_url") is None
+    assert details.current_eta({}) is None
+    assert details.identifier_values({}) == {}
+    assert details.list_parcels({}, "pending", {}) == []
 
 
 def test_what_a_snapshot_tells_is_known_with_where_it_came_from() -> None:
-    known = learn({}, snapshot(reference="41", label_url="https://example.com/1.pdf"), 7)
-    assert details.value(known, "reference") == "41"
-    assert details.value(known, "label_url") == "https://example.com/1.pdf"
+    known = merge_snapshot({}, snapshot(reference="41", label_url="https://example.com/1.pdf"), 7)
+    assert details.detail_value(known, "reference") == "41"
+    assert details.detail_value(known, "label_url") == "https://example.com/1.pdf"
     assert known["details"]["label_url"]["message_id"] == "7"
 
 
@@ -65,8 +67,8 @@ def test_newer_snapshot_wins_whichever_is_learnt_first(order: int) -> None:
     older = snapshot(after(0), tracking_url="https://example.com/old", reference="old")
     newer = snapshot(after(1), tracking_url="https://example.com/new", reference="new")
     known = learn_in_turn(*[older, newer][::order])
-    assert details.value(known, "tracking_url") == "https://example.com/new"
-    assert details.value(known, "reference") == "new"
+    assert details.detail_value(known, "tracking_url") == "https://example.com/new"
+    assert details.detail_value(known, "reference") == "new"
 
 
 @pytest.mark.parametrize("empty", [None, ""])
@@ -88,11 +90,11 @@ def test_empty_value_never_erases(empty: str | None, order: int) -> None:
         label_url=empty,
     )
     known = learn_in_turn(*[full, bare][::order])
-    assert details.value(known, "reference") == "41"
-    assert details.value(known, "label_url") == "https://example.com/1.pdf"
-    assert details.identifiers(known) == {"identifier": "ZVW8GV"}
-    assert details.eta(known) is not None
-    assert details.parcels(known, "in_transit", {}) == [
+    assert details.detail_value(known, "reference") == "41"
+    assert details.detail_value(known, "label_url") == "https://example.com/1.pdf"
+    assert details.identifier_values(known) == {"identifier": "ZVW8GV"}
+    assert details.current_eta(known) is not None
+    assert details.list_parcels(known, "in_transit", {}) == [
         {
             "tracking_number": "P1",
             "tracking_url": None,
@@ -108,8 +110,8 @@ def test_older_snapshot_fills_what_the_newer_left_empty() -> None:
         after(0), tracking_url="https://example.com/old", label_url="https://example.com/1.pdf"
     )
     known = learn_in_turn(newer, older)
-    assert details.value(known, "tracking_url") == "https://example.com/new"
-    assert details.value(known, "label_url") == "https://example.com/1.pdf"
+    assert details.detail_value(known, "tracking_url") == "https://example.com/new"
+    assert details.detail_value(known, "label_url") == "https://example.com/1.pdf"
 
 
 def test_false_is_a_value() -> None:
@@ -124,23 +126,29 @@ def test_parcel_that_a_later_snapshot_leaves_out_stays_known() -> None:
     known = learn_in_turn(
         snapshot(after(0), parcels={"P1": {}, "P2": {}}), snapshot(after(1), parcels={"P2": {}})
     )
-    shown = details.parcels(known, "in_transit", {})
+    shown = details.list_parcels(known, "in_transit", {})
     assert [parcel["tracking_number"] for parcel in shown] == ["P1", "P2"]
 
 
 def test_parcels_status_is_its_own_events_then_its_own_detail_then_the_orders() -> None:
-    known = learn(
+    known = merge_snapshot(
         {}, snapshot(parcels={"P1": {"status": "lost"}, "P2": {"status": "lost"}, "P3": {}}), 1
     )
-    shown = details.parcels(known, "in_transit", {"P1": "delivered"})
+    shown = details.list_parcels(known, "in_transit", {"P1": "delivered"})
     assert [parcel["status"] for parcel in shown] == ["delivered", "lost", "in_transit"]
 
 
 def test_known_is_not_changed_by_learning_from_it() -> None:
-    known = learn({}, snapshot(after(0), reference="41", parcels={"P1": {"status": "lost"}}), 1)
-    copy = learn({}, snapshot(after(0), reference="41", parcels={"P1": {"status": "lost"}}), 1)
-    learn(known, snapshot(after(1), reference="42", parcels={"P1": {"status": "delivered"}}), 2)
-    learn_eta(known, arrival(5), after(1), 3)
+    known = merge_snapshot(
+        {}, snapshot(after(0), reference="41", parcels={"P1": {"status": "lost"}}), 1
+    )
+    copy = merge_snapshot(
+        {}, snapshot(after(0), reference="41", parcels={"P1": {"status": "lost"}}), 1
+    )
+    merge_snapshot(
+        known, snapshot(after(1), reference="42", parcels={"P1": {"status": "delivered"}}), 2
+    )
+    add_eta(known, arrival(5), after(1), 3)
     assert known == copy
 
 
@@ -150,10 +158,10 @@ def test_known_is_not_changed_by_learning_from_it() -> None:
 @pytest.mark.parametrize("order", [1, -1])
 def test_eta_that_was_told_last_counts(order: int) -> None:
     told = [(arrival(60), after(0), 1), (arrival(90, "tour_plan"), after(10), 2)]
-    known: Known = {}
+    known: KnownDetails = {}
     for eta, told_at, message_id in told[::order]:
-        known = learn_eta(known, eta, told_at, message_id)
-    assert details.eta(known) == {
+        known = add_eta(known, eta, told_at, message_id)
+    assert details.current_eta(known) == {
         "from": "2026-04-16T08:30:00Z",
         "to": "2026-04-16T08:30:00Z",
         "source": "tour_plan",
@@ -162,9 +170,9 @@ def test_eta_that_was_told_last_counts(order: int) -> None:
 
 
 def test_eta_told_again_keeps_the_time_at_which_it_was_first_told() -> None:
-    known = learn_eta({}, arrival(60), after(0), 1)
-    known = learn_eta(known, arrival(60), after(10), 2)
-    shown = details.eta(known)
+    known = add_eta({}, arrival(60), after(0), 1)
+    known = add_eta(known, arrival(60), after(10), 2)
+    shown = details.current_eta(known)
     assert shown is not None
     assert shown["updated_at"] == "2026-04-16T07:00:00Z"
 
@@ -201,10 +209,12 @@ numbered = st.lists(snapshots, max_size=6).map(lambda told: list(enumerate(told,
 randoms = st.randoms(use_true_random=False)
 
 
-def learn_all(told: Sequence[tuple[int, Snapshot]], known: Known | None = None) -> Known:
+def learn_all(
+    told: Sequence[tuple[int, Snapshot]], known: KnownDetails | None = None
+) -> KnownDetails:
     known = known or {}
     for message_id, item in told:
-        known = learn(known, item, message_id)
+        known = merge_snapshot(known, item, message_id)
     return known
 
 
@@ -229,9 +239,9 @@ def test_learning_again_changes_nothing(
 def test_order_of_learning_an_eta_from_a_plan_does_not_matter(
     one: Snapshot, other: Snapshot, told_at: datetime, eta: Eta
 ) -> None:
-    first = learn_eta(learn_all([(1, one), (2, other)]), eta, told_at, 3)
-    last = learn_all([(2, other), (1, one)], learn_eta({}, eta, told_at, 3))
-    assert details.eta(first) == details.eta(last)
+    first = add_eta(learn_all([(1, one), (2, other)]), eta, told_at, 3)
+    last = learn_all([(2, other), (1, one)], add_eta({}, eta, told_at, 3))
+    assert details.current_eta(first) == details.current_eta(last)
     # A plan may be learnt before anything else is known, so only what is told is compared.
     assert {name: it for name, it in first.items() if it} == {
         name: it for name, it in last.items() if it
@@ -249,5 +259,5 @@ def test_what_was_told_is_never_lost_and_the_newest_stands(
         ]
         newest = max((recency for recency, _ in given_values), default=None)
         candidates = {value for recency, value in given_values if recency == newest}
-        assert details.value(known, name) in (candidates or {None})
+        assert details.detail_value(known, name) in (candidates or {None})
     assert set(known.get("parcels", {})) == {name for _, item in told for name in item.parcels}

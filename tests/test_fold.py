@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers.snapshot import Event
-from receiver.orders.fold import REPEATS, Folded, fold, fold_order, position
-from receiver.orders.timeline import Entry, combine
+from receiver.orders.fold import (
+    REPEATED_OBSERVATION,
+    FoldResult,
+    fold_events,
+    fold_order,
+    sort_position,
+)
+from receiver.orders.timeline import TimelineEntry, merge_entries
 from receiver.statuses import VOCABULARY
 from tests.bodies import START, after
 
@@ -76,7 +82,7 @@ def seen(status: str, at: datetime, word: str | None = None, reason: str | None 
     return Event(status, word or f"their {status}", at, reason=reason, flags=flags)
 
 
-def outcome(events: Sequence[Event], folded: Folded) -> dict[str, Any]:
+def outcome(events: Sequence[Event], folded: FoldResult) -> dict[str, Any]:
     """What was folded, with each event by its key instead of its place in the input."""
     return {
         "status": folded.status,
@@ -92,11 +98,11 @@ def outcome(events: Sequence[Event], folded: Folded) -> dict[str, Any]:
     }
 
 
-def fold_all(*events: Event) -> Folded:
+def fold_all(*events: Event) -> FoldResult:
     """Fold the events in each order of arrival; all must come to the same."""
-    first = fold(events)
+    first = fold_events(events)
     for arrival in itertools.permutations(events):
-        assert outcome(arrival, fold(arrival)) == outcome(events, first)
+        assert outcome(arrival, fold_events(arrival)) == outcome(events, first)
     return first
 
 
@@ -104,14 +110,14 @@ def fold_all(*events: Event) -> Folded:
 
 
 def test_no_events_is_pending() -> None:
-    folded = fold([])
+    folded = fold_events([])
     assert (folded.status, folded.courier_status, folded.status_at) == ("pending", None, None)
     assert (folded.set_by, folded.milestones, folded.verdicts) == (None, {}, ())
 
 
 @pytest.mark.parametrize("status", MAPPED)
 def test_first_event_applies_whatever_it_is(status: str) -> None:
-    folded = fold([told(status, reason="because")])
+    folded = fold_events([told(status, reason="because")])
     assert (folded.status, folded.reason, folded.status_at) == (status, "because", START)
     assert folded.courier_status == f"their {status}"
     assert folded.milestones == {status: START}
@@ -145,7 +151,7 @@ def test_what_may_follow_a_status(standing: str, following: str) -> None:
 
 
 def test_why_an_event_does_not_apply_names_both_statuses() -> None:
-    folded = fold([told("delivered", after(0)), told("picked_up", after(1))])
+    folded = fold_events([told("delivered", after(0)), told("picked_up", after(1))])
     assert folded.verdicts[1].why_not == "picked_up cannot follow delivered"
 
 
@@ -307,7 +313,7 @@ def test_run_of_equal_observations_is_one_event() -> None:
     folded = fold_all(*[seen("in_transit", after(minute)) for minute in range(5)])
     assert folded.status_at == after(0)
     assert [verdict.applied for verdict in folded.verdicts] == [True, False, False, False, False]
-    assert {verdict.why_not for verdict in folded.verdicts[1:]} == {REPEATS}
+    assert {verdict.why_not for verdict in folded.verdicts[1:]} == {REPEATED_OBSERVATION}
 
 
 def test_observation_after_another_starts_a_new_run() -> None:
@@ -397,7 +403,7 @@ def parcel(name: str, status: str, minutes: float) -> Event:
 
 def test_order_without_parcel_events_is_its_own_events() -> None:
     events = [told("picked_up", after(0)), told("delivered", after(1))]
-    assert fold_order(events) == (fold(events), {})
+    assert fold_order(events) == (fold_events(events), {})
 
 
 def test_delivered_of_the_whole_waits_for_every_parcel() -> None:
@@ -470,12 +476,12 @@ randoms = st.randoms(use_true_random=False)
 @given(timelines(), randoms)
 def test_order_of_arrival_does_not_matter(events: list[Event], choose: random.Random) -> None:
     shuffled = choose.sample(events, len(events))
-    assert outcome(shuffled, fold(shuffled)) == outcome(events, fold(events))
+    assert outcome(shuffled, fold_events(shuffled)) == outcome(events, fold_events(events))
 
 
 @given(timelines())
 def test_each_event_applies_or_says_why_not(events: list[Event]) -> None:
-    folded = fold(events)
+    folded = fold_events(events)
     assert len(folded.verdicts) == len(events)
     for event, verdict in zip(events, folded.verdicts, strict=True):
         assert verdict.applied == (verdict.why_not is None)
@@ -484,7 +490,7 @@ def test_each_event_applies_or_says_why_not(events: list[Event]) -> None:
 
 @given(timelines())
 def test_status_is_that_of_the_last_event_that_applies(events: list[Event]) -> None:
-    folded = fold(events)
+    folded = fold_events(events)
     applied = [
         event for event, verdict in zip(events, folded.verdicts, strict=True) if verdict.applied
     ]
@@ -492,7 +498,7 @@ def test_status_is_that_of_the_last_event_that_applies(events: list[Event]) -> N
         assert folded.status == ("unknown" if events else "pending")
         assert folded.milestones == {}
         return
-    last = max(applied, key=position)
+    last = max(applied, key=sort_position)
     assert folded.set_by is not None
     assert events[folded.set_by] is last
     assert (folded.status, folded.courier_status) == (last.status, last.courier_status)
@@ -505,19 +511,19 @@ def test_status_is_that_of_the_last_event_that_applies(events: list[Event]) -> N
 
 @given(timelines())
 def test_what_does_not_apply_has_no_say(events: list[Event]) -> None:
-    folded = fold(events)
+    folded = fold_events(events)
     applied = [
         event for event, verdict in zip(events, folded.verdicts, strict=True) if verdict.applied
     ]
     assume(applied)
-    assert fold(applied).status == folded.status
+    assert fold_events(applied).status == folded.status
 
 
 @given(timelines())
 def test_conflicts_are_those_of_the_verdicts_and_settled_later_than_they_arose(
     events: list[Event],
 ) -> None:
-    folded = fold(events)
+    folded = fold_events(events)
     raised = [
         event.key
         for event, verdict in zip(events, folded.verdicts, strict=True)
@@ -531,7 +537,7 @@ def test_conflicts_are_those_of_the_verdicts_and_settled_later_than_they_arose(
 def part_of(events: list[Event], choose: random.Random) -> tuple[list[Event], Event | None]:
     """Some of the events, and the one among them that sets the status if it is a mapped one."""
     some = [event for event in events if choose.random() < 0.6]
-    folded = fold(some)
+    folded = fold_events(some)
     if folded.set_by is None or folded.status == statuses.UNKNOWN:
         return some, None
     return some, some[folded.set_by]
@@ -548,9 +554,11 @@ def test_later_fact_is_never_undone_by_earlier_ones(
     earlier = [
         event
         for event in events
-        if event not in some and event.status not in TERMINAL and position(event) < position(setter)
+        if event not in some
+        and event.status not in TERMINAL
+        and sort_position(event) < sort_position(setter)
     ]
-    assert fold([*earlier, *some]).status == setter.status
+    assert fold_events([*earlier, *some]).status == setter.status
 
 
 @given(timelines(), randoms)
@@ -562,29 +570,31 @@ def test_later_fact_gives_way_only_to_an_end_that_stood_before_it(
     assume(setter is not None)
     assert setter is not None
     earlier = [
-        event for event in events if event not in some and position(event) < position(setter)
+        event
+        for event in events
+        if event not in some and sort_position(event) < sort_position(setter)
     ]
     more = [*earlier, *some]
-    folded = fold(more)
+    folded = fold_events(more)
     assert folded.set_by is not None
     if folded.status != setter.status:
         assert folded.status in TERMINAL
-        assert position(more[folded.set_by]) < position(setter)
+        assert sort_position(more[folded.set_by]) < sort_position(setter)
 
 
 @given(st.lists(events_of(UNDERWAY), max_size=8), events_of(MAPPED))
 def test_newest_fact_counts_while_the_order_has_not_ended(
     events: list[Event], newest: Event
 ) -> None:
-    earlier = [event for event in events if position(event) < position(newest)]
-    assert fold([*earlier, newest]).status == newest.status
+    earlier = [event for event in events if sort_position(event) < sort_position(newest)]
+    assert fold_events([*earlier, newest]).status == newest.status
 
 
 # Entries: the same event told by several messages
 
 
 @st.composite
-def entries_of(draw: st.DrawFn, first_id: int = 1) -> list[Entry]:
+def entries_of(draw: st.DrawFn, first_id: int = 1) -> list[TimelineEntry]:
     """What several messages tell, often of the same event, with more or less to say about it."""
     entries = []
     for message_id in range(first_id, first_id + draw(st.integers(1, 6))):
@@ -593,7 +603,7 @@ def entries_of(draw: st.DrawFn, first_id: int = 1) -> list[Entry]:
         received_at = after(draw(minutes) + 72 * 60)
         ahead = event.reported_at is not None and draw(st.booleans())
         entries.append(
-            Entry(
+            TimelineEntry(
                 Event(
                     event.status,
                     event.courier_status,
@@ -613,16 +623,16 @@ def entries_of(draw: st.DrawFn, first_id: int = 1) -> list[Entry]:
     return entries
 
 
-def combined(entries: Iterable[Entry]) -> dict[str, Entry]:
-    known: dict[str, Entry] = {}
+def combined(entries: Iterable[TimelineEntry]) -> dict[str, TimelineEntry]:
+    known: dict[str, TimelineEntry] = {}
     for entry in entries:
-        known[entry.event.key] = combine(known.get(entry.event.key), entry)
+        known[entry.event.key] = merge_entries(known.get(entry.event.key), entry)
     return known
 
 
 @given(entries_of(), randoms)
 def test_telling_an_event_again_and_in_any_order_gives_the_same_entry(
-    entries: list[Entry], choose: random.Random
+    entries: list[TimelineEntry], choose: random.Random
 ) -> None:
     again = entries + choose.choices(entries, k=3)
     choose.shuffle(again)
@@ -631,7 +641,7 @@ def test_telling_an_event_again_and_in_any_order_gives_the_same_entry(
 
 @given(entries_of(), entries_of(first_id=100))
 def test_entries_that_are_combined_already_combine_with_more(
-    first: list[Entry], second: list[Entry]
+    first: list[TimelineEntry], second: list[TimelineEntry]
 ) -> None:
     """So it does not matter where one batch ends and the next begins."""
     whole = combined([*first, *second])
@@ -640,8 +650,8 @@ def test_entries_that_are_combined_already_combine_with_more(
 
 
 def test_event_told_twice_keeps_who_told_it_first_and_all_that_either_said() -> None:
-    bare = Entry(told("exception"), after(5), 7, "webhook", "token")
-    full = Entry(
+    bare = TimelineEntry(told("exception"), after(5), 7, "webhook", "token")
+    full = TimelineEntry(
         told("exception", reason="rain", flags=frozenset({"zone_assumed"})),
         after(9),
         8,
@@ -656,8 +666,8 @@ def test_event_told_twice_keeps_who_told_it_first_and_all_that_either_said() -> 
 
 def test_same_word_and_time_read_as_two_statuses_comes_to_the_same_in_any_order() -> None:
     """ShipmentAPI's `accepted` of one time, told without and with a pickup time."""
-    bare = Entry(told("info_received", word="accepted"), after(1), 1, "webhook", "token")
-    more = Entry(told("awaiting_pickup", word="accepted"), after(20), 2, "poll", "fetched")
+    bare = TimelineEntry(told("info_received", word="accepted"), after(1), 1, "webhook", "token")
+    more = TimelineEntry(told("awaiting_pickup", word="accepted"), after(20), 2, "poll", "fetched")
     for arrival in ([bare, more], [more, bare], [bare, more, bare], [more, bare, more]):
         events = [entry.event for entry in combined(arrival).values()]
-        assert fold(events).status == "awaiting_pickup"
+        assert fold_events(events).status == "awaiting_pickup"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.couriers.snapshot import CLOCK_TOLERANCE, TIME_INFERRED, Event
-from receiver.orders.fold import REPEATS, TOLD_WITH_TIME, fold
+from receiver.orders.fold import KNOWN_WITH_TIME, REPEATED_OBSERVATION, fold_events
 from tests.test_minute_only import WORDS, in_any_order, precise
 
 TOLERANCE = CLOCK_TOLERANCE.total_seconds() / 60
@@ -27,14 +27,14 @@ def test_what_was_seen_just_before_it_is_told_is_told_once(early: float) -> None
     folded = in_any_order(
         precise("N", 0), seen("E", 20 - early), precise("E", 20), precise("D", 30)
     )
-    assert folded.verdicts[1].why_not == TOLD_WITH_TIME
+    assert folded.verdicts[1].why_not == KNOWN_WITH_TIME
     assert [verdict.applied for verdict in folded.verdicts] == [True, False, True, True]
     assert folded.milestones["in_transit"] == precise("E", 20).occurred_at
 
 
 def test_what_was_seen_after_it_was_told_is_a_repetition() -> None:
     folded = in_any_order(precise("E", 20), seen("E", 20.1))
-    assert folded.verdicts[1].why_not == REPEATS
+    assert folded.verdicts[1].why_not == REPEATED_OBSERVATION
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,6 @@ def test_a_look_at_what_is_told_a_moment_later_changes_nothing(
     told = data.draw(st.sampled_from(events))
     minutes = (told.occurred_at - precise("N", 0).occurred_at).total_seconds() / 60
     look = seen(told.courier_status, minutes - early)
-    without, with_it = fold(events), fold([*events, look])
-    assert with_it.verdicts[-1].why_not == TOLD_WITH_TIME
+    without, with_it = fold_events(events), fold_events([*events, look])
+    assert with_it.verdicts[-1].why_not == KNOWN_WITH_TIME
     assert replace(with_it, verdicts=with_it.verdicts[:-1]) == without

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers.snapshot import Event
-from receiver.orders.fold import REPEATS, TOLD_BETTER, Folded, fold, fold_order
+from receiver.orders.fold import (
+    KNOWN_TO_THE_SECOND,
+    REPEATED_OBSERVATION,
+    FoldResult,
+    fold_events,
+    fold_order,
+)
 from tests.bodies import START, after
 
 WORDS = {
@@ -35,7 +41,7 @@ def coarse(word: str, minutes: int, parcel: str = "") -> Event:
     return replace(precise(word, minutes, parcel), flags=COARSE)
 
 
-def in_any_order(*events: Event) -> Folded:
+def in_any_order(*events: Event) -> FoldResult:
     """The order that the events come to, told in each order of arrival; the verdicts are given as
     if they had come as they stand here.
     """
@@ -55,7 +61,7 @@ def test_the_same_word_told_to_the_second_in_that_minute_is_what_counts(seconds:
     folded = in_any_order(coarse("D", 10), exact)
     assert (folded.status, folded.status_at, folded.set_by) == ("delivered", exact.occurred_at, 1)
     assert folded.milestones == {"delivered": exact.occurred_at}
-    assert folded.verdicts[0].why_not == TOLD_BETTER
+    assert folded.verdicts[0].why_not == KNOWN_TO_THE_SECOND
     assert folded.verdicts[1].applied
 
 
@@ -81,13 +87,13 @@ def test_two_that_are_told_to_the_minute_are_no_better_than_each_other() -> None
 def test_an_observation_in_that_minute_is_no_better() -> None:
     seen = Event("in_transit", "E", after(10.5), flags=frozenset({"time_inferred"}))
     folded = in_any_order(coarse("E", 10), seen)
-    assert [verdict.why_not for verdict in folded.verdicts] == [None, REPEATS]
+    assert [verdict.why_not for verdict in folded.verdicts] == [None, REPEATED_OBSERVATION]
 
 
 def test_a_word_that_nobody_maps_is_shown_with_its_seconds_too() -> None:
     folded = in_any_order(coarse("?", 10), precise("?", 10.5))
     assert (folded.status, folded.status_at, folded.set_by) == ("unknown", after(10.5), 1)
-    assert folded.verdicts[0].why_not == TOLD_BETTER
+    assert folded.verdicts[0].why_not == KNOWN_TO_THE_SECOND
 
 
 def test_what_is_told_better_settles_no_conflict_and_raises_none() -> None:
@@ -129,7 +135,7 @@ def minute_of(event: Event) -> Event:
     return replace(event, occurred_at=at, reported_at=at, flags=COARSE)
 
 
-def state(events: Sequence[Event], folded: Folded) -> tuple[object, ...]:
+def state(events: Sequence[Event], folded: FoldResult) -> tuple[object, ...]:
     verdicts = {event.key: verdict for event, verdict in zip(events, folded.verdicts, strict=True)}
     setter = None if folded.set_by is None else events[folded.set_by].key
     return replace(folded, verdicts=(), set_by=None), setter, verdicts
@@ -150,8 +156,10 @@ def test_a_look_to_the_minute_adds_nothing_to_what_is_known_to_the_second(
     looks = {minute_of(event).key: minute_of(event) for event in events if choose.random() < 0.5}
     # One of the full minute is that very event.
     new = [look for key, look in looks.items() if key not in {event.key for event in events}]
-    before, after_looks = fold(events), fold([*events, *new])
-    assert all(verdict.why_not == TOLD_BETTER for verdict in after_looks.verdicts[len(events) :])
+    before, after_looks = fold_events(events), fold_events([*events, *new])
+    assert all(
+        verdict.why_not == KNOWN_TO_THE_SECOND for verdict in after_looks.verdicts[len(events) :]
+    )
     assert after_looks.verdicts[: len(events)] == before.verdicts
     assert replace(after_looks, verdicts=before.verdicts) == before
 

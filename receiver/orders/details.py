@@ -14,13 +14,13 @@ from typing import Any
 from receiver.couriers.snapshot import Eta, Snapshot
 from receiver.times import rfc3339
 
-Known = dict[str, Any]
+KnownDetails = dict[str, Any]
 
 # What is kept of an order's ETAs: enough to see them slip, and no room for a flood.
 MOST_ETAS = 50
 
 
-def learn(known: Known, snapshot: Snapshot, message_id: int) -> Known:
+def merge_snapshot(known: KnownDetails, snapshot: Snapshot, message_id: int) -> KnownDetails:
     """`known` with what a snapshot adds to it.
 
     Shape: {"details": {name: detail}, "identifiers": {name: detail},
@@ -43,11 +43,11 @@ def learn(known: Known, snapshot: Snapshot, message_id: int) -> Known:
         },
     }
     if snapshot.eta is not None:
-        learnt = learn_eta(learnt, snapshot.eta, snapshot.recency, message_id)
+        learnt = add_eta(learnt, snapshot.eta, snapshot.recency, message_id)
     return learnt
 
 
-def learn_eta(known: Known, eta: Eta, told_at: datetime, message_id: int) -> Known:
+def add_eta(known: KnownDetails, eta: Eta, told_at: datetime, message_id: int) -> KnownDetails:
     """`known` with an ETA; a tour plan has no time of its own, so told_at is its arrival."""
     told = {
         "at": _stamp(told_at),
@@ -60,7 +60,7 @@ def learn_eta(known: Known, eta: Eta, told_at: datetime, message_id: int) -> Kno
     return known | {"etas": [etas[text] for text in sorted(etas)][-MOST_ETAS:]}
 
 
-def without(known: Known, message_ids: Collection[int]) -> Known:
+def remove_messages(known: KnownDetails, message_ids: Collection[int]) -> KnownDetails:
     """`known` less all that these messages told; for reading them anew."""
     if not known:
         return known
@@ -69,7 +69,7 @@ def without(known: Known, message_ids: Collection[int]) -> Known:
     def rest(told: Mapping[str, Any]) -> dict[str, Any]:
         return {name: it for name, it in told.items() if it["message_id"] not in told_by}
 
-    left: Known = {
+    left: KnownDetails = {
         "details": rest(known.get("details", {})),
         "identifiers": rest(known.get("identifiers", {})),
         "parcels": {name: rest(told) for name, told in known.get("parcels", {}).items()},
@@ -78,7 +78,7 @@ def without(known: Known, message_ids: Collection[int]) -> Known:
     return left | ({"etas": left_etas} if left_etas else {})
 
 
-def etas(known: Known) -> list[dict[str, Any]]:
+def list_etas(known: KnownDetails) -> list[dict[str, Any]]:
     """The ETAs as the API shows them, oldest first, each once for as long as it stood."""
     shown: list[dict[str, Any]] = []
     for it in known.get("etas", ()):
@@ -88,22 +88,22 @@ def etas(known: Known) -> list[dict[str, Any]]:
     return shown
 
 
-def eta(known: Known) -> dict[str, Any] | None:
+def current_eta(known: KnownDetails) -> dict[str, Any] | None:
     """The ETA that counts: the one told last."""
-    return next(reversed(etas(known)), None)
+    return next(reversed(list_etas(known)), None)
 
 
-def value(known: Known, name: str) -> Any:
+def detail_value(known: KnownDetails, name: str) -> Any:
     """The value of a detail, None where nobody told it."""
     return known.get("details", {}).get(name, {}).get("value")
 
 
-def identifiers(known: Known) -> dict[str, str]:
+def identifier_values(known: KnownDetails) -> dict[str, str]:
     """The further names of an order."""
     return {name: detail["value"] for name, detail in known.get("identifiers", {}).items()}
 
 
-def parcels(known: Known, status: str, own: Mapping[str, str]) -> list[dict[str, Any]]:
+def list_parcels(known: KnownDetails, status: str, own: Mapping[str, str]) -> list[dict[str, Any]]:
     """The parcels as the API shows them.
 
     status: the order's, which a parcel has while nobody tells of it alone; own: what events tell.

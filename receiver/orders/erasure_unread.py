@@ -125,7 +125,7 @@ def names_of(order: Order, field_map: Mapping[str, Any]) -> Names:
     its account may be switched off; where that is gone from the code too, any driver's keys count.
     """
     own = {order.courier_order_id, *order.identifiers.values()}
-    told = details.value(order.details or {}, "reference")
+    told = details.detail_value(order.details or {}, "reference")
     references = {it for it in (order.reference, order.shop_reference, told) if it}
     names: dict[str, set[str]] = defaultdict(set)
     driver = DRIVERS.get(order.courier)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from receiver.db.models import Event, Message, Order
 from receiver.orders import details
-from receiver.orders.fold import position
+from receiver.orders.fold import sort_position
 from receiver.times import rfc3339
 
 Told = dict[str, Any]
@@ -25,7 +25,9 @@ def explain(session: Session, order: Order) -> Told:
     Shape: {"order", "messages": [...], "events": [...], "details": [...], "etas": [...],
             "conflicts": [...]}; ids of messages are strings throughout.
     """
-    events = sorted(session.scalars(select(Event).where(Event.order_id == order.id)), key=position)
+    events = sorted(
+        session.scalars(select(Event).where(Event.order_id == order.id)), key=sort_position
+    )
     told_details = list(_details(order))
     named = {event.message_id for event in events}
     named |= {int(detail["message_id"]) for detail in told_details}
@@ -60,7 +62,7 @@ def explain(session: Session, order: Order) -> Told:
         "messages": [_message(message, first_told[message.id]) for message in messages],
         "events": [_event(event, event is setter) for event in events],
         "details": told_details,
-        "etas": details.etas(order.details),
+        "etas": details.list_etas(order.details),
         "conflicts": order.conflicts,
     }
 

@@ -24,9 +24,9 @@ CORRECTION_WINDOW = timedelta(hours=24)
 
 NO_TIME, A_MINUTE = timedelta(0), timedelta(minutes=1)
 
-REPEATS = "the same observation as the event before"
-TOLD_BETTER = "the same is told to the second"
-TOLD_WITH_TIME = "the same is told with its own time"
+REPEATED_OBSERVATION = "the same observation as the event before"
+KNOWN_TO_THE_SECOND = "the same is told to the second"
+KNOWN_WITH_TIME = "the same is told with its own time"
 
 PHYSICAL_EVIDENCE = frozenset(
     {
@@ -67,7 +67,7 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class FoldResult:
     """An order's state, and how each event fared (verdicts stand in the order of the input).
 
     set_by is the index of the event that set the status, None where there is no event.
@@ -85,8 +85,8 @@ class Folded:
 
 
 APPLIED = Verdict(applied=True)
-TO_THE_MINUTE = Verdict(False, TOLD_BETTER)
-SEEN = Verdict(False, TOLD_WITH_TIME)
+TO_THE_MINUTE = Verdict(False, KNOWN_TO_THE_SECOND)
+SEEN = Verdict(False, KNOWN_WITH_TIME)
 IN_CONFLICT = Verdict(applied=True, conflict=True)
 
 
@@ -136,7 +136,7 @@ class Positioned(Protocol):
     def key(self) -> str: ...
 
 
-def position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
+def sort_position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
     """Where an event stands in the walk.
 
     Time first, since rank alone breaks re-attempts and returns; rank next, since couriers stamp
@@ -153,7 +153,7 @@ def position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
     )
 
 
-def fold(events: Sequence[Event]) -> Folded:
+def fold_events(events: Sequence[Event]) -> FoldResult:
     """Walk the events of one order (or of one parcel) and return the state they lead to."""
     status, status_at, set_by = statuses.PENDING, None, None
     verdicts = _told_better(events)
@@ -163,7 +163,7 @@ def fold(events: Sequence[Event]) -> Folded:
 
     walk = sorted(
         (index for index, verdict in enumerate(verdicts) if verdict is APPLIED),
-        key=lambda index: position(events[index]),
+        key=lambda index: sort_position(events[index]),
     )
     for index in walk:
         event = events[index]
@@ -184,7 +184,7 @@ def fold(events: Sequence[Event]) -> Folded:
         set_by = walk[-1]
         status, status_at = statuses.UNKNOWN, events[set_by].occurred_at
     setter = events[set_by] if set_by is not None else None
-    return Folded(
+    return FoldResult(
         status=status,
         courier_status=setter.courier_status if setter else None,
         status_at=status_at,
@@ -237,7 +237,7 @@ def _settled(conflict: Conflict, at: datetime) -> Conflict:
     return conflict if conflict.settled_at else replace(conflict, settled_at=at)
 
 
-def fold_order(events: Sequence[Event]) -> tuple[Folded, dict[str, str]]:
+def fold_order(events: Sequence[Event]) -> tuple[FoldResult, dict[str, str]]:
     """Fold an order that may tell of its parcels one by one: its state, and each parcel's status.
 
     Where the courier tells per parcel, the order is delivered when all its parcels that were not
@@ -249,12 +249,12 @@ def fold_order(events: Sequence[Event]) -> tuple[Folded, dict[str, str]]:
     for index, event in enumerate(events):
         (of_parcel.setdefault(event.parcel, []) if event.parcel else whole).append(index)
     if not of_parcel:
-        return fold(events), {}
+        return fold_events(events), {}
 
     verdicts: list[Verdict] = [APPLIED] * len(events)
-    parcels: dict[str, Folded] = {}
+    parcels: dict[str, FoldResult] = {}
     for parcel, indexes in of_parcel.items():
-        parcels[parcel] = fold([events[index] for index in indexes])
+        parcels[parcel] = fold_events([events[index] for index in indexes])
         for index, verdict in zip(indexes, parcels[parcel].verdicts, strict=True):
             verdicts[index] = verdict
 
@@ -272,7 +272,7 @@ def fold_order(events: Sequence[Event]) -> tuple[Folded, dict[str, str]]:
         for index in early:
             verdicts[index] = Verdict(False, why)
 
-    folded = fold([events[index] for index in whole])
+    folded = fold_events([events[index] for index in whole])
     for index, verdict in zip(whole, folded.verdicts, strict=True):
         if not events[index].parcel:
             verdicts[index] = verdict
@@ -282,17 +282,17 @@ def fold_order(events: Sequence[Event]) -> tuple[Folded, dict[str, str]]:
 
 
 def _end(
-    events: Sequence[Event], indexes: Sequence[int], folded: Folded
+    events: Sequence[Event], indexes: Sequence[int], folded: FoldResult
 ) -> tuple[datetime, bool, int, int, str]:
     """Where the event that set a parcel's status stands in the walk."""
-    return position(events[indexes[folded.set_by or 0]])
+    return sort_position(events[indexes[folded.set_by or 0]])
 
 
 def _verdict(event: Event, before: Event | None, status: str, since: datetime | None) -> Verdict:
     if event.status == statuses.UNKNOWN:
         return Verdict(False, f"the courier's word {event.courier_status!r} is not in our map")
     if before is not None and _repeats(event, before):
-        return Verdict(False, REPEATS)
+        return Verdict(False, REPEATED_OBSERVATION)
     rule = AFTER_TERMINAL.get(status)
     if rule is None or since is None:
         return APPLIED

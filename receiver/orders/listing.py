@@ -9,7 +9,7 @@ from receiver.db.cursors import read_cursor, write_cursor
 from receiver.db.models import Event, Order
 from receiver.db.pagination import snapshot
 from receiver.orders.filters import matching
-from receiver.orders.fold import REPEATS, position
+from receiver.orders.fold import REPEATED_OBSERVATION, sort_position
 from receiver.orders.lookup import load
 
 
@@ -33,7 +33,7 @@ def timeline(session: Session, order: Order) -> dict[str, Any]:
     """An order's events, the oldest first, with what did not count; repetitions left out."""
     events = session.scalars(
         select(Event).where(
-            Event.order_id == order.id, Event.not_applied_why.is_distinct_from(REPEATS)
+            Event.order_id == order.id, Event.not_applied_why.is_distinct_from(REPEATED_OBSERVATION)
         )
     ).all()
-    return {"events": sorted(events, key=position)}
+    return {"events": sorted(events, key=sort_position)}

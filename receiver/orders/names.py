@@ -20,7 +20,7 @@ def names_of(order: Order) -> set[str]:
 
 def courier_reference(order: Order) -> str | None:
     """Return the reference that the courier reports."""
-    reference: str | None = details.value(order.details or {}, "reference")
+    reference: str | None = details.detail_value(order.details or {}, "reference")
     return reference
 
 

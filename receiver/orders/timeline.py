@@ -13,19 +13,19 @@ from receiver.statuses import VOCABULARY
 from receiver.times import rfc3339
 
 # An event's row, to read and to compare.
-Stored = bare(Row.__table__.columns)
+StoredEvent = bare(Row.__table__.columns)
 
 # How far what was told can be trusted: an open URL, our own asking, a signature.
 TRUST = ("token", "fetched", "signed")
 
 
-def strongest(trusts: Iterable[str]) -> str:
+def strongest_trust(trusts: Iterable[str]) -> str:
     """The best that speaks for a fact."""
     return max(trusts, key=TRUST.index)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TimelineEntry:
     """An event, and which message told it."""
 
     event: Event
@@ -43,7 +43,7 @@ class Entry:
         }
 
 
-def combine(known: Entry | None, told: Entry) -> Entry:
+def merge_entries(known: TimelineEntry | None, told: TimelineEntry) -> TimelineEntry:
     """The same event told twice: who told it first, and all that either says.
 
     What an unsigned hook told is confirmed once the courier, asked, tells the same.
@@ -55,7 +55,9 @@ def combine(known: Entry | None, told: Entry) -> Entry:
     first = min(known, told, key=lambda entry: (entry.received_at, entry.message_id))
     if known.event == told.event:
         # Most: a snapshot tells its order's whole life again.
-        trust = first.trust if known.trust == told.trust else strongest((known.trust, told.trust))
+        trust = (
+            first.trust if known.trust == told.trust else strongest_trust((known.trust, told.trust))
+        )
         return first if first.trust == trust else replace(first, trust=trust)
     reasons = [entry.event.reason for entry in (known, told) if entry.event.reason]
     further = max(
@@ -69,10 +71,10 @@ def combine(known: Entry | None, told: Entry) -> Entry:
         flags=known.event.flags | told.event.flags,
         proofs=known.event.proofs | told.event.proofs,
     )
-    return replace(first, event=event, trust=strongest((known.trust, told.trust)))
+    return replace(first, event=event, trust=strongest_trust((known.trust, told.trust)))
 
 
-def from_row(row: Row) -> Entry:
+def entry_from_row(row: Row) -> TimelineEntry:
     """The entry that a row holds."""
     event = Event(
         status=row.status,
@@ -85,10 +87,10 @@ def from_row(row: Row) -> Entry:
         flags=frozenset(row.flags),
         proofs=frozenset(Proof(**proof) for proof in row.proofs) if row.proofs else frozenset(),
     )
-    return Entry(event, row.received_at, row.message_id, row.kind, row.trust)
+    return TimelineEntry(event, row.received_at, row.message_id, row.kind, row.trust)
 
 
-def to_values(order_id: int, entry: Entry, verdict: Verdict) -> dict[str, Any]:
+def event_values(order_id: int, entry: TimelineEntry, verdict: Verdict) -> dict[str, Any]:
     """The values of an entry's row."""
     event = entry.event
     return {

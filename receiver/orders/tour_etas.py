@@ -45,10 +45,10 @@ def add_etas(session: Session, orders: Sequence[Order]) -> None:
     for stop in session.execute(stops):
         for order in by_name[stop.account, stop.order_key]:
             told = Eta(stop.eta, stop.eta, "tour_plan")
-            order.details = details.learn_eta(
+            order.details = details.add_eta(
                 order.details or {}, told, stop.received_at, stop.message_id
             )
-            order.eta = details.eta(order.details)
+            order.eta = details.current_eta(order.details)
 
 
 def find_tour(session: Session, account: str, tour_id: str) -> Tour:

@@ -31,7 +31,7 @@ from receiver.couriers.schedule import Rhythm
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.errors import Undecodable, UnknownToCourier
 from receiver.orders.erasure_unread import is_named
-from receiver.orders.fold import fold, fold_order
+from receiver.orders.fold import fold_events, fold_order
 from tests.bodies import (
     cottoncast_shipment,
     cottoncast_status,
@@ -140,7 +140,7 @@ def check_with(decode: Decode, body: dict[str, Any], heard: MessageContext) -> D
     for snapshot in decoded.orders:
         assert snapshot.courier_order_id
         assert snapshot.recency <= heard.received_at
-        fold(snapshot.events)
+        fold_events(snapshot.events)
         fold_order(snapshot.events)
         for event in snapshot.events:
             assert event.status in statuses.VOCABULARY
@@ -217,7 +217,7 @@ def test_sample_decodes_to_the_order_it_names(name: str) -> None:
     (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body()), HEARD).orders
     assert snapshot.courier_order_id == driver.sample_order_id
     assert snapshot.reference == f"SAMPLE-{name[0].upper()}"
-    folded = fold([event for event in snapshot.events if not event.parcel])
+    folded = fold_events([event for event in snapshot.events if not event.parcel])
     assert folded.status == driver.words[driver.sample_order[1]]
 
 
@@ -244,7 +244,7 @@ def test_sample_tells_whatever_word_it_is_to_tell(name: str, word: str) -> None:
     moved = SampleState("an id", word, "41", HEARD.received_at - timedelta(hours=3))
     (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body(moved)), HEARD).orders
     assert (snapshot.courier_order_id, snapshot.reference) == ("an id", "41")
-    folded = fold([event for event in snapshot.events if not event.parcel])
+    folded = fold_events([event for event in snapshot.events if not event.parcel])
     assert (folded.status, folded.courier_status) == (driver.words[word], word)
 
 

@@ -11,7 +11,7 @@ from receiver.couriers.contract import Access
 from receiver.couriers.cottoncast import driver
 from receiver.couriers.snapshot import Event, MessageContext, Snapshot
 from receiver.errors import Undecodable
-from receiver.orders.fold import REPEATS, TOLD_BETTER, fold, fold_order
+from receiver.orders.fold import KNOWN_TO_THE_SECOND, REPEATED_OBSERVATION, fold_events, fold_order
 from tests.bodies import after, cottoncast_shipment, cottoncast_status, payload
 from tests.couriers.case import Case
 
@@ -116,7 +116,7 @@ def test_collected_is_never_delivered() -> None:
     body = cottoncast_status("C", shipments=[cottoncast_shipment(code="C")])
     snapshot = decode(body)
     assert {event.status for event in snapshot.events} == {statuses.PICKED_UP}
-    assert fold(of_parcel(snapshot, "")).status == statuses.PICKED_UP
+    assert fold_events(of_parcel(snapshot, "")).status == statuses.PICKED_UP
 
 
 @pytest.mark.parametrize("code", ["F", "d", "Delivered", "?"])
@@ -127,7 +127,7 @@ def test_code_that_is_not_in_the_document_is_unknown(code: str) -> None:
 
 def test_codes_of_one_status_and_one_second_follow_the_documents_order() -> None:
     new, labelled = (decode(cottoncast_status(code, after(5))).events[0] for code in "NL")
-    assert fold([labelled, new]).courier_status == "L"
+    assert fold_events([labelled, new]).courier_status == "L"
 
 
 # Timestamps
@@ -521,7 +521,7 @@ def test_a_look_that_sees_what_a_hook_told_is_no_news() -> None:
             statuses.IN_TRANSIT,
             ASKED_AT - timedelta(hours=2),
         )
-        assert folded.verdicts[events.index(look.events[0])].why_not == REPEATS
+        assert folded.verdicts[events.index(look.events[0])].why_not == REPEATED_OBSERVATION
 
 
 def test_what_a_hook_tells_after_a_look_counts() -> None:
@@ -661,4 +661,4 @@ def test_a_look_after_a_hook_leaves_the_seconds_that_the_hook_told() -> None:
         assert (folded.status, folded.status_at) == (statuses.DELIVERED, at)
         assert of_parcels == {}
         verdict = folded.verdicts[events.index(look.events[0])]
-        assert verdict.why_not == TOLD_BETTER
+        assert verdict.why_not == KNOWN_TO_THE_SECOND

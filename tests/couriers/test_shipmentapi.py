@@ -11,7 +11,7 @@ from receiver.couriers.contract import Access
 from receiver.couriers.shipmentapi import check_field_map, driver
 from receiver.couriers.snapshot import Event, MessageContext, Snapshot
 from receiver.errors import Undecodable
-from receiver.orders.fold import fold
+from receiver.orders.fold import fold_events
 from tests.bodies import after, shipmentapi_order
 from tests.couriers.case import TOKEN, Case
 
@@ -270,7 +270,7 @@ def test_pickup_time_learnt_later_moves_the_order_on() -> None:
     poll = decode(
         shipmentapi_order(pickup_time="2026-04-17T14:00:00Z"), received_at=after(20), kind="poll"
     )
-    assert fold([*callback.events, *poll.events]).status == statuses.AWAITING_PICKUP
+    assert fold_events([*callback.events, *poll.events]).status == statuses.AWAITING_PICKUP
 
 
 # Parcels
@@ -322,7 +322,7 @@ def test_own_words_of_one_second_follow_the_maps_order() -> None:
         event_of(shipmentapi_order(status=word, updated_at=stamp), own)
         for word in ("sorted", "loaded")
     )
-    assert fold([last, first]).courier_status == "loaded"
+    assert fold_events([last, first]).courier_status == "loaded"
 
 
 def test_own_map_that_does_not_fit_a_body_leaves_it_undecodable() -> None:

@@ -21,7 +21,7 @@ from receiver.couriers.snapshot import (
 )
 from receiver.couriers.tiramizoo import driver
 from receiver.errors import Undecodable
-from receiver.orders.fold import fold
+from receiver.orders.fold import fold_events
 from tests.bodies import (
     after,
     history_entry,
@@ -135,7 +135,7 @@ def test_show_order_of_the_document() -> None:
     assert snapshot.courier_order_id == "ca8dcb4c-ef0f-4564-a87a-64b40fbeb944"
     assert snapshot.reference == "MEO55Y"
     assert timeline(snapshot) == [("created", datetime(2012, 4, 16, 3, 0, tzinfo=UTC))]
-    assert fold(snapshot.events).status == "info_received"
+    assert fold_events(snapshot.events).status == "info_received"
 
 
 def test_delivery_failed_of_the_document_says_why() -> None:
@@ -146,7 +146,7 @@ def test_delivery_failed_of_the_document_says_why() -> None:
         ("picked_up", datetime(2012, 4, 16, 5, 10, tzinfo=UTC)),
         ("delivery_failed", datetime(2012, 4, 16, 7, 0, tzinfo=UTC)),
     ]
-    folded = fold(snapshot.events)
+    folded = fold_events(snapshot.events)
     assert (folded.status, folded.reason) == ("delivery_failed", "abort_delivery")
     assert snapshot.parcels == {"C222A7F4F684BF22": {"status": "delivery_failed"}}
     assert not flags(snapshot)
@@ -160,7 +160,7 @@ def test_v1_order_of_the_document() -> None:
         ("created", datetime(2013, 3, 12, 10, 13, 46, tzinfo=UTC)),
         ("processing", HEARD_AT),
     ]
-    assert fold(snapshot.events).status == "info_received"
+    assert fold_events(snapshot.events).status == "info_received"
     assert list(snapshot.parcels) == ["3E39C50E40226436"]
 
 
@@ -217,12 +217,12 @@ def test_column_tells_the_same_event_whatever_snapshot_it_stands_in() -> None:
 def test_unknown_state_is_told_as_unknown_and_never_guessed() -> None:
     snapshot = decode(tiramizoo_order(times=life("created"), state="teleported"))
     assert only(snapshot, "teleported").status == statuses.UNKNOWN
-    assert fold(snapshot.events).status == "info_received"
+    assert fold_events(snapshot.events).status == "info_received"
 
 
 def test_unknown_state_alone_is_unknown() -> None:
     snapshot = decode(tiramizoo_order(times={}, state="teleported"))
-    folded = fold(snapshot.events)
+    folded = fold_events(snapshot.events)
     assert (folded.status, folded.courier_status) == ("unknown", "teleported")
 
 
@@ -293,7 +293,7 @@ def test_earlier_attempt_is_told_by_history_alone() -> None:
         (after(45), "recipient_was_not_at_home"),
         (times["delivery_failed"], "abort_delivery"),
     }
-    assert fold(snapshot.events).reason == "abort_delivery"
+    assert fold_events(snapshot.events).reason == "abort_delivery"
 
 
 def test_entry_that_only_names_the_deed_again_gives_no_reason() -> None:
@@ -315,7 +315,7 @@ def test_entry_of_an_unknown_kind_is_on_the_timeline_as_unknown() -> None:
     entry = history_entry("swallowed_by_whale", after(10))
     snapshot = decode(tiramizoo_order(times=life("created", "picked_up"), history=[entry]))
     assert only(snapshot, "swallowed_by_whale").status == statuses.UNKNOWN
-    assert fold(snapshot.events).status == "picked_up"
+    assert fold_events(snapshot.events).status == "picked_up"
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def test_state_without_its_column_is_believed_and_flagged() -> None:
     event = only(snapshot, "picked_up")
     assert event.flags == {"state_disagrees", "time_inferred"}
     assert event.occurred_at == times["dispatched"] + MICROSECOND
-    assert fold(snapshot.events).status == "picked_up"
+    assert fold_events(snapshot.events).status == "picked_up"
 
 
 def test_state_older_than_the_newest_column_is_believed_and_flagged() -> None:
@@ -448,7 +448,7 @@ def test_state_believed_stands_last_even_where_the_clock_is_wrong() -> None:
     ahead = {"created": HEARD_AT, "delivery_failed": HEARD_AT + timedelta(days=3)}
     snapshot = decode(tiramizoo_order(times=ahead, state="picked_up"))
     assert {event.occurred_at for event in snapshot.events} == {HEARD_AT}
-    assert fold(snapshot.events).courier_status == "picked_up"
+    assert fold_events(snapshot.events).courier_status == "picked_up"
 
 
 def test_contradicted_state_takes_the_same_place_when_it_is_sent_again_later() -> None:

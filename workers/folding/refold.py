@@ -15,10 +15,17 @@ from receiver.db.engine import id_in, pairs_in
 from receiver.db.models import Event, Identifier, Message, Order
 from receiver.orders import conflicts, details
 from receiver.orders.erasure import without_people
-from receiver.orders.fold import REPEATS, Folded, fold_order, position
+from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
 from receiver.orders.names import lock_names, shadowed_reference
 from receiver.orders.poll_plan import News, schedule_of
-from receiver.orders.timeline import Entry, Stored, combine, from_row, strongest, to_values
+from receiver.orders.timeline import (
+    StoredEvent,
+    TimelineEntry,
+    entry_from_row,
+    event_values,
+    merge_entries,
+    strongest_trust,
+)
 from receiver.orders.tour_etas import add_etas
 from receiver.settings import Account
 from receiver.statuses import VOCABULARY
@@ -251,7 +258,7 @@ def timelines(session: Session, order_ids: Collection[int]) -> dict[int, dict[st
     if order_ids:
         columns = Event.__table__.columns
         for row in session.execute(select(*columns).where(id_in(Event.order_id, order_ids))):
-            stored = Stored(*row)
+            stored = StoredEvent(*row)
             found[stored.order_id][stored.key] = stored
     return found
 
@@ -260,7 +267,7 @@ def _add(order: Order, items: Sequence[Told], stored: dict[str, Event]) -> list[
     """Add messages to an order and fold it; the values of those event rows that change."""
     if order.erased_at is not None:
         items = [Told(item.message, without_people(item.snapshot)) for item in items]
-    entries = {key: from_row(row) for key, row in stored.items()}
+    entries = {key: entry_from_row(row) for key, row in stored.items()}
     known = learn_all(entries, order.details, items)
     heard = [item.message.received_at for item in items]
     if order.last_heard_at is not None:
@@ -270,21 +277,26 @@ def _add(order: Order, items: Sequence[Told], stored: dict[str, Event]) -> list[
 
 
 def learn_all(
-    entries: dict[str, Entry], known: details.Known, items: Sequence[Told]
-) -> details.Known:
+    entries: dict[str, TimelineEntry], known: details.KnownDetails, items: Sequence[Told]
+) -> details.KnownDetails:
     """Add what was told to the entries, and return the details with it."""
     for item in items:
         message = item.message
         for event in item.snapshot.events:
-            entry = Entry(event, message.received_at, message.id, message.kind, message.trust)
+            entry = TimelineEntry(
+                event, message.received_at, message.id, message.kind, message.trust
+            )
             key = event.key
-            entries[key] = combine(entries.get(key), entry)
-        known = details.learn(known, item.snapshot, message.id)
+            entries[key] = merge_entries(entries.get(key), entry)
+        known = details.merge_snapshot(known, item.snapshot, message.id)
     return known
 
 
 def settle(
-    order: Order, known: details.Known, entries: Sequence[Entry], stored: Mapping[str, Event]
+    order: Order,
+    known: details.KnownDetails,
+    entries: Sequence[TimelineEntry],
+    stored: Mapping[str, Event],
 ) -> list[dict[str, Any]]:
     """Set an order's columns from its details and entries; the values of changed event rows."""
     folded, of_parcels = fold_order([entry.event for entry in entries])
@@ -292,14 +304,14 @@ def settle(
     _show_details(order, known, of_parcels)
     rows = []
     for entry, verdict in zip(entries, folded.verdicts, strict=True):
-        values = to_values(order.id, entry, verdict)
+        values = event_values(order.id, entry, verdict)
         row = stored.get(entry.event.key)
-        if row != Stored(**values):
+        if row != StoredEvent(**values):
             rows.append(values)
     return rows
 
 
-def _show_state(order: Order, folded: Folded, entries: Sequence[Entry]) -> None:
+def _show_state(order: Order, folded: FoldResult, entries: Sequence[TimelineEntry]) -> None:
     order.status = folded.status
     order.courier_status = folded.courier_status
     order.status_at = folded.status_at
@@ -312,7 +324,7 @@ def _show_state(order: Order, folded: Folded, entries: Sequence[Entry]) -> None:
     order.source = _source(folded, entries)
 
 
-def _source(folded: Folded, entries: Sequence[Entry]) -> dict[str, Any] | None:
+def _source(folded: FoldResult, entries: Sequence[TimelineEntry]) -> dict[str, Any] | None:
     """Who told the status first; trusted as far as the best that told it again since."""
     if folded.set_by is None:
         return None
@@ -320,25 +332,25 @@ def _source(folded: Folded, entries: Sequence[Entry]) -> dict[str, Any] | None:
     again = [
         entry.trust
         for entry, verdict in zip(entries, folded.verdicts, strict=True)
-        if verdict.why_not == REPEATS
+        if verdict.why_not == REPEATED_OBSERVATION
         and entry.event.courier_status == setter.event.courier_status
-        and position(entry.event) > position(setter.event)
+        and sort_position(entry.event) > sort_position(setter.event)
     ]
     if again:
-        setter = replace(setter, trust=strongest([setter.trust, *again]))
+        setter = replace(setter, trust=strongest_trust([setter.trust, *again]))
     return setter.source()
 
 
-def _show_details(order: Order, known: details.Known, of_parcels: Mapping[str, str]) -> None:
-    pickup_at = details.value(known, "pickup_at")
+def _show_details(order: Order, known: details.KnownDetails, of_parcels: Mapping[str, str]) -> None:
+    pickup_at = details.detail_value(known, "pickup_at")
     order.details = known
-    order.reference = order.shop_reference or details.value(known, "reference")
-    order.identifiers = details.identifiers(known)
-    order.tracking_url = details.value(known, "tracking_url")
-    order.label_url = details.value(known, "label_url")
+    order.reference = order.shop_reference or details.detail_value(known, "reference")
+    order.identifiers = details.identifier_values(known)
+    order.tracking_url = details.detail_value(known, "tracking_url")
+    order.label_url = details.detail_value(known, "label_url")
     order.pickup_at = datetime.fromisoformat(pickup_at) if pickup_at else None
-    order.eta = details.eta(known)
-    order.parcels = details.parcels(known, order.status, of_parcels)
+    order.eta = details.current_eta(known)
+    order.parcels = details.list_parcels(known, order.status, of_parcels)
 
 
 def _names(order: Order) -> list[dict[str, Any]]:

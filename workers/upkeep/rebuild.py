@@ -20,7 +20,7 @@ from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.errors import Undecodable
 from receiver.orders import details
 from receiver.orders.poll_plan import News, plan
-from receiver.orders.timeline import Entry, from_row, strongest
+from receiver.orders.timeline import TimelineEntry, entry_from_row, strongest_trust
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.settings import Account, Settings
 from workers.folding.batch import decode
@@ -133,7 +133,7 @@ def _rebuild_orders(
         kept = stored[order.id]
         entries[order.id] = _unreadable_part(kept, readable)
         order.details = learn_all(
-            entries[order.id], details.without(order.details, readable), items
+            entries[order.id], details.remove_messages(order.details, readable), items
         )
         if (order.account, order.courier_order_id) in partly:
             _keep_what_was_added(entries[order.id], kept)
@@ -173,9 +173,11 @@ def _messages(session: Session, orders: Sequence[Order]) -> dict[tuple[str, str]
     return found
 
 
-def _unreadable_part(stored: Mapping[str, Event], readable: set[int]) -> dict[str, Entry]:
+def _unreadable_part(stored: Mapping[str, Event], readable: set[int]) -> dict[str, TimelineEntry]:
     """The stored events that no readable message was first to tell."""
-    return {key: from_row(row) for key, row in stored.items() if row.message_id not in readable}
+    return {
+        key: entry_from_row(row) for key, row in stored.items() if row.message_id not in readable
+    }
 
 
 def _partly_dropped(session: Session, orders: Sequence[Order]) -> set[tuple[str, str]]:
@@ -188,16 +190,16 @@ def _partly_dropped(session: Session, orders: Sequence[Order]) -> set[tuple[str,
     return {(account, order_id or "") for account, order_id in session.execute(dropped.distinct())}
 
 
-def _keep_what_was_added(entries: dict[str, Entry], stored: Mapping[str, Event]) -> None:
+def _keep_what_was_added(entries: dict[str, TimelineEntry], stored: Mapping[str, Event]) -> None:
     """Leave each event what messages without a body added to it: trust, and proofs.
 
     All else is as those messages tell it that can be read anew.
     """
     for key, entry in entries.items():
         if (row := stored.get(key)) is not None:
-            added = from_row(row)
+            added = entry_from_row(row)
             event = replace(entry.event, proofs=entry.event.proofs | added.event.proofs)
-            trust = strongest((entry.trust, added.trust))
+            trust = strongest_trust((entry.trust, added.trust))
             entries[key] = replace(entry, event=event, trust=trust)
 
 
