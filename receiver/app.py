@@ -14,13 +14,12 @@ from receiver.orders.read_batching import QuickReads
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
-from receiver.web import auth, problems, security_headers
+from receiver.web import auth, problems, security_headers, webhooks
 from receiver.web.console import setup as console
 from receiver.web.context import AppContext
 from receiver.web.health import ops
 from receiver.web.metrics_collector import MetricsCollector
 from receiver.web.request_log import RequestLog
-from receiver.web.webhooks import Webhooks
 
 # Whoever asked over HTTP has gone away after this, or sooner.
 STATEMENT_SECONDS = 6
@@ -46,7 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     telemetry.start(settings, "web", engine)
     redis = connect_redis(settings.redis_url)
     doorbell = Doorbell(redis)
-    parts = app.extensions["ordertrail"] = AppContext(
+    app.extensions["ordertrail"] = AppContext(
         settings=settings,
         engine=engine,
         sessions=session_factory(engine),
@@ -64,11 +63,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         spans.watch(app)
     security_headers.init_app(app)
     problems.init_app(app)
-    log = RequestLog() if settings.request_log == "on" else None
-    if log is not None:
-        log.watch(app)
+    if settings.request_log == "on":
+        RequestLog(settings.accounts).init_app(app)
     app.register_blueprint(ops)
     auth.init_app(app)
     console.init_app(app)
-    app.wsgi_app = Webhooks(parts, app.wsgi_app, log, spans)  # type: ignore[method-assign] # Flask's way
+    webhooks.init_app(app)
     return app

@@ -77,6 +77,12 @@ def exception_fields(failure: BaseException) -> dict[str, str]:
     )
 
 
+def exception_frames(error: BaseException) -> list[str]:
+    """Return where an exception came through, outermost first, as "file:line function"."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+
+
 def gunicorn_logconfig() -> dict[str, Any]:
     """What deploy/gunicorn.conf.py sets as logconfig_dict."""
     _structlog()

@@ -4,9 +4,10 @@ from http import HTTPStatus
 
 import psycopg
 import pytest
+from flask import Flask
 from sqlalchemy import exc
 
-from receiver.web.problems import judged
+from receiver.web.problems import classify
 
 TELLS = Exception("told by the driver")
 
@@ -27,6 +28,7 @@ TELLS = Exception("told by the driver")
     ],
 )
 def test_what_postgresql_refuses_of_us_is_our_fault_and_its_absence_is_not(
-    error: Exception, status: HTTPStatus
+    error: Exception, status: HTTPStatus, app: Flask
 ) -> None:
-    assert judged(error, "somewhere")[0] == status
+    with app.test_request_context():
+        assert classify(error).status == status

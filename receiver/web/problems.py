@@ -1,24 +1,27 @@
-"""The one table from errors to answers: for the shop's services as RFC 9457 problem details.
+"""Turn every error into an answer: one table from error classes to HTTP statuses.
 
-Couriers are told the same in a shape of their own (webhooks.py), people on the console as a page.
-Our fault is 5xx so that the courier returns; theirs is 4xx.
+The table is the same for everybody; the shape of an answer depends on the part of the URL space:
+RFC 9457 problem details, except where a part registers a renderer of its own (webhooks, console).
+An error of the client is 4xx. An error of ours is 5xx, so that the courier sends again.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
+import psycopg
 import structlog
-from flask import Flask, Response, jsonify, request
-from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
+from flask import Flask, Response, current_app, jsonify, request
+from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException
 
-from receiver import errors, telemetry
-from receiver.logs import exception_fields
-from receiver.web.console.failures import failure_page
-from receiver.web.console.places import in_console
+from receiver import errors
+from receiver.logs import exception_fields, exception_frames
 
 log = structlog.get_logger(__name__)
 
-STATUS_OF: dict[type[errors.OrdertrailError], HTTPStatus] = {
+STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.UnknownAccount: HTTPStatus.NOT_FOUND,
     errors.RefusedCredential: HTTPStatus.UNAUTHORIZED,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -37,76 +40,113 @@ STATUS_OF: dict[type[errors.OrdertrailError], HTTPStatus] = {
     errors.MissingBearerToken: HTTPStatus.UNAUTHORIZED,
 }
 
-# PostgreSQL answers, and refuses what we ask of it.
-OUR_FAULT = (DataError, IntegrityError, ProgrammingError)
+# PostgreSQL cannot be reached, or not in time. Every other database error is a bug of ours.
+UNREACHABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 
 RETRY_SECONDS = "5"
-SEE_ERRORS = "the request holds fields that cannot be used: see errors"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is answered to a request that failed.
+
+    fields: what is wrong, by location (query, json) and field; None where that is not known.
+    """
+
+    status: HTTPStatus
+    detail: str
+    fields: dict[str, Any] | None = None
+
+
+Renderer = Callable[[Problem], Response]
 
 
 def init_app(app: Flask) -> None:
-    """Answer every error of this application in the shape of its part of the URL space."""
-    app.register_error_handler(errors.InvalidCursor, _cursor)
-    app.register_error_handler(HTTPException, http)
-    app.register_error_handler(Exception, _other)
+    """Answer every error of this application by the table."""
+    app.extensions["problem_renderers"] = {}
+    app.register_error_handler(HTTPException, _answer_http_exception)
+    app.register_error_handler(errors.InvalidCursor, _answer_invalid_cursor)
+    app.register_error_handler(Exception, _answer_exception)
 
 
-def judged(error: Exception, where: str | None) -> tuple[HTTPStatus, str]:
-    """How an error is answered, and in which words; what is our fault is logged.
-
-    where: the name of what failed, for the log.
-    """
-    if isinstance(error, errors.OrdertrailError):
-        return STATUS_OF.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR), str(error)
-    telemetry.failed(error, endpoint=where)
-    if isinstance(error, SQLAlchemyError) and not isinstance(error, OUR_FAULT):
-        log.error("PostgreSQL failed a request", endpoint=where, **exception_fields(error))
-        return HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached just now"
-    log.error("a request failed", endpoint=where, **exception_fields(error))
-    return HTTPStatus.INTERNAL_SERVER_ERROR, "this is our fault; it has been logged"
+def use_renderer(app: Flask, prefix: str, renderer: Renderer) -> None:
+    """Render the problems of a part of the URL space by a function of its own."""
+    app.extensions["problem_renderers"][prefix] = renderer
 
 
-def _other(error: Exception) -> Response:
-    return _answer(*judged(error, request.endpoint))
-
-
-def _cursor(error: errors.InvalidCursor) -> Response:
-    where = "query" if error.parameter in request.args else "json"
-    fields = {where: {error.parameter: [str(error)]}}
-    status, message = judged(error, request.endpoint)
-    return _answer(status, message, {"messages": fields, "detail": message})
-
-
-def http(error: HTTPException) -> Response:
-    """Flask's own errors (no such path, wrong method, bad parameters) in our shapes."""
-    answer = _answer(
-        HTTPStatus(error.code or 500), error.description or "", getattr(error, "data", None)
+def classify(error: Exception) -> Problem:
+    """Return how an error is answered. An error that is not the client's is logged here."""
+    status = STATUSES.get(type(error))
+    if status is not None:
+        return Problem(status, str(error))
+    if _is_unreachable(error):
+        log.error("database_unreachable", endpoint=request.endpoint, **exception_fields(error))
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached just now")
+    log.error(
+        "request_failed",
+        endpoint=request.endpoint,
+        frames=exception_frames(error),
+        **exception_fields(error),
     )
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "this is an error of ours; it was logged")
+
+
+def _is_unreachable(error: Exception) -> bool:
+    # A primary that became a standby: the next connection leads to the new primary.
+    is_read_only = isinstance(getattr(error, "orig", None), psycopg.errors.ReadOnlySqlTransaction)
+    return is_read_only or isinstance(error, UNREACHABLE)
+
+
+def _answer_exception(error: Exception) -> Response:
+    answer = _render(classify(error))
+    if isinstance(error, errors.MissingBearerToken):
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="ordertrail"'
+    return answer
+
+
+def _answer_invalid_cursor(error: errors.InvalidCursor) -> Response:
+    location = "query" if error.parameter in request.args else "json"
+    fields = {location: {error.parameter: [str(error)]}}
+    return _render(Problem(STATUSES[type(error)], str(error), fields))
+
+
+def _answer_http_exception(error: HTTPException) -> Response:
+    """Answer what Flask and flask-smorest raise: no such path, wrong method, bad parameters."""
+    # webargs says what is wrong per location and field.
+    fields = (getattr(error, "data", None) or {}).get("messages")
+    detail = "the request has invalid fields: see errors" if fields else error.description or ""
+    answer = _render(Problem(HTTPStatus(error.code or 500), detail, fields))
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:
             answer.headers[name] = value
     return answer
 
 
-def _answer(status: HTTPStatus, message: str, data: dict[str, object] | None = None) -> Response:
-    if in_console(request.path):
-        answer = failure_page(status, message)
-    else:
-        problem: dict[str, object] = {
-            "type": "about:blank",
-            "title": status.phrase,
-            "status": status.value,
-            "detail": message,
-        }
-        if data and data.get("messages"):
-            # webargs gives, per location (query, json) and field, what is wrong.
-            problem["errors"] = data["messages"]
-            problem["detail"] = data.get("detail", SEE_ERRORS)
-        answer = jsonify(problem)
-        answer.mimetype = "application/problem+json"
-    answer.status_code = status.value
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+def _render(problem: Problem) -> Response:
+    renderer: Renderer = next(
+        (
+            renderer
+            for prefix, renderer in current_app.extensions["problem_renderers"].items()
+            if request.path == prefix or request.path.startswith(f"{prefix}/")
+        ),
+        _render_problem_details,
+    )
+    answer = renderer(problem)
+    answer.status_code = problem.status.value
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["Retry-After"] = RETRY_SECONDS
-    if status == HTTPStatus.UNAUTHORIZED:
-        answer.headers["WWW-Authenticate"] = 'Bearer realm="ordertrail"'
+    return answer
+
+
+def _render_problem_details(problem: Problem) -> Response:
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "detail": problem.detail,
+    }
+    if problem.fields:
+        body["errors"] = problem.fields
+    answer = jsonify(body)
+    answer.mimetype = "application/problem+json"
     return answer

@@ -8,7 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from receiver.web.request_log import LEFT_OUT
+from receiver.web.request_log import UNLOGGED_ROUTES
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 SHOP = "/v1/"
@@ -60,7 +60,7 @@ class Spans:
 
         def begin() -> None:
             rule = request.url_rule.rule if request.url_rule is not None else None
-            if rule not in LEFT_OUT:
+            if rule not in UNLOGGED_ROUTES:
                 account = (request.view_args or {}).get("account", "")
                 g.span = self.begin(request.method, rule, account, _before())
 

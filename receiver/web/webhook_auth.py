@@ -1,4 +1,4 @@
-"""Whether a hook is its courier's: by the token in its address, or by a signature of its body."""
+"""Verify that a webhook is its courier's, by the token in its URL or the signature of its body."""
 
 import hmac
 import re
@@ -12,41 +12,42 @@ from receiver.settings import Account
 HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
-def verify(
-    contract: Account, driver: Driver, token: str | None, signature: str | None, raw: bytes
+def verify_credential(
+    account: Account, driver: Driver, credential: str | None, body: bytes
 ) -> tuple[str, int]:
-    """How far the body can be trusted (`signed`, or `token`), and which of the live secrets fits.
+    """Return the body's trust (`signed` or `token`) and which of the live secrets fits.
 
-    token: of the address; signature: of the driver's header. Every live secret is tried, and each
-    comparison takes the same time wherever they differ.
+    credential: the token in the URL, or the value of the driver's signature header. Every live
+    secret is tried, and each comparison takes the same time wherever the two differ.
 
     Raises: RefusedCredential.
     """
-    if driver.signature_header is not None:
-        if signature is None:
+    if driver.signature_header is None:
+        if credential is None:
+            raise RefusedCredential("the URL lacks its token", "missing")
+        trust, refusal = "token", "the token is wrong"
+        expected = [secret.encode() for secret in account.secrets]
+        offered = credential.encode(errors="replace")
+    else:
+        if credential is None:
             raise RefusedCredential(f"{driver.signature_header} is missing", "missing")
-        if not HEX_SHA256.fullmatch(signature):
+        if not HEX_SHA256.fullmatch(credential):
             raise RefusedCredential("the signature is not hex HMAC-SHA256", "malformed")
-        given = signature.lower()
-        fits = [hmac.compare_digest(hmac_sha256_hex(one, raw), given) for one in contract.secrets]
-        if not any(fits):
-            raise RefusedCredential("the signature does not fit the body", "wrong")
-        return "signed", fits.index(True)
-    if token is None:
-        raise RefusedCredential("the URL lacks its token", "missing")
-    offered = token.encode(errors="replace")
-    fits = [hmac.compare_digest(secret.encode(), offered) for secret in contract.secrets]
+        trust, refusal = "signed", "the signature does not fit the body"
+        expected = [hmac_sha256_hex(secret, body).encode() for secret in account.secrets]
+        offered = credential.lower().encode()
+    fits = [hmac.compare_digest(candidate, offered) for candidate in expected]
     if not any(fits):
-        raise RefusedCredential("the token is wrong", "wrong")
-    return "token", fits.index(True)
+        raise RefusedCredential(refusal, "wrong")
+    return trust, fits.index(True)
 
 
-def evidence(
-    contract: Account, driver: Driver, token: str | None, signature: str | None, raw: bytes | None
+def collect_evidence(
+    account: Account, driver: Driver, credential: str | None, body: bytes | None
 ) -> Evidence | None:
-    """What of a refused request can be looked at later; None where that is nothing."""
-    if raw is None:
+    """Return what of a refused request can be diagnosed later; None where there is nothing."""
+    if body is None or not credential:
         return None
     if driver.signature_header is None:
-        return Evidence(contract.slug, token) if token else None
-    return Evidence(contract.slug, signature, raw) if signature else None
+        return Evidence(account.slug, credential)
+    return Evidence(account.slug, credential, body)

@@ -19,7 +19,7 @@ from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.db.engine import array_literal
 from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import Undecodable, UnreadableBody
-from receiver.inbox.json_body import parse
+from receiver.inbox.json_body import parse_body
 from receiver.orders.erasure import drop_bodies
 from receiver.orders.erasure_unread import ERASED, names_erased
 from receiver.orders.poll_plan import plan
@@ -115,7 +115,7 @@ def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
     if message.kind == "poll" and driver.api is not None:
         read = driver.api.decode
     heard = MessageContext(message.received_at, message.kind, account.field_map)
-    return read(parse(message.body or b""), heard)
+    return read(parse_body(message.body or b""), heard)
 
 
 # One statement for any number of messages, whatever became of each.

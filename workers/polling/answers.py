@@ -7,7 +7,7 @@ from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.db.models import PENDING, QUARANTINED
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.inbox.accept import Incoming
-from receiver.inbox.json_body import parse
+from receiver.inbox.json_body import parse_body
 from receiver.settings import Account
 from workers.folding.order_identity import further_names
 from workers.polling.leases import Claim
@@ -66,4 +66,4 @@ def tell_the_same(account: Account, before: bytes, incoming: Incoming) -> bool:
 def _read(account: Account, body: bytes, asked_at: datetime) -> Decoded:
     api = DRIVERS[account.driver].api
     assert api is not None  # noqa: S101 (nobody asks without one)
-    return api.decode(parse(body), MessageContext(asked_at, "poll", account.field_map))
+    return api.decode(parse_body(body), MessageContext(asked_at, "poll", account.field_map))

@@ -33,7 +33,7 @@ from receiver.errors import (
     UnknownToCourier,
     UnreadableBody,
 )
-from receiver.inbox.json_body import parse
+from receiver.inbox.json_body import parse_body
 
 # 201 is what document 003 shows for a list of orders.
 ANSWERED = {200, 201}
@@ -147,7 +147,7 @@ class CourierApi:
         if body is None:
             raise BrokenAnswer(self._says(f"answered with more than {most_bytes} bytes"), None)
         try:
-            parse(body)
+            parse_body(body)
         except UnreadableBody as wrong:
             told = self._says(f"answered what cannot be read: {wrong}")
             raise BrokenAnswer(told, body or None) from None

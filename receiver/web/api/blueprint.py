@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-import gevent
 from flask import Request
 from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema, ValidationError
@@ -14,8 +13,8 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.routing import BaseConverter, PathConverter
 
-from receiver.inbox.json_body import BODY_SECONDS, read_body
 from receiver.web.context import app_context
+from receiver.web.request_body import read_body
 
 # What the shop sends is small.
 API_BODY_BYTES = 262_144
@@ -68,8 +67,7 @@ class Parser(FlaskParser):
 
     def load_json(self, req: Request, schema: Schema) -> Any:
         limit = min(API_BODY_BYTES, app_context().settings.max_body_bytes)
-        with gevent.Timeout(BODY_SECONDS, TimeoutError):
-            raw = read_body(req.stream, limit, req.content_length)
+        raw = read_body(req, limit)
         if not raw.strip():
             return missing
         if not req.is_json:

@@ -1,9 +1,10 @@
 """A page of the console that says what went wrong, and what to do."""
 
 from http import HTTPStatus
-from typing import Any
 
 from flask import Response, make_response, render_template
+
+from receiver.web.problems import Problem
 
 WHAT_TO_DO = {
     HTTPStatus.UNAUTHORIZED: "Sign in, and try once more.",
@@ -15,11 +16,12 @@ WHAT_TO_DO = {
 }
 
 
-def failure_page(status: HTTPStatus, message: str) -> Response:
-    """The page."""
-    told: dict[str, Any] = {
-        "title": status.phrase,
-        "message": message,
-        "what_to_do": WHAT_TO_DO.get(status, ""),
-    }
-    return make_response(render_template("console/failure.html", **told))
+def failure_page(problem: Problem) -> Response:
+    """Render a problem as a page."""
+    page = render_template(
+        "console/failure.html",
+        title=problem.status.phrase,
+        message=problem.detail,
+        what_to_do=WHAT_TO_DO.get(problem.status, ""),
+    )
+    return make_response(page)

@@ -12,17 +12,16 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
-import gevent
 from flask import Response, g, redirect, request, url_for
 from werkzeug.exceptions import BadRequest, Forbidden, UnsupportedMediaType
 from werkzeug.wrappers import Response as AnyResponse
 
 from receiver.errors import MissingBearerToken
-from receiver.inbox.json_body import BODY_SECONDS, read_body
 from receiver.web.auth import bearer_fits
 from receiver.web.console import visits
 from receiver.web.console.places import SIGN_IN, STATIC, in_console
 from receiver.web.context import app_context
+from receiver.web.request_body import read_body
 
 COOKIE = "ordertrail_visit"
 FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
@@ -105,8 +104,7 @@ def form() -> dict[str, str]:
         # What has no body says no type either.
         if request.mimetype not in {"", "application/x-www-form-urlencoded"}:
             raise UnsupportedMediaType("a form is needed: application/x-www-form-urlencoded")
-        with gevent.Timeout(BODY_SECONDS, TimeoutError):
-            raw = read_body(request.stream, FORM_BYTES, request.content_length)
+        raw = read_body(request, FORM_BYTES)
         try:
             fields = parse_qsl(
                 raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS

@@ -11,10 +11,12 @@ from receiver.statuses import VOCABULARY
 from receiver.web.console import pages, session_guard, template_filters
 from receiver.web.console.conflicts import conflicts
 from receiver.web.console.dashboard import now
+from receiver.web.console.failures import failure_page
 from receiver.web.console.messages import messages
 from receiver.web.console.orders import orders
 from receiver.web.console.places import HOME
 from receiver.web.console.signin import signin
+from receiver.web.problems import use_renderer
 
 STATIC = Path(__file__).parent / "static"
 
@@ -38,6 +40,7 @@ def init_app(app: Flask) -> None:
     app.after_request(session_guard.keep_close)
     app.context_processor(pages.shared)
     app.register_blueprint(console)
+    use_renderer(app, HOME, failure_page)
 
 
 def asset(name: str) -> str:

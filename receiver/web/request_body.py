@@ -1,0 +1,52 @@
+"""Read a request's body within limits of size and time.
+
+Nothing that a sender says about its body is trusted: neither its length nor that it will end.
+"""
+
+import gevent
+from flask import Request
+from gunicorn.http.errors import ParseException
+from werkzeug.wsgi import get_input_stream
+
+from receiver.errors import BodyCutOff, BodyTooLarge
+
+# A sender delivers its few kilobytes at once; a slower one only occupies a connection.
+BODY_SECONDS = 10.0
+
+# So much of a body past the limit is read and dropped before 413 is answered: a sender whose
+# connection is closed while it still writes sees a broken connection instead of the answer.
+DISCARD_BYTES = 16 * 1024 * 1024
+CHUNK_BYTES = 65_536
+
+
+def read_body(request: Request, limit: int) -> bytes:
+    """Return the raw body, read up to one byte past the limit whatever Content-Length promises.
+
+    Raises: BodyTooLarge past the limit; BodyCutOff where the body ends early, is not a valid
+        transfer, or takes longer than BODY_SECONDS.
+    """
+    stream = get_input_stream(request.environ)
+    chunks: list[bytes] = []
+    size = 0
+    failure: Exception | None = None
+    try:
+        with gevent.Timeout(BODY_SECONDS, TimeoutError):
+            while size <= limit + DISCARD_BYTES:
+                wanted = min(CHUNK_BYTES, limit + 1 - size) if size <= limit else CHUNK_BYTES
+                chunk = stream.read(wanted)
+                if not chunk:
+                    break
+                size += len(chunk)
+                if size <= limit:
+                    chunks.append(chunk)
+    except (OSError, ParseException) as error:
+        # A timeout is an OSError; gunicorn reports an invalid transfer by its own class.
+        failure = error
+    if size > limit:
+        raise BodyTooLarge(f"the body is larger than {limit} bytes")
+    if failure is not None:
+        raise BodyCutOff("the body broke off, or took too long")
+    promised = request.content_length
+    if promised is not None and size < promised:
+        raise BodyCutOff(f"Content-Length promised {promised} bytes, {size} came")
+    return b"".join(chunks)
