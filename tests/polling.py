@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, joinedload, sessionmaker
 
 from receiver.db.models import AccountState, Message, Order, Poll
 from receiver.inbox.accept import Incoming, keep
-from receiver.orders.poll_plan import News, plan
+from receiver.orders.poll_plan import OrderNews, plan_polls
 from receiver.orders.register import record_order
 from receiver.settings import Settings
 from tests import sandbox
@@ -76,7 +76,13 @@ class World:
                 session, self.account.slug, self.account.driver, name, now=self.clock(), **given
             )
             if created:
-                plan(session, [News(order, hook=True)], self.settings.accounts, 1.0, self.clock())
+                plan_polls(
+                    session,
+                    [OrderNews(order, webhook=True)],
+                    self.settings.accounts,
+                    1.0,
+                    self.clock(),
+                )
 
     def place_many(self, count: int, life: sandbox.orders.Life) -> list[sandbox.Order]:
         """Place many orders with the courier; all are known here, and due now."""

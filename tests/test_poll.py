@@ -363,7 +363,7 @@ def test_a_courier_that_fails_gets_a_pause_and_then_one_request_at_a_time(
         world.clock.move_to(paused_until)
         assert world.ask() == 1
     world.courier.faults.clear()
-    world.clock.move(BREAKER.most)
+    world.clock.move(BREAKER.maximum)
     world.ask()
     world.clock.move(HOUR)
     world.ask()

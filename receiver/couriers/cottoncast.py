@@ -43,7 +43,7 @@ from receiver.couriers.parsing import (
     required_name,
     web_url,
 )
-from receiver.couriers.schedule import Rhythm, Schedule
+from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     MINUTE_ONLY,
     Decoded,
@@ -328,7 +328,7 @@ driver = Driver(
         decode=decode_show_order,
         needs_user=True,
         per_second=2,
-        schedule=Schedule(silence=Rhythm(timedelta(hours=1), timedelta(hours=12))),
+        schedule=Schedule(default=Backoff(timedelta(hours=1), timedelta(hours=12))),
     ),
     zone=ZONE,
     stuck_after={

@@ -28,7 +28,7 @@ from receiver.couriers.parsing import (
     quote_path_segment,
     web_url,
 )
-from receiver.couriers.schedule import Rhythm, Schedule
+from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import Decoded, MessageContext, Snapshot, make_event, recency_of
 from receiver.errors import Undecodable
 from receiver.times import rfc3339
@@ -211,10 +211,10 @@ def _order_url(access: Access, order_id: str) -> str:
 SCHEDULE = Schedule(
     calls_once=True,
     not_before=timedelta(minutes=1),
-    until_accepted=Rhythm(timedelta(minutes=1), timedelta(minutes=30), steady=20),
-    until_complete=Rhythm(timedelta(minutes=5), timedelta(hours=1), steady=12),
+    until_accepted=Backoff(timedelta(minutes=1), timedelta(minutes=30), steady=20),
+    until_complete=Backoff(timedelta(minutes=5), timedelta(hours=1), steady=12),
     pickup_every=timedelta(minutes=5),
-    silence=Rhythm(timedelta(minutes=30), timedelta(hours=4)),
+    default=Backoff(timedelta(minutes=30), timedelta(hours=4)),
 )
 
 

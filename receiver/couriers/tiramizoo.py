@@ -41,7 +41,7 @@ from receiver.couriers.parsing import (
     required_name,
     web_url,
 )
-from receiver.couriers.schedule import Rhythm, Schedule
+from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     STATE_DISAGREES,
     TIME_INFERRED,
@@ -520,7 +520,7 @@ driver = Driver(
         decode=decode_order,
         read_retry_after=_read_retry_after,
         per_second=5,
-        schedule=Schedule(silence=Rhythm(timedelta(minutes=15), timedelta(hours=6))),
+        schedule=Schedule(default=Backoff(timedelta(minutes=15), timedelta(hours=6))),
     ),
     zone=ZONE,
     stuck_after={

@@ -1,7 +1,6 @@
-"""When each order is asked about next: what hearing of an order does to its row in `polls`.
+"""When each order is polled next: news of an order restarts its schedule in the table `polls`.
 
-Only orders of accounts whose courier can be asked have such a row. The asking itself is
-workers/polling/poller.py; nothing there or here writes an order.
+Only orders of accounts whose courier can be polled have a row there. workers/polling polls them.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,61 +11,60 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.schedule import Schedule, Standing, next_look
+from receiver.couriers.schedule import PollState, Schedule, plan_next_poll
 from receiver.db.models import Order
 from receiver.settings import Account
 from receiver.statuses import VOCABULARY
 
-# However often an order is to be confirmed or refreshed, its courier is asked no more often.
-LEAST_BETWEEN = timedelta(seconds=30)
+# Between two polls of one order, however often it is to be confirmed or refreshed.
+MINIMUM_INTERVAL = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """An order that was just heard of; hook: by a hook, and not only by our own asking."""
+class OrderNews:
+    """An order that has just changed; webhook: by a webhook, and not only by a poll."""
 
     order: Order
-    hook: bool
+    webhook: bool
 
 
-def schedule_of(account: Account) -> Schedule | None:
-    """When the account's courier is asked; None where it cannot be."""
+def polling_schedule(account: Account) -> Schedule | None:
+    """Return when to poll the account's courier, None if it cannot be polled."""
     api = DRIVERS[account.driver].api
     return api.schedule if api is not None and account.access is not None else None
 
 
-def standing(order: Order, heard_at: datetime | None, quiet: int = 0) -> Standing:
-    """What decides when an order is looked at next.
-
-    heard_at: when it was last heard of, where that is later than its last message.
-    """
-    heard = [at for at in (heard_at, order.last_heard_at) if at is not None]
-    return Standing(
+def poll_state(
+    order: Order, last_polled_at: datetime | None, unchanged_polls: int = 0
+) -> PollState:
+    """Return what decides when an order is polled next."""
+    heard_at = [at for at in (last_polled_at, order.last_heard_at) if at is not None]
+    return PollState(
         order_id=order.id,
         status=order.status,
         status_at=order.status_at,
-        placed_at=placed_at(order),
-        heard_at=max(heard, default=None),
+        placed_at=_placed_at(order),
+        last_heard_at=max(heard_at, default=None),
         complete=order.label_url is not None and bool(order.parcels),
         pickup_at=order.pickup_at,
-        quiet=quiet,
+        unchanged_polls=unchanged_polls,
     )
 
 
-def placed_at(order: Order) -> datetime:
-    """When an order was placed with its courier, as far as we know."""
-    reached = [datetime.fromisoformat(at) for at in (order.milestones or {}).values()]
-    return min([order.created_at, *reached])
+def _placed_at(order: Order) -> datetime:
+    """Return when an order was placed with its courier, as far as is known."""
+    milestones = [datetime.fromisoformat(at) for at in (order.milestones or {}).values()]
+    return min([order.created_at, *milestones])
 
 
-# answer_id: 0 leaves it as it is, NULL makes the next answer count as new, whatever it says.
+# answer_id: 0 keeps the known one; NULL makes the next answer count as new, whatever it says.
 PLAN = text("""
     INSERT INTO polls AS known (order_id, account, placed_at, due_at, finished_at, answer_id)
     SELECT order_id, account, placed_at, due_at, CASE WHEN due_at IS NULL THEN :now END, answer_id
     FROM unnest(CAST(:order_id AS bigint[]), CAST(:account AS text[]),
                 CAST(:placed_at AS timestamptz[]), CAST(:due_at AS timestamptz[]),
                 CAST(:answer_id AS bigint[]))
-         AS told (order_id, account, placed_at, due_at, answer_id)
+         AS planned (order_id, account, placed_at, due_at, answer_id)
     ON CONFLICT (order_id) DO UPDATE
     SET placed_at = least(known.placed_at, excluded.placed_at),
         due_at = CASE WHEN excluded.due_at IS NOT NULL
@@ -78,43 +76,44 @@ PLAN = text("""
 """)
 
 
-def plan(
+def plan_polls(
     session: Session,
-    heard: Collection[News],
+    changed: Collection[OrderNews],
     accounts: Mapping[str, Account],
     factor: float,
     now: datetime,
 ) -> None:
-    """Start the schedule of these orders anew: something new was heard of each.
+    """Restart the schedule of orders that have changed.
 
     factor: POLL_INTERVAL_FACTOR.
     """
     rows = []
-    for news in sorted(heard, key=lambda news: news.order.id):
+    for news in sorted(changed, key=lambda news: news.order.id):
         order = news.order
-        schedule = schedule_of(accounts[order.account])
+        schedule = polling_schedule(accounts[order.account])
         if schedule is None:
             continue
-        due_at = next_look(schedule, standing(order, None), factor)
-        if news.hook and is_unconfirmed(order, accounts[order.account]):
+        due_at = plan_next_poll(schedule, poll_state(order, None), factor)
+        if news.webhook and needs_confirmation(order, accounts[order.account]):
             due_at = now
-        rows.append((order.id, order.account, placed_at(order), due_at, None if news.hook else 0))
+        answer_id = None if news.webhook else 0
+        rows.append((order.id, order.account, _placed_at(order), due_at, answer_id))
     if not rows:
         return
     names = ("order_id", "account", "placed_at", "due_at", "answer_id")
     columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-    session.execute(PLAN, {"now": now, "least_between": LEAST_BETWEEN * factor, **columns})
+    session.execute(PLAN, {"now": now, "least_between": MINIMUM_INTERVAL * factor, **columns})
 
 
-def is_unconfirmed(order: Order, account: Account) -> bool:
-    """Whether the status stands on an unsigned hook's word, and the account wants it confirmed."""
+def needs_confirmation(order: Order, account: Account) -> bool:
+    """Return whether an unsigned webhook set the status and the account confirms such by a poll."""
     if account.confirm == "none" or order.source is None or order.source["trust"] != "token":
         return False
     return account.confirm == "all" or VOCABULARY[order.status].terminal
 
 
-# An order of which no row is there yet was known before its account could be polled.
-ASK_NOW = text("""
+# An order without a row was known before its account could be polled.
+POLL_NOW = text("""
     INSERT INTO polls AS known (order_id, account, placed_at, due_at)
     VALUES (:order_id, :account, :placed_at, :now)
     ON CONFLICT (order_id) DO UPDATE
@@ -125,18 +124,17 @@ ASK_NOW = text("""
 """)
 
 
-def ask_now(session: Session, order: Order, account: str, now: datetime, factor: float) -> datetime:
-    """Make an order due at once, also one that is over or was given up; when it is due.
+def schedule_poll_now(session: Session, order: Order, now: datetime, factor: float) -> datetime:
+    """Make an order due at once, also one whose polling has ended, and return when it is due.
 
-    An order that was looked at a moment ago is due a little later: nobody's impatience is to cost
-    an account its courier's goodwill.
+    An order that was polled a moment ago is due MINIMUM_INTERVAL after that.
     """
     values = {
         "order_id": order.id,
-        "account": account,
-        "placed_at": placed_at(order),
+        "account": order.account,
+        "placed_at": _placed_at(order),
         "now": now,
-        "least_between": LEAST_BETWEEN * factor,
+        "least_between": MINIMUM_INTERVAL * factor,
     }
-    due_at: datetime = session.execute(ASK_NOW, values).scalar_one()
+    due_at: datetime = session.execute(POLL_NOW, values).scalar_one()
     return due_at

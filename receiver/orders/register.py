@@ -14,7 +14,7 @@ from receiver.db.models import PARKED, PENDING, AccountState, Identifier, Messag
 from receiver.errors import NotPolled, UnknownAccount
 from receiver.orders.find import find_order
 from receiver.orders.names import lock_names, shadowed_reference
-from receiver.orders.poll_plan import News, ask_now, plan
+from receiver.orders.poll_plan import OrderNews, plan_polls, schedule_poll_now
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.queue.bells import Bells
 from receiver.settings import Settings
@@ -44,7 +44,7 @@ def register_order(
         order, is_new = record_order(session, account.slug, account.driver, now=now, **given)
         if is_new:
             factor = settings.poll_interval_factor
-            plan(session, [News(order, hook=True)], settings.accounts, factor, now)
+            plan_polls(session, [OrderNews(order, webhook=True)], settings.accounts, factor, now)
             session.refresh(order, ["poll"])
     bells.doorbell()
     bells.feed()
@@ -161,7 +161,7 @@ def request_refresh(
                 f"account {account!r} cannot be polled: it is switched off,"
                 " or API_TOKEN or API_URL is not set"
             )
-        due_at = ask_now(session, order, contract.slug, now, settings.poll_interval_factor)
+        due_at = schedule_poll_now(session, order, now, settings.poll_interval_factor)
         paused_until = session.scalar(
             select(AccountState.paused_until).where(AccountState.account == contract.slug)
         )

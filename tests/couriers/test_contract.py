@@ -27,7 +27,7 @@ from receiver.couriers.contract import (
     SampleState,
 )
 from receiver.couriers.parsing import quote_path_segment
-from receiver.couriers.schedule import Rhythm
+from receiver.couriers.schedule import Backoff
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.errors import Undecodable, UnknownToCourier
 from receiver.orders.erasure_unread import is_named
@@ -517,9 +517,9 @@ def test_a_silent_courier_is_asked_after_a_while_then_ever_less(
     name: str, first: float, most: float
 ) -> None:
     schedule = api_of(DRIVERS[name]).schedule
-    assert schedule.silence == Rhythm(minutes(first), minutes(most))
+    assert schedule.default == Backoff(minutes(first), minutes(most))
     assert schedule.calls_once == (name == "shipmentapi")
-    assert (schedule.give_up, schedule.last_look, schedule.unknown_for) == (
+    assert (schedule.give_up, schedule.last_poll, schedule.unknown_for) == (
         timedelta(days=30),
         timedelta(days=1),
         timedelta(days=1),
@@ -533,13 +533,13 @@ def test_a_courier_that_calls_once_is_asked_for_all_the_rest() -> None:
     assert accepted is not None
     assert complete is not None
     # Each minute for the 20 minutes that acceptance may take, each five for the hour after.
-    assert [accepted.after(quiet) for quiet in (0, 19, 20, 99)] == [
+    assert [accepted.delay(quiet) for quiet in (0, 19, 20, 99)] == [
         minutes(1),
         minutes(1),
         minutes(2),
         minutes(30),
     ]
-    assert [complete.after(quiet) for quiet in (0, 11, 12, 99)] == [
+    assert [complete.delay(quiet) for quiet in (0, 11, 12, 99)] == [
         minutes(5),
         minutes(5),
         minutes(10),

@@ -22,7 +22,7 @@ from receiver.errors import Undecodable, UnreadableBody
 from receiver.inbox.json_body import parse_body
 from receiver.orders.erasure import drop_bodies
 from receiver.orders.erasure_unread import ERASED, names_erased
-from receiver.orders.poll_plan import plan
+from receiver.orders.poll_plan import plan_polls
 from receiver.orders.tour_etas import lock_tours
 from receiver.settings import Account, Settings
 from workers.folding.fold_stats import tally
@@ -82,7 +82,7 @@ def fold_messages(
     lock_tours(session, writing=bool(plans))
     stops = keep_tours(session, plans)
     refolded = refold(session, items, stops, accounts, now)
-    plan(session, refolded.news, accounts, settings.poll_interval_factor, now)
+    plan_polls(session, refolded.news, accounts, settings.poll_interval_factor, now)
     for unknown in refolded.parked:
         outcomes[unknown.message.id] = Outcome(
             PARKED,

@@ -17,7 +17,7 @@ from receiver.orders import conflicts, details
 from receiver.orders.erasure import without_people
 from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
 from receiver.orders.names import lock_names, shadowed_reference
-from receiver.orders.poll_plan import News, schedule_of
+from receiver.orders.poll_plan import OrderNews, polling_schedule
 from receiver.orders.timeline import (
     StoredEvent,
     TimelineEntry,
@@ -74,7 +74,7 @@ class Refolded:
     erased: list[int] = field(default_factory=list)
     renamed: dict[int, str] = field(default_factory=dict)
     changes: list[Changed] = field(default_factory=list)
-    news: list[News] = field(default_factory=list)
+    news: list[OrderNews] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
     fresh: list[dict[str, Any]] = field(default_factory=list)
 
@@ -124,7 +124,7 @@ def refold(
             done.erased += [item.message.id for item in items]
         hook = any(item.message.kind == "webhook" for item in items)
         if hook or (items and changed):
-            done.news.append(News(order, hook))
+            done.news.append(OrderNews(order, hook))
     # New ones behind those that were locked: so all workers take their orders in the same turn.
     insert_orders(session, [it.order for it in in_hand if it.new])
     write_orders(session, [it.order for it in locked if it.differs])
@@ -198,7 +198,7 @@ def _missed(
 
     A parcel's state counts where it is the order's: hooks tell of orders.
     """
-    schedule = schedule_of(accounts[order.account])
+    schedule = polling_schedule(accounts[order.account])
     if schedule is None or (schedule.calls_once and stored):
         return 0
     asked_for = [

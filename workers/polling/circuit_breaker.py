@@ -11,12 +11,12 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from receiver.couriers.schedule import Rhythm
+from receiver.couriers.schedule import Backoff
 from receiver.db.models import AccountState, Message
 
 # A courier that fails so often in a row is left alone for a while: 30 s, doubling to 10 min.
 FAILURES = 5
-BREAKER = Rhythm(timedelta(seconds=30), timedelta(minutes=10))
+BREAKER = Backoff(timedelta(seconds=30), timedelta(minutes=10))
 # How long the one who tries again has the word, before another may.
 PROBE = timedelta(seconds=20)
 # Where a 429 names no time, and where the courier does not accept our credentials.
@@ -132,7 +132,7 @@ def failed(session: Session, account: str, whose: Turn, now: datetime, factor: f
         .returning(AccountState.failures)
     ).scalar_one()
     if failures >= FAILURES or whose.probe:
-        wait = BREAKER.after(max(0, failures - FAILURES)) * factor
+        wait = BREAKER.delay(max(0, failures - FAILURES)) * factor
         _pause(session, account, whose, now, wait, FAILING)
 
 

@@ -82,7 +82,7 @@ def _outage(state: AccountState, schedule: Schedule, factor: float, now: datetim
     if schedule.calls_once or heard_at is None:
         return None
     silent = now - heard_at
-    usual = max(state.longest_gap or timedelta(), schedule.silence.first * factor)
+    usual = max(state.longest_gap or timedelta(), schedule.default.first * factor)
     # Once for each silence: from then on the orders' own schedules are enough.
     if silent <= usual or (state.recovered_at is not None and state.recovered_at > heard_at):
         return None

@@ -8,16 +8,16 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from receiver.couriers.schedule import Rhythm, Schedule, next_look
+from receiver.couriers.schedule import Backoff, Schedule, plan_next_poll
 from receiver.db.engine import id_in
 from receiver.db.models import Message, Order, Poll
 from receiver.inbox.accept import Incoming, keep
-from receiver.orders.poll_plan import is_unconfirmed, standing
+from receiver.orders.poll_plan import needs_confirmation, poll_state
 from receiver.settings import Account
 from workers.polling.leases import TERMINAL, Claim, held
 
 # How soon an order is tried again that could not be looked at, for no fault of its own.
-AGAIN = Rhythm(timedelta(seconds=30), timedelta(minutes=30))
+AGAIN = Backoff(timedelta(seconds=30), timedelta(minutes=30))
 
 
 def record(
@@ -78,7 +78,7 @@ def _looked(
     may_be_over: whether the end of an order that is at its end can be believed.
     """
     since = max(filter(None, (poll.polled_at, order.last_heard_at)), default=poll.placed_at)
-    planned = next_look(schedule, standing(order, poll.polled_at, poll.quiet), factor)
+    planned = plan_next_poll(schedule, poll_state(order, poll.polled_at, poll.quiet), factor)
     poll.polled_at = asked_at
     if poll.due_at != claim.due_at:
         # Planned anew while we asked: a hook came, or somebody wants to know.
@@ -87,15 +87,15 @@ def _looked(
         # Only as long as was planned: while we could not ask, silence says nothing.
         poll.unchanged_for += max(min(planned, asked_at) - since, timedelta())
     poll.quiet += 1
-    poll.due_at = next_look(schedule, standing(order, asked_at, poll.quiet), factor)
+    poll.due_at = plan_next_poll(schedule, poll_state(order, asked_at, poll.quiet), factor)
     if not may_be_over and order.status in TERMINAL:
-        poll.due_at = asked_at + schedule.silence.after(poll.quiet) * factor
+        poll.due_at = asked_at + schedule.default.delay(poll.quiet) * factor
     poll.finished_at = asked_at if poll.due_at is None else None
 
 
 def _not_answered(poll: Poll, now: datetime, factor: float) -> None:
     poll.polled_at = now
-    poll.due_at = now + AGAIN.after(poll.failures) * factor
+    poll.due_at = now + AGAIN.delay(poll.failures) * factor
     poll.failures += 1
 
 
@@ -121,7 +121,7 @@ def not_known(
     """
     for poll in held(session, [claim]):
         order = _orders(session, [poll.order_id])[poll.order_id]
-        doubted = is_unconfirmed(order, account)
+        doubted = needs_confirmation(order, account)
         poll.leased_until = None
         poll.failures += 1
         poll.unknown_since = poll.unknown_since or asked_at

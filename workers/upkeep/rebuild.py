@@ -19,7 +19,7 @@ from receiver.db.engine import pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.errors import Undecodable
 from receiver.orders import details
-from receiver.orders.poll_plan import News, plan
+from receiver.orders.poll_plan import OrderNews, plan_polls
 from receiver.orders.timeline import TimelineEntry, entry_from_row, strongest_trust
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.settings import Account, Settings
@@ -59,7 +59,7 @@ class Report:
     differences: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     changes: list[Changed] = field(default_factory=list)
-    moved: list[News] = field(default_factory=list)
+    moved: list[OrderNews] = field(default_factory=list)
 
 
 def count(session: Session, scope: Scope) -> int:
@@ -97,7 +97,7 @@ def rebuild(
             last = orders[-1].id
             report = _rebuild_orders(session, orders, settings.accounts, now)
             factor = settings.poll_interval_factor
-            plan(session, report.moved, settings.accounts, factor, now)
+            plan_polls(session, report.moved, settings.accounts, factor, now)
             if dry_run:
                 session.rollback()
             else:
@@ -152,7 +152,7 @@ def _rebuild_orders(
                 order.version += 1
                 order.updated_at = now
             if inspect(order).attrs.status.history.has_changes():
-                report.moved.append(News(order, hook=False))
+                report.moved.append(OrderNews(order, webhook=False))
     write_events(session, rows)
     if gone:
         session.execute(delete(Event).where(tuple_(Event.order_id, Event.key).in_(gone)))
