@@ -1,10 +1,11 @@
-"""Fold an order's events to what we know of it now. Pure: no clock, no tables, no I/O.
+"""The fold: an order's state from the set of its events. Pure: no clock, no tables, no I/O.
 
 The result depends only on the set of events, so the order of arrival, repetitions and batches
-cannot matter. Events are walked by the courier's clock, and each either applies or says why not.
+cannot matter. Events are walked in the order of the courier's clock. Each one is applied, or not
+applied because of a rule; the status is that of the last applied event.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -19,14 +20,34 @@ from receiver.couriers.snapshot import (
 )
 from receiver.statuses import VOCABULARY
 
-# A courier takes back a delivery within a day, or not at all.
+# A courier corrects a delivery within a day, or not at all.
 CORRECTION_WINDOW = timedelta(hours=24)
 
-NO_TIME, A_MINUTE = timedelta(0), timedelta(minutes=1)
+ZERO, ONE_MINUTE = timedelta(0), timedelta(minutes=1)
 
+# Why an event is not applied, as the timeline shows it.
 REPEATED_OBSERVATION = "the same observation as the event before"
-KNOWN_TO_THE_SECOND = "the same is told to the second"
-KNOWN_WITH_TIME = "the same is told with its own time"
+KNOWN_TO_THE_SECOND = "another event has the same state with its time to the second"
+KNOWN_WITH_TIME = "another event has the same state with the courier's own time"
+
+NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalRule:
+    """Which events may follow a terminal status; every other event is not applied.
+
+    applies      statuses that apply
+    overrides    statuses that apply and raise a conflict
+    corrects     statuses that apply and raise a conflict within CORRECTION_WINDOW
+    contradicts  statuses that are not applied and raise a conflict
+    """
+
+    applies: frozenset[str] = NOTHING
+    overrides: frozenset[str] = NOTHING
+    corrects: frozenset[str] = NOTHING
+    contradicts: frozenset[str] = NOTHING
+
 
 PHYSICAL_EVIDENCE = frozenset(
     {
@@ -42,21 +63,37 @@ PHYSICAL_EVIDENCE = frozenset(
 )
 REBOOKING = frozenset({statuses.INFO_RECEIVED, statuses.AWAITING_PICKUP})
 
+# The fold table of deploy/docs/architecture.md. After a status that is not here (`lost` included)
+# every mapped event applies; an unmapped word never does.
+TERMINAL_RULES: dict[str, TerminalRule] = {
+    statuses.DELIVERED: TerminalRule(
+        applies=frozenset({statuses.RETURNING, statuses.RETURNED}),
+        corrects=frozenset({statuses.EXCEPTION, statuses.DELIVERY_FAILED}),
+        contradicts=frozenset({statuses.CANCELLED, statuses.LOST}),
+    ),
+    statuses.CANCELLED: TerminalRule(overrides=PHYSICAL_EVIDENCE | REBOOKING),
+    statuses.RETURNED: TerminalRule(overrides=frozenset({statuses.DELIVERED})),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one event: applied, or the reason why not."""
+    """The fold's decision about one event; why_not is set where it is not applied."""
 
     applied: bool
     why_not: str | None = None
     conflict: bool = False
 
 
+APPLIED = Verdict(applied=True)
+APPLIED_WITH_CONFLICT = Verdict(applied=True, conflict=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two facts that do not go together. kind is `<new>_after_<old>`; event_key is the new one's.
+    """Two events that contradict each other: kind is `<new>_after_<old>`, event_key the new one's.
 
-    It is open until a person closes it, or until settled_at: when a later fact brought the order
+    It is open until a person closes it, or until settled_at, when a later event brought the order
     to an end that nothing contradicts.
     """
 
@@ -68,10 +105,11 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class FoldResult:
-    """An order's state, and how each event fared (verdicts stand in the order of the input).
+    """The state that events lead to.
 
-    set_by is the index of the event that set the status, None where there is no event.
-    milestones: when each status was first reached.
+    set_by      index of the event that set the status, None where there is no event
+    milestones  when each status was first reached
+    verdicts    one for each event, in the order of the input
     """
 
     status: str
@@ -84,45 +122,8 @@ class FoldResult:
     verdicts: tuple[Verdict, ...]
 
 
-APPLIED = Verdict(applied=True)
-TO_THE_MINUTE = Verdict(False, KNOWN_TO_THE_SECOND)
-SEEN = Verdict(False, KNOWN_WITH_TIME)
-IN_CONFLICT = Verdict(applied=True, conflict=True)
-
-
-def after_delivered(event: Event, since: datetime) -> Verdict:
-    if event.status in {statuses.RETURNING, statuses.RETURNED}:
-        return APPLIED
-    if event.status in {statuses.EXCEPTION, statuses.DELIVERY_FAILED}:
-        if event.occurred_at - since <= CORRECTION_WINDOW:
-            return IN_CONFLICT
-        return Verdict(False, f"{event.status} comes more than 24 hours after delivered")
-    contradicts = event.status in {statuses.CANCELLED, statuses.LOST}
-    return Verdict(False, f"{event.status} cannot follow delivered", conflict=contradicts)
-
-
-def after_cancelled(event: Event, since: datetime) -> Verdict:
-    if event.status in PHYSICAL_EVIDENCE | REBOOKING:
-        return IN_CONFLICT
-    return Verdict(False, f"{event.status} cannot follow cancelled")
-
-
-def after_returned(event: Event, since: datetime) -> Verdict:
-    if event.status == statuses.DELIVERED:
-        return IN_CONFLICT
-    return Verdict(False, f"{event.status} cannot follow returned")
-
-
-# What may follow a terminal status; anything mapped may follow the others.
-AFTER_TERMINAL: dict[str, Callable[[Event, datetime], Verdict]] = {
-    statuses.DELIVERED: after_delivered,
-    statuses.CANCELLED: after_cancelled,
-    statuses.RETURNED: after_returned,
-}
-
-
 class Positioned(Protocol):
-    """What places an event in the walk: a driver's Event and a stored one both have it."""
+    """What decides an event's place in the walk; a driver's Event and a stored one both have it."""
 
     @property
     def occurred_at(self) -> datetime: ...
@@ -137,12 +138,12 @@ class Positioned(Protocol):
 
 
 def sort_position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
-    """Where an event stands in the walk.
+    """Return the sort key that gives an event its place in the walk.
 
-    Time first, since rank alone breaks re-attempts and returns; rank next, since couriers stamp
-    several states in one second; then the courier's own order of words. When we received it says
-    nothing about what happened, so it takes no part. A state that its snapshot contradicts was
-    told last, so at equal time it stands last.
+    Time comes first, because rank alone breaks repeated attempts and returns. Rank is next, because
+    couriers give several states the same second; then the courier's own order of words. When we
+    received an event says nothing about what happened. A state that disagrees with its snapshot
+    is what the courier says last, so at equal time it comes last.
     """
     return (
         event.occurred_at,
@@ -153,13 +154,69 @@ def sort_position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
     )
 
 
+def fold_order(events: Sequence[Event]) -> tuple[FoldResult, dict[str, str]]:
+    """Fold an order's events; return its state and the status of each parcel that has events.
+
+    Where the courier reports parcels one by one, the order is delivered when all parcels that are
+    not cancelled are. So a `delivered` of the whole order does not apply while a parcel is still on
+    its way, and the delivery of the last parcel is the delivery of the order.
+    """
+    parcel_indexes: dict[str, list[int]] = {}
+    for index, event in enumerate(events):
+        parcel_indexes.setdefault(event.parcel, []).append(index)
+    order_indexes = parcel_indexes.pop("", [])
+    if not parcel_indexes:
+        return fold_events(events), {}
+
+    verdicts: list[Verdict] = [APPLIED] * len(events)
+    parcels: dict[str, FoldResult] = {}
+    for parcel, indexes in parcel_indexes.items():
+        parcels[parcel] = fold_events([events[index] for index in indexes])
+        for index, verdict in zip(indexes, parcels[parcel].verdicts, strict=True):
+            verdicts[index] = verdict
+
+    last_delivery, why_not_yet = _delivery_of_parcels(events, parcel_indexes, parcels)
+    if last_delivery is not None:
+        order_indexes.append(last_delivery)
+    if why_not_yet is not None:
+        early = [i for i in order_indexes if events[i].status == statuses.DELIVERED]
+        order_indexes = [index for index in order_indexes if index not in early]
+        for index in early:
+            verdicts[index] = Verdict(False, why_not_yet)
+
+    order = fold_events([events[index] for index in order_indexes])
+    for index, verdict in zip(order_indexes, order.verdicts, strict=True):
+        if not events[index].parcel:
+            verdicts[index] = verdict
+    set_by = order_indexes[order.set_by] if order.set_by is not None else None
+    order = replace(order, set_by=set_by, verdicts=tuple(verdicts))
+    return order, {parcel: result.status for parcel, result in parcels.items()}
+
+
+def _delivery_of_parcels(
+    events: Sequence[Event],
+    parcel_indexes: Mapping[str, Sequence[int]],
+    parcels: Mapping[str, FoldResult],
+) -> tuple[int | None, str | None]:
+    """Return the index of the event that delivered the last parcel, or why the order is not yet
+    delivered. Neither where all parcels are cancelled.
+    """
+    expected = [parcel for parcel in parcels if parcels[parcel].status != statuses.CANCELLED]
+    delivered = [parcel for parcel in expected if parcels[parcel].status == statuses.DELIVERED]
+    if len(delivered) < len(expected):
+        return None, f"{len(delivered)} of {len(expected)} parcels are delivered"
+    deliveries = (parcel_indexes[parcel][parcels[parcel].set_by or 0] for parcel in delivered)
+    return max(deliveries, key=lambda index: sort_position(events[index]), default=None), None
+
+
 def fold_events(events: Sequence[Event]) -> FoldResult:
-    """Walk the events of one order (or of one parcel) and return the state they lead to."""
+    """Walk the events of one order, or of one parcel, and return the state they lead to."""
     status, status_at, set_by = statuses.PENDING, None, None
-    verdicts = _told_better(events)
+    exact = _group_exact_events(events)
+    verdicts = [_verdict_beside(exact.get(event.courier_status, ()), event) for event in events]
     milestones: dict[str, datetime] = {}
     conflicts: list[Conflict] = []
-    before: Event | None = None
+    previous: Event | None = None
 
     walk = sorted(
         (index for index, verdict in enumerate(verdicts) if verdict is APPLIED),
@@ -167,20 +224,23 @@ def fold_events(events: Sequence[Event]) -> FoldResult:
     )
     for index in walk:
         event = events[index]
-        verdict = _verdict(event, before, status, status_at)
-        before = event
+        verdict = _verdict_in_walk(event, previous, status, status_at)
+        previous = event
         verdicts[index] = verdict
         if verdict.conflict:
             kind = f"{event.status}_after_{status}"
             conflicts.append(Conflict(kind, event.occurred_at, event.key))
         elif VOCABULARY[event.status].terminal and (verdict.applied or event.status == status):
-            conflicts = [_settled(conflict, event.occurred_at) for conflict in conflicts]
+            conflicts = [
+                conflict if conflict.settled_at else replace(conflict, settled_at=event.occurred_at)
+                for conflict in conflicts
+            ]
         if verdict.applied:
             status, status_at, set_by = event.status, event.occurred_at, index
             milestones.setdefault(status, event.occurred_at)
 
     if set_by is None and walk:
-        # Nothing that we have a word for: show the newest of what we do not understand.
+        # No word of the order is mapped: the newest unmapped one is shown.
         set_by = walk[-1]
         status, status_at = statuses.UNKNOWN, events[set_by].occurred_at
     setter = events[set_by] if set_by is not None else None
@@ -196,116 +256,73 @@ def fold_events(events: Sequence[Event]) -> FoldResult:
     )
 
 
-def _told_better(events: Sequence[Event]) -> list[Verdict]:
-    """What speaks against each event because another one tells the same better; APPLIED elsewhere.
-
-    Told better is what is told to the minute only, and to the second by the other one. And what was
-    seen by a look, and is told by the other one with a time that is a little later: we know of an
-    answer only that it is no older than our question, and of a courier's clock that it may be
-    wrong. Which of the two came first says nothing.
-    """
-    if all(event.reported_at is not None and MINUTE_ONLY not in event.flags for event in events):
-        return [APPLIED] * len(events)
-    told_at: dict[str, list[Event]] = {}
-    for event in events:
-        if event.reported_at is not None and MINUTE_ONLY not in event.flags:
-            told_at.setdefault(event.courier_status, []).append(event)
-
-    def verdict(event: Event) -> Verdict:
-        others = told_at.get(event.courier_status, ())
-        if event.reported_at is None:
-            seen = TIME_INFERRED in event.flags and any(_sees(event, other) for other in others)
-            return SEEN if seen else APPLIED
-        if MINUTE_ONLY not in event.flags:
-            return APPLIED
-        minutes = ((other.reported_at or event.reported_at) - event.reported_at for other in others)
-        return TO_THE_MINUTE if any(NO_TIME <= it < A_MINUTE for it in minutes) else APPLIED
-
-    return [verdict(event) for event in events]
-
-
-def _sees(look: Event, told: Event) -> bool:
-    """Whether a look saw what is told of a moment later, and says nothing beyond it."""
-    return (
-        NO_TIME <= told.occurred_at - look.occurred_at <= CLOCK_TOLERANCE
-        and look.status == told.status
-        and look.reason in {None, told.reason}
-    )
-
-
-def _settled(conflict: Conflict, at: datetime) -> Conflict:
-    return conflict if conflict.settled_at else replace(conflict, settled_at=at)
-
-
-def fold_order(events: Sequence[Event]) -> tuple[FoldResult, dict[str, str]]:
-    """Fold an order that may tell of its parcels one by one: its state, and each parcel's status.
-
-    Where the courier tells per parcel, the order is delivered when all its parcels that were not
-    cancelled are. So a delivered told of the whole order does not apply while a parcel is on its
-    way, and the delivery of the last parcel is the delivery of the order.
-    """
-    of_parcel: dict[str, list[int]] = {}
-    whole: list[int] = []
-    for index, event in enumerate(events):
-        (of_parcel.setdefault(event.parcel, []) if event.parcel else whole).append(index)
-    if not of_parcel:
-        return fold_events(events), {}
-
-    verdicts: list[Verdict] = [APPLIED] * len(events)
-    parcels: dict[str, FoldResult] = {}
-    for parcel, indexes in of_parcel.items():
-        parcels[parcel] = fold_events([events[index] for index in indexes])
-        for index, verdict in zip(indexes, parcels[parcel].verdicts, strict=True):
-            verdicts[index] = verdict
-
-    awaited = {
-        parcel: folded for parcel, folded in parcels.items() if folded.status != statuses.CANCELLED
-    }
-    delivered = [parcel for parcel in awaited if awaited[parcel].status == statuses.DELIVERED]
-    if awaited and len(delivered) == len(awaited):
-        last = max(delivered, key=lambda parcel: _end(events, of_parcel[parcel], parcels[parcel]))
-        whole.append(of_parcel[last][parcels[last].set_by or 0])
-    elif awaited:
-        early = [index for index in whole if events[index].status == statuses.DELIVERED]
-        whole = [index for index in whole if index not in early]
-        why = f"{len(delivered)} of {len(awaited)} parcels are delivered"
-        for index in early:
-            verdicts[index] = Verdict(False, why)
-
-    folded = fold_events([events[index] for index in whole])
-    for index, verdict in zip(whole, folded.verdicts, strict=True):
-        if not events[index].parcel:
-            verdicts[index] = verdict
-    set_by = whole[folded.set_by] if folded.set_by is not None else None
-    told = {parcel: folded.status for parcel, folded in parcels.items()}
-    return replace(folded, set_by=set_by, verdicts=tuple(verdicts)), told
-
-
-def _end(
-    events: Sequence[Event], indexes: Sequence[int], folded: FoldResult
-) -> tuple[datetime, bool, int, int, str]:
-    """Where the event that set a parcel's status stands in the walk."""
-    return sort_position(events[indexes[folded.set_by or 0]])
-
-
-def _verdict(event: Event, before: Event | None, status: str, since: datetime | None) -> Verdict:
+def _verdict_in_walk(
+    event: Event, previous: Event | None, status: str, status_at: datetime | None
+) -> Verdict:
+    """Decide about an event by the status that the walk has reached."""
     if event.status == statuses.UNKNOWN:
         return Verdict(False, f"the courier's word {event.courier_status!r} is not in our map")
-    if before is not None and _repeats(event, before):
+    if previous is not None and _repeats(event, previous):
         return Verdict(False, REPEATED_OBSERVATION)
-    rule = AFTER_TERMINAL.get(status)
-    if rule is None or since is None:
+    rule = TERMINAL_RULES.get(status)
+    if rule is None or status_at is None or event.status in rule.applies:
         return APPLIED
     if event.status == status:
         return Verdict(False, f"already {status}")
-    return rule(event, since)
+    if event.status in rule.overrides:
+        return APPLIED_WITH_CONFLICT
+    if event.status in rule.corrects:
+        if event.occurred_at - status_at <= CORRECTION_WINDOW:
+            return APPLIED_WITH_CONFLICT
+        return Verdict(False, f"{event.status} comes more than 24 hours after {status}")
+    contradicts = event.status in rule.contradicts
+    return Verdict(False, f"{event.status} cannot follow {status}", conflict=contradicts)
 
 
-def _repeats(event: Event, before: Event) -> bool:
-    """A look that sees what stood there already: what was seen, not what happened."""
+def _repeats(event: Event, previous: Event) -> bool:
+    """Return whether an observation only repeats the event before it."""
     return (
-        TIME_INFERRED in event.flags
-        and event.reported_at is None
-        and (event.status, event.courier_status) == (before.status, before.courier_status)
-        and event.reason == before.reason
+        _is_observation(event)
+        and (event.status, event.courier_status) == (previous.status, previous.courier_status)
+        and event.reason == previous.reason
+    )
+
+
+def _is_observation(event: Event) -> bool:
+    return event.reported_at is None and TIME_INFERRED in event.flags
+
+
+def _group_exact_events(events: Sequence[Event]) -> dict[str, list[Event]]:
+    """Group by word the events that have the courier's own time to the second."""
+    exact: dict[str, list[Event]] = {}
+    for event in events:
+        if event.reported_at is not None and MINUTE_ONLY not in event.flags:
+            exact.setdefault(event.courier_status, []).append(event)
+    return exact
+
+
+def _verdict_beside(exact: Sequence[Event], event: Event) -> Verdict:
+    """Decide whether one of the exact events of the same word makes this event redundant.
+
+    An event whose time is known to the minute is redundant where an exact one is in that minute. An
+    observation is redundant where an exact event has a slightly later time: a response is no older
+    than our request, and the courier's clock may be wrong. Which of the two arrived first does not
+    matter.
+    """
+    if event.reported_at is None:
+        is_known = _is_observation(event) and any(_is_seen_by(event, other) for other in exact)
+        return Verdict(False, KNOWN_WITH_TIME) if is_known else APPLIED
+    if MINUTE_ONLY in event.flags:
+        for other in exact:
+            if other.reported_at and ZERO <= other.reported_at - event.reported_at < ONE_MINUTE:
+                return Verdict(False, KNOWN_TO_THE_SECOND)
+    return APPLIED
+
+
+def _is_seen_by(observation: Event, other: Event) -> bool:
+    """Return whether an observation saw what the other event reports, and says nothing more."""
+    return (
+        ZERO <= other.occurred_at - observation.occurred_at <= CLOCK_TOLERANCE
+        and observation.status == other.status
+        and observation.reason in {None, other.reason}
     )

@@ -1,4 +1,4 @@
-"""An order's events as they are stored: each with the message that told it first."""
+"""An order's timeline: its stored events, each with the message that reported it first."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -7,26 +7,26 @@ from typing import Any
 
 from receiver.couriers.snapshot import Event, Proof
 from receiver.db.engine import bare
-from receiver.db.models import Event as Row
+from receiver.db.models import Event as EventRow
 from receiver.orders.fold import Verdict
 from receiver.statuses import VOCABULARY
 from receiver.times import rfc3339
 
-# An event's row, to read and to compare.
-StoredEvent = bare(Row.__table__.columns)
+# A row of `events`, to read and to compare.
+StoredEvent = bare(EventRow.__table__.columns)
 
-# How far what was told can be trusted: an open URL, our own asking, a signature.
+# How far a message can be trusted, the least first: an open URL, our own request, a signature.
 TRUST = ("token", "fetched", "signed")
 
 
 def strongest_trust(trusts: Iterable[str]) -> str:
-    """The best that speaks for a fact."""
+    """Return the best of the trusts of messages that report one fact."""
     return max(trusts, key=TRUST.index)
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """An event, and which message told it."""
+    """An event with the message that reported it first; trust is the best of all that did."""
 
     event: Event
     received_at: datetime
@@ -35,6 +35,7 @@ class TimelineEntry:
     trust: str
 
     def source(self) -> dict[str, Any]:
+        """Return the `source` of an order whose status this event set."""
         return {
             "kind": self.kind,
             "trust": self.trust,
@@ -43,39 +44,35 @@ class TimelineEntry:
         }
 
 
-def merge_entries(known: TimelineEntry | None, told: TimelineEntry) -> TimelineEntry:
-    """The same event told twice: who told it first, and all that either says.
+def merge_entries(one: TimelineEntry | None, other: TimelineEntry) -> TimelineEntry:
+    """Merge two reports of one event: the message of the earlier one, with all that either says.
 
-    What an unsigned hook told is confirmed once the courier, asked, tells the same.
-    Whichever of the two comes first, the result is the same. Where a word was read as two statuses
-    (an `accepted` without and with a pickup time) the further one counts.
+    The result does not depend on their order. Where a word was read as two statuses (an `accepted`
+    without and with a pickup time) the further status counts.
     """
-    if known is None:
-        return told
-    first = min(known, told, key=lambda entry: (entry.received_at, entry.message_id))
-    if known.event == told.event:
-        # Most: a snapshot tells its order's whole life again.
-        trust = (
-            first.trust if known.trust == told.trust else strongest_trust((known.trust, told.trust))
-        )
+    if one is None:
+        return other
+    first = min(one, other, key=lambda entry: (entry.received_at, entry.message_id))
+    trust = strongest_trust((one.trust, other.trust)) if one.trust != other.trust else first.trust
+    if one.event == other.event:
+        # The usual case: a snapshot repeats its order's whole life.
         return first if first.trust == trust else replace(first, trust=trust)
-    reasons = [entry.event.reason for entry in (known, told) if entry.event.reason]
+    reasons = [entry.event.reason for entry in (one, other) if entry.event.reason]
     further = max(
-        (known.event, told.event),
-        key=lambda event: (VOCABULARY[event.status].rank, event.step),
+        (one.event, other.event), key=lambda event: (VOCABULARY[event.status].rank, event.step)
     )
     event = replace(
         further,
-        occurred_at=min(known.event.occurred_at, told.event.occurred_at),
+        occurred_at=min(one.event.occurred_at, other.event.occurred_at),
         reason=max(reasons, default=None),
-        flags=known.event.flags | told.event.flags,
-        proofs=known.event.proofs | told.event.proofs,
+        flags=one.event.flags | other.event.flags,
+        proofs=one.event.proofs | other.event.proofs,
     )
-    return replace(first, event=event, trust=strongest_trust((known.trust, told.trust)))
+    return replace(first, event=event, trust=trust)
 
 
-def entry_from_row(row: Row) -> TimelineEntry:
-    """The entry that a row holds."""
+def entry_from_row(row: EventRow) -> TimelineEntry:
+    """Return the entry of a row of `events`."""
     event = Event(
         status=row.status,
         courier_status=row.courier_status,
@@ -91,7 +88,7 @@ def entry_from_row(row: Row) -> TimelineEntry:
 
 
 def event_values(order_id: int, entry: TimelineEntry, verdict: Verdict) -> dict[str, Any]:
-    """The values of an entry's row."""
+    """Return the values of an entry's row of `events`."""
     event = entry.event
     return {
         "order_id": order_id,
