@@ -124,4 +124,4 @@ def _end_waiting(worker, sleep):
         sleep(0.2)
     worker.wsgi.extensions["ordertrail"].watcher.close()
     # What was refused in the last seconds; what is refused from now on goes with the process.
-    worker.wsgi.extensions["ordertrail"].credential_recorder.flush()
+    worker.wsgi.extensions["ordertrail"].credential_recorder.close()

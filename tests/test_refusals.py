@@ -1,9 +1,7 @@
-"""What is refused at the door is told by reason and likely cause, and never to the courier."""
+"""Refused requests are shown by reason and likely cause, and never to the courier."""
 
 import base64
-import hashlib
 import hmac
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +11,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, event, func, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.accounts import refused_credentials as refusals_module
 from receiver.accounts.credential_diagnosis import Evidence, diagnose
 from receiver.accounts.refused_credentials import (
     EXAMINED_A_MINUTE,
@@ -41,7 +39,6 @@ BODY = (
     b'{"orderID": "3AF7", "ref": "41", "name": "M\\u00fcller/1",'
     b' "status": {"code": "D", "timestamp": 1622007287}}'
 )
-TOLD = json.loads(BODY)
 HEX = hmac_sha256_hex(KEY, BODY)
 
 
@@ -54,14 +51,13 @@ def retiring(new_app: Callable[..., Flask], sessions: Sessions, redis: Any) -> F
     )
 
 
-def told(app: Flask) -> list[dict[str, Any]]:
+def refusals(app: Flask) -> list[dict[str, Any]]:
     answer = app.test_client().get("/v1/refusals", headers={"Authorization": f"Bearer {API_TOKEN}"})
     assert answer.status_code == 200
     return list(answer.get_json()["refusals"])
 
 
-def digest(key: bytes = KEY.encode(), body: bytes = BODY, name: str = "sha256") -> bytes:
-    return hmac.new(key, body, getattr(hashlib, name)).digest()
+DIGEST = hmac.digest(KEY.encode(), BODY, "sha256")
 
 
 MISTAKES: Mapping[str, tuple[str, str, str | None]] = {
@@ -71,35 +67,8 @@ MISTAKES: Mapping[str, tuple[str, str, str | None]] = {
         "other_account",
         "cottoncast-parking",
     ),
-    "base64": (base64.b64encode(digest()).decode(), "base64", None),
-    "base64 of the hex": (base64.b64encode(HEX.encode()).decode(), "base64", None),
+    "base64": (base64.b64encode(DIGEST).decode(), "base64", None),
     "prefixed": (f"sha256={HEX}", "prefixed", None),
-    "sha1": (digest(name="sha1").hex(), "other_hash", None),
-    "sha512": (digest(name="sha512").hex(), "other_hash", None),
-    "the key in quotes": (digest(f'"{KEY}"'.encode()).hex(), "misspelt_secret", None),
-    "the key with its line's end": (digest(f"{KEY}\n".encode()).hex(), "misspelt_secret", None),
-    "compact": (
-        hmac_sha256_hex(KEY, json.dumps(TOLD, separators=(",", ":")).encode()),
-        "reencoded_body",
-        None,
-    ),
-    "not escaped": (
-        hmac_sha256_hex(KEY, json.dumps(TOLD, ensure_ascii=False).encode()),
-        "reencoded_body",
-        None,
-    ),
-    "indented": (hmac_sha256_hex(KEY, json.dumps(TOLD, indent=2).encode()), "reencoded_body", None),
-    "sorted": (
-        hmac_sha256_hex(KEY, json.dumps(TOLD, sort_keys=True).encode()),
-        "reencoded_body",
-        None,
-    ),
-    "as PHP writes it": (
-        hmac_sha256_hex(KEY, json.dumps(TOLD, separators=(",", ":")).replace("/", "\\/").encode()),
-        "reencoded_body",
-        None,
-    ),
-    "with a line's end": (hmac_sha256_hex(KEY, BODY + b"\n"), "reencoded_body", None),
     "a stranger's": (hmac_sha256_hex("somebody else's", BODY), "unknown_secret", None),
 }
 
@@ -117,7 +86,7 @@ def test_a_wrong_signature_is_diagnosed_and_the_courier_told_nothing_of_it(
         "the signature does not fit the body",
         "the signature is not hex HMAC-SHA256",
     }
-    [refusal] = told(retiring)
+    [refusal] = refusals(retiring)
     assert (refusal["account"], refusal["likely"]) == ("cottoncast", likely)
     assert refusal["other_account"] == other
     assert (refusal["count"], refusal["first_at"]) == (1, refusal["last_at"])
@@ -132,15 +101,13 @@ def test_a_wrong_signature_is_diagnosed_and_the_courier_told_nothing_of_it(
     [
         ("tiramizoo-ancient", "old_secret"),
         ("parking-token", "other_account"),
-        ("%22tiramizoo-token%22", "misspelt_secret"),
-        ("tiramizoo-tok", "cut_off"),
         ("guess", "unknown_secret"),
     ],
 )
 def test_a_wrong_token_is_diagnosed(retiring: Flask, token: str, likely: str) -> None:
     answer = retiring.test_client().post(f"/webhooks/tiramizoo/orders/{token}", data=b"{}")
     assert (answer.status_code, answer.get_json()["message"]) == (401, "the token is wrong")
-    assert [it["likely"] for it in told(retiring)] == [likely]
+    assert [it["likely"] for it in refusals(retiring)] == [likely]
 
 
 def test_what_needs_no_guess_says_so(client: FlaskClient, app: Flask) -> None:
@@ -149,7 +116,7 @@ def test_what_needs_no_guess_says_so(client: FlaskClient, app: Flask) -> None:
     client.post("/webhooks/nobody-else/orders/x", data=b"{}")
     client.post("/webhooks/tiramizoo/nothing/x", data=b"{}")
     client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=b"x" * 1_048_577)
-    found = {(it["account"], it["reason"], it["likely"], it["count"]) for it in told(app)}
+    found = {(it["account"], it["reason"], it["likely"], it["count"]) for it in refusals(app)}
     assert found == {
         ("tiramizoo", "missing", None, 1),
         (None, "unknown_account", None, 2),
@@ -173,7 +140,7 @@ def test_a_flood_leaves_few_rows_and_costs_few_writes(
         client.post(f"/webhooks/tiramizoo/orders/guess-{number}", data=b"{}")
     app.extensions["ordertrail"].credential_recorder.flush()
     assert len(sent) < 20
-    found = {(it["account"], it["likely"]): it["count"] for it in told(app)}
+    found = {(it["account"], it["likely"]): it["count"] for it in refusals(app)}
     assert found == {
         (None, None): 300,
         ("tiramizoo", "unknown_secret"): EXAMINED_A_MINUTE,
@@ -184,16 +151,16 @@ def test_a_flood_leaves_few_rows_and_costs_few_writes(
 
 
 def test_several_processes_add_up(sessions: Sessions, settings: Settings, app: Flask) -> None:
-    ledgers = [CredentialRecorder(sessions, settings.accounts) for _ in range(3)]
+    recorders = [CredentialRecorder(sessions, settings.accounts) for _ in range(3)]
     try:
-        for ledger in ledgers:
-            ledger.record_refusal("tiramizoo", "wrong", Evidence("tiramizoo", "guess"))
-            ledger.record_secret_use("tiramizoo", 1)
-            ledger.flush()
+        for recorder in recorders:
+            recorder.record_refusal("tiramizoo", "wrong", Evidence("tiramizoo", "guess"))
+            recorder.record_secret_use("tiramizoo", 1)
+            recorder.flush()
     finally:
-        for ledger in ledgers:
-            ledger.close()
-    assert [it["count"] for it in told(app)] == [3]
+        for recorder in recorders:
+            recorder.close()
+    assert [it["count"] for it in refusals(app)] == [3]
     with sessions() as session:
         assert session.scalars(select(SecretUse.count)).all() == [3]
 
@@ -202,26 +169,26 @@ def test_what_postgresql_does_not_take_is_written_down_later(
     sessions: Sessions, settings: Settings, app: Flask
 ) -> None:
     nowhere = create_engine_for("postgresql://nobody@/nothing?host=/nowhere")
-    ledger = CredentialRecorder(open_sessions(nowhere), settings.accounts)
+    recorder = CredentialRecorder(open_sessions(nowhere), settings.accounts)
     try:
-        ledger.record_refusal("tiramizoo", "missing")
-        ledger.record_secret_use("tiramizoo", 0)
-        ledger.flush()
-        ledger._sessions = sessions
-        ledger.flush()
+        recorder.record_refusal("tiramizoo", "missing")
+        recorder.record_secret_use("tiramizoo", 0)
+        with pytest.raises(OperationalError):
+            recorder.flush()
+        recorder._sessions = sessions
+        recorder.flush()
     finally:
-        ledger.close()
+        recorder.close()
         nowhere.dispose()
-    assert [it["count"] for it in told(app)] == [1]
+    assert [it["count"] for it in refusals(app)] == [1]
 
 
 def test_refusals_are_written_without_being_asked_for(
-    sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, settings: Settings
 ) -> None:
-    monkeypatch.setattr(refusals_module, "FLUSH_SECONDS", 0.01)
-    ledger = CredentialRecorder(sessions, settings.accounts)
-    ledger.record_refusal("tiramizoo", "missing")
-    ledger.close()
+    recorder = CredentialRecorder(sessions, settings.accounts)
+    recorder.record_refusal("tiramizoo", "missing")
+    recorder.close()
     with sessions() as session:
         assert session.scalars(select(Refusal.count)).all() == [1]
 
@@ -258,9 +225,7 @@ def test_the_old_secret_is_seen_until_nobody_uses_it(
     assert secrets("cottoncast") == [(1, 0, False), (2, 1, True)]
 
 
-def test_no_secret_stands_in_the_ledger(
-    client: FlaskClient, app: Flask, sessions: Sessions
-) -> None:
+def test_no_secret_is_recorded(client: FlaskClient, app: Flask, sessions: Sessions) -> None:
     client.post("/webhooks/tiramizoo/orders/tiramizoo-token", data=b"{}")
     client.post("/webhooks/tiramizoo/orders/a-guess-to-find", data=b"{}")
     app.extensions["ordertrail"].credential_recorder.flush()
@@ -293,7 +258,7 @@ def test_nothing_that_comes_breaks_the_diagnosis(
 
 
 def test_a_live_secret_that_is_called_retired_is_refused(environ: Mapping[str, str]) -> None:
-    with pytest.raises(Exception, match="COURIER_TIRAMIZOO_RETIRED_SECRETS: one of them is live"):
+    with pytest.raises(Exception, match="COURIER_TIRAMIZOO_RETIRED_SECRETS: one of them"):
         Settings.from_env({**environ, "COURIER_TIRAMIZOO_RETIRED_SECRETS": "tiramizoo-token"})
 
 

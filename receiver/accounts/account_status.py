@@ -1,40 +1,35 @@
-"""How each account fares: when its courier was heard, what was counted, whether it may be asked."""
+"""The status of each account: when its courier was last heard, counts, and its circuit breaker."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from receiver.accounts.refused_credentials import describe_secrets, read_secret_uses
+from receiver.accounts.refused_credentials import (
+    count_credential_refusals,
+    describe_secrets,
+    read_secret_uses,
+)
+from receiver.db.counting import count_rows
 from receiver.db.models import AccountState, Poll
 from receiver.settings import Account
 
-# Counted no further: past it the number says the same, and /v1/couriers stays quick.
-MOST_COUNTED = 10_000
-
 
 def list_account_statuses(
-    session: Session,
-    accounts: Mapping[str, Account],
-    refused: Mapping[str, int] | None,
-    now: datetime,
+    session: Session, accounts: Mapping[str, Account], now: datetime
 ) -> dict[str, Any]:
-    """All accounts.
-
-    refused: requests refused per account; None where that is not known, since only the web
-    processes count them.
-    """
+    """Return the status of every account, by slug, as `GET /v1/couriers` shows it."""
     states = {state.account: state for state in session.scalars(select(AccountState))}
-    uses = read_secret_uses(session)
+    uses, refused = read_secret_uses(session), count_credential_refusals(session)
     return {
         "couriers": [
             {
-                **_standing(account, states.get(slug) or _unheard(slug), now),
-                **_orders(session, slug, now),
+                **_status(account, states.get(slug) or _unheard(slug), now),
+                **_poll_counts(session, slug, now),
                 "secrets": describe_secrets(uses, account),
-                "signature_failures": None if refused is None else refused.get(slug, 0),
+                "signature_failures": refused.get(slug, 0),
             }
             for slug, account in sorted(accounts.items())
         ]
@@ -47,9 +42,9 @@ def _unheard(account: str) -> AccountState:
     )
 
 
-def _standing(account: Account, state: AccountState, now: datetime) -> dict[str, Any]:
+def _status(account: Account, state: AccountState, now: datetime) -> dict[str, Any]:
     heard = [at for at in (state.last_hook_at, state.last_answer_at) if at is not None]
-    told = state.missed + state.hooks
+    states_reported = state.missed + state.hooks
     return {
         "account": account.slug,
         "courier": account.driver,
@@ -62,7 +57,7 @@ def _standing(account: Account, state: AccountState, now: datetime) -> dict[str,
         "poll_requests_saved": state.requests_saved,
         "polled": account.access is not None,
         "missed_hooks": state.missed,
-        "missed_hook_ratio": round(state.missed / told, 4) if told else None,
+        "missed_hook_ratio": round(state.missed / states_reported, 4) if states_reported else None,
         "breaker": _breaker(state, now),
         "paused_since": state.paused_at,
         "paused_until": state.paused_until,
@@ -76,11 +71,9 @@ def _breaker(state: AccountState, now: datetime) -> str:
     return "open" if state.paused_until > now else "half_open"
 
 
-def _orders(session: Session, account: str, now: datetime) -> dict[str, int]:
-    due = select(Poll.order_id).where(Poll.account == account, Poll.due_at <= now)
-    given_up = select(Poll.order_id).where(Poll.account == account, Poll.stopped_at.is_not(None))
+def _poll_counts(session: Session, account: str, now: datetime) -> dict[str, int]:
+    polls = select(Poll.order_id).where(Poll.account == account)
     return {
-        name: session.scalar(select(func.count()).select_from(it.limit(MOST_COUNTED).subquery()))
-        or 0
-        for name, it in (("orders_due", due), ("orders_given_up", given_up))
+        "orders_due": count_rows(session, polls.where(Poll.due_at <= now)),
+        "orders_given_up": count_rows(session, polls.where(Poll.stopped_at.is_not(None))),
     }

@@ -1,8 +1,8 @@
-"""What was refused at the door, by account and reason, and which secrets are in use.
+"""Refused requests, counted by account and reason, and the use of each secret.
 
-A refused request costs no write: each process adds up, and writes what it has every few seconds, in
-one statement. The rows are as many as there are accounts, reasons and days, however many requests
-come and whatever they name: those of accounts that do not exist count together.
+A refused request costs no write: each process counts, and writes its counts every few seconds in
+one statement. There is a row for each account, reason and day, however many requests come and
+whatever they name: requests for accounts that do not exist count together.
 """
 
 import hashlib
@@ -14,118 +14,111 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import RowMapping, func, select, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import telemetry
-from receiver.accounts.credential_diagnosis import LIKELY, NOT_EXAMINED, Evidence, diagnose
+from receiver.accounts.credential_diagnosis import (
+    NOT_EXAMINED,
+    Evidence,
+    describe_cause,
+    diagnose,
+)
+from receiver.background_thread import BackgroundThread
 from receiver.db.models import Refusal, SecretUse
-from receiver.logs import exception_fields
 from receiver.settings import Account
 
-log = structlog.get_logger(__name__)
-
 FLUSH_SECONDS = 3.0
-# How many refused credentials of one account a process looks at in a minute.
+# So many refused credentials of one account does a process examine in a minute.
 EXAMINED_A_MINUTE = 6
-# Of an account that is not there.
+# The account of a request for an account that does not exist.
 NO_ACCOUNT = ""
 
-# The reasons that are about a credential.
-CREDENTIAL_REASONS = ("missing", "malformed", "wrong")
 UNKNOWN_ACCOUNT = "unknown_account"
 UNKNOWN_TOPIC = "unknown_topic"
+# The reasons that are about a credential.
+CREDENTIAL_REASONS = ("missing", "malformed", "wrong")
 
 
 @dataclass(slots=True)
-class Times:
-    """How often, and when first and last."""
+class _Times:
+    """How often something happened, and when first and last."""
 
     count: int
     first_at: datetime
     last_at: datetime
 
-    def add(self, more: "Times") -> None:
-        self.count += more.count
-        self.first_at = min(self.first_at, more.first_at)
-        self.last_at = max(self.last_at, more.last_at)
 
-
-# (account, day, reason, likely), and (account, fingerprint of a secret).
-Refused = tuple[str, date, str, str]
-Used = tuple[str, str]
+# (account, day, reason, likely cause), and (account, fingerprint of a secret).
+_RefusalKey = tuple[str, date, str, str]
+_SecretKey = tuple[str, str]
 
 
 class CredentialRecorder:
-    """What one web process refused, and whose secrets it saw, until it is written down."""
+    """Count what one web process refused and which secrets it saw, and write that to PostgreSQL."""
 
     def __init__(self, sessions: sessionmaker[Session], accounts: Mapping[str, Account]) -> None:
         self._sessions = sessions
         self._accounts = accounts
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-        self._refused: dict[Refused, Times] = {}
-        self._used: dict[Used, Times] = {}
+        self._refusals: dict[_RefusalKey, _Times] = {}
+        self._uses: dict[_SecretKey, _Times] = {}
         self._unexamined: deque[tuple[Evidence, str, datetime]] = deque()
         self._examined: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
-        self._news = threading.Event()
-        self._closed = threading.Event()
-        self._writer: threading.Thread | None = None
-        self._names = {
+        self._thread = BackgroundThread(
+            "credential_recording", self.flush, FLUSH_SECONDS, retry_seconds=FLUSH_SECONDS
+        )
+        self._fingerprints = {
             slug: [fingerprint_secret(slug, secret) for secret in account.secrets]
             for slug, account in accounts.items()
         }
 
-    def record_refusal(self, account: str, why: str, evidence: Evidence | None = None) -> None:
-        """Count a refused request. evidence: what to look at, once the answer is out."""
+    def record_refusal(self, account: str, reason: str, evidence: Evidence | None = None) -> None:
+        """Count a refused request. evidence: what to examine once the request is answered."""
         now = self.clock()
         with self._lock:
             if evidence is not None and self._may_examine(account):
-                self._unexamined.append((evidence, why, now))
+                self._unexamined.append((evidence, reason, now))
             else:
-                _add(self._refused, (account, now.date(), why, NOT_EXAMINED), Times(1, now, now))
-        self._ask_for_a_write()
+                key = (account, now.date(), reason, NOT_EXAMINED)
+                _count(self._refusals, key, _Times(1, now, now))
+        self._thread.wake()
 
     def record_secret_use(self, account: str, place: int) -> None:
-        """Count a request that came with the account's secret at this place in its list."""
+        """Count a request with the account's secret at this place in its list."""
         now = self.clock()
         with self._lock:
-            _add(self._used, (account, self._names[account][place]), Times(1, now, now))
-        self._ask_for_a_write()
+            _count(self._uses, (account, self._fingerprints[account][place]), _Times(1, now, now))
+        self._thread.wake()
 
     def flush(self) -> None:
-        """Look at what waits for it, and write down what was counted so far.
+        """Examine what waits for it, and write the counts.
 
-        Where PostgreSQL does not take it, it is kept for the next time.
+        Raises: SQLAlchemyError; then the counts are kept for the next time.
         """
         with self._lock:
-            waiting, self._unexamined = self._unexamined, deque()
-            refused, self._refused = self._refused, {}
-            used, self._used = self._used, {}
-        for evidence, why, at in waiting:
-            likely = diagnose(evidence, self._accounts)
-            _add(refused, (evidence.account, at.date(), why, likely), Times(1, at, at))
-        if not refused and not used:
+            unexamined, self._unexamined = self._unexamined, deque()
+            refusals, self._refusals = self._refusals, {}
+            uses, self._uses = self._uses, {}
+        for evidence, reason, at in unexamined:
+            key = (evidence.account, at.date(), reason, diagnose(evidence, self._accounts))
+            _count(refusals, key, _Times(1, at, at))
+        if not refusals and not uses:
             return
         try:
             with self._sessions.begin() as session:
-                _write(session, refused, used)
-        except SQLAlchemyError as failure:
-            log.warning("what was refused is not written down yet", **exception_fields(failure))
+                _write(session, refusals, uses)
+        except BaseException:
             with self._lock:
-                for key, times in refused.items():
-                    _add(self._refused, key, times)
-                for name, times in used.items():
-                    _add(self._used, name, times)
+                for refusal_key, times in refusals.items():
+                    _count(self._refusals, refusal_key, times)
+                for secret_key, times in uses.items():
+                    _count(self._uses, secret_key, times)
+            raise
 
     def close(self) -> None:
-        """Write down the rest and end."""
-        self._closed.set()
-        self._news.set()
-        if self._writer is not None:
-            self._writer.join()
+        """Write the rest and end the thread."""
+        self._thread.close()
 
     def _may_examine(self, account: str) -> bool:
         minute = int(time.monotonic() // 60)
@@ -134,58 +127,39 @@ class CredentialRecorder:
         self._examined[account] = (minute, count)
         return count <= EXAMINED_A_MINUTE
 
-    def _ask_for_a_write(self) -> None:
-        # Not in __init__: a thread does not live on in a forked gunicorn worker.
-        if self._writer is None:
-            with self._lock:
-                if self._writer is None:
-                    self._writer = threading.Thread(target=self._write_on, daemon=True)
-                    self._writer.start()
-        self._news.set()
 
-    def _write_on(self) -> None:
-        while not self._closed.is_set():
-            self._news.wait()
-            self._closed.wait(FLUSH_SECONDS)
-            self._news.clear()
-            try:
-                self.flush()
-            except Exception as failure:  # noqa: BLE001 (nobody else would start this thread again)
-                log.error("refusals were not counted", **exception_fields(failure))  # noqa: TRY400 (as above)
-                telemetry.failed(failure)
-
-
-def _add(counted: dict[Any, Times], key: Any, times: Times) -> None:
-    if key in counted:
-        counted[key].add(times)
-    else:
-        counted[key] = times
+def _count(counts: dict[Any, _Times], key: Any, more: _Times) -> None:
+    known = counts.setdefault(key, more)
+    if known is not more:
+        known.count += more.count
+        known.first_at = min(known.first_at, more.first_at)
+        known.last_at = max(known.last_at, more.last_at)
 
 
 def fingerprint_secret(account: str, secret: str) -> str:
-    """A name for a secret that tells nothing of it: eight hex digits of a hash."""
+    """Return eight hex digits that identify a secret and reveal nothing of it."""
     return hashlib.sha256(f"ordertrail\0{account}\0{secret}".encode()).hexdigest()[:8]
 
 
-# Sorted, so that two processes that write at once cannot deadlock.
-WRITE_REFUSED = text("""
+# Sorted, so that processes that write at the same time cannot deadlock.
+_WRITE_REFUSALS = text("""
     INSERT INTO refusals AS known (account, day, reason, likely, count, first_at, last_at)
     SELECT * FROM unnest(
         CAST(:account AS text[]), CAST(:day AS date[]), CAST(:reason AS text[]),
         CAST(:likely AS text[]), CAST(:count AS bigint[]), CAST(:first_at AS timestamptz[]),
-        CAST(:last_at AS timestamptz[])) AS told (account, day, reason, likely)
+        CAST(:last_at AS timestamptz[])) AS new (account, day, reason, likely)
     ORDER BY account, day, reason, likely
     ON CONFLICT (account, day, reason, likely) DO UPDATE
     SET count = known.count + excluded.count,
         first_at = least(known.first_at, excluded.first_at),
         last_at = greatest(known.last_at, excluded.last_at)
 """)
-WRITE_USED = text("""
+_WRITE_USES = text("""
     INSERT INTO secret_uses AS known (account, fingerprint, count, first_at, last_at)
     SELECT * FROM unnest(
         CAST(:account AS text[]), CAST(:fingerprint AS text[]), CAST(:count AS bigint[]),
         CAST(:first_at AS timestamptz[]), CAST(:last_at AS timestamptz[]))
-        AS told (account, fingerprint)
+        AS new (account, fingerprint)
     ORDER BY account, fingerprint
     ON CONFLICT (account, fingerprint) DO UPDATE
     SET count = known.count + excluded.count,
@@ -194,49 +168,55 @@ WRITE_USED = text("""
 """)
 
 
-def _write(session: Session, refused: Mapping[Refused, Times], used: Mapping[Used, Times]) -> None:
-    for statement, names, counted in (
-        (WRITE_REFUSED, ("account", "day", "reason", "likely"), refused),
-        (WRITE_USED, ("account", "fingerprint"), used),
+def _write(
+    session: Session,
+    refusals: Mapping[_RefusalKey, _Times],
+    uses: Mapping[_SecretKey, _Times],
+) -> None:
+    for statement, names, counts in (
+        (_WRITE_REFUSALS, ("account", "day", "reason", "likely"), refusals),
+        (_WRITE_USES, ("account", "fingerprint"), uses),
     ):
-        if counted:
-            keys: Iterable[tuple[Any, ...]] = zip(*counted, strict=True)
+        if counts:
+            keys: Iterable[tuple[Any, ...]] = zip(*counts, strict=True)
             values = dict(zip(names, map(list, keys), strict=True))
             times = {
-                name: [getattr(it, name) for it in counted.values()]
+                name: [getattr(one, name) for one in counts.values()]
                 for name in ("count", "first_at", "last_at")
             }
             session.execute(statement, {**values, **times})
 
 
 def read_refusals(session: Session) -> list[dict[str, Any]]:
-    """What was refused in the days that are kept, the latest first, as the API shows it."""
+    """Return the refused requests of the days that are kept, the latest first, as the API shows
+    them.
+    """
     rows = session.execute(
         select(
             Refusal.account,
             Refusal.reason,
             Refusal.likely,
-            func.sum(Refusal.count).label("times"),
+            func.sum(Refusal.count).label("total"),
             func.min(Refusal.first_at).label("first_at"),
             func.max(Refusal.last_at).label("last_at"),
         )
         .group_by(Refusal.account, Refusal.reason, Refusal.likely)
         .order_by(func.max(Refusal.last_at).desc(), Refusal.account, Refusal.reason)
     )
-    return [_shown(row) for row in rows.mappings()]
+    return [_render(row) for row in rows.mappings()]
 
 
-def _shown(row: RowMapping) -> dict[str, Any]:
-    word, _, other = row["likely"].partition(":")
-    summary, what_to_do = LIKELY[word]
-    if row["reason"] in WITHOUT_CREDENTIAL:
-        word, (summary, what_to_do) = None, WITHOUT_CREDENTIAL[row["reason"]]
+def _render(row: RowMapping) -> dict[str, Any]:
+    likely, _, other_account = row["likely"].partition(":")
+    summary, what_to_do = describe_cause(likely)
+    if row["reason"] in _OTHER_REASONS:
+        likely, (summary, what_to_do) = None, _OTHER_REASONS[row["reason"]]
     return {
         "account": row["account"] or None,
         "reason": row["reason"],
-        "likely": word,
-        "other_account": other or None,
-        "count": int(row["times"]),
+        "likely": likely,
+        "other_account": other_account or None,
+        "count": int(row["total"]),
         "first_at": row["first_at"],
         "last_at": row["last_at"],
         "summary": summary,
@@ -244,11 +224,11 @@ def _shown(row: RowMapping) -> dict[str, Any]:
     }
 
 
-# Where the reason says it all.
-WITHOUT_CREDENTIAL: Mapping[str, tuple[str, str]] = {
-    "missing": ("there was no credential", "See the courier's settings; or somebody looks around."),
-    "BodyTooLarge": ("the body was too large", "If it is honest, raise MAX_BODY_BYTES."),
-    "BodyCutOff": ("the body broke off, or came too slowly", "See the network, and the proxy."),
+# The reasons that need no diagnosis.
+_OTHER_REASONS: Mapping[str, tuple[str, str]] = {
+    "missing": ("there was no credential", "See the courier's settings; it may be a scanner."),
+    "BodyTooLarge": ("the body was too large", "If it is genuine, raise MAX_BODY_BYTES."),
+    "BodyCutOff": ("the body was cut off or came too slowly", "See the network and the proxy."),
     UNKNOWN_ACCOUNT: (
         "there is no such account",
         "See the address at the courier; an account without secrets is off.",
@@ -257,37 +237,43 @@ WITHOUT_CREDENTIAL: Mapping[str, tuple[str, str]] = {
 }
 
 
+def count_credential_refusals(session: Session) -> Mapping[str, int]:
+    """Count the requests with a refused credential of the days that are kept, by account."""
+    counts = (
+        select(Refusal.account, func.sum(Refusal.count))
+        .where(Refusal.reason.in_(CREDENTIAL_REASONS))
+        .group_by(Refusal.account)
+    )
+    return {account: int(total) for account, total in session.execute(counts)}
+
+
 SecretUses = Mapping[tuple[str, str], SecretUse]
 
 
 def read_secret_uses(session: Session) -> SecretUses:
-    """How often each secret of each account came, by account and fingerprint: they are few."""
+    """Return how often each secret was used, by account and fingerprint: there are few."""
     return {(row.account, row.fingerprint): row for row in session.scalars(select(SecretUse))}
 
 
 def describe_secrets(uses: SecretUses, account: Account) -> list[dict[str, Any]]:
-    """The account's live secrets by their place in its list, and when each was last used.
+    """Return the account's live secrets by their place in its list, and when each was last used.
 
-    All but the first are old: once nobody has used one for a while it can be removed.
+    All but the first are old: one that has not been used for a while can be removed.
     """
-    standings = []
+    described = []
     for place, secret in enumerate(account.secrets, start=1):
         use = uses.get((account.slug, fingerprint_secret(account.slug, secret)))
-        standings.append(
+        described.append(
             {
                 "place": place,
                 "uses": use.count if use else 0,
                 "last_used_at": use.last_at if use else None,
             }
         )
-    return standings
+    return described
 
 
 def find_old_secret_use(uses: SecretUses, account: Account) -> datetime | None:
-    """When a secret that is not the first of its account was last used; None where none was."""
-    old = [
-        it["last_used_at"]
-        for it in describe_secrets(uses, account)
-        if it["place"] > 1 and it["last_used_at"] is not None
-    ]
-    return max(old, default=None)
+    """Return when a secret other than the account's first was last used; None if none was."""
+    times = [secret["last_used_at"] for secret in describe_secrets(uses, account)[1:]]
+    return max((at for at in times if at is not None), default=None)

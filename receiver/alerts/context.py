@@ -30,12 +30,10 @@ from sqlalchemy.types import TypeEngine
 from receiver.alerts.system_state import SystemState, read_system_state
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
+from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import AccountState, Heartbeat
 from receiver.queue.liveness import SWEEP
 from receiver.settings import Account, Settings
-
-# Counting stops here: a larger number would say the same and cost more.
-MOST_COUNTED = 10_000
 
 # A statement for rows of any columns.
 Rows = Select[*tuple[Any, ...]]
@@ -97,11 +95,6 @@ class AlertContext:
 
     def rows(self, statement: Rows) -> Sequence[Row[*tuple[Any, ...]]]:
         return self.session.execute(statement).all()
-
-    def count(self, rows: Select[Any]) -> int:
-        """Count rows, up to MOST_COUNTED."""
-        limited = rows.limit(MOST_COUNTED).subquery()
-        return self.session.scalar(select(func.count()).select_from(limited)) or 0
 
 
 def key_table(

@@ -9,8 +9,9 @@ from sqlalchemy import Select, Text, func, select, true
 from sqlalchemy.orm import aliased
 
 from receiver.alerts.condition import Finding
-from receiver.alerts.context import MOST_COUNTED, AlertContext, Rows, key_table, lateral_groups
+from receiver.alerts.context import AlertContext, Rows, key_table, lateral_groups
 from receiver.couriers import DRIVERS
+from receiver.db.counting import MOST_COUNTED, count_rows
 from receiver.db.models import PARKED, QUARANTINED, Message, Order, UnmappedWord
 from receiver.inbox.pending import pending
 from receiver.settings import Account
@@ -139,12 +140,8 @@ def count_pending_messages(context: AlertContext) -> int:
     """Count the messages that wait, new ones and those sent back; up to MOST_PENDING_COUNTED of
     each.
     """
-    limited = (
-        _pending(sent_back).with_only_columns(Message.id).limit(MOST_PENDING_COUNTED).subquery()
-        for sent_back in (False, True)
-    )
-    counts = (select(func.count()).select_from(ids) for ids in limited)
-    return sum(context.session.scalar(count) or 0 for count in counts)
+    statements = (_pending(sent_back).with_only_columns(Message.id) for sent_back in (False, True))
+    return sum(count_rows(context.session, ids, MOST_PENDING_COUNTED) for ids in statements)
 
 
 def select_unprocessed_messages(
@@ -195,7 +192,7 @@ def _pending(sent_back: bool) -> Select[Message]:
 
 
 def _count_new(context: AlertContext) -> int:
-    return context.count(_pending(sent_back=False).with_only_columns(Message.id))
+    return count_rows(context.session, _pending(sent_back=False).with_only_columns(Message.id))
 
 
 def _waits_too_long(context: AlertContext, message: OldestMessage) -> bool:

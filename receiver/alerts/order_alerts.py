@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Interval, Text, func, select, text
 
 from receiver.alerts.condition import Finding
-from receiver.alerts.context import MOST_COUNTED, AlertContext, Rows, key_table, lateral_groups
+from receiver.alerts.context import AlertContext, Rows, key_table, lateral_groups
+from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import Order, eta_end, standing_at, standing_since, still_open
 from receiver.orders.conflicts import OPEN_CONFLICT
 from receiver.statuses import OPEN_STATUSES, VOCABULARY

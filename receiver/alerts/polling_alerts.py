@@ -7,7 +7,8 @@ from sqlalchemy import Text, func, select
 from sqlalchemy.orm import aliased
 
 from receiver.alerts.condition import Finding
-from receiver.alerts.context import MOST_COUNTED, AlertContext, key_table, lateral_groups
+from receiver.alerts.context import AlertContext, key_table, lateral_groups
+from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import Order, Poll
 from receiver.text import count_noun, duration_text
 

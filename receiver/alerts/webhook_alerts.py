@@ -7,16 +7,17 @@ from datetime import datetime, timedelta
 from sqlalchemy import Text, func, select, true
 
 from receiver import statuses
-from receiver.accounts.credential_diagnosis import LIKELY, NOT_EXAMINED
+from receiver.accounts.credential_diagnosis import NOT_EXAMINED, describe_cause
 from receiver.accounts.refused_credentials import (
     CREDENTIAL_REASONS,
     find_old_secret_use,
     read_secret_uses,
 )
 from receiver.alerts.condition import WARNING, Finding
-from receiver.alerts.context import MOST_COUNTED, AlertContext, Rows, key_table
+from receiver.alerts.context import AlertContext, Rows, key_table
 from receiver.alerts.learned_silence import Silence, explain_silence, read_pasts
 from receiver.couriers.contract import Driver
+from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import PENDING, Message, Order, Refusal, Tally
 from receiver.stats.history import EPOCH, KEPT_FOR, start_of_step
 from receiver.statuses import OPEN_STATUSES
@@ -90,7 +91,7 @@ def find_credentials_refused(context: AlertContext) -> Iterator[Finding]:
         since = min(refusal.first_at for refusal in refusals)
         # A refusal that was examined says more than one that was only counted.
         main = max(refusals, key=lambda row: (row.likely != NOT_EXAMINED, row.count))
-        likely, what_to_do = LIKELY[main.likely.partition(":")[0]]
+        likely, what_to_do = describe_cause(main.likely)
         state = context.account_states.get(slug)
         accepted = state and state.last_hook_at and state.last_hook_at >= since
         requests = count_noun(count, "request was", "requests were")

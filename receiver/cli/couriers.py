@@ -20,17 +20,16 @@ from receiver.schemas.timeline import TourSchema
 @click.command()
 @json_option
 def couriers(as_json: bool) -> None:
-    """Show how each account fares.
+    """Show the status of each account.
 
-    When its courier was last heard, what was counted, and whether it may be asked just now, by the
-    settings of this environment. Missed are states that we had to ask for, although a hook should
-    have told them. Refused credentials are counted by the web processes alone: `GET /v1/couriers`
-    tells them, here they are null.
+    When its courier was last heard, what was counted, and whether it is polled, by the settings of
+    this environment. Missed are states that only a poll found, although a webhook should have
+    reported them.
     """
     settings = main.settings()
     with main.opened(settings) as sessions, sessions() as session:
         told = AccountListSchema().dump(
-            list_account_statuses(session, settings.accounts, None, datetime.now(UTC))
+            list_account_statuses(session, settings.accounts, datetime.now(UTC))
         )
     if as_json:
         print_json(told)

@@ -464,7 +464,8 @@ class Count(Base):
 class Refusal(Base):
     """Requests refused at the door on one day: of which account, why, and what is likely behind it.
 
-    account is empty where there is no such one. likely is a word of diagnosis.LIKELY.
+    account is empty where there is no such one. likely is a word of
+    receiver.accounts.credential_diagnosis.CAUSES.
     """
 
     __tablename__ = "refusals"

@@ -57,8 +57,8 @@ class AccountStandingSchema(Schema):
     signature_failures = fields.Integer(
         metadata=example(
             3,
-            "Requests with a missing or wrong token or signature, since this host's web processes"
-            " started.",
+            "Requests with a missing or wrong token or signature within 30 days. A few seconds"
+            " behind.",
         )
     )
     secrets = fields.List(
@@ -120,9 +120,7 @@ class RefusalSchema(Schema):
     )
     likely = fields.String(
         allow_none=True,
-        metadata=example(
-            "reencoded_body", "What is likely behind it; null where the reason says it all."
-        ),
+        metadata=example("prefixed", "The likely cause; null where the reason says it all."),
     )
     other_account = fields.String(
         allow_none=True,
@@ -132,10 +130,10 @@ class RefusalSchema(Schema):
     first_at = Time(metadata=example("2026-04-15T07:00:01Z", "When the first came."))
     last_at = Time(metadata=example("2026-04-16T07:00:01Z", "When the last came."))
     summary = fields.String(
-        metadata=example("the signature is of the same JSON, written in another way", "In words.")
+        metadata=example("a right signature, but with something before it", "What went wrong.")
     )
     what_to_do = fields.String(
-        metadata=example("Something between the courier and us reads and writes the body.", "How.")
+        metadata=example("The courier must send the bare hex.", "What to do about it.")
     )
 
 

@@ -38,20 +38,3 @@ def metrics_registry() -> CollectorRegistry:
     together = CollectorRegistry()
     multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
     return together
-
-
-def count_refused_credentials() -> dict[str, int]:
-    """Per account, how many requests came with a missing, malformed or wrong credential since
-    this host's web processes were started.
-    """
-    counts: dict[str, int] = {}
-    for family in metrics_registry().collect():
-        for sample in family.samples:
-            if sample.name == "ordertrail_messages_refused_total" and sample.labels["reason"] in {
-                "missing",
-                "malformed",
-                "wrong",
-            }:
-                account = sample.labels["account"]
-                counts[account] = counts.get(account, 0) + int(sample.value)
-    return counts

@@ -30,6 +30,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.alerts import AlertContext, find_alerts, inbox_alerts, order_alerts
 from receiver.background_thread import BackgroundThread
 from receiver.changes import feed
+from receiver.db.counting import count_rows
 from receiver.db.models import PARKED, QUARANTINED, Poll
 from receiver.settings import Settings
 from receiver.stats import totals
@@ -247,7 +248,9 @@ def _account_metrics(context: AlertContext) -> Iterator[Metric]:
             paused.append(([account.slug, reason], float(bool(holds))))
         is_due = (Poll.account == account.slug, Poll.due_at <= context.now)
         first = context.session.scalar(select(func.min(Poll.due_at)).where(*is_due))
-        due.append(([account.slug], context.count(select(Poll.order_id).where(*is_due))))
+        due.append(
+            ([account.slug], count_rows(context.session, select(Poll.order_id).where(*is_due)))
+        )
         lag.append(([account.slug], _seconds(context, first) if first else 0.0))
     paused_text = "1 while the courier is not polled, by reason."
     yield _gauge("poll_paused", paused_text, paused, "account", "reason")
@@ -281,7 +284,10 @@ def _order_metrics(context: AlertContext) -> Iterator[Metric]:
             counts[row.account] += row.total
         yield _gauge(name, help_text, [([slug], counts[slug]) for slug in accounts], "account")
     stopped = select(Poll.order_id).where(Poll.stopped_at.is_not(None))
-    given_up = [([slug], context.count(stopped.where(Poll.account == slug))) for slug in accounts]
+    given_up = [
+        ([slug], count_rows(context.session, stopped.where(Poll.account == slug)))
+        for slug in accounts
+    ]
     yield _gauge("orders_given_up", "Orders that were given up; up to 10,000.", given_up, "account")
     unmapped = inbox_alerts.read_unmapped_words(context)
     words = [([slug], len(unmapped.get(slug, ()))) for slug in accounts]

@@ -9,7 +9,6 @@ from receiver.orders.register import request_refresh
 from receiver.schemas.account import AccountListSchema, RefusalListSchema
 from receiver.schemas.fields import ProblemSchema
 from receiver.schemas.order import RefreshedSchema
-from receiver.stats import counters
 from receiver.web.api.blueprint import Routes
 from receiver.web.context import app_context
 
@@ -24,10 +23,9 @@ def list_couriers() -> dict[str, Any]:
     A missed hook is a state that we had to ask for, although its courier should have told it.
     """
     app = app_context()
-    refused = counters.count_refused_credentials()
     app.credential_recorder.flush()
     with app.sessions() as session:
-        return list_account_statuses(session, app.settings.accounts, refused, datetime.now(UTC))
+        return list_account_statuses(session, app.settings.accounts, datetime.now(UTC))
 
 
 @accounts.get("/refusals")

@@ -13,7 +13,6 @@ from receiver.alerts import Alert, AlertContext, find_alerts
 from receiver.db.models import PARKED, PENDING, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.pending import progress
-from receiver.stats import counters
 from receiver.stats.history import BUCKET, Point, read_history, start_of_step
 from receiver.web.console.charts import Chart, Series, spark
 from receiver.web.console.pages import asked, order_url
@@ -55,9 +54,7 @@ def show() -> str:
     with app.sessions() as session:
         context = AlertContext.read(session, app.settings, app.redis, at)
         alerts = find_alerts(context)
-        cards = list_account_statuses(session, accounts, counters.count_refused_credentials(), at)[
-            "couriers"
-        ]
+        cards = list_account_statuses(session, accounts, at)["couriers"]
         counts = {it: browse.count_messages(session, it) for it in (PENDING, QUARANTINED, PARKED)}
         refused = read_refusals(session)[:MOST_REFUSALS]
         waiting = progress(session, at).waiting_seconds

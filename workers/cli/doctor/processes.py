@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from redis import Redis, RedisError
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from receiver.alerts.context import MOST_COUNTED
 from receiver.db import engine as db
+from receiver.db.counting import MOST_COUNTED, count_rows
 from receiver.db.models import Message
 from receiver.inbox.pending import pending, progress
 from receiver.queue.job_queue import get_queue
@@ -94,8 +93,7 @@ def _failed(redis: Redis) -> Findings:
 def _backlog(session: Session, workers: int | None) -> Finding:
     """Report what waits: a worker that hangs keeps its heartbeat for a minute."""
     waiting = progress(session, datetime.now(UTC)).waiting_seconds
-    some = pending().with_only_columns(Message.id).limit(MOST_COUNTED)
-    count = session.scalar(select(func.count()).select_from(some.subquery())) or 0
+    count = count_rows(session, pending().with_only_columns(Message.id))
     if waiting is None or waiting < WAITS_LONG:
         return Finding(AREA, "backlog", OK, "nothing waits long")
     messages = count_noun(count, "message waits", "messages wait", MOST_COUNTED)
