@@ -16,11 +16,16 @@ PIP_AUDIT_VERSION := 2.10.1
 whole := .venv/bin/python -I -c 'import importlib.util as u, os, sys; found = u.find_spec("receiver"); \
     sys.exit(not (found and os.path.samefile(list(found.submodule_search_locations)[0], "receiver")))' 2>/dev/null
 
+# Installs ordertrail itself: the command, and the commands that pyproject.toml announces.
+project := .venv/bin/python -m pip install -qq --no-deps --no-build-isolation -e . && cp pyproject.toml .venv/
+
 # $(call install,<lock>): the stamps are copies of what was installed; they are compared, not dated,
 # so that neither `git checkout` nor a copied tree can make an old .venv look new.
 define install
 	if ! cmp -s $(1) .venv/$(notdir $(1)) || ! $(whole); \
-	then $(call build,$(1)); fi
+	then $(call build,$(1)); \
+	elif ! cmp -s pyproject.toml .venv/pyproject.toml; \
+	then $(project); fi
 endef
 
 define build
@@ -31,12 +36,12 @@ define build
 	    || fail "$$("$(PYTHON)" --version 2>&1) is too old: install 3.11 or newer, or say make PYTHON=/path/to/python3"; \
 	"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
 	    || fail "this Python cannot make a venv: install that part of it (Debian, Ubuntu: apt-get install python3-venv)"; \
-	echo "ordertrail: installing $(1) into .venv" >&2; \
+	echo "ordertrail: installing $(1) into .venv, which takes a minute or two" >&2; \
 	umask 022; \
 	$(whole) || "$(PYTHON)" -m venv --clear .venv || fail "could not make .venv, see above"; \
 	export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore; \
 	.venv/bin/python -m pip install -qq --require-hashes --no-deps -r $(1) \
-	    && .venv/bin/python -m pip install -qq --no-deps --no-build-isolation -e . \
+	    && $(project) \
 	    || fail "the install failed, see above (it needs the network; later starts do not)"; \
 	cp $(1) .venv/
 endef

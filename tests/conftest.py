@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ ENVIRON = {
 }
 # A courier that this file does not know yet has an account as well.
 ENVIRON = {f"COURIER_{name.upper()}_SECRETS": f"{name}-secret" for name in DRIVERS} | ENVIRON
+
+
+def pytest_configure() -> None:
+    if not entry_points(group="ordertrail.commands"):
+        raise pytest.UsageError(
+            "the installed ordertrail is older than pyproject.toml: run `make dev`, or"
+            " .venv/bin/pip install -q --no-deps --no-build-isolation -e ."
+        )
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
-from receiver.cli.webhook_sender import outgoing
+from receiver.cli.webhook_request import build_request
 from receiver.couriers import DRIVERS
 from receiver.db.models import Order
 from receiver.settings import Settings
@@ -205,7 +205,7 @@ def test_sample_of_each_driver_is_read_back(
     shop: FlaskClient, drain: Drain, settings: Settings, name: str
 ) -> None:
     driver = DRIVERS[name]
-    message = outgoing(settings.accounts[name], driver, "orders", "", driver.sample_body())
+    message = build_request(settings.accounts[name], driver, "orders", "", driver.sample_body())
     answer = shop.post(message.url, data=message.body, headers=dict(message.headers))
     assert answer.status_code == 200
     drain()

@@ -845,4 +845,4 @@ def test_rebuild_reads_answers_as_they_were_folded(
     env = {**environ, **world.courier.environ()}
     done = CliRunner().invoke(main, ["rebuild", "--dry-run"], env=env)
     assert done.exit_code == 0, done.output
-    assert "0 would differ" in done.output
+    assert "0 would change" in done.output

@@ -83,7 +83,7 @@ def test_a_rebuild_gives_the_same_rows(
     before = rows(sessions)
     assert rebuild(environ, "--dry-run") == (
         0,
-        "3 orders from 10 messages: 0 would differ, 0 messages could not be read\n",
+        "3 orders rebuilt from 10 messages: 0 would change, 0 messages could not be decoded\n",
     )
     assert rebuild(environ)[0] == 0
     assert rows(sessions) == before

@@ -103,7 +103,7 @@ def test_what_is_refused_ends_with_one(
     (tmp_path / "body").write_bytes(given)
     done = send(web, "tiramizoo", "--file", str(tmp_path / "body"))
     assert done.exit_code == 1
-    assert "Not kept (400)" in done.stderr
+    assert "Not stored (400)" in done.stderr
 
 
 def test_a_wrong_secret_is_told_and_what_to_compare(web: Web, sessions: Sessions) -> None:
@@ -111,7 +111,7 @@ def test_a_wrong_secret_is_told_and_what_to_compare(web: Web, sessions: Sessions
         name = f"COURIER_{account.upper()}_SECRETS"
         done = send(web, account, **{name: "wrong-secret"})
         assert done.exit_code == 1
-        assert "Not kept (401): the secret is not the one" in done.stderr
+        assert "Not stored (401)" in done.stderr
         assert name in done.stderr
         assert "wrong-secret" not in done.output
     with sessions() as session:
@@ -121,14 +121,14 @@ def test_a_wrong_secret_is_told_and_what_to_compare(web: Web, sessions: Sessions
 def test_an_account_that_is_not_there_is_told(web: Web) -> None:
     done = send(web, "elsewhere", "--courier", "tiramizoo", COURIER_ELSEWHERE_SECRETS="x")
     assert done.exit_code == 1
-    assert "Not kept (404)" in done.stderr
+    assert "Not stored (404)" in done.stderr
 
 
 def test_nobody_at_the_address_ends_with_one_and_is_not_tried_again() -> None:
     done = typed(SECRETS, "send", "tiramizoo", "--url", "http://127.0.0.1:9", "--times", "9")
     assert done.exit_code == 1
-    assert "nobody answered" in done.stderr
-    assert done.stdout.count("no answer") == 1
+    assert "no response" in done.stderr
+    assert done.stdout.count("no response") == 1
 
 
 @pytest.mark.parametrize(

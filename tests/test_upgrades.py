@@ -99,7 +99,7 @@ def test_its_orders_come_out_the_same_when_they_are_folded_anew(
 ) -> None:
     migrate(previous)
     done = typed(environ_there, "rebuild", "--dry-run")
-    assert (done.exit_code, ": 0 would differ, 0 messages" in done.output) == (0, True), done.output
+    assert (done.exit_code, ": 0 would change, 0 messages" in done.output) == (0, True), done.output
 
 
 def columns(url: str) -> dict[tuple[str, str], tuple[str, bool]]:

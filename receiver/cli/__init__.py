@@ -1,4 +1,4 @@
-"""The commands of `ordertrail`, one noun a file; cli.py loads each when it is asked for.
+"""The `ordertrail` command: main.py has the list of commands and loads each one when it is used.
 
-They show what the API shows, by the functions and the schemas that its views use.
+Commands show what the API shows, by the same functions and schemas as its views.
 """

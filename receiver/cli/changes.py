@@ -1,10 +1,7 @@
 """`ordertrail changes`: the change feed in a terminal."""
 
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import click
 from sqlalchemy import RowMapping
@@ -12,141 +9,128 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
-from receiver.cli import main
-from receiver.cli.options import checked, json_option
-from receiver.cli.output import Sheet, Told, note, print_json
+from receiver.cli.options import json_option, validate_options
+from receiver.cli.output import GrowingTable, JsonObject, Row, print_json, print_note
+from receiver.cli.session import load_settings, open_database
 from receiver.schemas.timeline import ChangeFiltersSchema, ChangePageSchema
 
 BEGINNING = "beginning"
-LOOK_SECONDS = 1.0
-MOST_AT_ONCE = 1000
+POLL_SECONDS = 1.0
+PAGE_SIZE = 1000
 
 
 @click.command()
-@click.option(
-    "--follow", "-f", is_flag=True, help="Go on until Ctrl-C, with what is still to come."
-)
+@click.option("--follow", "-f", is_flag=True, help="Wait for further changes until Ctrl-C.")
 @click.option(
     "--after",
     metavar="WHERE",
     help="A cursor, `now` or `beginning`.  [default: now with --follow, else beginning]",
 )
-@click.option("--limit", type=int, help="Without --follow: how many, 1 to 1000.  [default: 100]")
+@click.option("--limit", type=int, help="Page size, 1 to 1000; not with --follow. [default: 100]")
 @json_option
-def changes(follow: bool, after: str | None, limit: int | None, as_json: bool) -> None:
-    """Show what changed in which order, or follow it.
+def changes_command(follow: bool, after: str | None, limit: int | None, as_json: bool) -> None:
+    """Show the change feed, or follow it.
 
-    The oldest first; none is left out, however many write. With --follow, --json writes one change
-    a line. Ctrl-C ends it with 0, and stderr says from which cursor to go on.
+    Oldest first and without gaps. With --follow, --json prints one change per line; Ctrl-C ends it
+    with exit code 0 and prints the cursor to continue from on stderr.
     """
     if follow and limit is not None:
-        raise click.UsageError("--limit and --follow do not go together")
-    where = after or (feed.NOW if follow else BEGINNING)
-    asked = checked(ChangeFiltersSchema(), after=where, limit=MOST_AT_ONCE if follow else limit)
-    asked["after"] = None if where == BEGINNING else asked["after"]
-    with main.opened(main.settings()) as sessions:
+        raise click.UsageError("--limit and --follow cannot be used together")
+    start = after or (feed.NOW if follow else BEGINNING)
+    filters = validate_options(
+        ChangeFiltersSchema(), after=start, limit=PAGE_SIZE if follow else limit
+    )
+    cursor = None if start == BEGINNING else filters["after"]
+    with open_database(load_settings()) as sessions:
         with sessions() as session:
-            number, rows = feed.begin(session, asked["after"], asked["limit"])
+            number, rows = feed.begin(session, cursor, filters["limit"])
         if follow:
-            Follower(sessions, number, as_json).follow(rows)
+            _Follower(sessions, number, as_json).follow(rows)
             return
-    told = ChangePageSchema().dump(feed.told(number, rows))
+    page = ChangePageSchema().dump(feed.told(number, rows))
     if as_json:
-        print_json(told)
+        print_json(page)
         return
-    sheet().add(map(_row, told["changes"]))
-    note(f"Go on: ordertrail changes --after {told['next_cursor']}" if rows else "No changes.")
+    _new_table().add(map(_change_row, page["changes"]))
+    command = f"Continue with: ordertrail changes --after {page['next_cursor']}"
+    print_note(command if rows else "No changes.")
 
 
-def sheet() -> Sheet:
-    names = ("cursor", "account", "order", "reference", "version", "status", "changed")
-    return Sheet(*names, fold=("changed",), spare=("version", "cursor", "reference", "changed"))
+def _new_table() -> GrowingTable:
+    return GrowingTable(
+        "cursor",
+        "account",
+        "order",
+        "reference",
+        "version",
+        "status",
+        "changed",
+        wrap=("changed",),
+        optional=("version", "cursor", "reference", "changed"),
+    )
 
 
-def _row(told: Told) -> list[str | None]:
+def _change_row(change: JsonObject) -> Row:
     return [
-        told["cursor"],
-        told["account"],
-        told["courier_order_id"],
-        told["reference"],
-        str(told["version"]),
-        told["status"],
-        # Of a new order everything is.
-        feed.CREATED if feed.CREATED in told["changed"] else ", ".join(told["changed"]),
+        change["cursor"],
+        change["account"],
+        change["courier_order_id"],
+        change["reference"],
+        str(change["version"]),
+        change["status"],
+        # Everything about a new order is new.
+        feed.CREATED if feed.CREATED in change["changed"] else ", ".join(change["changed"]),
     ]
 
 
-class Follower:
-    """Writes changes as they come, and knows which was the last."""
+class _Follower:
+    """Prints changes as they come and remembers the cursor of the last one printed."""
 
     def __init__(self, sessions: sessionmaker[Session], after: int, as_json: bool) -> None:
         self._sessions = sessions
-        self._read = after
+        self._number = after
         self._cursor = feed.told(after, [])["next_cursor"]
         self._as_json = as_json
-        self._sheet = sheet()
+        self._table = _new_table()
 
     def follow(self, rows: Sequence[RowMapping]) -> None:
-        """Until Ctrl-C, or until nobody reads any more; then say where to go on."""
+        """Print until Ctrl-C, or until the reader of our pipe ends."""
         try:
             while True:
-                self._write(rows)
-                # A full page means that there are more.
-                if len(rows) < MOST_AT_ONCE:
-                    time.sleep(LOOK_SECONDS)
-                rows = self._look()
+                self._print(rows)
+                # After a full page there are more already.
+                if len(rows) < PAGE_SIZE:
+                    time.sleep(POLL_SECONDS)
+                rows = self._read()
         except KeyboardInterrupt:
-            # Only here: where a pipe ended, what was written into it may not have been read.
-            note("")
-            note(f"Go on: ordertrail changes --follow --after {self._cursor}")
+            # Not after a broken pipe: its reader may not have read all that was printed.
+            print_note("")
+            print_note(f"Continue with: ordertrail changes --follow --after {self._cursor}")
 
-    def _look(self) -> Sequence[RowMapping]:
-        """What is new; a database that is away for a while is waited for."""
-        away = False
+    def _read(self) -> Sequence[RowMapping]:
+        """Read the new changes; wait while the database cannot be reached."""
+        reported = False
         while True:
             try:
                 with self._sessions() as session:
-                    rows = feed.page(session, self._read, MOST_AT_ONCE)
+                    rows = feed.page(session, self._number, PAGE_SIZE)
             except OperationalError:
-                if not away:
-                    note("PostgreSQL is away; it is asked again until it is back.")
-                away = True
-                time.sleep(LOOK_SECONDS)
+                if not reported:
+                    print_note("PostgreSQL cannot be reached; trying again every second.")
+                reported = True
+                time.sleep(POLL_SECONDS)
                 continue
-            if away:
-                note("PostgreSQL is back.")
+            if reported:
+                print_note("PostgreSQL can be reached again.")
             return rows
 
-    def _write(self, rows: Sequence[RowMapping]) -> None:
-        for told in ChangePageSchema().dump(feed.told(self._read, rows))["changes"]:
-            with _ctrl_c_held():
-                if self._as_json:
-                    print_json(told, indent=None)
-                else:
-                    self._sheet.add([_row(told)])
-                self._cursor = told["cursor"]
+    def _print(self, rows: Sequence[RowMapping]) -> None:
+        for change in ChangePageSchema().dump(feed.told(self._number, rows))["changes"]:
+            if self._as_json:
+                print_json(change, indent=None)
+            else:
+                self._table.add([_change_row(change)])
+            # Ctrl-C just before this line repeats a change after continuing; none is ever lost.
+            self._cursor = change["cursor"]
         if rows:
-            self._read = rows[-1]["seq"]
-
-
-@contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Ctrl-C waits for the end of this, so that what was shown is not told to be still to come.
-
-    A second one does not wait: whoever reads us may have stopped.
-    """
-    pressed = False
-
-    def hold(number: int, frame: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    before = signal.signal(signal.SIGINT, hold)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        signal.raise_signal(signal.SIGINT)
+            self._number = rows[-1]["seq"]

@@ -1,4 +1,4 @@
-"""`ordertrail check`: is all well? For people, and for a monitor that runs commands."""
+"""`ordertrail check`: list the open alerts, for people and for monitors that run commands."""
 
 import sys
 from datetime import UTC, datetime
@@ -7,56 +7,59 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.alerts import CRITICAL, Alert, AlertContext, find_alerts
-from receiver.cli import main
 from receiver.cli.options import json_option
-from receiver.cli.output import print_json, say
+from receiver.cli.output import print_json, print_line
+from receiver.cli.session import describe_failure, load_settings, open_database
 from receiver.queue.redis_client import connect_redis
 from receiver.schemas.account import AlertListSchema
+from receiver.settings import Settings
 
-HEALTHY, WARNS, IS_CRITICAL = 0, 1, 2
+HEALTHY_CODE, WARNING_CODE, CRITICAL_CODE = 0, 1, 2
 EXIT_CODES = (
-    "Exit codes: 0 all is well; 1 a warning; 2 a critical condition, or PostgreSQL cannot be used."
+    "Exit codes: 0 no alerts; 1 warnings; 2 a critical alert, or PostgreSQL cannot be used."
 )
 
 
 @click.command(epilog=EXIT_CODES)
 @json_option
-def check(as_json: bool) -> None:
-    """Say what is wrong now, a line for each condition.
+def check_command(as_json: bool) -> None:
+    """List the alerts that are open now.
 
-    A line has the severity, the condition, its account, an example and since when, then what is
-    wrong. The runbook (deploy/runbook.md) has a section for each condition.
+    One per line: the severity, the condition and what is wrong, then the account, an example and
+    since when. The runbook (deploy/runbook.md) has a section for each condition.
     """
-    settings = main.settings()
+    settings = load_settings()
+    try:
+        alerts = _find_alerts(settings)
+    except SQLAlchemyError as error:
+        summary = describe_failure(error) or f"PostgreSQL cannot be used: {type(error).__name__}"
+        advice = "Check that PostgreSQL runs and that DATABASE_URL is right."
+        alerts = [Alert("database_away", CRITICAL, None, None, 1, None, summary, advice)]
+    if as_json:
+        print_json(AlertListSchema().dump({"alerts": alerts}))
+    else:
+        for line in map(_alert_line, alerts) if alerts else ["ok"]:
+            print_line(line)
+    if any(alert.severity == CRITICAL for alert in alerts):
+        sys.exit(CRITICAL_CODE)
+    sys.exit(WARNING_CODE if alerts else HEALTHY_CODE)
+
+
+def _find_alerts(settings: Settings) -> list[Alert]:
     redis = connect_redis(settings.redis_url)
     try:
-        with main.opened(settings) as sessions, sessions() as session:
-            context = AlertContext.read(session, settings, redis, datetime.now(UTC))
-            found = find_alerts(context)
-    except SQLAlchemyError as failure:
-        told = main.in_one_line(failure) or type(failure).__name__
-        say(f"critical  database_away  {told}")
-        sys.exit(IS_CRITICAL)
+        with open_database(settings) as sessions, sessions() as session:
+            return find_alerts(AlertContext.read(session, settings, redis, datetime.now(UTC)))
     finally:
         redis.close()
-    if as_json:
-        print_json(AlertListSchema().dump({"alerts": found}))
-    for alert in () if as_json else found:
-        say(line(alert))
-    if not found and not as_json:
-        say("ok")
-    critical = any(alert.severity == CRITICAL for alert in found)
-    sys.exit(IS_CRITICAL if critical else WARNS if found else HEALTHY)
 
 
-def line(alert: Alert) -> str:
-    """An alert in one line."""
+def _alert_line(alert: Alert) -> str:
     facts = [
-        f"account {alert.account}" if alert.account else None,
-        f"such as {alert.example}" if alert.example else None,
-        f"since {alert.since:%Y-%m-%dT%H:%M:%SZ}" if alert.since else None,
+        f"account {alert.account}" if alert.account else "",
+        f"for example {alert.example}" if alert.example else "",
+        f"since {alert.since:%Y-%m-%dT%H:%M:%SZ}" if alert.since else "",
     ]
-    told = "; ".join(fact for fact in facts if fact)
-    return f"{alert.severity:<8}  {alert.condition}  {alert.summary}" + (
-        f" ({told})" if told else ""
-    )
+    details = "; ".join(filter(None, facts))
+    line = f"{alert.severity:<8}  {alert.condition}  {alert.summary}"
+    return f"{line} ({details})" if details else line

@@ -5,10 +5,24 @@ from datetime import UTC, datetime
 import click
 
 from receiver.accounts.account_status import list_account_statuses
-from receiver.cli import main
-from receiver.cli.finding import refuse_unknown
 from receiver.cli.options import Name, json_option
-from receiver.cli.output import Sheet, Told, at, facts, note, print_json, say, status_text
+from receiver.cli.output import (
+    GrowingTable,
+    JsonObject,
+    Row,
+    format_status,
+    format_time,
+    print_facts,
+    print_json,
+    print_line,
+    print_note,
+)
+from receiver.cli.session import (
+    load_settings,
+    open_database,
+    open_transaction,
+    require_account,
+)
 from receiver.couriers.vocabulary import describe_statuses
 from receiver.errors import UnknownTour
 from receiver.orders.tour_etas import find_tour
@@ -19,118 +33,119 @@ from receiver.schemas.timeline import TourSchema
 
 @click.command()
 @json_option
-def couriers(as_json: bool) -> None:
-    """Show the status of each account.
+def couriers_command(as_json: bool) -> None:
+    """Show the state of each courier account.
 
-    When its courier was last heard, what was counted, and whether it is polled, by the settings of
-    this environment. Missed are states that only a poll found, although a webhook should have
-    reported them.
+    When each account last received something, its counts of webhooks and polls, and whether it can
+    be polled now. `missed` counts statuses that a poll returned before any webhook reported them.
     """
-    settings = main.settings()
-    with main.opened(settings) as sessions, sessions() as session:
-        told = AccountListSchema().dump(
+    settings = load_settings()
+    with open_database(settings) as sessions, sessions() as session:
+        accounts = AccountListSchema().dump(
             list_account_statuses(session, settings.accounts, datetime.now(UTC))
         )
     if as_json:
-        print_json(told)
-    elif told["couriers"]:
-        Sheet(
+        print_json(accounts)
+    elif accounts["couriers"]:
+        GrowingTable(
             "account",
             "courier",
-            "last hook",
-            "last answer",
-            "hooks",
+            "last webhook",
+            "last poll",
+            "webhooks",
             "requests",
             "saved",
             "missed",
             "due",
             "given up",
-            "asking",
-            fold=("asking",),
-            spare=("saved", "courier", "requests", "last answer"),
-        ).add(map(_row, told["couriers"]))
+            "polling",
+            wrap=("polling",),
+            optional=("saved", "courier", "requests", "last poll"),
+        ).add(map(_account_row, accounts["couriers"]))
     else:
-        note("No account is switched on: set COURIER_<ACCOUNT>_SECRETS.")
+        print_note("No account is configured: set COURIER_<ACCOUNT>_SECRETS.")
 
 
-def _row(told: Told) -> list[str]:
-    ratio = told["missed_hook_ratio"]
+def _account_row(account: JsonObject) -> Row:
+    missed, ratio = str(account["missed_hooks"]), account["missed_hook_ratio"]
     return [
-        told["account"],
-        told["courier"],
-        at(told["last_webhook_at"]) or "never",
-        at(told["last_poll_at"]) or "never",
-        str(told["webhooks"]),
-        str(told["poll_requests"]),
-        str(told["poll_requests_saved"]),
-        f"{told['missed_hooks']} ({ratio:.1%})" if ratio else str(told["missed_hooks"]),
-        str(told["orders_due"]),
-        str(told["orders_given_up"]),
-        _asking(told),
+        account["account"],
+        account["courier"],
+        format_time(account["last_webhook_at"]) or "never",
+        format_time(account["last_poll_at"]) or "never",
+        str(account["webhooks"]),
+        str(account["poll_requests"]),
+        str(account["poll_requests_saved"]),
+        f"{missed} ({ratio:.1%})" if ratio else missed,
+        str(account["orders_due"]),
+        str(account["orders_given_up"]),
+        _polling_state(account),
     ]
 
 
-def _asking(told: Told) -> str:
-    if not told["polled"]:
-        return "cannot be asked"
-    if told["breaker"] == "closed":
-        return "yes"
-    why = told["pause_reason"]
-    if told["breaker"] == "half_open":
-        return f"one request tries ({why})"
-    return f"paused until {at(told['paused_until'])} ({why})"
+def _polling_state(account: JsonObject) -> str:
+    reason = account["pause_reason"]
+    if not account["polled"]:
+        return "not configured"
+    if account["breaker"] == "closed":
+        return "active"
+    if account["breaker"] == "half_open":
+        return f"testing with one request ({reason})"
+    return f"paused until {format_time(account['paused_until'])} ({reason})"
 
 
 @click.command()
 @click.argument("account", type=Name())
 @click.argument("tour_id", type=Name())
 @json_option
-def tour(account: str, tour_id: str, as_json: bool) -> None:
-    """Show a tour plan as last heard."""
-    with main.database() as session:
+def tour_command(account: str, tour_id: str, as_json: bool) -> None:
+    """Show the latest plan of a tour."""
+    with open_transaction() as session:
         try:
-            told = TourSchema().dump(find_tour(session, account, tour_id))
+            tour = TourSchema().dump(find_tour(session, account, tour_id))
         except UnknownTour:
-            refuse_unknown(main.settings(), account)
+            require_account(load_settings(), account)
             raise
     if as_json:
-        print_json(told)
+        print_json(tour)
         return
-    say(f"Tour {told['tour_id']} of {told['account']}", "bold")
-    window = [at(told["window_from"]), at(told["window_to"])]
-    facts(
+    print_line(f"Tour {tour['tour_id']} of {tour['account']}", "bold")
+    window = [format_time(tour["window_from"]), format_time(tour["window_to"])]
+    print_facts(
         [
-            ("driven by", told["courier_name"]),
-            ("picks up at", at(told["pick_up_at"])),
-            ("delivers", " - ".join(window) if all(window) else "".join(window)),
-            ("heard", at(told["received_at"])),
+            ("driver", tour["courier_name"]),
+            ("pickup at", format_time(tour["pick_up_at"])),
+            ("delivery", " - ".join(window) if all(window) else "".join(window)),
+            ("received", format_time(tour["received_at"])),
         ]
     )
-    say("")
-    Sheet("order, as the plan names it", "to arrive", "packages", fold=("packages",)).add(
-        [stop["order_id"], at(stop["eta"]), ", ".join(stop["packages"])] for stop in told["stops"]
+    print_line("")
+    GrowingTable("order", "ETA", "packages", wrap=("packages",)).add(
+        [stop["order_id"], format_time(stop["eta"]), ", ".join(stop["packages"])]
+        for stop in tour["stops"]
     )
 
 
 @click.command()
 @json_option
-def statuses(as_json: bool) -> None:
-    """Show our statuses and the couriers' words for them.
+def statuses_command(as_json: bool) -> None:
+    """List our statuses with each courier's words for them.
 
-    ! marks those that need attention. At the end the courier is not asked any more.
+    ! marks the statuses that need attention. An order with a terminal status is no longer polled.
     """
-    told = VocabularySchema().dump(describe_statuses())
+    vocabulary = VocabularySchema().dump(describe_statuses())
     if as_json:
-        print_json(told)
+        print_json(vocabulary)
         return
-    names = sorted({name for it in told["statuses"] for name in it["couriers"]})
-    Sheet("status", "group", "rank", "the end", *names, fold=names, spare=("rank", "group")).add(
+    couriers = sorted({name for row in vocabulary["statuses"] for name in row["couriers"]})
+    columns = ("status", "group", "rank", "terminal", *couriers)
+    GrowingTable(*columns, wrap=couriers, optional=("rank", "group")).add(
         [
-            status_text(it["status"], it["needs_attention"]),
-            it["group"],
-            str(it["rank"]),
-            "yes" if it["is_terminal"] else "",
-            *(", ".join(it["couriers"].get(name, ())) for name in names),
+            format_status(row["status"], row["needs_attention"]),
+            row["group"],
+            str(row["rank"]),
+            "yes" if row["is_terminal"] else "",
+            *(", ".join(row["couriers"].get(name, ())) for name in couriers),
         ]
-        for it in told["statuses"]
+        for row in vocabulary["statuses"]
     )

@@ -1,227 +1,165 @@
-"""`ordertrail`: what people type. The commands stand elsewhere and are loaded when asked for.
+"""The root of the `ordertrail` command, which loads a command's module only when it is used."""
 
-Exit codes: 0 done, 1 not found or nothing to do, 2 wrong usage.
-"""
-
-import importlib
 import io
 import os
-import shlex
+import pkgutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import entry_points
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    # SQLAlchemy, marshmallow and the drivers take half a second that --help does not need.
-    from sqlalchemy.orm import Session, sessionmaker
+# Section -> command -> (where it is defined, the first sentence of its help). The sentences are
+# repeated here so that `ordertrail --help` need not import the commands, which takes a second.
+CommandTable = dict[str, dict[str, tuple[str, str]]]
 
-    from receiver.settings import Settings
-
-# By what they are about: the name, the command by its dotted name, and its first sentence, which
-# stands here so that --help loads none of them. workers: the receiver imports nothing of that half.
-COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+COMMANDS: CommandTable = {
     "Orders": {
-        "order": ("receiver.cli.order.order", "Show one order as we know it now."),
-        "orders": ("receiver.cli.orders.orders", "List orders, the newest first."),
-        "events": ("receiver.cli.order.events", "Show an order's timeline."),
+        "order": ("receiver.cli.orders:order_command", "Show the current state of an order."),
+        "orders": ("receiver.cli.orders:orders_command", "List orders, newest first."),
+        "events": ("receiver.cli.orders:events_command", "Show the timeline of an order."),
         "explain": (
-            "receiver.cli.conflicts.explain_order",
-            "Tell why an order stands where it stands.",
+            "receiver.cli.orders:explain_command",
+            "Explain why an order has its current status.",
         ),
         "conflicts": (
-            "receiver.cli.conflicts.list_conflicts",
+            "receiver.cli.conflicts:conflicts_command",
             "List open conflicts, or close one.",
         ),
-        "register": ("receiver.cli.register.register", "Put an order on record."),
-        "refresh": ("receiver.cli.register.refresh", "Ask the courier about an order now."),
+        "register": ("receiver.cli.register:register_command", "Register an order."),
+        "refresh": (
+            "receiver.cli.register:refresh_command",
+            "Poll the courier for an order now.",
+        ),
         "changes": (
-            "receiver.cli.changes.changes",
-            "Show what changed in which order, or follow it.",
+            "receiver.cli.changes:changes_command",
+            "Show the change feed, or follow it.",
         ),
     },
     "Messages": {
-        "messages": ("receiver.cli.messages.messages", "List the inbox, or show a message."),
-        "retry": ("receiver.cli.retry.retry", "Send messages back to the workers."),
+        "messages": (
+            "receiver.cli.messages:messages_command",
+            "List the messages in the inbox, or show one.",
+        ),
+        "retry": (
+            "receiver.cli.messages:retry_command",
+            "Send messages back to the workers.",
+        ),
         "discard": (
-            "receiver.cli.retry.discard",
-            "Say that a message needs nothing more.",
+            "receiver.cli.messages:discard_command",
+            "Mark a message as dealt with.",
         ),
     },
     "Couriers": {
-        "couriers": ("receiver.cli.couriers.couriers", "Show how each account fares."),
-        "send": ("receiver.cli.send.send", "Post a message as a courier would."),
-        "poll": ("workers.cli.poll.poll", "Ask the couriers about all open orders now."),
-        "tour": ("receiver.cli.couriers.tour", "Show a tour plan as last heard."),
+        "couriers": (
+            "receiver.cli.couriers:couriers_command",
+            "Show the state of each courier account.",
+        ),
+        "send": ("receiver.cli.send:send_command", "Send a webhook as a courier would."),
+        "tour": (
+            "receiver.cli.couriers:tour_command",
+            "Show the latest plan of a tour.",
+        ),
         "statuses": (
-            "receiver.cli.couriers.statuses",
-            "Show our statuses and the couriers' words for them.",
+            "receiver.cli.couriers:statuses_command",
+            "List our statuses with each courier's words for them.",
         ),
     },
     "The service": {
-        "run": ("receiver.cli.main.run", "Run everything on this machine."),
-        "doctor": (
-            "workers.cli.doctor.command.doctor",
-            "Look at an installation and say what to mend.",
-        ),
-        "check": (
-            "receiver.cli.check.check",
-            "Say what is wrong now, a line for each condition.",
-        ),
-        "migrate": ("receiver.cli.main.migrate", "Bring the database's tables up to date."),
-        "rebuild": (
-            "workers.cli.rebuild.rebuild",
-            "Fold orders anew from the messages that are kept.",
+        "run": ("receiver.cli.main:run_command", "Run the whole service on this machine."),
+        "check": ("receiver.cli.check:check_command", "List the alerts that are open now."),
+        "migrate": (
+            "receiver.cli.main:migrate_command",
+            "Bring the database schema up to date.",
         ),
     },
 }
 
-EXIT_CODES = "Exit codes: 0 done; 1 not found, nothing to do, or it failed; 2 wrong usage."
+# Other packages add commands by an entry point of this group, whose value is a CommandTable.
+ENTRY_POINT_GROUP = "ordertrail.commands"
+
+EXIT_CODES = "Exit codes: 0 success; 1 not found, nothing to do, or failed; 2 wrong usage."
 
 
-class Commands(click.Group):
-    """The commands by their dotted names; what goes wrong in one is told in one line."""
+def command_table() -> CommandTable:
+    """Return all commands by section: those of this package, then those of other packages."""
+    table = {section: dict(commands) for section, commands in COMMANDS.items()}
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        for section, commands in entry_point.load().items():
+            table.setdefault(section, {}).update(commands)
+    return table
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use, and which reports a failure in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for commands in COMMANDS.values() for name in commands]
+        return [name for commands in command_table().values() for name in commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        told = [commands[cmd_name] for commands in COMMANDS.values() if cmd_name in commands]
-        if not told:
-            return None
-        module, _, name = told[0][0].rpartition(".")
-        command = getattr(importlib.import_module(module), name)
-        assert isinstance(command, click.Command)  # noqa: S101
-        command.epilog = command.epilog or EXIT_CODES
-        return command
+        for commands in command_table().values():
+            if cmd_name in commands:
+                command: click.Command = pkgutil.resolve_name(commands[cmd_name][0])
+                command.epilog = command.epilog or EXIT_CODES
+                return command
+        return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         longest = max(map(len, self.list_commands(ctx)))
-        for section, commands in COMMANDS.items():
+        for section, commands in command_table().items():
             with formatter.section(section):
-                rows = [(name.ljust(longest), line) for name, (_, line) in commands.items()]
-                formatter.write_dl(rows)
+                formatter.write_dl(
+                    [(name.ljust(longest), sentence) for name, (_, sentence) in commands.items()]
+                )
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # `| head` has what it wanted. Nothing is left to be written, not even at the exit.
+            # The reader (`| head`) has ended: nothing more may be written, not even at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except Exception as error:
-            told = in_one_line(error)
-            if told is None:
+            from receiver.cli.session import describe_failure, is_wrong_usage
+
+            message = describe_failure(error)
+            if message is None:
                 raise
-            click.echo(f"ordertrail: {told}", err=True)
+            click.echo(f"ordertrail: {message}", err=True)
             ctx.exit(2 if is_wrong_usage(error) else 1)
 
 
-def in_one_line(error: Exception) -> str | None:
-    """What a person needs to know of a failure; None where it is a fault of ours."""
-    from sqlalchemy.exc import DBAPIError
-
-    from receiver.errors import OrdertrailError
-
-    if isinstance(error, OrdertrailError):
-        return str(error)
-    if not isinstance(error, DBAPIError):
-        return None
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    if sqlstate in {"42P01", "42703"}:
-        return "the database's tables are not up to date: run `ordertrail migrate`"
-    return f"PostgreSQL cannot be used: {' '.join(str(error.orig).split())}"
-
-
-def is_wrong_usage(error: Exception) -> bool:
-    from receiver.errors import InvalidCursor
-
-    return isinstance(error, InvalidCursor)
-
-
-def settings() -> "Settings":
-    """The environment's settings; faults end the program with the whole report.
-
-    Beside a `make run` they need not be set: what it runs with stands in DATA_DIR.
-    """
-    from receiver.settings import BadSettings, Settings
-
-    try:
-        return Settings.from_env(environment())
-    except BadSettings as bad:
-        click.echo(str(bad), err=True)
-        sys.exit(2)
-
-
-def environment() -> dict[str, str]:
-    """The environment, beside a `make run` with what that runs with."""
-    environ = dict(os.environ)
-    if {"DATABASE_URL", "DATABASE_URL_FILE"} & environ.keys():
-        return environ
-    return of_run(Path(environ.get("DATA_DIR") or ".data")) | environ
-
-
-def of_run(data_dir: Path) -> dict[str, str]:
-    """What `ordertrail run` on this directory runs with; nothing where there is none."""
-    try:
-        lines = (data_dir / "run.env").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    words = (shlex.split(line, comments=True) for line in lines)
-    return dict(pair for word in words if word for pair in [word[0].partition("=")[::2]])
-
-
-@contextmanager
-def opened(settings: "Settings") -> "Iterator[sessionmaker[Session]]":
-    """What opens sessions on the database, for as long as a command lasts."""
-    from receiver.db import engine as db
-
-    engine = db.create_engine_for(settings.database_url, pool_size=1)
-    try:
-        yield db.session_factory(engine)
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def database() -> "Iterator[Session]":
-    """A transaction."""
-    with opened(settings()) as sessions, sessions.begin() as session:
-        yield session
-
-
-@click.group(cls=Commands, epilog=EXIT_CODES)
+@click.group(cls=LazyGroup, epilog=EXIT_CODES)
 @click.version_option(package_name="ordertrail")
 def main() -> None:
-    """Ordertrail keeps what couriers tell about orders and answers where each order stands.
+    """Ordertrail stores couriers' messages and shows the current state of each order.
 
-    Beside a `make run` the commands find its database by themselves; elsewhere they read the same
-    environment as the service. `ordertrail COMMAND --help` tells more; most take --json.
+    On a machine where `make run` is running, the commands use its database. Elsewhere they read the
+    same environment variables as the service. Most commands take --json; see
+    `ordertrail COMMAND --help`.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal that cannot show a letter shows a ? for it.
+            # Characters that the terminal's encoding does not have are shown as ?.
             stream.reconfigure(errors="replace")
 
 
 @click.command()
-def migrate() -> None:
-    """Bring the database's tables up to date (the Procfile's `release`)."""
+def migrate_command() -> None:
+    """Bring the database schema up to date (`release` in the Procfile)."""
     from receiver import logs
-    from receiver.db import migrate as migrating
+    from receiver.cli.session import load_settings
+    from receiver.db.migrate import migrate
 
     logs.configure("release")
-    migrating.migrate(settings().database_url)
+    migrate(load_settings().database_url)
 
 
 @click.command()
-def run() -> None:
-    """Run everything on this machine, with a PostgreSQL and a Valkey of its own."""
+def run_command() -> None:
+    """Run the whole service on this machine, with its own PostgreSQL and Valkey."""
     from receiver.standalone import supervisor
 
     sys.exit(supervisor.run(os.environ))

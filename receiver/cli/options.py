@@ -1,4 +1,4 @@
-"""What commands take: names, options as the API's schemas read them, and a list's pages."""
+"""Arguments and options that several commands have, and reading a list page by page."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -8,61 +8,65 @@ import click
 from marshmallow import Schema, ValidationError
 from sqlalchemy.orm import Session, sessionmaker
 
-Told = dict[str, Any]
+from receiver.cli.output import JsonObject
+from receiver.db.pagination import MOST_LISTED
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# As many as a page may have.
-MOST_LISTED = 200
 
 json_option = click.option(
-    "--json", "as_json", is_flag=True, help="For machines: the same shape as the HTTP API's."
+    "--json", "as_json", is_flag=True, help="Print JSON in the same shape as the HTTP API."
 )
+account_option = click.option("--account", help="Only of this account.")
+cursor_option = click.option("--cursor", help="Continue where an earlier page ended.")
+limit_option = click.option("--limit", type=int, help="Page size, 1 to 200.  [default: 50]")
+all_option = click.option("--all", "all_pages", is_flag=True, help="Show all pages.")
 
 
 class Name(click.ParamType[str]):
-    """An id or a name, as the shell gave it."""
+    """An identifier from the shell, which must be valid UTF-8."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        told = str(value)
+        text = str(value)
         try:
-            told.encode()
+            text.encode()
         except UnicodeEncodeError:
             self.fail("is not UTF-8", param, ctx)
-        return told
+        return text
 
 
 def order_arguments(command: Command) -> Command:
-    """ACCOUNT and ORDER_ID, by which a command finds one order."""
+    """Add the arguments ACCOUNT and ORDER_ID."""
     with_id = click.argument("order_id", type=Name())(command)
     return click.argument("account", type=Name())(with_id)
 
 
-def checked(schema: Schema, **given: Any) -> Told:
-    """The options as the API's schema reads them; what was not given is left to its defaults.
+def validate_options(schema: Schema, **options: Any) -> JsonObject:
+    """Validate options by the API's schema; options that are None get its defaults.
 
-    Raises: click.UsageError in the words of the command line.
+    Raises: click.UsageError, which names the option.
     """
     try:
-        told: Told = schema.load(
+        loaded: JsonObject = schema.load(
             {
-                # As a query string spells it.
-                name: json.dumps(it) if isinstance(it, bool) else it
-                for name, it in given.items()
-                if it is not None
+                # Booleans are spelled as in a query string.
+                name: json.dumps(value) if isinstance(value, bool) else value
+                for name, value in options.items()
+                if value is not None
             }
         )
-    except ValidationError as wrong:
-        faults: Told = wrong.normalized_messages()  # type: ignore[no-untyped-call]
+    except ValidationError as error:
+        messages: JsonObject = error.normalized_messages()  # type: ignore[no-untyped-call]
         raise click.UsageError(
-            "; ".join(f"{_spelled(name)}: {_flat(said)}" for name, said in faults.items())
+            "; ".join(f"{_option_name(name)}: {_join(text)}" for name, text in messages.items())
         ) from None
-    return told
+    return loaded
 
 
-def _spelled(field: str) -> str:
-    """What a field of the API is called on the command line."""
+def _option_name(field: str) -> str:
+    """Return the option or argument that sets a field of the API's schema."""
     option = f"--{field.replace('_', '-')}"
     for param in click.get_current_context().command.params:
         if option in param.opts:
@@ -70,34 +74,34 @@ def _spelled(field: str) -> str:
     return field.upper()
 
 
-def _flat(said: Any) -> str:
-    if isinstance(said, Mapping):
-        return ", ".join(f"{name}: {_flat(it)}" for name, it in said.items())
-    return " ".join(map(str, said)) if isinstance(said, list) else str(said)
+def _join(messages: Any) -> str:
+    if isinstance(messages, Mapping):
+        return ", ".join(f"{name}: {_join(text)}" for name, text in messages.items())
+    return " ".join(map(str, messages)) if isinstance(messages, list) else str(messages)
 
 
-def pages(
+def read_pages(
     sessions: sessionmaker[Session],
-    page: Callable[[Session, Told], Told],
+    read_page: Callable[[Session, JsonObject], JsonObject],
     schema: Schema,
-    filters: Told,
-    everything: bool,
-) -> Iterator[Told]:
-    """A page as the API shows it; everything: and all that follow, each read when it is wanted.
+    filters: JsonObject,
+    all_pages: bool,
+) -> Iterator[JsonObject]:
+    """Yield one page in the API's shape, or with all_pages every page, read on demand.
 
-    Each in a transaction of its own, so that a slow reader holds nothing of the database.
+    Each is read in its own transaction, so that a slow reader holds no transaction open.
     """
     while True:
         with sessions() as session:
-            told: Told = schema.dump(page(session, filters))
-        yield told
-        if not everything or told["next_cursor"] is None:
+            page: JsonObject = schema.dump(read_page(session, filters))
+        yield page
+        if not all_pages or page["next_cursor"] is None:
             return
-        filters = {**filters, "cursor": told["next_cursor"]}
+        filters = {**filters, "cursor": page["next_cursor"]}
 
 
-def limit_of(limit: int | None, everything: bool) -> int | None:
-    """How many rows a page has. Raises: click.UsageError."""
-    if everything and limit is not None:
-        raise click.UsageError("--limit and --all do not go together")
-    return MOST_LISTED if everything else limit
+def page_size(limit: int | None, all_pages: bool) -> int | None:
+    """Return how many rows a page has. Raises: click.UsageError."""
+    if all_pages and limit is not None:
+        raise click.UsageError("--limit and --all cannot be used together")
+    return MOST_LISTED if all_pages else limit

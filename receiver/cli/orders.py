@@ -1,91 +1,257 @@
-"""`ordertrail orders`."""
+"""`ordertrail orders`, `order`, `events` and `explain`: read orders."""
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
 from rich.text import Text
 
-from receiver.cli import main
-from receiver.cli.finding import refuse_unknown
-from receiver.cli.options import checked, json_option, limit_of, pages
-from receiver.cli.output import Sheet, Told, at, note, print_json_pages, status_text
-from receiver.orders.listing import page
-from receiver.schemas.order import OrderFiltersSchema, OrderPageSchema
+from receiver.cli.options import (
+    account_option,
+    all_option,
+    cursor_option,
+    json_option,
+    limit_option,
+    order_arguments,
+    page_size,
+    read_pages,
+    validate_options,
+)
+from receiver.cli.output import (
+    Fact,
+    GrowingTable,
+    JsonObject,
+    Row,
+    format_status,
+    format_time,
+    print_facts,
+    print_json,
+    print_json_pages,
+    print_line,
+    print_note,
+)
+from receiver.cli.session import (
+    load_settings,
+    open_database,
+    open_order,
+    require_account,
+)
+from receiver.orders.explain import FLAGS, explain, page
+from receiver.orders.listing import page as list_orders
+from receiver.orders.listing import timeline
+from receiver.schemas.explanation import ExplanationSchema
+from receiver.schemas.order import OrderFiltersSchema, OrderPageSchema, OrderSchema
+from receiver.schemas.timeline import TimelineSchema
 from receiver.statuses import GROUPS, VOCABULARY
 
 
 @click.command()
-@click.option("--reference", help="The shop's own order number.")
-@click.option("--account", help="Only this account's.")
+@click.option("--reference", help="Only with this order number of the shop.")
+@account_option
 @click.option(
     "--status",
     type=click.Choice(list(VOCABULARY)),
     metavar="STATUS",
-    help="See `ordertrail statuses`.",
+    help="Only with this status; `ordertrail statuses` lists them.",
 )
 @click.option(
     "--status-group",
     type=click.Choice(GROUPS),
     metavar="GROUP",
-    help=f"One of {', '.join(GROUPS)}.",
+    help=f"Only with a status of this group: {', '.join(GROUPS)}.",
 )
 @click.option(
-    "--needs-attention/--no-needs-attention", default=None, help="Whether a person should look."
+    "--needs-attention/--no-needs-attention",
+    default=None,
+    help="Only orders that need attention, or that do not.",
 )
-@click.option("--updated-since", metavar="TIME", help="With its zone: 2026-04-16T07:00:00Z.")
-@click.option("--limit", type=int, help="How many to show, 1 to 200.  [default: 50]")
-@click.option("--cursor", help="Go on where an earlier list ended.")
-@click.option("--all", "everything", is_flag=True, help="All pages, to the end.")
+@click.option(
+    "--updated-since",
+    metavar="TIME",
+    help="Only updated since then; with a zone: 2026-04-16T07:00:00Z.",
+)
+@limit_option
+@cursor_option
+@all_option
 @json_option
-def orders(limit: int | None, everything: bool, as_json: bool, **filters: Any) -> None:
-    """List orders, the newest first; every option narrows the list.
+def orders_command(limit: int | None, all_pages: bool, as_json: bool, **filters: Any) -> None:
+    """List orders, newest first.
 
-    ! marks a status that needs attention. An empty list is no failure, unless there is no such
-    account.
+    Options narrow the list. ! marks a status that needs attention. An empty list is a success, but
+    an account that is not configured is not.
     """
-    asked = checked(OrderFiltersSchema(), limit=limit_of(limit, everything), **filters)
-    settings = main.settings()
-    with main.opened(settings) as sessions:
-        told = pages(sessions, page, OrderPageSchema(), asked, everything)
+    checked = validate_options(OrderFiltersSchema(), limit=page_size(limit, all_pages), **filters)
+    settings = load_settings()
+    with open_database(settings) as sessions:
+        pages = read_pages(sessions, list_orders, OrderPageSchema(), checked, all_pages)
         if as_json:
-            found, cursor = print_json_pages("orders", told), None
+            count, cursor = print_json_pages("orders", pages), None
         else:
-            found, cursor = _list(told)
-    if not found:
-        refuse_unknown(settings, filters["account"])
-        note("No order fits.")
+            count, cursor = _print_orders(pages)
+    if not count:
+        require_account(settings, filters["account"])
+        print_note("No orders found.")
     if cursor:
-        note(f"There are more: --cursor {cursor}, or --all")
+        print_note(f"There are more: use --cursor {cursor}, or --all")
 
 
-def _list(told: Iterable[Told]) -> tuple[int, str | None]:
-    """Show pages; how many orders there were, and where a further page begins."""
-    sheet = Sheet(
+def _print_orders(pages: Iterable[JsonObject]) -> tuple[int, str | None]:
+    """Print pages; return how many orders there were, and the cursor of the next page."""
+    table = GrowingTable(
         "account",
         "order",
         "reference",
         "status",
         "since",
-        "courier's word",
-        "changed",
-        fold=("reference", "courier's word"),
-        spare=("changed", "courier's word", "since"),
+        "courier status",
+        "updated",
+        wrap=("reference", "courier status"),
+        optional=("updated", "courier status", "since"),
     )
-    found, cursor = 0, None
-    for it in told:
-        sheet.add(map(_row, it["orders"]))
-        found, cursor = found + len(it["orders"]), it["next_cursor"]
-    return found, cursor
+    count, cursor = 0, None
+    for orders in pages:
+        table.add(map(_order_row, orders["orders"]))
+        count, cursor = count + len(orders["orders"]), orders["next_cursor"]
+    return count, cursor
 
 
-def _row(told: Told) -> list[str | Text | None]:
+def _order_row(order: JsonObject) -> Row:
     return [
-        told["account"],
-        told["courier_order_id"],
-        told["reference"],
-        status_text(told["status"], told["needs_attention"]),
-        at(told["status_at"]),
-        told["courier_status"],
-        at(told["updated_at"]),
+        order["account"],
+        order["courier_order_id"],
+        order["reference"],
+        format_status(order["status"], order["needs_attention"]),
+        format_time(order["status_at"]),
+        order["courier_status"],
+        format_time(order["updated_at"]),
     ]
+
+
+@click.command()
+@order_arguments
+@json_option
+def order_command(account: str, order_id: str, as_json: bool) -> None:
+    """Show the current state of an order.
+
+    ORDER_ID is the courier's id of the order, or any other identifier that the courier gave it.
+    """
+    with open_order(account, order_id) as (_, found):
+        order = OrderSchema().dump(found)
+    print_json(order) if as_json else print_order(order)
+
+
+def print_order(order: JsonObject) -> None:
+    """Print an order as labelled facts."""
+    print_line(f"Order {order['courier_order_id']} of {order['account']}", "bold")
+    print_facts([*_status_facts(order), *_detail_facts(order), *_polling_facts(order)])
+
+
+def _status_facts(order: JsonObject) -> Iterator[Fact]:
+    since = f"  since {format_time(order['status_at'])}" if order["status_at"] else ""
+    status = format_status(order["status"], order["needs_attention"])
+    yield "status", status.append(since, "default")
+    if order["needs_attention"]:
+        name = f"{shlex.quote(order['account'])} {shlex.quote(order['courier_order_id'])}"
+        yield "", f"needs attention: see ordertrail explain {name}"
+    yield "reason", order["reason"]
+    yield "courier status", order["courier_status"]
+    if source := order["source"]:
+        kind = f"{source['kind']}, {source['trust']}, message {source['message_id']}"
+        yield "source", f"{kind}, received {format_time(source['received_at'])}"
+
+
+def _detail_facts(order: JsonObject) -> Iterator[Fact]:
+    yield "reference", order["reference"]
+    for name, value in order["identifiers"].items():
+        yield name.replace("_", " "), str(value)
+    yield "tracking", order["tracking_url"]
+    yield "label", order["label_url"]
+    yield "pickup at", format_time(order["pickup_at"])
+    if eta := order["eta"]:
+        start = f"{format_time(eta['from'])} - " if eta["from"] not in {None, eta["to"]} else ""
+        source = f"from {eta['source']}, updated {format_time(eta['updated_at'])}"
+        yield "ETA", f"{start}{format_time(eta['to'])}, {source}"
+    for parcel in order["parcels"]:
+        names = ("tracking_number", "status", "courier_name", "tracking_url")
+        yield "parcels", "  ".join(parcel[name] for name in names if parcel[name])
+    for name, time in order["milestones"].items():
+        yield "milestones", f"{format_time(time)}  {name}"
+    for name, value in order["metadata"].items():
+        yield "metadata", f"{name}={value}"
+
+
+def _polling_facts(order: JsonObject) -> Iterator[Fact]:
+    polling = order["polling"]
+    yield "last heard", format_time(order["last_heard_at"]) or "never"
+    yield "last polled", format_time(polling["last_polled_at"])
+    if failures := polling["failures"]:
+        yield "", f"{failures} failed {'poll' if failures == 1 else 'polls'} in a row"
+    yield "next poll", format_time(polling["next_poll_at"])
+    if polling["stopped_at"]:
+        yield "polling ended", f"{format_time(polling['stopped_at'])}: {polling['stop_reason']}"
+    created = f"created {format_time(order['created_at'])}"
+    yield "version", f"{order['version']}, updated {format_time(order['updated_at'])}; {created}"
+
+
+@click.command()
+@order_arguments
+@json_option
+def events_command(account: str, order_id: str, as_json: bool) -> None:
+    """Show the timeline of an order.
+
+    Oldest first, with the events that were not applied and why. `ordertrail explain` also shows
+    every message and which event decided the status.
+    """
+    with open_order(account, order_id) as (session, order):
+        events = TimelineSchema().dump(timeline(session, order))
+    if as_json:
+        print_json(events)
+    elif events["events"]:
+        GrowingTable(
+            "occurred",
+            "status",
+            "courier status",
+            "parcel",
+            "source",
+            "notes",
+            wrap=("notes",),
+            optional=("source",),
+        ).add(map(_event_row, events["events"]))
+    else:
+        print_note("No events yet: nothing was received for this order.")
+
+
+def _event_row(event: JsonObject) -> Row:
+    source = event["source"]
+    notes = [
+        *([] if event["applied"] else [f"not applied: {event['not_applied_why']}"]),
+        *([event["reason"]] if event["reason"] else []),
+        *(FLAGS.get(flag, flag) for flag in event["flags"]),
+        *(" ".join(str(value) for value in proof.values() if value) for proof in event["proofs"]),
+    ]
+    return [
+        format_time(event["occurred_at"]),
+        format_status(event["status"]) if event["applied"] else Text(event["status"], "dim"),
+        event["courier_status"],
+        event["parcel"],
+        f"{source['kind']}, message {source['message_id']}",
+        "; ".join(notes),
+    ]
+
+
+@click.command()
+@order_arguments
+@json_option
+def explain_command(account: str, order_id: str, as_json: bool) -> None:
+    """Explain why an order has its current status.
+
+    Shows every message, every event and whether it was applied, and where each detail comes from.
+    ORDER_ID is the courier's id of the order, or any other identifier that the courier gave it.
+    """
+    with open_order(account, order_id) as (session, order):
+        explanation = explain(session, order)
+    if as_json:
+        print_json(ExplanationSchema().dump(explanation))
+    else:
+        click.echo(page(explanation), nl=False)

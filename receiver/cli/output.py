@@ -1,10 +1,10 @@
-"""What commands write: tables, facts and JSON.
+"""Print tables, labelled facts and JSON to the terminal.
 
-Couriers' text is hostile: nothing of it can break a line, steer the terminal or be read as markup.
+Couriers' text is not trusted: it cannot break a line, control the terminal or be read as markup.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -16,152 +16,156 @@ from rich.text import Text
 from receiver.orders.explain import clean
 from receiver.statuses import DELIVERED, VOCABULARY
 
-Told = dict[str, Any]
+JsonObject = dict[str, Any]
 Fact = tuple[str, str | Text | None]
+Row = Sequence[str | Text | None]
 
-# A cell that may be folded is never made narrower than this.
+# Columns of a terminal: what a column that may wrap gets at least, and what is between two columns.
 LEAST_WIDTH = 14
 GAP = 2
 
 
-def as_json(told: Any, indent: int | None = 2) -> str:
-    """JSON in ASCII, which no terminal is steered by."""
-    return json.dumps(told, indent=indent)
+def format_json(value: Any, indent: int | None = 2) -> str:
+    """Format JSON in ASCII, which cannot control a terminal."""
+    return json.dumps(value, indent=indent)
 
 
-def print_json(told: Any, indent: int | None = 2) -> None:
-    click.echo(as_json(told, indent))
+def print_json(value: Any, indent: int | None = 2) -> None:
+    click.echo(format_json(value, indent))
 
 
-def print_json_pages(name: str, told: Iterable[Told]) -> int:
-    """Pages as one document {name: [...], "next_cursor": ...}, written as they come; the rows."""
-    cursor, begun, count = None, False, 0
-    for page in told:
-        rows = [f"\n  {as_json(row, indent=None)}" for row in page[name]]
-        head = "," if begun and rows else "" if begun else f'{{"{name}": ['
-        click.echo(head + ",".join(rows), nl=False)
-        begun, cursor, count = True, page["next_cursor"], count + len(rows)
-    click.echo(f'\n], "next_cursor": {json.dumps(cursor)}}}')
+def print_json_pages(name: str, pages: Iterable[JsonObject]) -> int:
+    """Print pages as one document {name: [...], "next_cursor": ...} while they are read.
+
+    Returns the number of rows.
+    """
+    cursor, separator, count = None, f'{{"{name}": [', 0
+    for page in pages:
+        for row in page[name]:
+            click.echo(f"{separator}\n  {format_json(row, indent=None)}", nl=False)
+            separator, count = ",", count + 1
+        cursor = page["next_cursor"]
+    start = "" if count else separator
+    click.echo(f'{start}\n], "next_cursor": {json.dumps(cursor)}}}')
     return count
 
 
-def at(time: str | None) -> str:
-    """A time of the API in whole seconds; such a one can be pasted back into an option."""
+def format_time(time: str | None) -> str:
+    """Format a time of the API in whole seconds; options accept it in this form."""
     return f"{time[:19]}Z" if time else ""
 
 
-def status_text(status: str, needs_attention: bool = False) -> Text:
-    """A status in its colour; one that needs attention has a mark that pipes carry, too."""
-    shown = Text(clean(status))
+def format_status(status: str, needs_attention: bool = False) -> Text:
+    """Colour a status; one that needs attention also gets a mark, which is kept in a pipe."""
+    text = Text(clean(status))
     if needs_attention:
-        shown.append(" !")
-        shown.stylize("bold yellow")
+        text.append(" !")
+        text.stylize("bold yellow")
     elif status == DELIVERED:
-        shown.stylize("green")
+        text.stylize("green")
     elif status in VOCABULARY and VOCABULARY[status].terminal:
-        shown.stylize("dim")
-    return shown
+        text.stylize("dim")
+    return text
 
 
-def say(text: str, style: str = "") -> None:
-    """A line for people, of any length."""
-    _write([Text(clean(text), style)])
+def print_line(text: str, style: str = "") -> None:
+    """Print a line of any length without wrapping it."""
+    _print([Text(clean(text), style)])
 
 
-def note(text: str) -> None:
-    """A line beside the output, on stderr: pipes do not see it."""
+def print_note(text: str) -> None:
+    """Print a line to stderr, so that it is not part of what a pipe reads."""
     click.echo(clean(text), err=True)
 
 
-def facts(rows: Iterable[Fact]) -> None:
-    """What there is to say of one thing, a line each; what is empty is left out.
+def print_facts(facts: Iterable[Fact]) -> None:
+    """Print facts as label and value, one per line, without the empty ones.
 
-    Lines are not folded, so that an address can be copied.
+    Lines are not wrapped, so that an address can be copied.
     """
-    known = [(label, it) for label, it in rows if it]
+    known = [(label, value) for label, value in facts if value]
     width = max((cell_len(label) for label, _ in known), default=0) + GAP
-    last = ""
-    lines = []
-    for label, it in known:
-        shown = "" if label == last else label
-        lines.append(Text(shown.ljust(width), "dim").append_text(_cell(it)))
-        last = label
-    _write(lines)
+    lines, last_label = [], ""
+    for label, value in known:
+        shown = "" if label == last_label else label
+        lines.append(Text(shown.ljust(width), "dim").append_text(_cell(value)))
+        last_label = label
+    _print(lines)
 
 
-class Sheet:
-    """A table that may grow while it is shown: its columns only get wider.
+class GrowingTable:
+    """A table that is printed in parts, as its rows become known.
 
-    fold: columns that may be folded where a terminal is too narrow. spare: those that it can do
-    without, the first first. Where that does not help, and where no person looks (a pipe), rows
-    are as wide as they are. No cell is ever cut off.
+    wrap: the columns whose text may be wrapped. optional: the columns that a narrow terminal leaves
+    out, the first one first. No text is ever cut off; what is not a terminal gets whole rows.
     """
 
-    def __init__(self, *columns: str, fold: Sequence[str] = (), spare: Sequence[str] = ()) -> None:
-        self._fold = fold
-        self._spare = list(spare)
+    def __init__(
+        self, *columns: str, wrap: Sequence[str] = (), optional: Sequence[str] = ()
+    ) -> None:
+        self._columns = columns
+        self._wrap = wrap
+        self._optional = list(optional)
         self._widths = {column: cell_len(column) for column in columns}
-        self._shown = list(columns)
-        self._headed = False
+        self._shown: list[str] = []
 
-    def add(self, rows: Iterable[Sequence[str | Text | None]]) -> None:
-        """Show further rows."""
-        told = [dict(zip(self._widths, map(_cell, row), strict=True)) for row in rows]
-        if not told:
+    def add(self, rows: Iterable[Row]) -> None:
+        """Print further rows."""
+        cells = [dict(zip(self._columns, map(_cell, row), strict=True)) for row in rows]
+        if not cells:
             return
         for column, width in self._widths.items():
-            self._widths[column] = max(width, *(row[column].cell_len for row in told))
+            self._widths[column] = max(width, *(row[column].cell_len for row in cells))
         console = Console()
-        if console.is_terminal and not self._headed:
-            self._leave_out(console.width)
-        wide = self._needed(self._widths)
-        fold = console.is_terminal and self._needed(self._least()) <= console.width < wide
-        table = Table(
-            box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=not self._headed
-        )
-        least = self._least() if fold else self._widths
+        first = not self._shown
+        if first:
+            self._shown = self._columns_within(console.width if console.is_terminal else None)
+        table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=first)
         for column in self._shown:
-            whole = least[column] == self._widths[column]
             table.add_column(
-                Text(column, "bold"), no_wrap=whole, overflow="fold", min_width=least[column]
+                Text(column, "bold"),
+                no_wrap=column not in self._wrap,
+                overflow="fold",
+                min_width=self._least_width(column),
             )
-        for row in told:
+        for row in cells:
             table.add_row(*(row[column] for column in self._shown))
-        _write([table], console.width if fold else wide + GAP)
-        self._headed = True
+        gaps = GAP * (len(self._shown) - 1)
+        least = gaps + sum(map(self._least_width, self._shown))
+        whole = gaps + sum(self._widths[column] for column in self._shown)
+        _print([table], max(console.width, least) if console.is_terminal else whole)
 
-    def _leave_out(self, room: int) -> None:
-        whole, gone = self._shown, []
-        while self._spare and self._needed(self._least()) > room:
-            gone.append(self._spare.pop(0))
-            self._shown = [column for column in self._shown if column != gone[-1]]
-        if self._needed(self._least()) > room:
-            self._shown = whole
-        elif gone:
-            note(f"(no room for: {', '.join(gone)})")
+    def _columns_within(self, width: int | None) -> list[str]:
+        """Return the columns that a terminal has room for; width None: there is no limit."""
+        shown = list(self._columns)
+        left_out = []
+        for column in self._optional:
+            if (
+                width is None
+                or sum(map(self._least_width, shown)) + GAP * (len(shown) - 1) <= width
+            ):
+                break
+            shown.remove(column)
+            left_out.append(column)
+        if left_out:
+            print_note(f"(the terminal is too narrow for: {', '.join(left_out)})")
+        return shown
 
-    def _least(self) -> dict[str, int]:
-        return {
-            column: min(width, max(LEAST_WIDTH, cell_len(column)))
-            if column in self._fold
-            else width
-            for column, width in self._widths.items()
-        }
-
-    def _needed(self, widths: Mapping[str, int]) -> int:
-        return sum(widths[column] for column in self._shown) + GAP * (len(self._shown) - 1)
-
-
-def _cell(told: str | Text | None) -> Text:
-    # Text is never read as markup.
-    return told if isinstance(told, Text) else Text(clean(told or ""))
+    def _least_width(self, column: str) -> int:
+        width = self._widths[column]
+        return min(width, max(LEAST_WIDTH, cell_len(column))) if column in self._wrap else width
 
 
-def _write(told: Sequence[Text | Table], width: int | None = None) -> None:
-    """Render, and write it as click does: no colours into a pipe, and a pipe may end."""
+def _cell(value: str | Text | None) -> Text:
+    # A Text is never parsed as markup.
+    return value if isinstance(value, Text) else Text(clean(value or ""))
+
+
+def _print(parts: Sequence[Text | Table], width: int | None = None) -> None:
+    """Render and print as click does: no colours into a pipe, and a closed pipe is detected."""
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
-        for it in told:
-            console.print(it, soft_wrap=isinstance(it, Text))
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, Text))
     for line in captured.get().splitlines():
         click.echo(line.rstrip())

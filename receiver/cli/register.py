@@ -1,84 +1,90 @@
-"""`ordertrail register` and `ordertrail refresh`."""
+"""`ordertrail register` and `refresh`: what the shop wants done about an order."""
 
 from datetime import UTC, datetime
 
 import click
 
-from receiver.cli import main
-from receiver.cli.bells import command_bells
-from receiver.cli.finding import refuse_unknown, unknown_orders_explained
-from receiver.cli.options import checked, json_option, order_arguments
-from receiver.cli.order import show
-from receiver.cli.output import at, note, print_json, say
+from receiver.cli.options import json_option, order_arguments, validate_options
+from receiver.cli.orders import print_order
+from receiver.cli.output import format_time, print_json, print_line, print_note
+from receiver.cli.session import (
+    explain_unknown_order,
+    load_settings,
+    make_bells,
+    open_database,
+    require_account,
+)
 from receiver.orders.register import register_order, request_refresh
 from receiver.schemas.order import NewOrderSchema, OrderSchema, RefreshedSchema
 
 
 @click.command()
 @order_arguments
-@click.option("--reference", help="The shop's own order number.")
+@click.option("--reference", help="The shop's order number.")
 @click.option(
     "--metadata",
     "pairs",
     multiple=True,
     metavar="KEY=VALUE",
-    help="What the shop wants to find with it; may be given several times.",
+    help="Data of the shop, returned with the order; may be repeated.",
 )
 @json_option
-def register(
+def register_command(
     account: str, order_id: str, reference: str | None, pairs: tuple[str, ...], as_json: bool
 ) -> None:
-    """Put an order on record that was given to a courier.
+    """Register an order.
 
-    From now on the courier is asked about it where it stays silent, and messages that waited for
-    it are read. Registering again changes only what is given.
+    From then on its courier is polled while it sends no webhooks, and messages that were parked for
+    the order are processed. Registering an order again changes only what is given.
     """
-    given = {"account": account, "courier_order_id": order_id, "reference": reference}
-    new = checked(NewOrderSchema(), **given, metadata=_metadata(pairs))
-    settings = main.settings()
-    refuse_unknown(settings, account)
-    bells, now = command_bells(settings), datetime.now(UTC)
-    with main.opened(settings) as sessions:
-        known, created = register_order(sessions, settings, bells, new, now)
-    told = OrderSchema().dump(known)
+    new_order = validate_options(
+        NewOrderSchema(),
+        account=account,
+        courier_order_id=order_id,
+        reference=reference,
+        metadata=_read_metadata(pairs),
+    )
+    settings = load_settings()
+    require_account(settings, account)
+    bells, now = make_bells(settings), datetime.now(UTC)
+    with open_database(settings) as sessions:
+        registered, created = register_order(sessions, settings, bells, new_order, now)
+    order = OrderSchema().dump(registered)
     if as_json:
-        print_json(told)
+        print_json(order)
         return
-    note("Registered." if created else "It was known already; what was given is noted.")
-    show(told)
+    print_note("Registered." if created else "Already registered; updated with what was given.")
+    print_order(order)
 
 
-def _metadata(pairs: tuple[str, ...]) -> dict[str, str] | None:
-    told: dict[str, str] = {}
+def _read_metadata(pairs: tuple[str, ...]) -> dict[str, str] | None:
+    metadata: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals or name in told:
-            wrong = "is given twice" if equals else "is not KEY=VALUE"
-            raise click.UsageError(f"--metadata: {pair!r} {wrong}")
-        told[name] = value
-    return told or None
+        if not equals or name in metadata:
+            fault = "is given twice" if equals else "is not KEY=VALUE"
+            raise click.UsageError(f"--metadata: {pair!r} {fault}")
+        metadata[name] = value
+    return metadata or None
 
 
 @click.command()
 @order_arguments
 @json_option
-def refresh(account: str, order_id: str, as_json: bool) -> None:
-    """Ask the courier about an order now, also about one that was given up.
+def refresh_command(account: str, order_id: str, as_json: bool) -> None:
+    """Poll the courier for an order now.
 
-    The workers ask as soon as the account's limits let them: see `ordertrail order` a little
-    later. Ends with 1 where the account's courier cannot be asked.
+    Also resumes polling that was given up. The workers poll as soon as the account's rate limit
+    allows; `ordertrail order` then shows the result. Exit code 1 if the account cannot be polled.
     """
-    settings = main.settings()
-    with (
-        main.opened(settings) as sessions,
-        unknown_orders_explained(sessions, account, order_id),
-    ):
-        asked = request_refresh(sessions, settings, account, order_id, datetime.now(UTC))
-    told = RefreshedSchema().dump(asked)
+    settings = load_settings()
+    with open_database(settings) as sessions, explain_unknown_order(sessions, account, order_id):
+        due = request_refresh(sessions, settings, account, order_id, datetime.now(UTC))
+    refreshed = RefreshedSchema().dump(due)
     if as_json:
-        print_json(told)
+        print_json(refreshed)
         return
-    say(
-        f"Order {told['courier_order_id']} of {told['account']} is asked about from"
-        f" {at(told['next_poll_at'])} on."
+    print_line(
+        f"Order {refreshed['courier_order_id']} of {refreshed['account']} will be polled"
+        f" from {format_time(refreshed['next_poll_at'])} on."
     )

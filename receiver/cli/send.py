@@ -1,8 +1,4 @@
-"""`ordertrail send`: post a message as a courier would, to try an installation from outside.
-
-It needs nothing of the installation but its address and the account's secret: no database, no
-Redis, no API token.
-"""
+"""`ordertrail send`: send a webhook as a courier would, to try an installation from outside."""
 
 import shlex
 import sys
@@ -16,51 +12,64 @@ from urllib.parse import quote
 import click
 
 from receiver import statuses
-from receiver.cli import main
 from receiver.cli.options import Name, json_option
-from receiver.cli.output import facts, note, print_json, say
-from receiver.cli.webhook_sender import (
-    ADVICE,
-    MOST_SHOWN,
-    Answered,
-    Outgoing,
-    named,
-    outgoing,
-    post,
+from receiver.cli.output import print_facts, print_json, print_line, print_note
+from receiver.cli.session import read_environment
+from receiver.cli.webhook_request import (
+    SHOWN_BYTES,
+    WebhookRequest,
+    WebhookResponse,
+    build_request,
+    find_subject,
+    post_repeatedly,
 )
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver, SampleState
 from receiver.settings import Account, BadSettings, Settings
 
 MOST_TIMES = 1000
-# What the installation itself needs, and a sender does not.
-NOT_NEEDED = {
+# Placeholders for settings that are required, but that sending does not need.
+PLACEHOLDERS = {
     "DATABASE_URL": "postgresql:///",
     "REDIS_URL": "unix:///",
     "API_TOKENS": "none",
 }
 
+# What to do about a response that is not 200; {name} is the account's setting SECRETS.
+ADVICE = {
+    401: "the server has another secret for this account: compare {name} on both sides (a proxy may"
+    " also have changed a signed body)",
+    404: "the server has no such account ({name} is not set there, or --url lacks a part of the"
+    " path), or the order is not registered yet: see the response",
+    405: "a proxy or a redirect changed the method: --url must be the final address, with https://",
+    413: "the body is larger than MAX_BODY_BYTES there, or than the limit of the proxy",
+    429: "the proxy limits the rate of requests",
+    502: "the proxy cannot reach a web process: check that one is running",
+    503: "the server cannot reach its PostgreSQL: a courier would retry later",
+    504: "the proxy got no response from the server in time",
+}
+
 
 @click.command()
 @click.argument("account", type=Name())
-@click.option("--url", help="Where the installation is.  [default: this machine's]")
-@click.option("--file", "file", type=click.File("rb"), help="Send this body as it is; - is stdin.")
-@click.option("--status", metavar="WORD", help="The courier's word for the state, or our status.")
+@click.option("--url", help="Address of the installation.  [default: the one on this machine]")
+@click.option("--file", "file", type=click.File("rb"), help="Send this body unchanged; - is stdin.")
+@click.option("--status", metavar="WORD", help="The courier's word for the status, or our status.")
 @click.option("--order", help="The courier's id of the order.")
-@click.option("--reference", help="The shop's number of the order.")
+@click.option("--reference", help="The shop's order number.")
 @click.option(
     "--at",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]),
     metavar="TIME",
-    help="When.  [default: now]",
+    help="When it happened, with a zone.  [default: now]",
 )
-@click.option("--topic", default="orders", show_default=True, help="`tours` needs a --file.")
-@click.option("--times", type=click.IntRange(1, MOST_TIMES), default=1, help="Repeat it.")
-@click.option("--secret-file", type=click.File("r"), help="Where the secret is; - is stdin.")
-@click.option("--courier", help="Whose account it is, if its name does not say so.")
-@click.option("--dry-run", is_flag=True, help="Show what would be sent.")
+@click.option("--topic", default="orders", show_default=True, help="`tours` requires --file.")
+@click.option("--times", type=click.IntRange(1, MOST_TIMES), default=1, help="Send it so often.")
+@click.option("--secret-file", type=click.File("r"), help="File with the secret; - is stdin.")
+@click.option("--courier", help="The account's courier, if its name does not say it.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
 @json_option
-def send(
+def send_command(
     account: str,
     url: str | None,
     secret_file: IO[str] | None,
@@ -68,160 +77,162 @@ def send(
     times: int,
     dry_run: bool,
     as_json: bool,
-    **what: Any,
+    **content: Any,
 ) -> None:
-    """Post a message as a courier would: signed, or with the token in the URL.
+    """Send a webhook as a courier would.
 
-    A sample unless there is a --file. The secret is read from --secret-file, else from
-    COURIER_<ACCOUNT>_SECRETS (or _FILE) as the service reads it, else from the `make run` beside
-    which this is typed; the first one counts where there are several. Nothing else is needed, so
-    that --url may name any installation.
+    Signed, or with the token in the URL. Without --file the body is a sample. The secret is read
+    from --secret-file, else from COURIER_<ACCOUNT>_SECRETS (or _FILE), else from the `make run` on
+    this machine; if there are several, the first is used. Nothing else is needed, so that --url may
+    be any installation.
 
-    Ends with 0 where every answer was 200, which means kept.
+    Exit code 0 if every response was 200, which means stored.
     """
-    environ = main.environment()
-    settings, contract = the_account(environ, account, courier, secret_file)
-    driver = DRIVERS[contract.driver]
-    installation = settings.url if url is None else base(url)
-    body = body_of(driver, **what)
-    message = outgoing(contract, driver, what["topic"], installation, body)
+    settings, sender = _sender_settings(read_environment(), account, courier, secret_file)
+    driver = DRIVERS[sender.driver]
+    base_url = settings.url if url is None else _base_url(url)
+    topic, body = content["topic"], _build_body(driver, **content)
+    request = build_request(sender, driver, topic, base_url, body)
     if dry_run or not as_json:
-        show_what(message, as_json)
+        _print_request(request, as_json)
     if dry_run:
         return
-    answers = []
-    for answer in post(message, times):
-        answers.append(answer)
+    responses = []
+    for response in post_repeatedly(request, times):
+        responses.append(response)
         if not as_json:
-            which = f"{len(answers)}: " if times > 1 else ""
-            say(f"{which}{answer.status or 'no answer'} in {answer.milliseconds} ms  {answer.text}")
-    kept = all(answer.status == HTTPStatus.OK for answer in answers)
-    name = named(driver, what["topic"], body)
+            number = f"{len(responses)}: " if times > 1 else ""
+            status = response.status or "no response"
+            print_line(f"{number}{status} in {response.milliseconds} ms  {response.text}")
+    stored = all(response.status == HTTPStatus.OK for response in responses)
+    subject = find_subject(driver, topic, body)
     if as_json:
-        told = [asdict(answer) for answer in answers]
-        print_json({"url": message.shown_url, "kept": kept, "about": name, "answers": told})
-    elif kept:
-        show_where(contract, what["topic"], name, installation)
+        answers = [asdict(response) for response in responses]
+        url = request.shown_url
+        print_json({"url": url, "kept": stored, "about": subject, "answers": answers})
+    elif stored:
+        _print_where_to_read(sender, topic, subject, base_url)
     else:
-        advise(contract, answers)
-    if not kept:
+        _print_advice(sender, responses)
+    if not stored:
         sys.exit(1)
 
 
-def the_account(
-    environ: Mapping[str, str],
-    named: str,
-    courier: str | None,
-    secret_file: IO[str] | None,
+def _sender_settings(
+    environ: Mapping[str, str], name: str, courier: str | None, secret_file: IO[str] | None
 ) -> tuple[Settings, Account]:
-    """The account as the environment has it, which need hold nothing of anything else.
+    """Return the settings with this account alone: no other setting is needed, or may be wrong.
 
     Raises: click.UsageError.
     """
-    slug = named.lower().replace("_", "-")
-    prefix = f"COURIER_{slug.upper().replace('-', '_')}"
-    own = {name: it for name, it in environ.items() if name.startswith(f"{prefix}_")}
-    wanted = {"SECRETS", "SECRETS_FILE", "DRIVER", "DRIVER_FILE"}
-    given = {name: it for name, it in own.items() if name.removeprefix(f"{prefix}_") in wanted}
+    account = Account(name.lower().replace("_", "-"), courier or "", ())
+    secrets_name, driver_name = account.env_name("SECRETS"), account.env_name("DRIVER")
+    names = ("HOST", "PORT", secrets_name, driver_name)
+    wanted = {wanted for name in names for wanted in (name, f"{name}_FILE")}
+    given = {name: value for name, value in environ.items() if name in wanted}
     if secret_file is not None:
-        given.pop(f"{prefix}_SECRETS_FILE", None)
-        given[f"{prefix}_SECRETS"] = secret_file.read().strip()
-    address = {name: environ[name] for name in ("HOST", "PORT") if name in environ}
+        given.pop(f"{secrets_name}_FILE", None)
+        given[secrets_name] = secret_file.read().strip()
     if courier is not None:
-        given[f"{prefix}_DRIVER"] = courier
+        given.pop(f"{driver_name}_FILE", None)
+        given[driver_name] = courier
     try:
-        settings = Settings.from_env({**NOT_NEEDED, **address, **given})
-    except BadSettings as bad:
-        told = "\n  ".join(bad.faults)
+        settings = Settings.from_env({**PLACEHOLDERS, **given})
+    except BadSettings as error:
+        faults = "\n  ".join(error.faults)
         raise click.UsageError(
-            f"account {named}: {told}\n  (--courier says whose it is: {', '.join(DRIVERS)})"
+            f"account {name}: {faults}\n  (--courier sets its courier: {', '.join(DRIVERS)})"
         ) from None
-    if slug not in settings.accounts:
+    if account.slug not in settings.accounts:
         raise click.UsageError(
-            f"no secret for account {named}: set {prefix}_SECRETS, or give --secret-file"
+            f"there is no secret for account {name}: set {secrets_name}, or use --secret-file"
         )
-    return settings, settings.accounts[slug]
+    return settings, settings.accounts[account.slug]
 
 
-def base(url: str) -> str:
-    """Where the installation is, without a slash at its end. Raises: click.UsageError."""
+def _base_url(url: str) -> str:
+    """Check the installation's address. Raises: click.UsageError."""
     if not url.startswith(("http://", "https://")) or "/webhooks" in url or not url.isascii():
         raise click.UsageError(
-            "--url: the installation's own address is wanted, such as https://hooks.shop.example;"
-            " the rest is known, and the secret has no place on a command line"
+            "--url: give the installation's address only, such as https://hooks.shop.example; the"
+            " path is known, and a secret has no place on a command line"
         )
     return url.rstrip("/")
 
 
-def body_of(driver: Driver, topic: str, file: IO[bytes] | None, **moved: Any) -> bytes:
-    """A file's bytes as they are, or the courier's sample of an order that has just moved.
+def _build_body(driver: Driver, topic: str, file: IO[bytes] | None, **changes: Any) -> bytes:
+    """Return the file's bytes, or the courier's sample with a status that was just reached.
 
     Raises: click.UsageError.
     """
     if topic not in driver.topics:
-        raise click.UsageError(f"--topic: {driver.name} calls about {', '.join(driver.topics)}")
+        topics = ", ".join(driver.topics)
+        raise click.UsageError(f"--topic: {driver.name} has no such topic; its topics: {topics}")
     if file is not None:
-        if any(moved.values()):
-            raise click.UsageError("a --file is sent as it is: say what is in it there")
+        if any(changes.values()):
+            raise click.UsageError("--file is sent unchanged: change the file instead")
         return file.read()
     if topic != "orders":
-        raise click.UsageError(f"there is a sample for orders only: give --topic {topic} a --file")
+        raise click.UsageError(f"there is no sample for {topic}: use --file")
     order_id, word = driver.sample_order
-    at = moved["at"] or datetime.now(UTC)
+    at = changes["at"] or datetime.now(UTC)
     return driver.sample_body(
         SampleState(
-            moved["order"] or order_id,
-            the_word(driver, moved["status"]) if moved["status"] else word,
-            moved["reference"] or f"SAMPLE-{driver.name[0].upper()}",
+            changes["order"] or order_id,
+            _find_word(driver, changes["status"]) if changes["status"] else word,
+            changes["reference"] or f"SAMPLE-{driver.name[0].upper()}",
             at.replace(microsecond=0),
         )
     )
 
 
-def the_word(driver: Driver, told: str) -> str:
-    """The courier's word: as it was given, or the last of those for our status."""
-    if told in driver.words:
-        return told
-    words = [word for word, status in driver.words.items() if status == told]
+def _find_word(driver: Driver, status: str) -> str:
+    """Return the courier's word: the given one, or its last word for one of our statuses."""
+    if status in driver.words:
+        return status
+    words = [word for word, meaning in driver.words.items() if meaning == status]
     if words:
         return words[-1]
-    if told in statuses.VOCABULARY:
-        raise click.UsageError(f"--status: {driver.name} has no word for {told}")
-    raise click.UsageError(f"--status: {driver.name} says {', '.join(driver.words)}")
+    if status in statuses.VOCABULARY:
+        raise click.UsageError(f"--status: {driver.name} has no word for {status}")
+    raise click.UsageError(
+        f"--status: {driver.name} does not know {status!r}; its words: {', '.join(driver.words)}"
+    )
 
 
-def show_what(message: Outgoing, as_json: bool) -> None:
-    text = message.body.decode(errors="replace")
+def _print_request(request: WebhookRequest, as_json: bool) -> None:
+    text = request.body.decode(errors="replace")
     if as_json:
-        print_json({"url": message.shown_url, "headers": dict(message.headers), "body": text})
+        print_json({"url": request.shown_url, "headers": dict(request.headers), "body": text})
         return
-    cut = f"... ({len(message.body)} bytes)" if len(text) > MOST_SHOWN else ""
-    facts({"POST": message.shown_url, **message.headers, "body": text[:MOST_SHOWN] + cut}.items())
-    say("")
+    if len(text) > SHOWN_BYTES:
+        text = f"{text[:SHOWN_BYTES]}... ({len(request.body)} bytes)"
+    print_facts({"POST": request.shown_url, **request.headers, "body": text}.items())
+    print_line("")
 
 
-def show_where(contract: Account, topic: str, name: str | None, installation: str) -> None:
-    """Where to look now, with access to the database, and from anywhere with an API token."""
-    say("")
-    if name is None:
-        say(f"Kept, but {contract.driver}'s driver does not read it: it goes into quarantine.")
+def _print_where_to_read(account: Account, topic: str, subject: str | None, base_url: str) -> None:
+    """Print how to read the order: by a command on the server, and by curl from anywhere."""
+    print_line("")
+    if subject is None:
+        print_line(f"Stored, but {account.driver} cannot be decoded from it: see the quarantine:")
         path, command = "messages?outcome=quarantined", "messages --outcome quarantined"
     else:
-        say("Kept. Read it back:")
+        print_line("Stored. Read it back with:")
         noun = {"orders": "order", "tours": "tour"}.get(topic, topic)
-        path = f"{noun}s/{contract.slug}/{quote(name, safe='')}"
-        command = f"{noun} {contract.slug} {shlex.quote(name)}"
-    address = shlex.quote(f"{installation}/v1/{path}")
-    say(f"  ordertrail {command}")
-    say(f'  curl -sS -H "Authorization: Bearer $API_TOKENS" {address}')
+        path = f"{noun}s/{account.slug}/{quote(subject, safe='')}"
+        command = f"{noun} {account.slug} {shlex.quote(subject)}"
+    address = shlex.quote(f"{base_url}/v1/{path}")
+    print_line(f"  ordertrail {command}")
+    print_line(f'  curl -sS -H "Authorization: Bearer $API_TOKENS" {address}')
 
 
-def advise(contract: Account, answers: Iterable[Answered]) -> None:
-    name = contract.slug.upper().replace("-", "_")
-    say("")
-    for status in dict.fromkeys(answer.status for answer in answers):
+def _print_advice(account: Account, responses: Iterable[WebhookResponse]) -> None:
+    print_line("")
+    for status in dict.fromkeys(response.status for response in responses):
         if status is None:
-            note("Not sent: nobody answered at that address. Is it right, does the service run?")
+            print_note("Not sent: no response from this address. Check --url and the service.")
         elif status != HTTPStatus.OK:
-            told = ADVICE.get(status, "not an answer of Ordertrail's: is --url right?")
-            note(f"Not kept ({status}): {told.format(name=name)}")
+            advice = ADVICE.get(status, "this is not a response of Ordertrail: check --url")
+            name = account.env_name("SECRETS")
+            print_note(f"Not stored ({status}): {advice.format(name=name)}")

@@ -1,40 +1,47 @@
 """`ordertrail poll`."""
 
-import sys
 from datetime import UTC, datetime
 
 import click
 
-from receiver.cli import main
-from receiver.db import engine as db
+from receiver.cli.options import account_option
+from receiver.cli.output import print_line
+from receiver.cli.session import load_settings, open_database, require_account
+from receiver.errors import NotPolled
+from receiver.text import count_noun
 from workers.polling import leases, outage_recovery
 
 
 @click.command()
-@click.option("--all-open", is_flag=True, help="Every order that is not over, given up or not.")
-@click.option("--account", help="Only this account's orders.")
-def poll(all_open: bool, account: str | None) -> None:
-    """Ask the couriers about all open orders now, as after an outage of ours.
+@click.option(
+    "--all-open", is_flag=True, help="All open orders, also those whose polling was given up."
+)
+@account_option
+def poll_command(all_open: bool, account: str | None) -> None:
+    """Poll the couriers for all open orders now.
 
-    The orders become due at once; the workers ask within each account's limits, so a great many
-    take their time. Ends with 1 where no account can be asked.
+    For use after an outage. All open orders become due at once; the workers poll them within each
+    account's rate limits, so many orders take a while. Exit code 1 if no account can be polled.
     """
     if not all_open:
-        raise click.UsageError("say --all-open: one order is asked about by `ordertrail refresh`")
-    settings = main.settings()
-    polled = {slug for slug, it in settings.accounts.items() if it.access is not None}
-    if account is not None and account not in settings.accounts:
-        click.echo(f"ordertrail: no account {account!r} is switched on", err=True)
-        sys.exit(1)
-    wanted = sorted(polled & {account} if account is not None else polled)
-    if not wanted:
-        click.echo("ordertrail: no API_TOKEN and API_URL to ask with", err=True)
-        sys.exit(1)
-    engine = db.create_engine_for(settings.database_url, pool_size=1)
+        raise click.UsageError("--all-open is required; for one order use `ordertrail refresh`")
+    settings = load_settings()
+    require_account(settings, account)
+    polled = sorted(
+        slug
+        for slug, configured in settings.accounts.items()
+        if configured.access is not None and account in {None, slug}
+    )
+    if not polled:
+        raise NotPolled(
+            "no account can be polled: set COURIER_<ACCOUNT>_API_TOKEN, and _API_URL where"
+            " the courier has no default"
+        )
     now = datetime.now(UTC)
-    for slug in wanted:
-        with db.session_factory(engine).begin() as session:
-            outage_recovery.start(session, slug, now)
-            due = leases.make_due(session, slug, now, stopped=True)
-        click.echo(f"{slug}: {due} open orders are asked about from now on")
-    engine.dispose()
+    with open_database(settings) as sessions:
+        for slug in polled:
+            with sessions.begin() as session:
+                outage_recovery.start(session, slug, now)
+                count = leases.make_due(session, slug, now, stopped=True)
+            orders = count_noun(count, "open order is", "open orders are")
+            print_line(f"{slug}: {orders} due for polling now")

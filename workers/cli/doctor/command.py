@@ -9,9 +9,9 @@ from dataclasses import asdict
 import click
 import structlog
 
-from receiver.cli import main
 from receiver.cli.options import json_option
-from receiver.cli.output import print_json, say
+from receiver.cli.output import print_json, print_line
+from receiver.cli.session import read_environment
 from receiver.logs import exception_fields
 from workers.cli.doctor import couriers, postgresql, processes, redis, settings, webhook
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
@@ -27,17 +27,17 @@ Check = Callable[[], Findings]
 @click.command(epilog="Exit codes: 0 all is well; 1 there are warnings; 2 something is broken.")
 @click.option("--webhook-url", metavar="URL", help="Where couriers find it: tried from here.")
 @json_option
-def doctor(webhook_url: str | None, as_json: bool) -> None:
-    """Look at an installation and say what to mend.
+def doctor_command(webhook_url: str | None, as_json: bool) -> None:
+    """Examine an installation and say what to correct.
 
-    Settings, PostgreSQL, Redis, processes, couriers' APIs, all as this environment has them, a line
-    each; each courier that can be asked is asked once. --webhook-url also tries the address that
-    couriers call, such as https://hooks.shop.example, with credentials that cannot be right, and
-    best from outside.
+    Checks the settings, PostgreSQL, Redis, the processes and the couriers' APIs, one line per
+    check; each courier that can be polled gets one request. --webhook-url also checks the address
+    that couriers call, such as https://hooks.shop.example, with credentials that are certainly
+    wrong; this is best run from outside.
     """
     if webhook_url is not None and not webhook_url.startswith(("https://", "http://")):
         raise click.UsageError("--webhook-url is to be the installation's address: https://...")
-    environ = main.environment()
+    environ = read_environment()
     usable = settings.usable(environ)
     here = usable.settings
     checks: dict[str, Check] = {settings.AREA: lambda: settings.check(usable, environ)}
@@ -94,8 +94,10 @@ def show(findings: list[Finding]) -> None:
         words = [finding.level, finding.area, finding.check]
         head = "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True))
         mend = f"  -> {finding.mend}" if finding.mend else ""
-        say(f"{head}  {finding.seen}{mend}", STYLES[finding.level] if finding.level != OK else "")
+        print_line(
+            f"{head}  {finding.seen}{mend}", STYLES[finding.level] if finding.level != OK else ""
+        )
     counts = {level: sum(it.level == level for it in findings) for level in STYLES}
     said = [f"{counts[BROKEN]} broken", f"{counts[WARNING]} warnings", f"{counts[OK]} ok"]
-    say("")
-    say(", ".join(said))
+    print_line("")
+    print_line(", ".join(said))

@@ -1,0 +1,149 @@
+"""What commands share: settings, the database, wake-ups, and finding what a person named."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from redis import Redis, RedisError
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+from receiver.changes import feed
+from receiver.cli.output import print_note
+from receiver.db import engine as db
+from receiver.db.models import Order
+from receiver.errors import InvalidCursor, OrdertrailError, UnknownAccount, UnknownOrder
+from receiver.orders.find import find_order
+from receiver.queue.bells import Bells
+from receiver.queue.doorbell import ring_doorbell
+from receiver.queue.redis_client import connect_redis
+from receiver.settings import BadSettings, Settings
+
+# SQLSTATE of an undefined table and an undefined column.
+OUTDATED_SCHEMA = {"42P01", "42703"}
+
+
+def load_settings() -> Settings:
+    """Read the settings; end the program with exit code 2 where they have faults."""
+    try:
+        return Settings.from_env(read_environment())
+    except BadSettings as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+def read_environment() -> dict[str, str]:
+    """Return the environment; without a DATABASE_URL, also what `ordertrail run` runs with."""
+    environ = dict(os.environ)
+    if {"DATABASE_URL", "DATABASE_URL_FILE"} & environ.keys():
+        return environ
+    return _read_run_file(Path(environ.get("DATA_DIR") or ".data") / "run.env") | environ
+
+
+def _read_run_file(file: Path) -> dict[str, str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    words = (shlex.split(line, comments=True) for line in lines)
+    return dict(pair for word in words if word for pair in [word[0].partition("=")[::2]])
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[sessionmaker[Session]]:
+    """Connect to the database; yield the factory of sessions."""
+    engine = db.create_engine_for(settings.database_url, pool_size=1)
+    try:
+        yield db.session_factory(engine)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def open_transaction() -> Iterator[Session]:
+    """Open a transaction on the database of the environment's settings."""
+    with open_database(load_settings()) as sessions, sessions.begin() as session:
+        yield session
+
+
+def make_bells(settings: Settings) -> Bells:
+    """Make bells that connect when they are rung; where Redis cannot be reached, a note says so."""
+
+    def bell(ring: Callable[[Redis], object]) -> Callable[[], None]:
+        def ring_now() -> None:
+            redis = connect_redis(settings.redis_url)
+            try:
+                ring(redis)
+            except (RedisError, OSError):
+                print_note("ordertrail: done, but Redis cannot be reached: it takes effect later")
+            finally:
+                redis.close()
+
+        return ring_now
+
+    return Bells(bell(ring_doorbell), bell(feed.announce))
+
+
+def require_account(settings: Settings, account: str | None) -> None:
+    """Check that an account is configured; None stands for all accounts.
+
+    Raises: UnknownAccount.
+    """
+    if account is not None and account not in settings.accounts:
+        known = ", ".join(sorted(settings.accounts)) or "none (set COURIER_<ACCOUNT>_SECRETS)"
+        raise UnknownAccount(f"account {account!r} is not configured; configured accounts: {known}")
+
+
+@contextmanager
+def open_order(account: str, order_id: str) -> Iterator[tuple[Session, Order]]:
+    """Open a transaction and find the order that a person named.
+
+    Raises: UnknownOrder, AmbiguousIdentifier, UnknownAccount.
+    """
+    with (
+        open_database(load_settings()) as sessions,
+        explain_unknown_order(sessions, account, order_id),
+        sessions.begin() as session,
+    ):
+        yield session, find_order(session, account, order_id)
+
+
+@contextmanager
+def explain_unknown_order(
+    sessions: sessionmaker[Session], account: str, order_id: str
+) -> Iterator[None]:
+    """Add to an UnknownOrder what the person may have meant.
+
+    Raises: UnknownAccount where the account is unknown, too.
+    """
+    try:
+        yield
+    except UnknownOrder as error:
+        require_account(load_settings(), account)
+        with sessions() as session:
+            is_reference = select(Order.id).where(Order.reference == order_id).limit(1)
+            if session.scalar(is_reference) is None:
+                raise
+        command = f"ordertrail orders --reference {shlex.quote(order_id)}"
+        raise UnknownOrder(f"{error}, but it is the shop's reference: {command}") from None
+
+
+def describe_failure(error: Exception) -> str | None:
+    """Describe a failure in one line; None for a bug, which needs its traceback."""
+    if isinstance(error, OrdertrailError):
+        return str(error)
+    if not isinstance(error, DBAPIError):
+        return None
+    if getattr(error.orig, "sqlstate", None) in OUTDATED_SCHEMA:
+        return "the database schema is not up to date: run `ordertrail migrate`"
+    return f"PostgreSQL cannot be used: {' '.join(str(error.orig).split())}"
+
+
+def is_wrong_usage(error: Exception) -> bool:
+    """Tell whether a failure comes from what was typed (exit code 2)."""
+    return isinstance(error, InvalidCursor)
