@@ -117,7 +117,7 @@ def test_ctrl_c_while_a_change_is_printed_loses_none(
     monkeypatch.setattr("sys.stdout", terminal)
     command._Follower(sessions, 1, as_json).follow(rows)
     assert "r-b" in terminal.getvalue()
-    assert capsys.readouterr().err.endswith("--after YzE\n")
+    assert capsys.readouterr().err.endswith("--after YzI\n")
 
 
 def test_following_leaves_out_the_past_where_nothing_else_is_said(

@@ -1,7 +1,9 @@
 """`ordertrail changes`: the change feed in a terminal."""
 
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 from sqlalchemy import RowMapping
@@ -126,11 +128,21 @@ class _Follower:
 
     def _print(self, rows: Sequence[RowMapping]) -> None:
         for change in ChangePageSchema().dump(feed.told(self._number, rows))["changes"]:
-            if self._as_json:
-                print_json(change, indent=None)
-            else:
-                self._table.add([_change_row(change)])
-            # Ctrl-C just before this line repeats a change after continuing; none is ever lost.
-            self._cursor = change["cursor"]
+            with _interrupt_deferred():
+                if self._as_json:
+                    print_json(change, indent=None)
+                else:
+                    self._table.add([_change_row(change)])
+                self._cursor = change["cursor"]
         if rows:
             self._number = rows[-1]["seq"]
+
+
+@contextmanager
+def _interrupt_deferred() -> Iterator[None]:
+    """Defer Ctrl-C, so that it cannot come between a printed change and its cursor."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
