@@ -184,7 +184,7 @@ def inbox(engine: Engine, sessions: Sessions, rings: list[int]) -> Iterator[Inbo
 
     inbox = Inbox(engine, ring)
     yield inbox
-    inbox.close()
+    inbox._pool.close()
 
 
 @contextmanager
@@ -212,7 +212,7 @@ def in_one_batch(
             first = pool.submit(accept, incoming(b"first"))
             wait_until(lambda: waiting_for(sessions, "messages"))
             answers = [pool.submit(accept, row) for row in batch]
-            wait_until(lambda: len(inbox._together) == len(batch))
+            wait_until(lambda: len(inbox._new) == len(batch))
         assert isinstance(first.result(), Accepted)
         return [answer.result() for answer in answers]
 

@@ -39,7 +39,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def reads(engine: Engine) -> Iterator[QuickReads]:
     reads = QuickReads(engine)
     yield reads
-    reads._connection.close()
+    reads._pool.close()
 
 
 def test_every_order_is_shown_as_its_schema_shows_it(
@@ -111,7 +111,7 @@ def test_those_who_ask_together_are_answered_each_his_own(
             first = pool.submit(version, "order-0")
             wait_until(lambda: waiting_for(sessions, "orders"))
             found = [pool.submit(version, name) for name in names]
-            wait_until(lambda: len(reads._together) == len(names))
+            wait_until(lambda: len(reads._batcher) == len(names))
             locker.rollback()
     assert first.result() == [1]
     assert [it.result() for it in found] == [*([number] for number in range(1, 41)), [], [8]]

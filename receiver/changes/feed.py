@@ -16,8 +16,8 @@ from sqlalchemy import RowMapping, func, inspect, select, text
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
+from receiver.db.bulk import insert_rows
 from receiver.db.cursors import CHANGES, read_cursor, write_cursor
-from receiver.db.engine import array_literal
 from receiver.db.models import Change, Order
 from receiver.errors import InvalidCursor
 from receiver.queue.doorbell import Doorbell
@@ -79,12 +79,6 @@ def what_changed(order: Order) -> list[str]:
 
 
 LOCK = text("SELECT pg_advisory_xact_lock(:key)")
-TELL = text("""
-    INSERT INTO changes (order_id, version, status, changed, changed_at)
-    SELECT order_id, version, status, string_to_array(changed, ','), :now
-    FROM unnest(CAST(:order_id AS bigint[]), CAST(:version AS bigint[]), CAST(:status AS text[]),
-                CAST(:changed AS text[])) AS told (order_id, version, status, changed)
-""")
 
 
 def tell(session: Session, changes: Collection[Changed], now: datetime) -> None:
@@ -97,16 +91,17 @@ def tell(session: Session, changes: Collection[Changed], now: datetime) -> None:
         return
     session.flush()
     session.execute(LOCK, {"key": FEED_LOCK})
-    rows: Sequence[Changed] = list(changes)
-    values: dict[str, Any] = {
-        "now": now,
-        "order_id": array_literal(row.order.id for row in rows),
-        "version": array_literal(row.order.version for row in rows),
-        "status": array_literal(row.order.status for row in rows),
-        # unnest would flatten an array of arrays.
-        "changed": array_literal(",".join(row.names) for row in rows),
-    }
-    session.execute(TELL, values)
+    rows = [
+        {
+            "order_id": change.order.id,
+            "version": change.order.version,
+            "status": change.order.status,
+            "changed": list(change.names),
+            "changed_at": now,
+        }
+        for change in changes
+    ]
+    insert_rows(session, Change, rows)
 
 
 def announce(redis: Redis) -> None:

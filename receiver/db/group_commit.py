@@ -1,6 +1,6 @@
-"""What many requests of one process ask for at the same moment is asked for once.
+"""Group commit: what many requests of a process want at the same moment becomes one statement.
 
-A way to PostgreSQL and back, and a flush to disk, cost nearly the same for one as for a hundred.
+A round trip to PostgreSQL, and a flush to disk, cost nearly the same for one row as for a hundred.
 """
 
 import threading
@@ -12,164 +12,150 @@ from typing import Any, Generic, LiteralString, TypeVar
 
 import psycopg
 from psycopg.rows import namedtuple_row, tuple_row
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
-from receiver.db.bounded import Bounded
-from receiver.db.engine import connection_of_its_own
+from receiver.background_thread import BackgroundThread
+from receiver.db.connection import BEHIND_POOLER
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-MOST_AT_ONCE = 200
-# After so many seconds without use a connection may have gone dead, and nobody was told.
-IDLE_SECONDS = 1.0
+MAX_BATCH_SIZE = 200
 
 
-class Waiting(Generic[Item, Answer]):
-    """What somebody asks for, and what it comes to."""
+class _Request(Generic[Item, Result]):
+    """An item that waits for its batch, and what became of it."""
 
-    __slots__ = ("answer", "failure", "item", "told")
+    __slots__ = ("done", "error", "item", "result")
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.answer: Answer | None = None
-        self.failure: BaseException | None = None
-        # A bare lock, held until there is an answer: a Future costs as much as all else in accept.
-        self.told = threading.Lock()
-        self.told.acquire()
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+        # A lock that is held until there is a result: a Future costs as much as the rest of accept.
+        self.done = threading.Lock()
+        self.done.acquire()
 
 
-class Together(Generic[Item, Answer]):
-    """Many ask and wait, one thread does what they ask for, batch by batch.
+class Batcher(Generic[Item, Result]):
+    """Collect items from many threads and process them in batches, on one thread.
 
-    do: from a batch to its answers, one an item and in their order. What it raises is raised to
-    all who wait for that batch, and to nobody else.
+    process: from a batch of items to their results, in the same order. What it raises is raised to
+    everybody who waits for that batch, and to nobody else.
     """
 
-    def __init__(self, do: Callable[[Sequence[Item]], Sequence[Answer]]) -> None:
-        self._do = do
-        self._waiting: deque[Waiting[Item, Answer]] = deque()
-        self._wanted = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._start = threading.Lock()
+    def __init__(self, name: str, process: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
+        self._process = process
+        self._waiting: deque[_Request[Item, Result]] = deque()
+        self._thread = BackgroundThread(name, self._run)
 
     def __len__(self) -> int:
-        """How many wait for the next batch."""
+        """Return how many items wait for the next batch."""
         return len(self._waiting)
 
-    def ask(self, item: Item, seconds: float) -> Answer:
-        """The answer, once there is one.
+    def submit(self, item: Item, seconds: float) -> Result:
+        """Wait for the result of the item.
 
-        Raises: TimeoutError after `seconds`; what the batch came to grief of.
+        Raises: TimeoutError after `seconds`; what its batch failed with.
         """
-        if self._thread is None:
-            self._begin()
-        waiting: Waiting[Item, Answer] = Waiting(item)
-        self._waiting.append(waiting)
-        self._wanted.set()
-        if not waiting.told.acquire(timeout=seconds):
-            # Taken back, so that a thread that comes round again neither does what was refused nor
-            # holds it in memory until then.
+        request: _Request[Item, Result] = _Request(item)
+        self._waiting.append(request)
+        self._thread.wake()
+        if not request.done.acquire(timeout=seconds):
+            # Withdrawn, so that it is neither processed nor kept in memory after the refusal.
             with suppress(ValueError):
-                self._waiting.remove(waiting)
+                self._waiting.remove(request)
             raise TimeoutError
-        if waiting.failure is not None:
+        if request.error is not None:
             try:
-                raise waiting.failure
+                raise request.error
             finally:
-                # Or the failure would hold this frame, and the frame it: and the body until the
-                # collector comes.
-                del waiting
-        return waiting.answer  # type: ignore[return-value] # there is one now
-
-    def _begin(self) -> None:
-        # Not in __init__: a thread does not live on in a forked gunicorn worker.
-        with self._start:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, daemon=True)
-                self._thread.start()
+                # The error and this frame would hold each other, and the item, until the next
+                # garbage collection.
+                del request
+        return request.result  # type: ignore[return-value] # it is there now
 
     def _run(self) -> None:
-        while True:
-            self._wanted.wait()
-            # Cleared before looking: what comes meanwhile sets it again.
-            self._wanted.clear()
-            while batch := self._take():
-                self._answer(batch)
-            # Or the last batch would be held for as long as nothing comes after it.
-            del batch
+        while batch := self._take_batch():
+            self._process_batch(batch)
 
-    def _take(self) -> list[Waiting[Item, Answer]]:
-        # Whoever is about to come at this moment is still of the batch: a third more of them.
+    def _take_batch(self) -> list[_Request[Item, Result]]:
+        # Let the threads run that are about to submit: their items make batches a third larger.
         time.sleep(0)
-        batch: list[Waiting[Item, Answer]] = []
+        batch: list[_Request[Item, Result]] = []
         with suppress(IndexError):
-            while len(batch) < MOST_AT_ONCE:
+            while len(batch) < MAX_BATCH_SIZE:
                 batch.append(self._waiting.popleft())
         return batch
 
-    def _answer(self, batch: list[Waiting[Item, Answer]]) -> None:
+    def _process_batch(self, batch: list[_Request[Item, Result]]) -> None:
         try:
-            answers = self._do([waiting.item for waiting in batch])
-            answered = list(zip(batch, answers, strict=True))
-        except Exception as failure:  # noqa: BLE001
-            # The thread must outlive whatever befell one batch.
-            for waiting in batch:
-                waiting.failure = failure
-                waiting.told.release()
-            # Or the failure would hold all of them through this frame, and they it.
-            del batch, waiting
+            results = self._process([request.item for request in batch])
+            pairs = list(zip(batch, results, strict=True))
+        except Exception as error:  # noqa: BLE001 (raised to everybody who waits for it)
+            for request in batch:
+                request.error = error
+                request.done.release()
+            # The error holds this frame, and would hold every item with it.
+            del batch, request
             return
-        for waiting, answer in answered:
-            waiting.answer = answer
-            waiting.told.release()
+        for request, result in pairs:
+            request.result = result
+            request.done.release()
 
 
-class OwnConnection:
-    """A connection for one thread, on which each statement is its own transaction.
+class AutocommitPool:
+    """Connections on which each statement is a transaction of its own, in one round trip.
 
-    One way to PostgreSQL and back, where BEGIN, the statement, COMMIT and a pool's test of its
-    connection would be four. (Behind a pooler it is those four.) It is tested only where it was
-    idle.
+    BEGIN, statement and COMMIT are three. (Behind a pooler it takes those, and the settings.) The
+    pool is not the engine's, so sessions that occupy all connections of that one delay nobody here.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._connection: Bounded | None = None
-        self._answered_at = 0.0
+        self._pool = engine.pool.recreate()
+        event.listen(engine, "engine_disposed", lambda _: self.close())
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        """Close the connections that run no statement just now."""
+        self._pool.dispose()
 
-    def rows(
+    def fetch_all(
         self, statement: LiteralString, values: dict[str, Any], named: bool = False
     ) -> Sequence[Any]:
-        """The rows of a statement; where the connection turns out to be lost, on a new one.
+        """Run a statement and return its rows; on a new connection if the first one is lost.
 
-        So a statement may be carried out twice, where only its answer was lost. named: rows whose
-        columns are attributes.
+        The statement may then run twice, since only its answer may have been lost.
 
-        Raises: psycopg's and SQLAlchemy's errors.
+        named: return rows with their columns as attributes.
+
+        Raises: errors of psycopg and SQLAlchemy.
         """
-        if self._connection is not None:
+        for is_last_try in (False, True):
+            pooled = self._pool.connect()
             try:
-                if time.monotonic() - self._answered_at > IDLE_SECONDS:
-                    self._connection.ping()
-                return self._execute(self._connection, statement, values, named)
-            except psycopg.OperationalError:
-                if not self._connection.closed:
+                if pooled.info[BEHIND_POOLER]:
+                    with self._engine.begin() as transaction:
+                        return transaction.exec_driver_sql(statement, values).all()
+                return _execute(pooled.dbapi_connection, statement, values, named)
+            except psycopg.OperationalError as error:
+                connection: Any = pooled.dbapi_connection
+                if connection.closed:
+                    pooled.invalidate(error)
+                if not connection.closed or is_last_try:
                     raise
-        self._connection = connection_of_its_own(self._engine)
-        if self._connection is not None:
-            return self._execute(self._connection, statement, values, named)
-        with self._engine.begin() as connection:
-            return connection.exec_driver_sql(statement, values).all()
+            finally:
+                pooled.close()
+        raise AssertionError
 
-    def _execute(
-        self, connection: Bounded, statement: LiteralString, values: dict[str, Any], named: bool
-    ) -> Sequence[Any]:
+
+def _execute(
+    connection: Any, statement: LiteralString, values: dict[str, Any], named: bool
+) -> Sequence[Any]:
+    connection.autocommit = True
+    try:
         cursor = connection.cursor(binary=True, row_factory=namedtuple_row if named else tuple_row)
-        rows = cursor.execute(statement, values).fetchall()
-        self._answered_at = time.monotonic()
-        return rows
+        return cursor.execute(statement, values).fetchall()  # type: ignore[no-any-return]
+    finally:
+        if not connection.closed:
+            connection.autocommit = False

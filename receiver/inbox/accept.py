@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from receiver import telemetry
-from receiver.db.group_commit import OwnConnection, Together
+from receiver.db.group_commit import AutocommitPool, Batcher
 from receiver.db.models import PENDING
 from receiver.errors import StorageUnavailable
 
@@ -149,18 +149,13 @@ class Inbox:
 
     def __init__(self, engine: Engine, ring: Callable[[], None]) -> None:
         self._ring = ring
-        self._connection, self._counting = OwnConnection(engine), OwnConnection(engine)
-        self._together: Together[Incoming, Accepted | None] = Together(
-            lambda messages: self._keep(self._connection, KEEP_NEW, messages)
+        self._pool = AutocommitPool(engine)
+        self._new: Batcher[Incoming, Accepted | None] = Batcher(
+            "accept", lambda messages: self._keep(KEEP_NEW, messages)
         )
-        self._repeated: Together[Incoming, Accepted | None] = Together(
-            lambda messages: self._keep(self._counting, KEEP, messages)
+        self._repeated: Batcher[Incoming, Accepted | None] = Batcher(
+            "accept_repeated", lambda messages: self._keep(KEEP, messages)
         )
-
-    def close(self) -> None:
-        """Close what it keeps open."""
-        self._connection.close()
-        self._counting.close()
 
     def accept(self, incoming: Incoming) -> Accepted:
         """Keep a message and return once it is committed and flushed; then ring the doorbell.
@@ -169,9 +164,9 @@ class Inbox:
         """
         ends_at = time.monotonic() + ACCEPT_SECONDS
         try:
-            answer = self._together.ask(incoming, ACCEPT_SECONDS)
+            answer = self._new.submit(incoming, ACCEPT_SECONDS)
             if answer is None:
-                answer = self._repeated.ask(incoming, max(0, ends_at - time.monotonic()))
+                answer = self._repeated.submit(incoming, max(0, ends_at - time.monotonic()))
         except TimeoutError:
             answer = None
         if answer is None:
@@ -179,7 +174,7 @@ class Inbox:
         return answer
 
     def _keep(
-        self, connection: OwnConnection, statement: LiteralString, messages: Sequence[Incoming]
+        self, statement: LiteralString, messages: Sequence[Incoming]
     ) -> list[Accepted | None]:
         """Commit a batch.
 
@@ -189,7 +184,7 @@ class Inbox:
         try:
             with telemetry.span("keep", messages=len(messages)):
                 batch = Batch(messages)
-                answers = batch.answers(connection.rows(statement, batch.values))
+                answers = batch.answers(self._pool.fetch_all(statement, batch.values))
         except Exception as failure:
             log.error(  # noqa: TRY400 (a traceback would show the bodies)
                 "batch not kept", messages=len(messages), error=type(failure).__name__

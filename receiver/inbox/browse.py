@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session
 
+from receiver.db.bulk import id_in
 from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
-from receiver.db.engine import id_in
 from receiver.db.models import OUTCOMES, Message
 from receiver.db.pagination import Values, distinct, snapshot, walk
 from receiver.errors import UnknownMessage

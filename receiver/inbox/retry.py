@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Row, Select, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.db.bulk import id_in
 from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
-from receiver.db.engine import id_in
 from receiver.db.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED, Message
 from receiver.db.pagination import walk
 from receiver.errors import UnknownMessage, WrongOutcome

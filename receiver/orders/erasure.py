@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.changes import feed
 from receiver.changes.feed import EVENTS, Changed
 from receiver.couriers.snapshot import Snapshot
-from receiver.db.engine import id_in, pairs_in
+from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import PENDING, Event, Message, Order
 from receiver.orders.erasure_unread import forget_unread
 from receiver.orders.find import find_order

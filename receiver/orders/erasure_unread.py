@@ -16,7 +16,7 @@ from sqlalchemy import select, text, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
-from receiver.db.engine import id_in, pairs_in
+from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import DISCARDED, QUARANTINED, Identifier, Message, Order
 from receiver.orders import details
 from receiver.settings import Account

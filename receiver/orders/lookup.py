@@ -8,7 +8,7 @@ from sqlalchemy import Text, cast, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, joinedload
 
-from receiver.db.engine import id_in, pairs_in
+from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import Identifier, Order
 from receiver.db.pagination import each
 

@@ -11,7 +11,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from receiver import telemetry
-from receiver.db.group_commit import OwnConnection, Together
+from receiver.db.group_commit import AutocommitPool, Batcher
 from receiver.errors import StorageUnavailable
 
 READ_SECONDS = 5.0
@@ -24,8 +24,8 @@ class QuickReads:
     """Reads about single orders, on one connection of the process."""
 
     def __init__(self, engine: Engine) -> None:
-        self._connection = OwnConnection(engine)
-        self._together: Together[Question, list[Any]] = Together(self._read)
+        self._pool = AutocommitPool(engine)
+        self._batcher: Batcher[Question, list[Any]] = Batcher("read_orders", self._read)
 
     def rows(self, statement: LiteralString, account: str, name: str) -> list[Any]:
         """The rows of a statement about `asked.account` and `asked.name`, with their columns as
@@ -35,7 +35,7 @@ class QuickReads:
         """
         try:
             with telemetry.span("read orders"):
-                return self._together.ask((statement, account, name), READ_SECONDS)
+                return self._batcher.submit((statement, account, name), READ_SECONDS)
         except (psycopg.OperationalError, TimeoutError):
             raise StorageUnavailable("the database cannot be reached just now") from None
 
@@ -48,7 +48,7 @@ class QuickReads:
                 "account": [questions[place][1] for place in own],
                 "name": [questions[place][2] for place in own],
             }
-            for row in self._connection.rows(of_many(statement), asked, named=True):
+            for row in self._pool.fetch_all(of_many(statement), asked, named=True):
                 answers[row.place].append(row)
         return answers
 

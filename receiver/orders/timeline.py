@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from receiver.couriers.snapshot import Event, Proof
-from receiver.db.engine import bare
+from receiver.db.bulk import row_class
 from receiver.db.models import Event as EventRow
 from receiver.orders.fold import Verdict
 from receiver.statuses import VOCABULARY
 from receiver.times import rfc3339
 
 # A row of `events`, to read and to compare.
-StoredEvent = bare(EventRow.__table__.columns)
+StoredEvent = row_class(EventRow.__table__.columns)
 
 # How far a message can be trusted, the least first: an open URL, our own request, a signature.
 TRUST = ("token", "fetched", "signed")

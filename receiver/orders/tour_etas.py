@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from receiver.couriers.snapshot import Eta
-from receiver.db.engine import pairs_in
+from receiver.db.bulk import pairs_in
 from receiver.db.models import Order, Tour, TourStop
 from receiver.errors import UnknownTour
 from receiver.orders import details

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from receiver.db.engine import array_literal
+from receiver.db.bulk import insert_rows
 from receiver.db.models import Count
 
 # (name, account, label); the account is empty where it is of none.
@@ -53,31 +53,15 @@ WAIT = Histogram("wait", (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 360
 LAG = Histogram("lag", (1, 5, 15, 60, 300, 900, 3600, 21_600, 86_400))
 SIZE = Histogram("size", (1, 5, 20, 50, 100, 200, 300))
 
-# Sorted, so that two workers take the rows in the same order; whoever counts has locked its
-# accounts' rows before.
-ADD = text("""
-    INSERT INTO counts AS known (name, account, label, value)
-    SELECT name, account, label, value
-    FROM unnest(CAST(:name AS text[]), CAST(:account AS text[]), CAST(:label AS text[]),
-                CAST(:value AS float8[])) AS told (name, account, label, value)
-    ORDER BY name, account, label
-    ON CONFLICT (name, account, label) DO UPDATE SET value = known.value + excluded.value
-""")
-
 
 def add_totals(session: Session, counted: Mapping[TotalKey, float]) -> None:
-    """Add to the counts; near the end of a transaction, for their rows are everybody's."""
-    if counted:
-        names, accounts, labels = zip(*counted, strict=True)
-        session.execute(
-            ADD,
-            {
-                "name": array_literal(names),
-                "account": array_literal(accounts),
-                "label": array_literal(labels),
-                "value": list(map(float, counted.values())),
-            },
-        )
+    """Add to the counts; near the end of a transaction, because every worker locks their rows."""
+    rows = [
+        {"name": name, "account": account, "label": label, "value": value}
+        for (name, account, label), value in sorted(counted.items())
+    ]
+    on_conflict = "(name, account, label) DO UPDATE SET value = known.value + excluded.value"
+    insert_rows(session, Count, rows, on_conflict)
 
 
 def read_totals(session: Session) -> Iterator[tuple[TotalKey, float]]:

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-import orjson
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from receiver.changes import feed
 from receiver.changes.feed import Changed
 from receiver.couriers import DRIVERS
 from receiver.couriers.snapshot import Decoded, MessageContext
-from receiver.db.engine import array_literal
+from receiver.db.bulk import update_rows
 from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.inbox.json_body import parse_body
@@ -118,38 +116,25 @@ def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
     return read(parse_body(message.body or b""), heard)
 
 
-# One statement for any number of messages, whatever became of each.
-CONCLUDE = text("""
-    UPDATE messages
-    SET outcome = told.outcome, reason = told.reason, processed_at = :now,
-        courier_order_id = told.courier_order_id, tries = 0, tried_by = NULL,
-        names = CASE WHEN told.names IS NOT NULL
-                THEN ARRAY(SELECT json_array_elements_text(CAST(told.names AS json))) END
-    FROM unnest(CAST(:id AS bigint[]), CAST(:outcome AS text[]), CAST(:reason AS text[]),
-                CAST(:courier_order_id AS text[]), CAST(:names AS text[]))
-         AS told (id, outcome, reason, courier_order_id, names)
-    WHERE messages.id = told.id
-""")
-
-
 def conclude(
     session: Session, batch: Sequence[Message], folded: FoldedBatch, now: datetime
 ) -> None:
     """Write down what became of each message, and tell whoever waits for it; the caller commits."""
     outcomes = folded.outcomes
-    session.execute(
-        CONCLUDE,
+    rows = [
         {
-            "now": now,
-            "id": array_literal(outcomes),
-            "outcome": array_literal(outcome.outcome for outcome in outcomes.values()),
-            "reason": array_literal(outcome.reason for outcome in outcomes.values()),
-            "courier_order_id": array_literal(it.courier_order_id for it in outcomes.values()),
-            "names": array_literal(
-                orjson.dumps(it.names).decode() if it.names else None for it in outcomes.values()
-            ),
-        },
-    )
+            "id": message_id,
+            "outcome": outcome.outcome,
+            "reason": outcome.reason,
+            "processed_at": now,
+            "courier_order_id": outcome.courier_order_id,
+            "names": list(outcome.names) if outcome.names else None,
+            "tries": 0,
+            "tried_by": None,
+        }
+        for message_id, outcome in outcomes.items()
+    ]
+    update_rows(session, Message, rows)
     if folded.erased:
         drop_bodies(session, folded.erased)
     # Last, since from here on the other workers wait for this one's commit.

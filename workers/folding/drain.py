@@ -13,7 +13,7 @@ from sqlalchemy import Select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import telemetry
-from receiver.db.engine import bare, id_in
+from receiver.db.bulk import id_in, row_class
 from receiver.db.models import APPLIED, QUARANTINED, Message
 from receiver.inbox.pending import pending
 from receiver.logs import exception_fields
@@ -50,7 +50,7 @@ COLUMNS = (
     *(Message.id, Message.account, Message.topic, Message.kind, Message.trust, Message.body),
     *(Message.received_at, Message.retried_at, Message.tries, Message.tried_by),
 )
-BareMessage = bare(COLUMNS)
+BareMessage = row_class(COLUMNS)
 
 
 def drain_batch(

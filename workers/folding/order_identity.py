@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.snapshot import Snapshot
-from receiver.db.engine import pairs_in
+from receiver.db.bulk import pairs_in
 from receiver.db.models import Identifier, Order
 from receiver.settings import Account
 

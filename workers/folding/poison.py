@@ -28,7 +28,7 @@ from typing import Any
 from sqlalchemy import literal, update
 from sqlalchemy.orm import Session
 
-from receiver.db.engine import id_in
+from receiver.db.bulk import id_in
 from receiver.db.models import Message
 from receiver.inbox.pending import pending
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from receiver.changes.feed import CREATED, EVENTS, Changed
 from receiver.couriers.snapshot import Snapshot
-from receiver.db.engine import id_in, pairs_in
+from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import Event, Identifier, Message, Order
 from receiver.orders import conflicts, details
 from receiver.orders.erasure import without_people

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from receiver import statuses
 from receiver.changes.feed import SHOWN
-from receiver.db.engine import id_in
+from receiver.db.bulk import id_in
 from receiver.db.models import Order
 
 # The attributes, and of those that are not None at first what they are then.

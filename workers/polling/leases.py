@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import exists, select, text
 from sqlalchemy.orm import Session
 
-from receiver.db.engine import id_in
+from receiver.db.bulk import id_in
 from receiver.db.models import Order, Poll
 from receiver.stats import totals
 from receiver.statuses import VOCABULARY

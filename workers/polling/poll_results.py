@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from receiver.couriers.schedule import Backoff, Schedule, plan_next_poll
-from receiver.db.engine import id_in
+from receiver.db.bulk import id_in
 from receiver.db.models import Message, Order, Poll
 from receiver.inbox.accept import Incoming, keep
 from receiver.orders.poll_plan import needs_confirmation, poll_state

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
 from receiver.changes.feed import EVENTS, Changed, what_changed
-from receiver.db.engine import pairs_in
+from receiver.db.bulk import pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.errors import Undecodable
 from receiver.orders import details

@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
-from receiver.db.engine import id_in
+from receiver.db.bulk import id_in
 from receiver.db.models import APPLIED, DISCARDED, ENDED, ENDED_SINCE, Change, Message, Order
 from receiver.orders.erasure import drop_bodies, forget, told_of
 from receiver.settings import Settings

@@ -13,9 +13,9 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, event, text
 
+from receiver.db.connection import BEHIND_POOLER, set_statements
 from receiver.db.engine import create_engine_for
 from receiver.db.models import Base
-from receiver.db.session_settings import POOLED, all_set
 
 # Any number that nothing else locks; two hosts that deploy at once then migrate in turn.
 MIGRATION_LOCK = 7_203_118_402
@@ -45,13 +45,13 @@ def take_turn(turn: Connection) -> None:
     waits for everybody's.
     """
     while True:
-        turn.exec_driver_sql(all_set("LOCAL", NO_LIMITS))
+        turn.exec_driver_sql(set_statements("LOCAL", NO_LIMITS))
         if turn.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}):
             break
         turn.rollback()
         time.sleep(TURN_SECONDS)
     # Any further statement: until then PostgreSQL keeps the last one's snapshot.
-    turn.exec_driver_sql(all_set("LOCAL", NO_LIMITS))
+    turn.exec_driver_sql(set_statements("LOCAL", NO_LIMITS))
 
 
 engine = create_engine_for(context.config.attributes["database_url"], pool_size=2)
@@ -59,10 +59,10 @@ with ExitStack() as stack:
     stack.callback(engine.dispose)
     take_turn(unbounded(stack.enter_context(engine.connect())))
     connection = unbounded(stack.enter_context(engine.connect()))
-    if not connection.info[POOLED]:
-        connection.exec_driver_sql(all_set("SESSION", NO_LIMITS))
+    if not connection.info[BEHIND_POOLER]:
+        connection.exec_driver_sql(set_statements("SESSION", NO_LIMITS))
         connection.commit()
-    limits = all_set("LOCAL", {**NO_LIMITS, "lock_timeout": LOCK_MS})
+    limits = set_statements("LOCAL", {**NO_LIMITS, "lock_timeout": LOCK_MS})
     event.listen(connection, "begin", lambda begun: begun.exec_driver_sql(limits))
     context.configure(
         connection=connection,

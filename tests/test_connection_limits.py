@@ -1,4 +1,4 @@
-"""A PostgreSQL that says nothing: whoever waits for it gives up, and comes back by itself."""
+"""Where PostgreSQL does not answer every wait ends, and the service recovers by itself."""
 
 import time
 from collections.abc import Iterator
@@ -6,18 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from receiver.db.bounded import PING_SECONDS
-from receiver.db.engine import (
-    CONNECT_SECONDS,
-    GRACE_SECONDS,
-    connection_of_its_own,
-    create_engine_for,
-)
-from receiver.db.group_commit import OwnConnection
+from receiver.db.connection import PING_SECONDS
+from receiver.db.engine import CONNECT_SECONDS, GRACE_SECONDS, create_engine_for
+from receiver.db.group_commit import AutocommitPool
 from tests.faults.proxy import Proxy
 from tests.service import wait_until
 
@@ -32,6 +28,13 @@ def wire(environ: dict[str, str]) -> Iterator[Proxy]:
     proxy = Proxy(Path(sockets) / ".s.PGSQL.5432")
     yield proxy
     proxy.close()
+
+
+@pytest.fixture(autouse=True)
+def idle_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count every connection in a pool as idle, unless the test repeats a statement."""
+    if "repeated" not in request.node.name:
+        monkeypatch.setattr("receiver.db.connection.IDLE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -74,19 +77,28 @@ def test_a_connection_that_went_dead_in_the_pool_is_left_soon(
     assert PING_SECONDS <= time.monotonic() - started < SOON
 
 
-def test_a_connection_of_its_own_that_went_dead_while_idle_is_left_soon(
-    wire: Proxy, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("receiver.db.group_commit.IDLE_SECONDS", 0)
+def test_a_single_statement_leaves_a_dead_connection_soon(wire: Proxy, url: str) -> None:
     engine = create_engine_for(url, statement_seconds=60)
-    own = OwnConnection(engine)
-    own.rows("SELECT 1", {})
+    pool = AutocommitPool(engine)
+    assert pool.fetch_all("SELECT 1", {}) == [(1,)]
     wire.mute(True)
     wire.mute(False)
     started = time.monotonic()
-    assert own.rows("SELECT 1", {}) == [(1,)]
+    assert pool.fetch_all("SELECT 1", {}) == [(1,)]
     assert PING_SECONDS <= time.monotonic() - started < SOON
-    own.close()
+    engine.dispose()
+
+
+def test_a_single_statement_is_repeated_where_its_connection_was_closed(
+    environ: dict[str, str],
+) -> None:
+    engine = create_engine_for(environ["DATABASE_URL"])
+    pool = AutocommitPool(engine)
+    [(first,)] = pool.fetch_all("SELECT pg_backend_pid()", {})
+    with psycopg.connect(environ["DATABASE_URL"], autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(%s, 5000)", [first])
+    [(second,)] = pool.fetch_all("SELECT pg_backend_pid()", {})
+    assert second != first
     engine.dispose()
 
 
@@ -101,9 +113,9 @@ def test_a_server_that_does_not_even_greet_is_given_up(wire: Proxy, engine_on_wi
 def test_whoever_freezes_in_a_transaction_lets_go_of_its_locks(environ: dict[str, str]) -> None:
     engine = create_engine_for(environ["DATABASE_URL"], pool_size=1)
     with engine.connect() as connection:
-        told = connection.scalar(text("SHOW idle_in_transaction_session_timeout"))
+        shown = connection.scalar(text("SHOW idle_in_transaction_session_timeout"))
     engine.dispose()
-    assert told == "30s"
+    assert shown == "30s"
 
 
 def test_a_wait_for_a_lock_ends_before_a_statement_that_takes_long_does(
@@ -112,20 +124,19 @@ def test_a_wait_for_a_lock_ends_before_a_statement_that_takes_long_does(
     # Who waits was in somebody's way: its message is not at fault, and is not quarantined.
     engine = create_engine_for(environ["DATABASE_URL"], pool_size=1, statement_seconds=9)
     with engine.connect() as connection:
-        told = [connection.scalar(text(f"SHOW {it}_timeout")) for it in ("lock", "statement")]
+        shown = [connection.scalar(text(f"SHOW {name}_timeout")) for name in ("lock", "statement")]
     engine.dispose()
-    assert told == ["6s", "9s"]
+    assert shown == ["6s", "9s"]
 
 
 def test_an_engine_that_is_disposed_of_leaves_a_statement_under_way_its_connection(
     environ: dict[str, str],
 ) -> None:
     engine = create_engine_for(environ["DATABASE_URL"])
-    connection = connection_of_its_own(engine)
-    assert connection is not None
+    pool = AutocommitPool(engine)
     with ThreadPoolExecutor(1) as thread:
-        slow = thread.submit(connection.execute, "SELECT pg_sleep(0.3)")
-        wait_until(connection.lock.locked)
+        slow = thread.submit(pool.fetch_all, "SELECT 1 FROM pg_sleep(0.3)", {})
+        wait_until(lambda: pool._pool.checkedout() == 1)  # type: ignore[attr-defined] # a QueuePool
         engine.dispose()
-        assert slow.result(SOON).fetchone() == ("",)
-    assert connection.closed
+        assert slow.result(SOON) == [(1,)]
+    pool.close()
