@@ -1,188 +1,185 @@
-"""Accounts, and what a person should know of now."""
+"""Accounts: their state, the requests that were refused, and the alerts."""
 
-from marshmallow import Schema, fields, validate
+from marshmallow import fields, validate
 
-from receiver.schemas.fields import AN_ACCOUNT, Time, example
+from receiver.schemas.fields import (
+    AN_ACCOUNT,
+    Answer,
+    boolean,
+    example,
+    integer,
+    items,
+    string,
+    time,
+)
 
 
-class SecretStandingSchema(Schema):
-    """One of an account's live secrets."""
+class SecretStandingSchema(Answer):
+    """How one of an account's secrets is used."""
 
-    place = fields.Integer(
-        metadata=example(2, "Its place in COURIER_<ACCOUNT>_SECRETS; all but the first are old.")
+    place = integer(
+        2, "Position of the secret in COURIER_<ACCOUNT>_SECRETS, from 1; the first is the newest."
     )
-    uses = fields.Integer(metadata=example(12, "How many hooks came with it so far."))
-    last_used_at = Time(
-        allow_none=True,
-        metadata=example("2026-04-16T07:00:01Z", "When one last did; null: none yet."),
+    uses = integer(12, "How many webhooks were authenticated with it so far.")
+    last_used_at = time(
+        "2026-04-16T07:00:01Z", "When it was last used; null: never.", allow_none=True
     )
 
 
-class AccountStandingSchema(Schema):
-    """How an account fares."""
+class AccountStandingSchema(Answer):
+    """The state of one account: its traffic, its polling and its secrets."""
 
     account = fields.String(metadata=AN_ACCOUNT)
-    courier = fields.String(metadata=example("tiramizoo", "The courier behind the account."))
-    last_heard_at = Time(
+    courier = string("tiramizoo", "The courier behind the account.")
+    last_heard_at = time(
+        "2026-04-16T07:00:01Z",
+        "When the last message of the courier arrived, by webhook or by poll; null: none yet.",
         allow_none=True,
-        metadata=example("2026-04-16T07:00:01Z", "When its courier was heard, by hook or by poll."),
     )
-    last_webhook_at = Time(
-        allow_none=True, metadata=example("2026-04-16T07:00:01Z", "When it last sent a hook.")
+    last_webhook_at = time(
+        "2026-04-16T07:00:01Z", "When the last webhook arrived; null: none yet.", allow_none=True
     )
-    last_poll_at = Time(
+    last_poll_at = time(
+        "2026-04-16T06:00:00Z",
+        "When a poll last returned something new; null: none did yet.",
         allow_none=True,
-        metadata=example("2026-04-16T06:00:00Z", "When it last answered a poll with news."),
     )
-    webhooks = fields.Integer(metadata=example(4711, "Hooks folded so far."))
-    polls = fields.Integer(metadata=example(98, "Poll answers folded so far: those with news."))
-    poll_requests = fields.Integer(
-        metadata=example(1204, "Requests sent to the courier's API so far.")
+    webhooks = integer(4711, "How many webhooks were processed so far.")
+    polls = integer(98, "How many poll answers with something new were processed so far.")
+    poll_requests = integer(1204, "How many requests were sent to the courier's API so far.")
+    poll_requests_saved = integer(
+        310,
+        "How many requests for single orders were saved so far by requesting lists of orders,"
+        " less the requests for the lists.",
     )
-    poll_requests_saved = fields.Integer(
-        metadata=example(
-            310, "Requests that lists of orders made needless so far, less what they cost."
-        )
-    )
-    polled = fields.Boolean(metadata=example(True, "Whether its courier can be asked."))
-    missed_hooks = fields.Integer(
-        metadata=example(
-            102, "States that we had to ask for so far, though a hook should have told."
-        )
+    polled = boolean(True, "Whether the account has an API and credentials, so can be polled.")
+    missed_hooks = integer(
+        102, "How many status changes a poll found so far that no webhook had reported."
     )
     missed_hook_ratio = fields.Float(
         allow_none=True,
-        metadata=example(0.0213, "missed_hooks / (missed_hooks + webhooks); null before any."),
-    )
-    signature_failures = fields.Integer(
         metadata=example(
-            3,
-            "Requests with a missing or wrong token or signature within 30 days. A few seconds"
-            " behind.",
-        )
-    )
-    secrets = fields.List(
-        fields.Nested(SecretStandingSchema),
-        metadata={
-            "description": "Its live secrets, the newest first: once nobody uses an old one any"
-            " more it can be removed. A few seconds behind."
-        },
-    )
-    breaker = fields.String(
-        validate=validate.OneOf(["closed", "open", "half_open"]),
-        metadata=example("closed", "`open`: nobody asks; `half_open`: one request tries."),
-    )
-    paused_since = Time(
-        allow_none=True,
-        metadata=example("2026-04-16T07:00:00Z", "Since when nobody asks; null: it is asked."),
-    )
-    paused_until = Time(
-        allow_none=True,
-        metadata=example("2026-04-16T07:05:00Z", "When it is tried again, at the earliest."),
-    )
-    pause_reason = fields.String(
-        allow_none=True,
-        metadata=example(
-            "busy",
-            "`busy`: the courier told us to wait; `refused`: it does not accept our credentials;"
-            " `failing`: it does not answer. Null: it is asked.",
+            0.0213, "missed_hooks / (missed_hooks + webhooks); null while both are zero."
         ),
     )
-    orders_due = fields.Integer(
-        metadata=example(12, "Orders to ask about now; counted up to 10,000.")
+    signature_failures = integer(
+        3,
+        "How many webhooks had a missing or wrong token or signature in the last 30 days; a few"
+        " seconds behind.",
     )
-    orders_given_up = fields.Integer(
-        metadata=example(0, "Orders that nobody asks about any more; counted up to 10,000.")
+    secrets = items(
+        SecretStandingSchema,
+        "The account's secrets, newest first. An old one that is no longer used"
+        " can be removed. The counts are updated every few seconds.",
+    )
+    breaker = string(
+        "closed",
+        "State of the circuit breaker. `closed`: polling works; `open`: polling is paused;"
+        " `half_open`: one request tests whether the courier answers again.",
+        validate=validate.OneOf(["closed", "open", "half_open"]),
+    )
+    paused_since = time(
+        "2026-04-16T07:00:00Z", "When polling was paused; null: it is not.", allow_none=True
+    )
+    paused_until = time(
+        "2026-04-16T07:05:00Z",
+        "When polling resumes at the earliest; null: it is not paused.",
+        allow_none=True,
+    )
+    pause_reason = string(
+        "busy",
+        "Why polling is paused. `busy`: the courier asked us to wait; `refused`: the courier"
+        " rejects our credentials; `failing`: the courier does not answer. Null: it is not"
+        " paused.",
+        allow_none=True,
+    )
+    orders_due = integer(12, "How many orders are due for a poll now, counted up to 10,000.")
+    orders_given_up = integer(
+        0, "How many orders are no longer polled after too many failures, counted up to 10,000."
     )
 
 
-class AccountListSchema(Schema):
+class AccountListSchema(Answer):
     """All accounts."""
 
-    couriers = fields.List(
-        fields.Nested(AccountStandingSchema),
-        metadata={"description": "One for each account, by slug."},
-    )
+    couriers = items(AccountStandingSchema, "One entry per account, sorted by slug.")
 
 
-class RefusalSchema(Schema):
-    """Requests that were refused for one reason."""
+class RefusalSchema(Answer):
+    """Webhook requests of one account that were refused for one reason."""
 
-    account = fields.String(
-        allow_none=True, metadata=example("cottoncast", "Null: of no account that is switched on.")
+    account = string(
+        "cottoncast", "Slug of the account; null: the URL named no known account.", allow_none=True
     )
-    reason = fields.String(
-        metadata=example(
-            "wrong",
-            "`missing`, `malformed` or `wrong` credential, `BodyTooLarge`, `BodyCutOff`,"
-            " `unknown_account`, `unknown_topic`.",
-        )
+    reason = string(
+        "wrong",
+        "Why the requests were refused. `missing`, `malformed`, `wrong`: the token or the"
+        " signature; `BodyTooLarge`; `BodyCutOff`; `unknown_account`; `unknown_topic`.",
     )
-    likely = fields.String(
+    likely = string(
+        "reencoded_body",
+        "The likely cause of a wrong credential, such as `old_secret`, `other_account`,"
+        " `reencoded_body`, `unknown_secret` or `not_examined`. More values may be added."
+        " Null: `reason` is the cause.",
         allow_none=True,
-        metadata=example("prefixed", "The likely cause; null where the reason says it all."),
     )
-    other_account = fields.String(
+    other_account = string(
+        None,
+        "If `likely` is `other_account`: the account whose secret was used; else null.",
         allow_none=True,
-        metadata=example(None, "With `other_account`: whose secret it was."),
     )
-    count = fields.Integer(metadata=example(17, "How many there were."))
-    first_at = Time(metadata=example("2026-04-15T07:00:01Z", "When the first came."))
-    last_at = Time(metadata=example("2026-04-16T07:00:01Z", "When the last came."))
-    summary = fields.String(
-        metadata=example("a right signature, but with something before it", "What went wrong.")
+    count = integer(17, "How many requests were refused.")
+    first_at = time("2026-04-15T07:00:01Z", "When the first of them arrived.")
+    last_at = time("2026-04-16T07:00:01Z", "When the last of them arrived.")
+    summary = string(
+        "the signature is of the same JSON, written in another way",
+        "The likely cause, as a text for people.",
     )
-    what_to_do = fields.String(
-        metadata=example("The courier must send the bare hex.", "What to do about it.")
-    )
-
-
-class RefusalListSchema(Schema):
-    """What was refused."""
-
-    refusals = fields.List(
-        fields.Nested(RefusalSchema), metadata={"description": "The latest first."}
+    what_to_do = string(
+        "Something between the courier and us reads and writes the body.",
+        "What to do about it, as a text for people.",
     )
 
 
-class AlertSchema(Schema):
-    """A condition that holds now and that a person should know of."""
+class RefusalListSchema(Answer):
+    """Refused webhook requests."""
 
-    condition = fields.String(
-        metadata=example("poll_refused", "What kind it is; one alert for each kind and account")
+    refusals = items(RefusalSchema, "One entry per account, reason and likely cause, latest first.")
+
+
+class AlertSchema(Answer):
+    """A problem that exists now and that a person should know about."""
+
+    condition = string(
+        "poll_refused", "Kind of the problem. There is one alert per kind and account."
     )
-    severity = fields.String(
+    severity = string(
+        "critical",
+        "`critical`: orders are affected until somebody acts; `warning`: otherwise.",
         validate=validate.OneOf(["warning", "critical"]),
-        metadata=example("critical", "`critical`: orders are going wrong while nobody acts"),
     )
-    account = fields.String(
+    account = string(
+        "tiramizoo",
+        "Slug of the account; null: the alert is about the service as a whole.",
         allow_none=True,
-        metadata=example(
-            "tiramizoo", "The account's slug; null where it is about the service as a whole"
-        ),
     )
-    since = Time(
-        allow_none=True, metadata=example("2026-04-16T07:00:00Z", "When it began, where we know.")
+    since = time(
+        "2026-04-16T07:00:00Z", "When the problem began; null: not known.", allow_none=True
     )
-    count = fields.Integer(metadata=example(12, "How many orders or messages it is about"))
-    summary = fields.String(
-        metadata=example("the courier does not accept our credentials", "What is wrong")
+    count = integer(12, "How many orders or messages are affected.")
+    summary = string("the courier does not accept our credentials", "What is wrong.")
+    what_to_do = string("Check COURIER_TIRAMIZOO_API_TOKEN", "What usually solves the problem.")
+    runbook = string(
+        "deploy/runbook.md#poll-refused", "The section of the runbook about this problem."
     )
-    what_to_do = fields.String(
-        metadata=example("Check COURIER_TIRAMIZOO_API_TOKEN", "What usually mends it")
-    )
-    runbook = fields.String(
-        metadata=example("deploy/runbook.md#poll-refused", "Where the runbook says what to do")
-    )
-    example = fields.String(
+    example = string(
+        "3AF7",
+        "One affected order (its courier_order_id) or message (its id); null: there is none.",
         allow_none=True,
-        metadata=example("3AF7", "One of them: a courier_order_id, or a message's id"),
     )
 
 
-class AlertListSchema(Schema):
-    """The conditions that hold now."""
+class AlertListSchema(Answer):
+    """The alerts that are open now."""
 
-    alerts = fields.List(
-        fields.Nested(AlertSchema), metadata={"description": "None where all is well."}
-    )
+    alerts = items(AlertSchema, "The open alerts, critical ones first; empty if all is well.")

@@ -1,52 +1,52 @@
-"""Facts that do not go together."""
+"""Conflicts: reported facts about an order that contradict each other."""
 
 from marshmallow import Schema, fields, validate
 
 from receiver.schemas.fields import (
+    A_CURSOR,
     A_REFERENCE,
     A_STATUS,
     AN_ACCOUNT,
     AN_ORDER,
+    CURSOR,
     IDENTIFIER,
     NEXT_CURSOR,
-    Line,
-    Whole,
+    Answer,
+    Text,
+    WholeNumber,
     example,
+    items,
+    string,
+    time,
 )
 
 
-class ConflictSchema(Schema):
-    """Two facts that do not go together; open until settled_at or closed_at is there."""
+class ConflictSchema(Answer):
+    """Two reported facts that contradict each other. Open until settled or closed."""
 
-    id = fields.String(metadata=example("29807b91bde4", "Stays the same for its order."))
-    kind = fields.String(
-        metadata=example("picked_up_after_cancelled", "What came after what: <new>_after_<old>.")
+    id = string("29807b91bde4", "Id of the conflict; it never changes.")
+    kind = string(
+        "picked_up_after_cancelled", "The later and the earlier fact: `<later>_after_<earlier>`."
     )
-    occurred_at = fields.String(
-        metadata=example(
-            "2026-04-16T08:00:00Z",
-            "When the later one happened, by the courier's clock.",
-            format="date-time",
-        )
+    occurred_at = time(
+        "2026-04-16T08:00:00Z", "When the later fact happened, by the courier's clock."
     )
-    settled_at = fields.String(
+    settled_at = time(
+        "2026-04-16T09:00:00Z",
+        "When a later event resolved the contradiction; null: none did.",
         allow_none=True,
-        metadata=example(
-            "2026-04-16T09:00:00Z", "Since when a later fact settles it.", format="date-time"
-        ),
     )
-    closed_at = fields.String(
-        allow_none=True,
-        metadata=example("2026-04-17T09:00:00Z", "When a person closed it.", format="date-time"),
+    closed_at = time(
+        "2026-04-17T09:00:00Z", "When a person closed it; null: nobody did.", allow_none=True
     )
-    closed_by = fields.String(allow_none=True, metadata=example("Ann", "Who closed it."))
-    note = fields.String(
-        allow_none=True, metadata=example("the driver called, it is there", "What they said.")
+    closed_by = string("Ann", "Name of the person who closed it.", allow_none=True)
+    note = string(
+        "the driver called, it is there", "Note of the person who closed it.", allow_none=True
     )
 
 
 class OrderConflictSchema(ConflictSchema):
-    """A conflict with the order it is about."""
+    """A conflict together with the order it is about."""
 
     account = fields.String(metadata=AN_ACCOUNT)
     courier_order_id = fields.String(metadata=AN_ORDER)
@@ -54,37 +54,35 @@ class OrderConflictSchema(ConflictSchema):
     status = fields.String(metadata=A_STATUS)
 
 
-class ConflictPageSchema(Schema):
-    """Open conflicts, the newest order first."""
+class ConflictPageSchema(Answer):
+    """A page of open conflicts."""
 
-    conflicts = fields.List(
-        fields.Nested(OrderConflictSchema), metadata={"description": "The conflicts of this page."}
-    )
+    conflicts = items(OrderConflictSchema, "The open conflicts of this page, newest order first.")
     next_cursor = fields.String(allow_none=True, metadata=NEXT_CURSOR)
 
 
 class ConflictFiltersSchema(Schema):
     """Which conflicts to list."""
 
-    account = Line(validate=IDENTIFIER, metadata=AN_ACCOUNT)
-    limit = Whole(
+    account = Text(validate=IDENTIFIER, metadata=AN_ACCOUNT)
+    limit = WholeNumber(
         load_default=50,
         validate=validate.Range(1, 200),
-        metadata=example(50, "The most orders whose conflicts to give at once."),
+        metadata=example(50, "The largest number of orders whose conflicts are in one answer."),
     )
-    cursor = Line(
-        validate=validate.Length(1, 200), metadata=example("bzQx", "The last page's `next_cursor`.")
-    )
+    cursor = Text(validate=CURSOR, metadata=A_CURSOR)
 
 
 class ConflictNoteSchema(Schema):
-    """Who dealt with it, and how."""
+    """Who takes the decision, and why."""
 
-    by = Line(
-        required=True, validate=validate.Length(1, 100), metadata=example("Ann", "Who says so.")
+    by = Text(
+        required=True,
+        validate=validate.Length(1, 100),
+        metadata=example("Ann", "Name of the person who decides."),
     )
-    note = Line(
+    note = Text(
         load_default="",
         validate=validate.Length(max=1000),
-        metadata=example("the driver called, it is there", "What they have to say."),
+        metadata=example("the driver called, it is there", "Why, in the person's own words."),
     )

@@ -1,6 +1,6 @@
-"""Why an order stands where it stands."""
+"""Why an order has its present status."""
 
-from marshmallow import Schema, fields, validate
+from marshmallow import fields, validate
 
 from receiver.db.models import OUTCOMES
 from receiver.schemas.conflict import ConflictSchema
@@ -16,88 +16,82 @@ from receiver.schemas.fields import (
     A_TRUST,
     AN_ACCOUNT,
     AN_ORDER,
-    APPLIED_TOLD,
     FLAGS,
+    IS_APPLIED,
     KINDS,
     TRUSTS,
     WHY_NOT,
+    Answer,
+    boolean,
     example,
+    integer,
+    items,
+    string,
+    time,
 )
+from receiver.schemas.message import AN_OUTCOME
 from receiver.schemas.order import EtaSchema
 
 
-class ExplainedMessageSchema(Schema):
-    """A message that told of the order."""
+class ExplainedMessageSchema(Answer):
+    """A message about the order."""
 
-    id = fields.String(metadata=example("184467", "See `GET /v1/messages/{message_id}`."))
+    id = string("184467", "Id of the message, see `GET /v1/messages/{message_id}`.")
     topic = fields.String(metadata=A_TOPIC)
     kind = fields.String(validate=KINDS, metadata=A_KIND)
     trust = fields.String(validate=TRUSTS, metadata=A_TRUST)
-    received_at = fields.String(
-        metadata=example("2026-04-16T07:00:02Z", "When it came, by our clock.", format="date-time")
-    )
-    repetitions = fields.Integer(metadata=example(2, "How often the same body came again."))
-    last_seen_at = fields.String(
-        metadata=example(
-            "2026-04-16T07:05:02Z", "When the same body came last.", format="date-time"
-        )
-    )
-    outcome = fields.String(
-        validate=validate.OneOf(OUTCOMES), metadata=example("applied", "What became of it.")
-    )
-    reason = fields.String(
+    received_at = time("2026-04-16T07:00:02Z", "When it arrived, by our clock.")
+    repetitions = integer(2, "How many times the same body arrived again after the first time.")
+    last_seen_at = time("2026-04-16T07:05:02Z", "When the same body arrived most recently.")
+    outcome = fields.String(validate=validate.OneOf(OUTCOMES), metadata=AN_OUTCOME)
+    reason = string(
+        "state: Missing data for required field.",
+        "Why the message was quarantined, parked or discarded; null otherwise.",
         allow_none=True,
-        metadata=example("state: Missing data for required field.", "Why it is no more than that."),
     )
     first_told = fields.List(
         fields.String(),
         metadata=example(
-            ["delivery_failed"], "The courier's words that no other message told before."
+            ["delivery_failed"],
+            "The events that this message was the first to report, in the courier's words.",
         ),
     )
 
 
-class ExplainedEventSchema(Schema):
-    """An event, with what it did to the order."""
+class ExplainedEventSchema(Answer):
+    """An event, and its effect on the order."""
 
-    occurred_at = fields.String(
-        metadata=example(
-            "2026-04-16T07:00:00Z", "When it happened, by the courier's clock.", format="date-time"
-        )
-    )
-    received_at = fields.String(
-        metadata=example(
-            "2026-04-16T07:00:02Z", "When we heard of it, by our clock.", format="date-time"
-        )
-    )
+    occurred_at = time("2026-04-16T07:00:00Z", "When it happened, by the courier's clock.")
+    received_at = time("2026-04-16T07:00:02Z", "When its message arrived, by our clock.")
     courier_status = fields.String(metadata=A_COURIER_STATUS)
     status = fields.String(metadata=A_STATUS)
     reason = fields.String(allow_none=True, metadata=A_REASON)
     parcel = fields.String(allow_none=True, metadata=A_PARCEL)
     message_id = fields.String(metadata=A_MESSAGE)
-    applied = fields.Boolean(metadata=APPLIED_TOLD)
+    applied = fields.Boolean(metadata=IS_APPLIED)
     not_applied_why = fields.String(allow_none=True, metadata=WHY_NOT)
-    set_status = fields.Boolean(metadata=example(True, "Whether it set the order's status."))
+    set_status = boolean(True, "Whether the order's present status comes from this event.")
     flags = fields.List(fields.String(), metadata=FLAGS)
 
 
-class ExplainedDetailSchema(Schema):
-    """A detail of the order, and what told it."""
+class ExplainedDetailSchema(Answer):
+    """A detail of the order, and the message that reported it."""
 
-    name = fields.String(metadata=example("tracking_url", "What it is about."))
+    name = string("tracking_url", "Name of the detail.")
     value = fields.Raw(
         allow_none=True,
-        metadata=example("https://www.tiramizoo.com/orders/ID4K7EHQX62RA", "What was told."),
+        metadata=example("https://www.tiramizoo.com/orders/ID4K7EHQX62RA", "Its value."),
     )
-    told_at = fields.String(
+    told_at = time(
+        "2026-04-16T07:00:00Z",
+        "When the courier reported it, by the courier's clock; null: the message had no time.",
         allow_none=True,
-        metadata=example("2026-04-16T07:00:00Z", "By the courier's clock.", format="date-time"),
     )
     message_id = fields.String(metadata=A_MESSAGE)
 
 
-class ExplainedOrderSchema(Schema):
-    """The order, as far as it is explained."""
+class ExplainedOrderSchema(Answer):
+    """The explained part of the order."""
 
     account = fields.String(metadata=AN_ACCOUNT)
     courier_order_id = fields.String(metadata=AN_ORDER)
@@ -105,41 +99,34 @@ class ExplainedOrderSchema(Schema):
     identifiers = fields.Dict(
         keys=fields.String(),
         values=fields.String(),
-        metadata=example({"identifier": "ZVW8GV"}, "Further names that the courier gave it."),
+        metadata=example(
+            {"identifier": "ZVW8GV"},
+            "Further identifiers that the courier gave the order, by kind.",
+        ),
     )
     status = fields.String(metadata=A_STATUS)
     courier_status = fields.String(allow_none=True, metadata=A_COURIER_STATUS)
-    status_at = fields.String(
+    status_at = time(
+        "2026-04-16T07:00:00Z",
+        "Since when it has this status, by the courier's clock.",
         allow_none=True,
-        metadata=example(
-            "2026-04-16T07:00:00Z", "Since when, by the courier's clock.", format="date-time"
-        ),
     )
     reason = fields.String(allow_none=True, metadata=A_REASON)
-    needs_attention = fields.Boolean(metadata=example(False, "Whether a person should look."))
+    needs_attention = boolean(False, "Whether a person should look into the order.")
 
 
-class ExplanationSchema(Schema):
-    """Why an order stands where it stands."""
+class ExplanationSchema(Answer):
+    """Why an order has its present status."""
 
-    order = fields.Nested(ExplainedOrderSchema, metadata={"description": "Where it stands."})
-    messages = fields.List(
-        fields.Nested(ExplainedMessageSchema),
-        metadata={"description": "Every message that told of it, the oldest first."},
+    order = fields.Nested(ExplainedOrderSchema, metadata={"description": "The order as it is now."})
+    messages = items(ExplainedMessageSchema, "All messages about the order, oldest first.")
+    events = items(
+        ExplainedEventSchema, "All events of the order, oldest first, repeated ones included."
     )
-    events = fields.List(
-        fields.Nested(ExplainedEventSchema),
-        metadata={"description": "Every event, the oldest first, repetitions too."},
+    details = items(
+        ExplainedDetailSchema, "All details of the order, and the messages that reported them."
     )
-    details = fields.List(
-        fields.Nested(ExplainedDetailSchema),
-        metadata={"description": "Every detail, with the message that told it."},
-    )
-    etas = fields.List(
-        fields.Nested(EtaSchema),
-        metadata={"description": "When it was expected, the oldest first."},
-    )
-    conflicts = fields.List(
-        fields.Nested(ConflictSchema),
-        metadata={"description": "Its conflicts, also the closed ones."},
+    etas = items(EtaSchema, "All expected times of arrival so far, oldest first.")
+    conflicts = items(
+        ConflictSchema, "All conflicts of the order, settled and closed ones included."
     )

@@ -1,4 +1,4 @@
-"""One order, as we know it now."""
+"""Orders: one, many, registered, looked up and refreshed."""
 
 from operator import itemgetter
 from typing import Any
@@ -8,6 +8,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from receiver.db.models import Poll
 from receiver.schemas.fields import (
     A_COURIER_STATUS,
+    A_CURSOR,
     A_KIND,
     A_LIMIT,
     A_MESSAGE,
@@ -17,118 +18,118 @@ from receiver.schemas.fields import (
     A_TRUST,
     AN_ACCOUNT,
     AN_ORDER,
+    CURSOR,
     IDENTIFIER,
     KINDS,
     NEXT_CURSOR,
     STATUSES,
     TRUSTS,
-    Line,
+    Answer,
     Part,
-    Time,
-    Whole,
+    Text,
+    WholeNumber,
+    boolean,
     example,
-    sometimes,
+    integer,
+    items,
+    string,
+    time,
 )
 from receiver.statuses import GROUPS, VOCABULARY
 
+MOST_METADATA_KEYS = 50
+MOST_LOOKED_UP = 100
 
-class SourceSchema(Schema):
-    """What told us the status."""
+
+class SourceSchema(Answer):
+    """The message that the status comes from."""
 
     kind = fields.String(validate=KINDS, metadata=A_KIND)
     trust = fields.String(validate=TRUSTS, metadata=A_TRUST)
     message_id = fields.String(metadata=A_MESSAGE)
-    received_at = fields.String(
-        metadata=example("2026-04-16T07:00:01Z", "When the message reached us.", format="date-time")
-    )
+    received_at = time("2026-04-16T07:00:01Z", "When the message arrived, by our clock.")
 
 
-class EtaSchema(Schema):
+class EtaSchema(Answer):
     """When the order is expected to arrive."""
 
-    from_ = fields.String(
-        data_key="from",
-        attribute="from",
-        metadata=example(
-            "2026-04-16T09:10:00Z", "The earliest it is expected.", format="date-time"
-        ),
+    from_ = time(
+        "2026-04-16T09:10:00Z", "The earliest expected time.", data_key="from", attribute="from"
     )
-    to = fields.String(
-        metadata=example(
-            "2026-04-16T09:40:00Z",
-            "The latest; the same as `from` where the courier named one moment.",
-            format="date-time",
-        )
+    to = time(
+        "2026-04-16T09:40:00Z",
+        "The latest expected time; equal to `from` if the courier gave a single time.",
     )
-    source = fields.String(
+    source = string(
+        "tour_plan",
+        "Where it comes from: a `tour_plan`, a webhook about the `order`, or a `poll`.",
         validate=validate.OneOf(["tour_plan", "order", "poll"]),
-        metadata=example("tour_plan", "Where it comes from."),
     )
-    updated_at = fields.String(
-        metadata=example("2026-04-16T07:30:00Z", "When we were told so.", format="date-time")
-    )
+    updated_at = time("2026-04-16T07:30:00Z", "When the courier reported it.")
 
 
-class ParcelSchema(Schema):
-    """One of an order's parcels."""
+class ParcelSchema(Answer):
+    """One parcel of an order."""
 
-    tracking_number = fields.String(
-        metadata=example("18A24901BE5D49C3", "What the parcel is tracked by.")
-    )
-    tracking_url = fields.String(
+    tracking_number = string("18A24901BE5D49C3", "Tracking number of the parcel.")
+    tracking_url = string(
+        "https://postnl.example/3SCEBU123456789",
+        "Public page to track the parcel.",
         allow_none=True,
-        metadata=example("https://postnl.example/3SCEBU123456789", "Where people can follow it."),
     )
-    courier_name = fields.String(
-        allow_none=True, metadata=example("Postnl", "Who carries it, where that is another one.")
+    courier_name = string(
+        "Postnl",
+        "Name of the carrier if it is another one than the account's courier.",
+        allow_none=True,
     )
     status = fields.String(metadata=A_STATUS)
 
 
-class PollingSchema(Schema):
-    """How asking the courier about this order goes; no part of the order's version."""
+class PollingSchema(Answer):
+    """How the courier's API is polled for the order. Not covered by the order's version."""
 
-    next_poll_at = Time(
+    next_poll_at = time(
+        "2026-04-16T08:00:00Z",
+        "When the next poll is due at the earliest; null: none is due.",
         attribute="due_at",
         allow_none=True,
-        metadata=example(
-            "2026-04-16T08:00:00Z", "When it is asked next, at the earliest; null: not at all."
-        ),
     )
-    last_polled_at = Time(
+    last_polled_at = time(
+        "2026-04-16T07:00:00Z",
+        "When the last poll was made; null: none yet.",
         attribute="polled_at",
         allow_none=True,
-        metadata=example("2026-04-16T07:00:00Z", "When it was asked last; null: never."),
     )
-    failures = fields.Integer(metadata=example(0, "Looks in a row that gave no answer."))
-    stopped_at = Time(
+    failures = integer(0, "How many polls in a row have failed most recently.")
+    stopped_at = time(
+        "2026-05-16T07:00:00Z",
+        "When polling was given up; null: it was not given up.",
         allow_none=True,
-        metadata=example("2026-05-16T07:00:00Z", "When we gave up asking; null: we did not."),
     )
-    stop_reason = fields.String(
+    stop_reason = string(
+        "given up: the courier does not know this order",
+        "Why polling was given up; null: it was not.",
         allow_none=True,
-        metadata=example(
-            "given up: the courier does not know this order", "Why we gave up asking."
-        ),
     )
 
 
-# An order of an account that is not polled.
+# The polling of an order that is not polled.
 NO_POLLING = Poll(failures=0)
 
 
-class OrderSchema(Schema):
-    """One order as we know it now."""
+class OrderSchema(Answer):
+    """The current state of one order."""
 
     account = fields.String(metadata=AN_ACCOUNT)
-    courier = fields.String(metadata=example("tiramizoo", "The courier behind the account."))
+    courier = string("tiramizoo", "The courier behind the account.")
     courier_order_id = fields.String(metadata=AN_ORDER)
     identifiers = fields.Dict(
         keys=fields.String(),
         values=fields.String(),
         metadata=example(
             {"identifier": "ZVW8GV", "tracking_code": "ID4K7-EHQX-62RA"},
-            "Further names that the courier gave it, by their kind; it is found by each of them.",
+            "Further identifiers that the courier gave the order, by kind. The order is found by"
+            " each of them.",
         ),
     )
     reference = fields.String(allow_none=True, metadata=A_REFERENCE)
@@ -136,56 +137,63 @@ class OrderSchema(Schema):
     status_group = fields.Function(
         lambda order: VOCABULARY[order.status].group,
         metadata=example(
-            "exception", "What kind of status it is.", type="string", enum=list(GROUPS)
+            "exception",
+            "Group of the status. This list of groups is complete.",
+            type="string",
+            enum=list(GROUPS),
         ),
     )
     courier_status = fields.String(allow_none=True, metadata=A_COURIER_STATUS)
-    status_at = Time(
+    status_at = time(
+        "2026-04-16T07:00:00Z",
+        "Since when it has this status, by the courier's clock; null: no event yet.",
         allow_none=True,
-        metadata=example("2026-04-16T07:00:00Z", "Since when, by the courier's clock."),
     )
     reason = fields.String(allow_none=True, metadata=A_REASON)
     is_terminal = fields.Function(
         lambda order: VOCABULARY[order.status].terminal,
         metadata=example(
-            False, "Whether it is at an end, so that nobody is asked any more.", type="boolean"
+            False,
+            "Whether the transport has ended with this status, so that the order is no longer"
+            " polled.",
+            type="boolean",
         ),
     )
-    needs_attention = fields.Boolean(metadata=example(True, "Whether a person should look."))
+    needs_attention = boolean(True, "Whether a person should look into the order.")
     source = fields.Nested(
         SourceSchema,
         allow_none=True,
-        metadata={"description": "What told us the status; null where nothing was heard yet."},
+        metadata={
+            "description": "The message that the status comes from; null: no message arrived yet."
+        },
     )
-    tracking_url = fields.String(
+    tracking_url = string(
+        "https://www.tiramizoo.com/orders/ID4K7EHQX62RA/tracking_status",
+        "Public page to track the order; null: not known.",
         allow_none=True,
-        metadata=example(
-            "https://www.tiramizoo.com/orders/ID4K7EHQX62RA/tracking_status",
-            "Where people can follow it.",
-        ),
     )
     eta = fields.Nested(
         EtaSchema,
         allow_none=True,
-        metadata={"description": "When it is expected; null: not known."},
+        metadata={"description": "When the order is expected to arrive; null: not known."},
     )
-    label_url = fields.String(
+    label_url = string(
+        "https://courier.example/labels/41.pdf",
+        "Address of its label; null: not known.",
         allow_none=True,
-        metadata=example("https://courier.example/labels/41.pdf", "Where its label is."),
     )
-    pickup_at = Time(
-        allow_none=True, metadata=example("2026-04-16T06:30:00Z", "When it is to be picked up.")
+    pickup_at = time(
+        "2026-04-16T06:30:00Z",
+        "When the courier plans to pick it up; null: not known.",
+        allow_none=True,
     )
-    parcels = fields.List(
-        fields.Nested(ParcelSchema),
-        metadata={"description": "Its parcels, as far as we were told."},
-    )
-    # jsonb orders names by length; people read milestones by time.
+    parcels = items(ParcelSchema, "The parcels that the courier has reported.")
+    # PostgreSQL sorts the keys of a jsonb object by length.
     milestones = fields.Function(
         lambda order: dict(sorted(order.milestones.items(), key=itemgetter(1))),
         metadata=example(
             {"picked_up": "2026-04-16T06:00:00Z", "delivery_failed": "2026-04-16T07:00:00Z"},
-            "When each status was first reached, the earliest first.",
+            "By status: when the order first had it. Sorted by time, earliest first.",
             type="object",
             additionalProperties={"type": "string", "format": "date-time"},
         ),
@@ -193,166 +201,164 @@ class OrderSchema(Schema):
     polling = Part(
         PollingSchema,
         lambda order: order.poll or NO_POLLING,
-        metadata={"description": "How asking its courier goes; no part of the version."},
+        metadata={
+            "description": "How the courier's API is polled for it. Not covered by `version`."
+        },
     )
-    last_heard_at = Time(
+    last_heard_at = time(
+        "2026-04-16T07:00:01Z",
+        "When the last message about the order arrived, by our clock; null: none yet. Not"
+        " covered by `version`.",
         allow_none=True,
-        metadata=example(
-            "2026-04-16T07:00:01Z",
-            "When a message told of it last, by our clock; no part of the version.",
-        ),
     )
     metadata = fields.Dict(
         attribute="shop_metadata",
         keys=fields.String(),
         values=fields.String(),
-        metadata=example({"shop": "munich"}, "What the shop noted when it registered the order."),
+        metadata=example({"shop": "munich"}, "What the shop stored when it registered the order."),
     )
     version = fields.Integer(
-        metadata=example(3, "Rises by one with every change; the `ETag`.", minimum=1)
+        metadata=example(3, "Increases by one with each change; also the `ETag`.", minimum=1)
     )
-    created_at = Time(metadata=example("2026-04-16T06:00:00Z", "When we heard of it first."))
-    updated_at = Time(metadata=example("2026-04-16T07:00:02Z", "When it changed last."))
+    created_at = time("2026-04-16T06:00:00Z", "When the order became known to this service.")
+    updated_at = time("2026-04-16T07:00:02Z", "When the order last changed.")
 
 
-MOST_METADATA_KEYS = 50
-MOST_LOOKED_UP = 100
+class OrderPageSchema(Answer):
+    """A page of orders."""
 
-
-class OrderPageSchema(Schema):
-    """Orders, the newest first."""
-
-    orders = fields.List(
-        fields.Nested(OrderSchema), metadata={"description": "The orders of this page."}
-    )
+    orders = items(OrderSchema, "The orders of this page, newest first.")
     next_cursor = fields.String(allow_none=True, metadata=NEXT_CURSOR)
 
 
 class OrderFiltersSchema(Schema):
-    """Which orders to list: those that fit all of them."""
+    """Which orders to list: those that match all filters."""
 
-    reference = Line(validate=IDENTIFIER, metadata=A_REFERENCE)
-    account = Line(validate=IDENTIFIER, metadata=AN_ACCOUNT)
-    status = Line(
-        validate=validate.OneOf(STATUSES), metadata=example("in_transit", "At this status now.")
+    reference = Text(validate=IDENTIFIER, metadata=A_REFERENCE)
+    account = Text(validate=IDENTIFIER, metadata=AN_ACCOUNT)
+    status = Text(
+        validate=validate.OneOf(STATUSES),
+        metadata=example("in_transit", "Only orders that have this status now."),
     )
-    status_group = Line(
+    status_group = Text(
         validate=validate.OneOf(GROUPS),
-        metadata=example("in_transit", "At a status of this group now."),
+        metadata=example("in_transit", "Only orders that have a status of this group now."),
     )
-    needs_attention = fields.Boolean(
+    needs_attention = boolean(
+        False,
+        "`true`: only orders that a person should look into; `false`: only the others.",
         truthy={"true", "1"},
         falsy={"false", "0"},
-        metadata=example(False, "Those that a person should look at, or those that none need."),
     )
-    updated_since = Time(
-        metadata=example(
-            "2026-04-16T07:00:00Z",
-            "Changed then or later. With a zone; in a query string write `+` as `%2B`.",
-        )
+    updated_since = time(
+        "2026-04-16T07:00:00Z",
+        "Only orders that changed at this time or later. Needs a time zone; in a query string"
+        " write `+` as `%2B`.",
     )
-    limit = Whole(load_default=50, validate=validate.Range(1, 200), metadata=example(50, A_LIMIT))
-    cursor = Line(
-        validate=validate.Length(1, 200), metadata=example("bzQx", "The last page's `next_cursor`.")
+    limit = WholeNumber(
+        load_default=50, validate=validate.Range(1, 200), metadata=example(50, A_LIMIT)
     )
+    cursor = Text(validate=CURSOR, metadata=A_CURSOR)
 
 
-def _small(metadata: dict[str, Any]) -> None:
+def _validate_size(metadata: dict[str, Any]) -> None:
     if len(metadata) > MOST_METADATA_KEYS:
-        raise ValidationError(f"holds more than {MOST_METADATA_KEYS} names")
+        raise ValidationError(f"must not have more than {MOST_METADATA_KEYS} keys")
 
 
 class NewOrderSchema(Schema):
     """An order that the shop has given to a courier."""
 
-    account = Line(required=True, validate=IDENTIFIER, metadata=AN_ACCOUNT)
-    courier_order_id = Line(
+    account = Text(required=True, validate=IDENTIFIER, metadata=AN_ACCOUNT)
+    courier_order_id = Text(
         required=True,
         validate=IDENTIFIER,
         metadata=example(
             "2a9eeeb3-16ba-4184-b894-c9734f613e93",
-            "The courier's own id of the order, or any identifier by which we know it already.",
+            "The courier's own id of the order, or any identifier of an order that is known"
+            " already.",
         ),
     )
-    reference = Line(load_default=None, allow_none=True, validate=IDENTIFIER, metadata=A_REFERENCE)
+    reference = Text(load_default=None, allow_none=True, validate=IDENTIFIER, metadata=A_REFERENCE)
     metadata = fields.Dict(
-        keys=Line(validate=validate.Length(1, 100)),
-        values=Line(validate=validate.Length(max=1000)),
+        keys=Text(validate=validate.Length(1, 100)),
+        values=Text(validate=validate.Length(max=1000)),
         load_default=None,
         allow_none=True,
-        validate=_small,
+        validate=_validate_size,
         metadata=example(
             {"shop": "munich"},
-            "What the shop wants to find with the order: at most 50 names of 1 to 100 characters,"
-            " each with a text of at most 1,000. What was noted before is replaced.",
+            "Anything that the shop wants to store with the order: at most 50 keys of 1 to 100"
+            " characters, each with a text of at most 1,000 characters. Replaces what was stored"
+            " before.",
             maxProperties=MOST_METADATA_KEYS,
-            **{"x-names": {"minLength": 1, "maxLength": 100}},
+            **{"x-keys": {"minLength": 1, "maxLength": 100, "pattern": r"^[^\u0000]*$"}},
         ),
     )
 
 
 class OrderNameSchema(Schema):
-    """An order by one of its names."""
+    """An order by one of its identifiers."""
 
-    account = Line(required=True, validate=IDENTIFIER, metadata=AN_ACCOUNT)
-    courier_order_id = Line(
+    account = Text(required=True, validate=IDENTIFIER, metadata=AN_ACCOUNT)
+    courier_order_id = Text(
         required=True,
         validate=IDENTIFIER,
         metadata=example(
-            "ID4K7-EHQX-62RA", "The courier's own id, or any identifier that it gave the order."
+            "ID4K7-EHQX-62RA",
+            "The courier's own id of the order, or any further identifier that the courier gave"
+            " it.",
         ),
     )
 
 
 class LookupSchema(Schema):
-    """What to look up: either `references` or `orders`."""
+    """Which orders to look up: give either `references` or `orders`."""
 
     references = fields.List(
-        Line(validate=IDENTIFIER),
+        Text(validate=IDENTIFIER),
         validate=validate.Length(1, MOST_LOOKED_UP),
-        metadata=example(["41", "42"], "The shop's own order numbers, 1 to 100"),
+        metadata=example(["41", "42"], "1 to 100 of the shop's own order numbers."),
     )
     orders = fields.List(
         fields.Nested(OrderNameSchema),
         validate=validate.Length(1, MOST_LOOKED_UP),
-        metadata=example([{"account": "cottoncast", "courier_order_id": "3AF7"}], "1 to 100"),
+        metadata=example(
+            [{"account": "cottoncast", "courier_order_id": "3AF7"}],
+            "1 to 100 orders by name.",
+        ),
     )
 
     @validates_schema
-    def _one_of_them(self, asked: dict[str, Any], **kwargs: Any) -> None:
-        if len(asked.keys() & {"references", "orders"}) != 1:
+    def _one_of_them(self, lookup: dict[str, Any], **kwargs: Any) -> None:
+        if len(lookup.keys() & {"references", "orders"}) != 1:
             raise ValidationError("give either references or orders", "references")
 
 
-class LookupResultSchema(Schema):
-    """What was found for one item, which is told as it was asked for."""
+class LookupResultSchema(Answer):
+    """What was found for one item. The item itself is repeated as it was given."""
 
-    reference = fields.String(metadata=sometimes("41", "Where it was asked by reference."))
-    account = fields.String(metadata=sometimes("tiramizoo", "Where it was asked by name."))
-    courier_order_id = fields.String(
-        metadata=sometimes("ID4K7-EHQX-62RA", "Where it was asked by name; as it was asked.")
+    sometimes = ("reference", "account", "courier_order_id")
+
+    reference = string("41", "The reference that was looked up. Absent if it was an identifier.")
+    account = string("tiramizoo", "The account that was given. Absent with a reference.")
+    courier_order_id = string(
+        "ID4K7-EHQX-62RA", "The identifier that was given. Absent with a reference."
     )
-    found = fields.Boolean(metadata=example(True, "Whether there is such an order."))
-    orders = fields.List(
-        fields.Nested(OrderSchema), metadata={"description": "The newest first, at most 10."}
-    )
-    more = fields.Boolean(metadata=example(False, "Whether it has more orders than are shown."))
+    found = boolean(True, "Whether any order was found.")
+    orders = items(OrderSchema, "The orders that were found, newest first, at most 10.")
+    more = boolean(False, "Whether there are more orders than the 10 in `orders`.")
 
 
-class LookupAnswerSchema(Schema):
-    """What was found."""
+class LookupAnswerSchema(Answer):
+    """The results of a lookup."""
 
-    results = fields.List(
-        fields.Nested(LookupResultSchema),
-        metadata={"description": "One for each item, in the order of the items."},
-    )
+    results = items(LookupResultSchema, "One result per item, in the order of the items.")
 
 
-class RefreshedSchema(Schema):
-    """An order whose courier is about to be asked."""
+class RefreshedSchema(Answer):
+    """An order that is about to be polled."""
 
     account = fields.String(metadata=AN_ACCOUNT)
     courier_order_id = fields.String(metadata=AN_ORDER)
-    next_poll_at = Time(
-        metadata=example("2026-04-16T07:00:00Z", "When it is asked, at the earliest.")
-    )
+    next_poll_at = time("2026-04-16T07:00:00Z", "When it is polled at the earliest.")
