@@ -14,11 +14,12 @@ from receiver.orders.read_batching import QuickReads
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
-from receiver.web import auth, problems, security_headers, webhooks
+from receiver.web import api, problems, security_headers, webhooks
 from receiver.web.console import setup as console
 from receiver.web.context import AppContext
 from receiver.web.health import ops
 from receiver.web.metrics_collector import MetricsCollector
+from receiver.web.openapi.docs_page import docs
 from receiver.web.request_log import RequestLog
 
 # Whoever asked over HTTP has gone away after this, or sooner.
@@ -66,7 +67,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings.request_log == "on":
         RequestLog(settings.accounts).init_app(app)
     app.register_blueprint(ops)
-    auth.init_app(app)
+    api.init_app(app)
+    app.register_blueprint(docs, url_prefix="/v1")
     console.init_app(app)
     webhooks.init_app(app)
     return app

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.web.openapi.parts import MESSAGE_ID, ORDER_ID, TOUR_ID
+from receiver.web.openapi.components import MESSAGE_ID, ORDER_ID, TOUR_ID
 from tests.bodies import (
     after,
     cottoncast_shipment,

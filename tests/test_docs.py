@@ -6,7 +6,7 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from receiver.web.openapi.docs import ASSETS
+from receiver.web.openapi.docs_page import ASSETS
 from tests.conftest import API_TOKEN
 from tests.shop import problem_of
 

@@ -117,9 +117,9 @@ class RefusalSchema(Answer):
         " signature; `BodyTooLarge`; `BodyCutOff`; `unknown_account`; `unknown_topic`.",
     )
     likely = string(
-        "reencoded_body",
-        "The likely cause of a wrong credential, such as `old_secret`, `other_account`,"
-        " `reencoded_body`, `unknown_secret` or `not_examined`. More values may be added."
+        "prefixed",
+        "The likely cause of a wrong credential, such as `old_secret`, `other_account`, `base64`,"
+        " `prefixed`, `unknown_secret` or `not_examined`. More values may be added."
         " Null: `reason` is the cause.",
         allow_none=True,
     )
@@ -132,11 +132,11 @@ class RefusalSchema(Answer):
     first_at = time("2026-04-15T07:00:01Z", "When the first of them arrived.")
     last_at = time("2026-04-16T07:00:01Z", "When the last of them arrived.")
     summary = string(
-        "the signature is of the same JSON, written in another way",
+        "a right signature, but with something before it",
         "The likely cause, as a text for people.",
     )
     what_to_do = string(
-        "Something between the courier and us reads and writes the body.",
+        "The courier must send the bare hex.",
         "What to do about it, as a text for people.",
     )
 

@@ -292,7 +292,6 @@ class NewOrderSchema(Schema):
             " characters, each with a text of at most 1,000 characters. Replaces what was stored"
             " before.",
             maxProperties=MOST_METADATA_KEYS,
-            **{"x-keys": {"minLength": 1, "maxLength": 100, "pattern": r"^[^\u0000]*$"}},
         ),
     )
 

@@ -14,7 +14,7 @@ from receiver.inbox.pending import Progress, progress
 from receiver.queue.liveness import count_live_workers
 from receiver.stats.counters import metrics_registry
 from receiver.times import rfc3339
-from receiver.web.auth import bearer_fits
+from receiver.web.auth import has_bearer_token
 from receiver.web.context import app_context
 
 ops = Blueprint("ops", __name__)
@@ -66,7 +66,7 @@ def metrics() -> Response:
     """Prometheus text, for whoever holds METRICS_TOKEN or an API token."""
     settings = app_context().settings
     tokens = settings.api_tokens + ((settings.metrics_token,) if settings.metrics_token else ())
-    if not bearer_fits(request, tokens):
+    if not has_bearer_token(request, tokens):
         raise MissingBearerToken("a bearer token is needed: METRICS_TOKEN or one of API_TOKENS")
     stored = CollectorRegistry()
     stored.register(app_context().metrics_collector)

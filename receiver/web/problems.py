@@ -64,9 +64,9 @@ Renderer = Callable[[Problem], Response]
 def init_app(app: Flask) -> None:
     """Answer every error of this application by the table."""
     app.extensions["problem_renderers"] = {}
-    app.register_error_handler(HTTPException, _answer_http_exception)
+    app.register_error_handler(HTTPException, answer_http_exception)
     app.register_error_handler(errors.InvalidCursor, _answer_invalid_cursor)
-    app.register_error_handler(Exception, _answer_exception)
+    app.register_error_handler(Exception, answer_exception)
 
 
 def use_renderer(app: Flask, prefix: str, renderer: Renderer) -> None:
@@ -97,7 +97,8 @@ def _is_unreachable(error: Exception) -> bool:
     return is_read_only or isinstance(error, UNREACHABLE)
 
 
-def _answer_exception(error: Exception) -> Response:
+def answer_exception(error: Exception) -> Response:
+    """Answer any error that is not an HTTPException."""
     answer = _render(classify(error))
     if isinstance(error, errors.MissingBearerToken):
         answer.headers["WWW-Authenticate"] = 'Bearer realm="ordertrail"'
@@ -110,7 +111,7 @@ def _answer_invalid_cursor(error: errors.InvalidCursor) -> Response:
     return _render(Problem(STATUSES[type(error)], str(error), fields))
 
 
-def _answer_http_exception(error: HTTPException) -> Response:
+def answer_http_exception(error: HTTPException) -> Response:
     """Answer what Flask and flask-smorest raise: no such path, wrong method, bad parameters."""
     # webargs says what is wrong per location and field.
     fields = (getattr(error, "data", None) or {}).get("messages")

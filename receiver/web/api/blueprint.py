@@ -1,11 +1,13 @@
-"""The blueprint that every part of the API is: strict about what it is asked."""
+"""The blueprint class of the API: authentication, strict parsing, and what all routes document."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Iterable
+from inspect import cleandoc
+from typing import Any, TypeVar
 
-from flask import Request
+from flask import Request, Response
 from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema, ValidationError
 from webargs import missing
@@ -13,37 +15,34 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.routing import BaseConverter, PathConverter
 
+from receiver.web.auth import require_api_token
 from receiver.web.context import app_context
+from receiver.web.openapi.components import PATH_PARAMETERS, describe_problem
 from receiver.web.request_body import read_body
 
-# What the shop sends is small.
-API_BODY_BYTES = 262_144
+MAX_API_BODY_BYTES = 262_144
 
-# Nothing in the API is a number of more digits than PostgreSQL's bigint has.
-MOST_DIGITS = 19
-
-
-# What stands after an order in a path.
-PARTS_OF_AN_ORDER = r"events|explain|personal-data|refresh|conflicts/[^/]+/close"
+# What follows an order in a path.
+ORDER_SUBRESOURCES = r"events|explain|personal-data|refresh|conflicts/[^/]+/close"
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 class AnyPath(PathConverter):
-    """The rest of a path, also where it starts with a slash or holds a newline: ids do."""
+    """The rest of a path, also if it starts with a slash or contains a newline, as ids may."""
 
     part_isolating = False
     regex = "(?s:.+?)"
 
 
 class OrderPath(AnyPath):
-    """An order, and none of what orders have: GET of those that are only told to is 405."""
+    """An order, but none of its subresources: GET on those that only accept POST is 405."""
 
-    regex = rf"(?!(?s:.+)/(?:{PARTS_OF_AN_ORDER})\Z){AnyPath.regex}"
+    regex = rf"(?!(?s:.+)/(?:{ORDER_SUBRESOURCES})\Z){AnyPath.regex}"
 
 
 class Number(BaseConverter):
-    """A whole number above 0, as text: `retry` is none, and so no message."""
+    """A whole number above 0, as text: `/messages/retry` is not a message."""
 
     regex = "[1-9][0-9]{0,18}"
 
@@ -52,7 +51,7 @@ CONVERTERS = {"path": AnyPath, "order": OrderPath, "number": Number}
 
 
 class Parser(FlaskParser):
-    """What says a thing twice, or what nobody can mean, is refused and not guessed at."""
+    """A parser that refuses unknown and repeated names instead of guessing what they mean."""
 
     DEFAULT_UNKNOWN_BY_LOCATION = {  # noqa: RUF012 (as webargs has it)
         **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
@@ -60,71 +59,108 @@ class Parser(FlaskParser):
     }
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
-        repeated = [name for name, values in req.args.lists() if len(values) > 1]
-        if repeated:
-            raise ValidationError({name: ["is given more than once"] for name in repeated})
+        _refuse_repeated(name for name, values in req.args.lists() for _ in values)
         return super().load_querystring(req, schema)
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        limit = min(API_BODY_BYTES, app_context().settings.max_body_bytes)
+        limit = min(MAX_API_BODY_BYTES, app_context().settings.max_body_bytes)
         raw = read_body(req, limit)
         if not raw.strip():
             return missing
         if not req.is_json:
-            # curl -d says that it sends a form.
-            raise UnsupportedMediaType("say what the body is: Content-Type: application/json")
-        return read_json(raw)
+            # curl -d sends application/x-www-form-urlencoded.
+            raise UnsupportedMediaType("the body must be sent with Content-Type: application/json")
+        return parse_json(raw)
 
 
-def read_json(raw: bytes) -> Any:
-    """JSON as RFC 8259 has it, each name of an object once.
+def parse_json(raw: bytes) -> Any:
+    """Parse JSON in which each name of an object stands once.
 
-    Raises: BadRequest; ValidationError which names what is given twice.
+    Raises: BadRequest; ValidationError, which names what is repeated.
     """
     try:
-        return json.loads(
-            raw.decode(),
-            object_pairs_hook=_once_each,
-            parse_constant=_refuse_number,
-            parse_int=_bounded,
-        )
-    except UnicodeDecodeError as wrong:
-        raise BadRequest(f"the body is not UTF-8: byte {wrong.start}: {wrong.reason}") from None
-    except json.JSONDecodeError as wrong:
-        raise BadRequest(f"the body is not JSON: {wrong}") from None
+        return json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not UTF-8: byte {error.start}: {error.reason}") from None
     except RecursionError:
-        raise BadRequest("the body is JSON nested deeper than anybody can mean") from None
+        raise BadRequest("the body is JSON nested too deeply") from None
+    except ValueError as error:
+        # Also a whole number of more than 4,300 digits.
+        raise BadRequest(f"the body is not JSON: {error}") from None
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    told = dict(pairs)
-    if len(told) < len(pairs):
-        times = Counter(name for name, _ in pairs)
-        raise ValidationError(
-            {name: ["is given more than once"] for name, count in times.items() if count > 1}
-        )
-    return told
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _refuse_repeated(name for name, _ in pairs)
+    return dict(pairs)
 
 
-def _bounded(digits: str) -> int:
-    return int(digits) if len(digits.lstrip("-")) <= MOST_DIGITS else _refuse_number(digits)
+def _refuse_repeated(names: Iterable[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValidationError({name: ["is given more than once"] for name in repeated})
 
 
-def _refuse_number(text: str) -> NoReturn:
-    raise BadRequest(f"the body holds a number that nobody can mean: {text[:MOST_DIGITS]}")
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
 
-class Routes(Blueprint):  # type: ignore[misc] # flask-smorest is not typed
-    """A blueprint whose arguments are read by Parser, and whose operations have names."""
+def _keep_private(answer: Response) -> Response:
+    """Keep answers out of shared caches."""
+    answer.headers.setdefault("Cache-Control", "private, no-store")
+    return answer
+
+
+def _shared_problems(path: list[str], arguments: list[dict[str, Any]]) -> dict[int, str]:
+    """Name the errors that an operation shares with others. path: names of its parameters."""
+    problems = {401: "Unauthorized", 503: "Unavailable"}
+    locations = {argument["in"] for argument in arguments}
+    if path:
+        problems |= {404: "NotFound"}
+    if "order_id" in path:
+        problems |= {409: "Ambiguous"}
+    if path or "query" in locations:
+        problems |= {414: "UriTooLong"}
+    if "query" in locations:
+        problems |= {422: "BadParameters"}
+    if "json" in locations:
+        problems |= {400: "BadBody", 413: "TooLarge", 415: "WrongMediaType", 422: "BadFields"}
+    return problems
+
+
+class ApiBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest is not typed
+    """A blueprint that requires a token and documents what all of its operations share."""
 
     ARGUMENTS_PARSER = Parser()
 
+    def __init__(self, name: str, description: str) -> None:
+        super().__init__(name, __name__, description=description)
+        self.before_request(require_api_token)
+        self.after_request(_keep_private)
+
     def route(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """The same, with the view's name as that of its operation in the description."""
-        register = super().route(rule, **options)
+        """Register a view; its parameters, errors and operation id are documented by themselves."""
+        names = re.findall(r"<(?:\w+:)?(\w+)>", rule)
+        parameters = [{"in": "path", "name": name, **PATH_PARAMETERS[name]} for name in names]
+        register = super().route(rule, parameters=parameters, **options)
 
-        def named(view: View) -> View:
-            told: View = register(self.doc(operationId=view.__name__)(view))
-            return told
+        def document(view: View) -> View:
+            docs = getattr(view, "_apidoc", {})
+            problems = _shared_problems(names, docs.get("arguments", {}).get("parameters", []))
+            responses = problems | docs.get("manual_doc", {}).get("responses", {})
+            described = self.doc(operationId=view.__name__, responses=responses)(view)
+            registered: View = register(described)
+            return registered
 
-        return named
+        return document
+
+    def response(self, status_code: int, schema: Any = None, **options: Any) -> Any:
+        """Document the answer, by default with the description of its schema."""
+        description = cleandoc(schema.__doc__) if schema else "Done. The answer has no body."
+        return super().response(status_code, schema, **({"description": description} | options))
+
+    def problem(self, status: int, description: str, detail: str) -> Callable[[View], View]:
+        """Document an error of one operation. detail: of its example."""
+        documented: Callable[[View], View] = self.doc(
+            responses={status: describe_problem(status, description, detail)}
+        )
+        return documented

@@ -1,4 +1,4 @@
-"""GET /v1/changes: the change feed, for services that follow along instead of asking again."""
+"""GET /v1/changes: the change feed, for services that follow the orders instead of polling them."""
 
 import threading
 from collections.abc import Iterator
@@ -10,52 +10,54 @@ from sqlalchemy.orm import Session
 
 from receiver.changes import feed
 from receiver.errors import StorageUnavailable
-from receiver.schemas.fields import ProblemSchema
 from receiver.schemas.timeline import ChangeFiltersSchema, ChangePageSchema
 from receiver.stats import counters
-from receiver.web.api.blueprint import Routes
+from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 
-changes = Routes("changes", __name__, description="What changed, for those who follow along")
+changes = ApiBlueprint("changes", "The change feed: every change of every order.")
 
-# One change wakes every reader of a process at the same moment. So many of them read at a time:
-# fewer than there are connections, of which the couriers' hooks need some as well.
-READING = threading.BoundedSemaphore(4)
-# For a turn to read; as long as a reader may have to wait for news anyway.
+# A change wakes all waiting clients of a process at once. Only this many of them read at the same
+# time, so that database connections remain for webhooks.
+READERS = threading.BoundedSemaphore(4)
+# How long a client may wait for its turn to read: as long as it may wait for changes.
 READ_SECONDS = 30.0
 
 
 @changes.get("/changes")
 @changes.arguments(ChangeFiltersSchema, location="query")
 @changes.response(200, ChangePageSchema)
-@changes.alt_response(503, schema=ProblemSchema, description="Too many readers wait just now")
-def follow_changes(asked: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """What changed, oldest first. Go on with `after` = `next_cursor`, also after an empty answer.
+@changes.problem(
+    503, "Too many clients are waiting for changes.", "too many readers wait for changes"
+)
+def follow_changes(filters: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Read the changes of all orders, oldest first.
 
-    Every change comes once after its cursor and none is left out, however many write: an order's
-    versions come in their order. Keep the cursor once you have dealt with what came before it; who
-    goes on from an older one sees some changes again. With `wait` the answer is held until there
-    is news, and is an empty list where there is none.
+    To read on, send `next_cursor` as `after`, also after an empty answer. No change is left out,
+    and the versions of an order come in their order. Store the cursor after you have processed the
+    changes before it: if you read again from an older cursor, you get some changes twice. With
+    `wait` the service answers as soon as there is a change, or with an empty list after so many
+    seconds.
     """
-    limit, wait = asked["limit"], asked["wait"]
-    with _reading() as session:
-        after, rows = feed.begin(session, asked.get("after"), limit)
+    limit, wait = filters["limit"], filters["wait"]
+    with _reading_session() as session:
+        after, rows = feed.begin(session, filters.get("after"), limit)
     if not rows and wait and app_context().watcher.wait(after, wait):
-        with _reading() as session:
+        with _reading_session() as session:
             rows = feed.page(session, after, limit)
     if rows:
         age = datetime.now(UTC) - rows[0]["changed_at"]
         counters.FEED_AGE.observe(max(0.0, age.total_seconds()))
-    # A cache that would give an answer twice would stop its reader.
+    # A client that got a cached answer would never move on.
     return feed.told(after, rows), 200, {"Cache-Control": "no-store"}
 
 
 @contextmanager
-def _reading() -> Iterator[Session]:
-    if not READING.acquire(timeout=READ_SECONDS):
+def _reading_session() -> Iterator[Session]:
+    if not READERS.acquire(timeout=READ_SECONDS):
         raise StorageUnavailable("the changes could not be read in time")
     try:
         with app_context().sessions() as session:
             yield session
     finally:
-        READING.release()
+        READERS.release()

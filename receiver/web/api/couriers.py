@@ -1,4 +1,4 @@
-"""GET /v1/couriers: how each account fares; and asking a courier about one order at once."""
+"""The state of the accounts, the webhooks that were refused, and polling an order at once."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,20 +7,20 @@ from receiver.accounts.account_status import list_account_statuses
 from receiver.accounts.refused_credentials import read_refusals
 from receiver.orders.register import request_refresh
 from receiver.schemas.account import AccountListSchema, RefusalListSchema
-from receiver.schemas.fields import ProblemSchema
 from receiver.schemas.order import RefreshedSchema
-from receiver.web.api.blueprint import Routes
+from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 
-accounts = Routes("couriers", __name__, description="Accounts, and asking their couriers")
+couriers = ApiBlueprint("couriers", "The state of each account, and polling its courier.")
 
 
-@accounts.get("/couriers")
-@accounts.response(200, AccountListSchema)
+@couriers.get("/couriers")
+@couriers.response(200, AccountListSchema)
 def list_couriers() -> dict[str, Any]:
-    """Every account: when its courier was last heard, what was counted, whether it may be asked.
+    """List all accounts: their last messages, their counts, and whether polling is paused.
 
-    A missed hook is a state that we had to ask for, although its courier should have told it.
+    A missed webhook is a status change that only a poll found, though the courier should have sent
+    a webhook about it.
     """
     app = app_context()
     app.credential_recorder.flush()
@@ -28,13 +28,13 @@ def list_couriers() -> dict[str, Any]:
         return list_account_statuses(session, app.settings.accounts, datetime.now(UTC))
 
 
-@accounts.get("/refusals")
-@accounts.response(200, RefusalListSchema)
+@couriers.get("/refusals")
+@couriers.response(200, RefusalListSchema)
 def list_refusals() -> dict[str, Any]:
-    """What was refused at the couriers' door within 30 days, why, and what is likely behind it.
+    """List the webhooks that were refused in the last 30 days, why, and the likely cause.
 
-    Every web process of every host adds to it within a few seconds. The courier itself is told no
-    more than that its credential is wrong.
+    The counts cover all web processes of all hosts and are a few seconds behind. The answer to the
+    courier never contains the cause.
     """
     app = app_context()
     app.credential_recorder.flush()
@@ -42,16 +42,19 @@ def list_refusals() -> dict[str, Any]:
         return {"refusals": read_refusals(session)}
 
 
-@accounts.post("/orders/<account>/<path:order_id>/refresh")
-@accounts.response(202, RefreshedSchema)
-@accounts.alt_response(404, schema=ProblemSchema, description="No such order")
-@accounts.alt_response(409, schema=ProblemSchema, description="The account cannot be polled")
+@couriers.post("/orders/<account>/<path:order_id>/refresh")
+@couriers.response(202, RefreshedSchema)
+@couriers.problem(
+    409,
+    "The account cannot be polled, or several orders have this identifier.",
+    "account 'tiramizoo' cannot be polled: it has no API token",
+)
 def refresh_order(account: str, order_id: str) -> dict[str, Any]:
-    """Ask the courier about an order now, also about one that was given up.
+    """Poll the courier for an order now, even if polling was given up.
 
-    It is asked as soon as its account's limits let it; whatever it answers comes as any message
-    does. An order that was asked about within the last half minute waits for the rest of that, and
-    all wait while the courier is left alone (`paused_until` of its account).
+    The poll is sent as soon as the rate limits of the account allow it, not earlier than 30 seconds
+    after the previous poll of the order, and not while the account is paused (its
+    `paused_until`). Its answer is processed like any message.
     """
     app = app_context()
     return request_refresh(app.sessions, app.settings, account, order_id, datetime.now(UTC))

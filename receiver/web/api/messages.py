@@ -1,11 +1,10 @@
-"""The inbox for the shop and for ops: what came in, what became of it, and another try."""
+"""The inbox: list, show, retry and discard messages."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from receiver.inbox import browse, retry
 from receiver.schemas.conflict import ConflictNoteSchema
-from receiver.schemas.fields import ProblemSchema
 from receiver.schemas.message import (
     MessageFiltersSchema,
     MessagePageSchema,
@@ -13,12 +12,12 @@ from receiver.schemas.message import (
     RetriedSchema,
     RetrySchema,
 )
-from receiver.web.api.blueprint import Routes
+from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 
-messages = Routes("messages", __name__, description="The inbox: what couriers told, word for word")
+messages = ApiBlueprint("messages", "The inbox: everything that couriers sent, stored unchanged.")
 
-# For how long one request goes on sending messages back. Seconds.
+# How long one request goes on retrying messages before it answers with a cursor.
 RETRY_FOR_SECONDS = 5.0
 
 
@@ -26,20 +25,19 @@ RETRY_FOR_SECONDS = 5.0
 @messages.arguments(MessageFiltersSchema, location="query")
 @messages.response(200, MessagePageSchema)
 def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
-    """Messages without their bodies, the newest first; every filter narrows the list."""
+    """List messages without their bodies, newest first."""
     with app_context().sessions() as session:
         return browse.list_messages(session, filters)
 
 
 @messages.get("/messages/<number:message_id>")
 @messages.response(200, MessageSchema)
-@messages.alt_response(404, schema=ProblemSchema, description="No such message")
 def get_message(message_id: str) -> dict[str, Any]:
-    """One message with its body, word for word.
+    """Show one message with its body.
 
-    The body is a text and no JSON object, since reading and writing JSON again would lose what
-    signatures are made of: spaces, the spelling of numbers, names that are given twice. Both
-    `body` and `body_base64` are null once the body is no longer kept.
+    The body is a text, not a JSON object, because the signature covers every byte of it: spaces,
+    the format of numbers, repeated names. `body` and `body_base64` are both null when the body is
+    no longer stored.
     """
     with app_context().sessions() as session:
         return browse.get_message(session, message_id)
@@ -47,13 +45,14 @@ def get_message(message_id: str) -> dict[str, Any]:
 
 @messages.post("/messages/<number:message_id>/retry")
 @messages.response(202, RetriedSchema)
-@messages.alt_response(404, schema=ProblemSchema, description="No such message")
-@messages.alt_response(409, schema=ProblemSchema, description="Its body is no longer kept")
+@messages.problem(
+    409, "The body is no longer stored.", "the body of message 184467 is no longer stored"
+)
 def retry_message(message_id: str) -> dict[str, Any]:
-    """Send one message back to the workers: one that is quarantined, parked or discarded.
+    """Process a quarantined, parked or discarded message again.
 
-    One that is pending or applied stays as it is and counts as 0, since what was wished for is
-    under way or done: so a request whose answer was lost can be sent again.
+    A message that is pending or applied stays as it is and counts as 0, so it is safe to repeat
+    the request.
     """
     app = app_context()
     retried = retry.retry_message(app.sessions, app.bells, message_id, datetime.now(UTC))
@@ -61,29 +60,29 @@ def retry_message(message_id: str) -> dict[str, Any]:
 
 
 @messages.post("/messages/retry")
-@messages.arguments(RetrySchema)
+@messages.arguments(RetrySchema, example={"outcome": "quarantined", "account": "tiramizoo"})
 @messages.response(202, RetriedSchema)
-def retry_messages(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Send all quarantined, or all parked, messages back to the workers, the oldest first.
+def retry_messages(selection: dict[str, Any]) -> dict[str, Any]:
+    """Process all quarantined, or all parked, messages again, oldest first.
 
-    They are read whenever no new messages wait, so live traffic is not delayed. Where there are
-    very many the answer comes before the last: go on with `next_cursor` until it is null, so that
-    none is sent back twice.
+    New messages take precedence over them. If there are very many, the answer comes before the
+    last: repeat the request with `next_cursor` as `cursor` until it is null.
     """
     app = app_context()
     now = datetime.now(UTC)
-    return retry.retry_messages(app.sessions, app.bells, wanted, now, RETRY_FOR_SECONDS)
+    return retry.retry_messages(app.sessions, app.bells, selection, now, RETRY_FOR_SECONDS)
 
 
 @messages.post("/messages/<number:message_id>/discard")
-@messages.arguments(ConflictNoteSchema)
+@messages.arguments(ConflictNoteSchema, example={"by": "Ann", "note": "not an order of ours"})
 @messages.response(200, MessageSchema)
-@messages.alt_response(404, schema=ProblemSchema, description="No such message")
-@messages.alt_response(409, schema=ProblemSchema, description="It is applied, or about to be")
-def discard_message(word: dict[str, str], message_id: str) -> dict[str, Any]:
-    """Say that a quarantined or parked message needs nothing more, who says so, and why.
+@messages.problem(
+    409, "The message is applied or pending.", "message 184467 is applied: it cannot be discarded"
+)
+def discard_message(note: dict[str, str], message_id: str) -> dict[str, Any]:
+    """Discard a quarantined or parked message, and record who decided it and why.
 
-    A discarded one stays as it is; its retry takes the word back.
+    Discarding it again changes nothing. A retry takes the decision back.
     """
     sessions, now = app_context().sessions, datetime.now(UTC)
-    return retry.discard_message(sessions, message_id, word, now)
+    return retry.discard_message(sessions, message_id, note, now)

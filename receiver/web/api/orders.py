@@ -1,4 +1,4 @@
-"""Orders for the shop's services: find one, list many, read a timeline, register one."""
+"""Orders: show, list, look up, register, and erase personal data."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -15,7 +15,6 @@ from receiver.orders.find import find_order
 from receiver.orders.listing import page, timeline
 from receiver.orders.lookup import MOST_ORDERS, by_name, by_reference
 from receiver.orders.order_json import of_reference, order_row, render_order, tag_of
-from receiver.schemas.fields import ProblemSchema
 from receiver.schemas.order import (
     NO_POLLING,
     LookupAnswerSchema,
@@ -26,22 +25,33 @@ from receiver.schemas.order import (
     OrderSchema,
 )
 from receiver.schemas.timeline import TimelineSchema
-from receiver.web.api.blueprint import Routes
+from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
+from receiver.web.openapi.components import IF_NONE_MATCH, ORDER_ID
 
-orders = Routes("orders", __name__, description="Orders and their timelines")
+CACHE_HEADERS = {"ETag": "ETag", "Cache-Control": "Cache-Control"}
+NEW_ORDER = {
+    "account": "tiramizoo",
+    "courier_order_id": ORDER_ID,
+    "reference": "41",
+    "metadata": {"shop": "munich"},
+}
+
+orders = ApiBlueprint("orders", "Orders: register, show, list and look up; timelines.")
 
 
 @orders.get("/orders/<account>/<order:order_id>")
-@orders.response(200, OrderSchema)
-@orders.alt_response(404, schema=ProblemSchema, description="No such order")
+@orders.doc(parameters=[IF_NONE_MATCH])
+@orders.response(200, OrderSchema, headers=CACHE_HEADERS)
+@orders.alt_response(304, description="The order has not changed. No body.", headers=CACHE_HEADERS)
 def get_order(account: str, order_id: str) -> Response:
-    """One order, by the courier's id or any identifier the courier gave it.
+    """Show one order, found by the courier's id or any other identifier the courier gave it.
 
-    The ETag is its version: send it back as If-None-Match and get 304 while nothing changed.
+    The ETag is the order's version: send it as If-None-Match, and the answer is 304 if the order
+    has not changed.
 
-    Percent-encode the id, slashes too. An id that itself ends in the name of something that orders
-    have, such as `/events`, cannot be asked for here: POST it to /v1/orders/lookup.
+    An id that itself ends in the name of a subresource, such as `/events`, cannot be requested
+    here; use `POST /v1/orders/lookup`.
     """
     quick, known = app_context().quick, request.if_none_match
     if known and known.contains_weak(etag := tag_of(quick, account, order_id)):
@@ -56,15 +66,14 @@ def _tagged(answer: Response, etag: str) -> Response:
     return answer
 
 
-def _json(told: Any) -> Response:
-    return Response(orjson.dumps(told), mimetype="application/json")
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, mimetype="application/json")
 
 
 @orders.get("/orders/<account>/<path:order_id>/events")
 @orders.response(200, TimelineSchema)
-@orders.alt_response(404, schema=ProblemSchema, description="No such order")
 def list_events(account: str, order_id: str) -> dict[str, Any]:
-    """The timeline, oldest first, with what did not count and why."""
+    """Show the timeline of an order, oldest event first, and why events do not count."""
     with app_context().sessions() as session:
         return timeline(session, find_order(session, account, order_id))
 
@@ -73,31 +82,31 @@ def list_events(account: str, order_id: str) -> dict[str, Any]:
 @orders.arguments(OrderFiltersSchema, location="query")
 @orders.response(200, OrderPageSchema)
 def list_orders(filters: dict[str, Any]) -> Response:
-    """Orders, the newest first; every filter narrows the list.
+    """List orders that match all filters, newest first.
 
-    Pages do not shift: an order that changes keeps its place, and one that is new comes before
-    the first page.
+    Pages are stable: an order that changes keeps its place, and a new order comes before the first
+    page.
     """
     if filters.keys() == {"reference", "limit"}:
         return _json(of_reference(app_context().quick, filters["reference"], filters["limit"]))
     with app_context().sessions() as session:
         told = page(session, filters)
-    return _json({**told, "orders": _all_shown(told["orders"])})
+    return _json({**told, "orders": _render_orders(told["orders"])})
 
 
-def _all_shown(orders: Iterable[Order]) -> list[dict[str, Any]]:
+def _render_orders(orders: Iterable[Order]) -> list[dict[str, Any]]:
     return [render_order(order, order.poll or NO_POLLING) for order in orders]
 
 
 @orders.post("/orders/lookup")
-@orders.arguments(LookupSchema)
+@orders.arguments(LookupSchema, example={"references": ["41", "42"]})
 @orders.response(200, LookupAnswerSchema)
 def look_up(asked: dict[str, Any]) -> Response:
-    """Up to 100 orders at once, by reference or by account and id; a result for each, in order.
+    """Look up several orders at once, by reference or by account and identifier.
 
-    `courier_order_id` may be any identifier that the courier gave the order. A reference may have
-    several orders: the newest 10 are shown, and `more` says whether there are others (list them by
-    `GET /v1/orders?reference=`).
+    A request has 1 to 100 items; there is one result per item, in the order of the items. A
+    reference may have several orders: the newest 10 are returned, and `more` says whether there
+    are others (`GET /v1/orders?reference=` lists them).
     """
     with app_context().sessions() as session:
         snapshot(session)
@@ -115,7 +124,7 @@ def look_up(asked: dict[str, Any]) -> Response:
         {
             **item,
             "found": bool(orders),
-            "orders": _all_shown(orders[:MOST_ORDERS]),
+            "orders": _render_orders(orders[:MOST_ORDERS]),
             "more": len(orders) > MOST_ORDERS,
         }
         for item, orders in results
@@ -124,32 +133,31 @@ def look_up(asked: dict[str, Any]) -> Response:
 
 
 @orders.post("/orders")
-@orders.arguments(NewOrderSchema)
+@orders.arguments(NewOrderSchema, example=NEW_ORDER)
 @orders.response(201, OrderSchema)
-@orders.alt_response(200, schema=OrderSchema, description="Known already")
-@orders.alt_response(404, schema=ProblemSchema, description="No such account is switched on")
-def register_order(new: dict[str, Any]) -> tuple[Order, int]:
-    """Tell us of an order that was given to a courier.
+@orders.alt_response(200, schema=OrderSchema, description="The order was known already.")
+@orders.problem(404, "The account does not exist or is off.", "no account 'nobody' is switched on")
+def register_order(new: dict[str, Any]) -> Response:
+    """Register an order that was given to a courier.
 
-    From now on its courier is asked where it stays silent, if the account can be polled.
-    Registering again changes only what is given. Messages that waited for it are read now.
+    From now on the courier is polled for it if it sends nothing, provided that the account can be
+    polled. Parked messages about it are processed. If it is registered again, only the given fields
+    change.
     """
     app = app_context()
     now = datetime.now(UTC)
     order, is_new = register.register_order(app.sessions, app.settings, app.bells, new, now)
-    return order, 201 if is_new else 200
+    return _json(render_order(order, order.poll or NO_POLLING), 201 if is_new else 200)
 
 
 @orders.delete("/orders/<account>/<path:order_id>/personal-data")
 @orders.response(204)
-@orders.alt_response(404, schema=ProblemSchema, description="No such order")
 def erase_personal_data(account: str, order_id: str) -> None:
-    """Erase what is known of people in an order, now and for good.
+    """Erase the personal data of an order, permanently.
 
-    The bodies of its messages go, with whose signatures they showed, what the shop noted as
-    metadata, and reasons that are more than one word of the courier's; the status and the timeline
-    stay. Of messages still to come none of it is kept either.
-    A message that could not be read loses its body where that names the order.
+    Erased are the bodies of its messages, the names of people who signed, the shop's metadata, and
+    reasons of more than one word. The status and the timeline remain. Messages that arrive later
+    are treated the same way. A message that could not be read loses its body if it names the order.
     """
     app = app_context()
     now = datetime.now(UTC)

@@ -1,19 +1,19 @@
-"""GET /v1/statuses: our words, and each courier's words for them."""
+"""GET /v1/statuses: the statuses, and the couriers' words for them."""
 
 from typing import Any
 
 from receiver.couriers.vocabulary import describe_statuses
 from receiver.schemas.fields import VocabularySchema
-from receiver.web.api.blueprint import Routes
+from receiver.web.api.blueprint import ApiBlueprint
 
-vocabulary = Routes("statuses", __name__, description="The vocabulary")
+statuses = ApiBlueprint("statuses", "The statuses, and the couriers' words for them.")
 
 
-@vocabulary.get("/statuses")
-@vocabulary.response(200, VocabularySchema)
+@statuses.get("/statuses")
+@statuses.response(200, VocabularySchema)
 def list_statuses() -> dict[str, Any]:
-    """The statuses, and each courier's words mapped to them.
+    """List all statuses with the couriers' words that are mapped to them.
 
-    An open set: treat a status that you do not know by its group.
+    More statuses may be added: treat a status that you do not know by its group.
     """
     return describe_statuses()

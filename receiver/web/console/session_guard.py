@@ -17,7 +17,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, UnsupportedMediaType
 from werkzeug.wrappers import Response as AnyResponse
 
 from receiver.errors import MissingBearerToken
-from receiver.web.auth import bearer_fits
+from receiver.web.auth import has_bearer_token
 from receiver.web.console import visits
 from receiver.web.console.places import SIGN_IN, STATIC, in_console
 from receiver.web.context import app_context
@@ -78,7 +78,7 @@ def visitor() -> visits.Visit | Script | None:
     """Who asks."""
     tokens = app_context().settings.api_tokens
     if "Authorization" in request.headers:
-        return Script() if bearer_fits(request, tokens) else None
+        return Script() if has_bearer_token(request, tokens) else None
     return visits.read(request.cookies.get(COOKIE, ""), tokens, datetime.now(UTC))
 
 

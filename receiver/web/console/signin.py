@@ -6,7 +6,7 @@ import structlog
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from receiver.web.auth import fits
+from receiver.web.auth import is_one_of
 from receiver.web.console import visits
 from receiver.web.console.places import HOME, SIGN_IN, in_console
 from receiver.web.console.session_guard import COOKIE, form
@@ -32,7 +32,7 @@ def enter() -> Response | tuple[str, int]:
     """Begin a visit. One comparison a token, and one answer to whatever does not fit."""
     told, tokens = form(), app_context().settings.api_tokens
     name, offered = told.get("name", "").strip()[:MOST_NAME], told.get("token", "").strip()
-    matching = [token for token in tokens if fits(offered, (token,))]
+    matching = [token for token in tokens if is_one_of(offered, (token,))]
     if not matching or not name:
         # No name: what was typed into the wrong field may be the token.
         log.warning("a sign-in to the console was refused", token_fits=bool(matching))

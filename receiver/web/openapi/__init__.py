@@ -1,1 +1,1 @@
-"""The OpenAPI description of the API, and the page that shows it."""
+"""The OpenAPI description of /v1, and the page that shows it."""

@@ -1,0 +1,146 @@
+"""The parts of the description that several operations share: parameters, headers and errors."""
+
+from http import HTTPStatus
+from typing import Any
+
+# The objects that every example is about.
+ACCOUNT = "tiramizoo"
+ORDER_ID = "2a9eeeb3-16ba-4184-b894-c9734f613e93"
+TOUR_ID = "EDFIL1-1"
+MESSAGE_ID = "184467"
+CONFLICT_ID = "29807b91bde4"
+
+ID = {"type": "string", "minLength": 1, "maxLength": 255}
+PATH_PARAMETERS: dict[str, dict[str, Any]] = {
+    "account": {
+        "description": "Slug of the account, as in `GET /v1/couriers`.",
+        "schema": ID,
+        "example": ACCOUNT,
+    },
+    "order_id": {
+        "description": "The courier's own id of the order, or any further identifier that the"
+        " courier gave it. Percent-encode it, slashes included: `a/b` is `a%2Fb`.",
+        "schema": ID,
+        "example": ORDER_ID,
+    },
+    "message_id": {
+        "description": "Id of the message: a whole number above 0.",
+        "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"},
+        "example": MESSAGE_ID,
+    },
+    "conflict_id": {
+        "description": "Id of the conflict.",
+        "schema": ID,
+        "example": CONFLICT_ID,
+    },
+    "tour_id": {
+        "description": "The courier's id of the tour. Percent-encode it, slashes included.",
+        "schema": ID,
+        "example": TOUR_ID,
+    },
+}
+
+IF_NONE_MATCH: dict[str, Any] = {
+    "in": "header",
+    "name": "If-None-Match",
+    "description": "The `ETag` of an earlier answer: 304 if the order has not changed since.",
+    "schema": {"type": "string"},
+    "example": '"3"',
+}
+
+
+def _header(description: str, example: Any, **schema: Any) -> dict[str, Any]:
+    return {"description": description, "required": True, "schema": schema, "example": example}
+
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "ETag": _header(
+        "The order's `version` in quotes; send it back as `If-None-Match`. If the order was"
+        " requested by another identifier than `courier_order_id`, the ETag also contains which"
+        " order it belongs to.",
+        '"3"',
+        type="string",
+        pattern='^"[0-9]+(-[0-9]+)?"$',
+    ),
+    "Retry-After": _header(
+        "After how many seconds to repeat the request.", 5, type="integer", minimum=1
+    ),
+    "WWW-Authenticate": _header("How to authenticate.", 'Bearer realm="ordertrail"', type="string"),
+    "Cache-Control": _header("Whether the answer may be cached.", "no-cache", type="string"),
+}
+
+
+def describe_problem(
+    status: int, description: str, detail: str, errors: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Describe an error answer. detail, errors: of its example."""
+    problem = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    headers = {401: "WWW-Authenticate", 503: "Retry-After"}
+    return {
+        "description": description,
+        "headers": {headers[status]: headers[status]} if status in headers else {},
+        "content": {
+            "application/problem+json": {
+                "schema": "Problem",
+                "example": problem | ({"errors": errors} if errors else {}),
+            }
+        },
+    }
+
+
+SEE_ERRORS = "the request has invalid fields: see errors"
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "Unauthorized": describe_problem(
+        401,
+        "The request has no valid token.",
+        "a valid bearer token is needed: Authorization: Bearer <token>",
+    ),
+    "NotFound": describe_problem(
+        404,
+        "The account, order, message, conflict or tour does not exist.",
+        "no order of account 'tiramizoo' answers to 'ZVW8GV'",
+    ),
+    "Ambiguous": describe_problem(
+        409,
+        "Several orders have this identifier: use the courier's own id.",
+        "2 orders of account 'tiramizoo' carry the identifier 'ZVW8GV'",
+    ),
+    "UriTooLong": describe_problem(
+        414, "The URL is longer than 8,190 bytes.", "the address is too long"
+    ),
+    "BadParameters": describe_problem(
+        422,
+        "Parameters are unknown, repeated, or have values that are not valid: see `errors`.",
+        SEE_ERRORS,
+        {"query": {"limit": ["Must be greater than or equal to 1 and less than or equal to 200."]}},
+    ),
+    "BadBody": describe_problem(
+        400,
+        "The body is not JSON in UTF-8.",
+        "the body is not JSON: Expecting value: line 1 column 1 (char 0)",
+    ),
+    "TooLarge": describe_problem(
+        413, "The body is larger than 256 KiB.", "the body is larger than 262144 bytes"
+    ),
+    "WrongMediaType": describe_problem(
+        415,
+        "The request has no `Content-Type: application/json`.",
+        "the body must be sent with Content-Type: application/json",
+    ),
+    "BadFields": describe_problem(
+        422,
+        "Fields are missing, unknown, repeated, or have values that are not valid: see `errors`.",
+        SEE_ERRORS,
+        {"json": {"account": ["Missing data for required field."]}},
+    ),
+    "Unavailable": describe_problem(
+        503,
+        "The database cannot be reached, or the service is overloaded. Nothing was changed.",
+        "the database cannot be reached just now",
+    ),
+}
