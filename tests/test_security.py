@@ -339,4 +339,4 @@ def test_an_error_of_ours_tells_nothing(app: Flask) -> None:
     answer = app.test_client().get("/breaks/SEKRET?token=SEKRET")
     assert answer.status_code == 500
     assert_tells_nothing(answer.data, "the answer")
-    assert "this is our fault" in answer.get_json()["detail"]
+    assert "error of ours" in answer.get_json()["detail"]
