@@ -106,9 +106,9 @@ lock: ## resolve pyproject.toml anew into deploy/*.lock
 	"$$tmp/venv/bin/python" -m pip install -qq --disable-pip-version-check uv==$(UV_VERSION); \
 	compile() { "$$tmp/venv/bin/uv" pip compile pyproject.toml --quiet --no-config --no-cache --upgrade \
 	    --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \
-	    --extra embedded --group build "$$@"; }; \
+	    --extra embedded --extra sentry --extra opentelemetry --group build "$$@"; }; \
 	compile -o deploy/requirements.lock; \
-	compile --group dev --extra sentry --extra opentelemetry -c deploy/requirements.lock -o deploy/requirements-dev.lock
+	compile --group dev -c deploy/requirements.lock -o deploy/requirements-dev.lock
 
 audit: ## what is known against the pinned versions (pip-audit); needs the network: PyPI's JSON, or OSV
 	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \

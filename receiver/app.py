@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
 
     engine = create_engine_for(settings.database_url, statement_seconds=STATEMENT_SECONDS)
-    telemetry.start(settings, "web", engine)
+    telemetry.start("web", engine, settings.sentry_dsn, settings.otel_exporter_otlp_endpoint)
     redis = connect_redis(settings.redis_url)
     doorbell = Doorbell(redis)
     app.extensions["ordertrail"] = AppContext(
@@ -59,9 +59,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         watcher=Watcher(session_factory(engine), redis),
         metrics_collector=MetricsCollector(settings, session_factory(engine), redis),
     )
-    spans = telemetry.request_spans(settings)
-    if spans is not None:
-        spans.watch(app)
+    if settings.otel_exporter_otlp_endpoint:
+        from receiver.web import request_spans  # noqa: PLC0415 (an extra)
+
+        request_spans.init_app(app)
     security_headers.init_app(app)
     problems.init_app(app)
     if settings.request_log == "on":

@@ -234,7 +234,7 @@ GENERAL = Schema.from_dict(
             load_default=None,
             validate=[
                 _base_address,
-                _installed("opentelemetry-exporter-otlp-proto-http", "opentelemetry"),
+                _installed("opentelemetry-instrumentation-flask", "opentelemetry"),
             ],
         ),
     }

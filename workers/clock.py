@@ -67,7 +67,9 @@ def main() -> None:
     except BadSettings as bad:
         sys.exit(str(bad))
     redis = here.redis
-    telemetry.start(here.settings, "clock", here.engine)
+    telemetry.start(
+        "clock", here.engine, here.settings.sentry_dsn, here.settings.otel_exporter_otlp_endpoint
+    )
     alert_watch = AlertWatch(here.settings, here.sessions, redis)
     threading.Thread(target=alert_watch.run, args=(stop,), daemon=True).start()
     reachable = True

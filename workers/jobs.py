@@ -52,12 +52,11 @@ def job(work: Job) -> Job:
         with suppress(RedisError, OSError):
             mark_job_started(runtime().redis, name)
         try:
-            with telemetry.span(work.__name__):
+            with telemetry.job_span(work.__name__):
                 work()
         except Exception as failure:  # noqa: BLE001 (the edge)
             what = exception_fields(failure)
             log.error("a job failed", job=work.__name__, **what)  # noqa: TRY400 (see JobFailed)
-            telemetry.failed(failure, job=work.__name__)
             raise JobFailed(f"{work.__name__}: {what['error']} at {what['where']}") from None
 
     return run

@@ -85,7 +85,9 @@ def main() -> None:
     except BadSettings as bad:
         sys.exit(str(bad))
     redis = here.redis
-    telemetry.start(here.settings, "worker", here.engine)
+    telemetry.start(
+        "worker", here.engine, here.settings.sentry_dsn, here.settings.otel_exporter_otlp_endpoint
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: STOP.set())
     # A batch makes thousands of objects and no cycles: a collector that looks for some after every

@@ -17,7 +17,6 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from receiver import telemetry
 from receiver.db.group_commit import AutocommitPool, Batcher
 from receiver.db.models import PENDING
 from receiver.errors import StorageUnavailable
@@ -182,14 +181,12 @@ class Inbox:
         repetition, and the sweep finds what is not rung for.
         """
         try:
-            with telemetry.span("keep", messages=len(messages)):
-                batch = Batch(messages)
-                answers = batch.answers(self._pool.fetch_all(statement, batch.values))
+            batch = Batch(messages)
+            answers = batch.answers(self._pool.fetch_all(statement, batch.values))
         except Exception as failure:
             log.error(  # noqa: TRY400 (a traceback would show the bodies)
                 "batch not kept", messages=len(messages), error=type(failure).__name__
             )
-            telemetry.failed(failure)
             if isinstance(failure, psycopg.Error | SQLAlchemyError):
                 raise StorageUnavailable("the message could not be kept") from None
             raise

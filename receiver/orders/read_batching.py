@@ -10,7 +10,6 @@ from typing import Any, LiteralString
 import psycopg
 from sqlalchemy import Engine
 
-from receiver import telemetry
 from receiver.db.group_commit import AutocommitPool, Batcher
 from receiver.errors import StorageUnavailable
 
@@ -34,8 +33,7 @@ class QuickReads:
         Raises: StorageUnavailable.
         """
         try:
-            with telemetry.span("read orders"):
-                return self._batcher.submit((statement, account, name), READ_SECONDS)
+            return self._batcher.submit((statement, account, name), READ_SECONDS)
         except (psycopg.OperationalError, TimeoutError):
             raise StorageUnavailable("the database cannot be reached just now") from None
 

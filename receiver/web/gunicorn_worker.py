@@ -171,9 +171,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
             status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "this is our fault; it was logged"
             self.log.error("a request failed outside the application: %s", exception_fields(exc))
             # Not in gunicorn's master, which loads this file before gevent patches what it patches.
-            from receiver import telemetry  # noqa: PLC0415
 
-            telemetry.failed(exc)
         path = getattr(req, "path", None) or ""
         with suppress(OSError):
             client.settimeout(LINGER_SECONDS)

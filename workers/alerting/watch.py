@@ -12,7 +12,6 @@ from redis import Redis
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import telemetry
 from receiver.alerts import AlertContext, find_alerts
 from receiver.logs import exception_fields
 from receiver.settings import Settings
@@ -61,5 +60,4 @@ class AlertWatch:
             except Exception as error:  # noqa: BLE001 (nobody would start the thread again)
                 if not failing:
                     log.error("alert_check_failed", **exception_fields(error))  # noqa: TRY400 (rows may be in it)
-                    telemetry.failed(error)
                 failing = True

@@ -12,7 +12,6 @@ import structlog
 from sqlalchemy import Select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import telemetry
 from receiver.db.bulk import id_in, row_class
 from receiver.db.models import APPLIED, QUARANTINED, Message
 from receiver.inbox.pending import pending
@@ -218,7 +217,6 @@ def _fold_alone(
         log.error(  # noqa: TRY400 (a traceback may show what the message holds)
             "a message is quarantined", message_id=message_id, **exception_fields(failure)
         )
-        telemetry.failed(failure, message_id=message_id)
         what = exception_fields(failure)
         reason = f"it could not be folded ({what['error']} at {what['where']}): see the log"
         if isinstance(failure, TooLong):

@@ -16,7 +16,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import telemetry
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Access, Api
 from receiver.errors import (
@@ -122,7 +121,6 @@ class Asker:
             log.error(  # noqa: TRY400 (a traceback may show an answer)
                 "asking a courier failed", account=self.slug, **exception_fields(failure)
             )
-            telemetry.failed(failure, account=self.slug)
 
     def ask_next(self) -> bool:
         """Ask about what is due longest, or about many by list; whether to go on."""
