@@ -1,15 +1,20 @@
-"""The migrations: they make what the models say, can be undone, and take turns."""
+"""Migrations create the models' tables, can be undone, take turns and stop nobody."""
 
+import io
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
@@ -36,8 +41,8 @@ def empty_database(servers: dict[str, str], worker_id: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def look() -> Iterator[Callable[[str], Engine]]:
-    """Make an engine that keeps no connection open."""
+def open_engine() -> Iterator[Callable[[str], Engine]]:
+    """Return a function that makes an engine which keeps no connection open."""
     with ExitStack() as stack:
 
         def make(database_url: str) -> Engine:
@@ -54,7 +59,7 @@ def tables(engine: Engine) -> set[str]:
 
 
 def differences(engine: Engine) -> list[object]:
-    """What Alembic would change to make the database what the models say."""
+    """Return what Alembic would change to make the tables those of the models."""
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
@@ -62,19 +67,19 @@ def differences(engine: Engine) -> list[object]:
         return list(compare_metadata(context, Base.metadata))
 
 
-def test_migrations_make_what_the_models_say(
-    empty_database: str, look: Callable[[str], Engine]
+def test_migrations_create_the_tables_of_the_models(
+    empty_database: str, open_engine: Callable[[str], Engine]
 ) -> None:
     migrate(empty_database)
-    engine = look(empty_database)
+    engine = open_engine(empty_database)
     assert tables(engine) == set(Base.metadata.tables)
     assert differences(engine) == []
 
 
 def test_partial_indexes_are_those_of_the_models(
-    empty_database: str, look: Callable[[str], Engine]
+    empty_database: str, open_engine: Callable[[str], Engine]
 ) -> None:
-    """Which Alembic's comparison passes over."""
+    """Alembic's comparison does not see them."""
 
     def indexes(engine: Engine) -> dict[str, str]:
         with engine.connect() as connection:
@@ -82,38 +87,25 @@ def test_partial_indexes_are_those_of_the_models(
                 text("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'")
             )
             found = {row.indexname: row.indexdef for row in rows}
-        return {name: it for name, it in found.items() if not name.startswith("alembic")}
+        return {name: index for name, index in found.items() if not name.startswith("alembic")}
 
-    engine = look(empty_database)
+    engine = open_engine(empty_database)
     migrate(empty_database)
     migrated = indexes(engine)
     command.downgrade(alembic_config(empty_database), "base")
     Base.metadata.create_all(engine)
     assert indexes(engine) == migrated
-    assert sum(" WHERE " in it for it in migrated.values()) >= 3
+    assert sum(" WHERE " in index for index in migrated.values()) >= 3
 
 
 def test_downgrade_leaves_nothing_and_upgrade_works_again(
-    empty_database: str, look: Callable[[str], Engine]
+    empty_database: str, open_engine: Callable[[str], Engine]
 ) -> None:
-    engine = look(empty_database)
+    engine = open_engine(empty_database)
     migrate(empty_database)
     command.downgrade(alembic_config(empty_database), "base")
     assert tables(engine) == set()
     migrate(empty_database)
-    assert differences(engine) == []
-
-
-def test_each_migration_can_be_undone_by_itself(
-    empty_database: str, look: Callable[[str], Engine]
-) -> None:
-    config = alembic_config(empty_database)
-    engine = look(empty_database)
-    revisions = [it.revision for it in ScriptDirectory.from_config(config).walk_revisions()]
-    for revision in reversed(revisions):
-        migrate(empty_database, revision)
-        command.downgrade(config, "-1")
-        migrate(empty_database, revision)
     assert differences(engine) == []
 
 
@@ -122,10 +114,10 @@ def test_there_is_one_head(empty_database: str) -> None:
 
 
 def test_migrating_again_changes_nothing(
-    empty_database: str, look: Callable[[str], Engine]
+    empty_database: str, open_engine: Callable[[str], Engine]
 ) -> None:
     migrate(empty_database)
-    engine = look(empty_database)
+    engine = open_engine(empty_database)
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -138,28 +130,67 @@ def test_migrating_again_changes_nothing(
         assert connection.scalar(text("SELECT count(*) FROM orders")) == 1
 
 
-def start_migration(database_url: str) -> "subprocess.Popen[bytes]":
-    """A migration in a process of its own: Alembic's context is one for a process."""
-    code = f"from receiver.db.migrate import migrate; migrate({database_url!r})"
+# A migration of the next release: it alters a table that is in use, and builds an index.
+NEXT_MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+from receiver.db.migrations.online import create_index
+
+revision = "next"
+down_revision = "0012"
+
+
+def upgrade() -> None:
+    op.add_column("orders", sa.Column("colour", sa.Text()), if_not_exists=True)
+    create_index("tours_courier_name_idx", "tours", ["courier_name"])
+"""
+
+
+@pytest.fixture
+def next_release(tmp_path: Path) -> Path:
+    """The migrations with one more."""
+    location = tmp_path / "migrations"
+    shutil.copytree(ROOT / "receiver" / "db" / "migrations", location)
+    (location / "versions" / "next.py").write_text(NEXT_MIGRATION)
+    return location
+
+
+def start_migration(database_url: str, location: Path | None = None) -> "subprocess.Popen[bytes]":
+    """Start a migration in a process of its own: Alembic's context is one for a process.
+
+    location: of other migrations than this release's.
+    """
+    code = f"""
+from receiver.db import migrate
+configure = migrate.alembic_config
+def alembic_config(url):
+    config = configure(url)
+    if {str(location or "")!r}:
+        config.set_main_option("script_location", {str(location)!r})
+    return config
+migrate.alembic_config = alembic_config
+migrate.migrate({database_url!r}, lock_seconds=20)
+"""
     return subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
 
 
 def finish(migration: "subprocess.Popen[bytes]") -> str:
-    """What a migration said, once it has gone well."""
+    """Wait for the success of a migration and return its output."""
     output, _ = migration.communicate(timeout=30)
     assert migration.returncode == 0, output.decode()
     return output.decode()
 
 
-def trying(engine: Engine) -> int:
-    """How many migrations are there: each waits with one connection for its turn."""
+def migrating(engine: Engine) -> int:
+    """Return how many migrations run: each waits for its turn with one connection."""
     return _count(engine, "pg_stat_activity", "application_name = 'ordertrail'")
 
 
 def waiting(engine: Engine) -> int:
-    """How many connections wait for a table."""
+    """Return how many connections wait for a table."""
     locks = "pg_locks JOIN pg_database ON database = pg_database.oid"
     return _count(engine, locks, "locktype = 'relation' AND NOT granted")
 
@@ -171,65 +202,157 @@ def _count(engine: Engine, what: str, which: str) -> int:
 
 
 def test_two_migrations_at_once_wait_for_each_other(
-    empty_database: str, look: Callable[[str], Engine]
+    empty_database: str, open_engine: Callable[[str], Engine]
 ) -> None:
-    engine = look(empty_database)
+    engine = open_engine(empty_database)
     with engine.connect() as first:
         first.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
         first.commit()
         migrations = [start_migration(empty_database) for _ in range(2)]
         try:
-            wait_until(lambda: trying(engine) == 2)
+            wait_until(lambda: migrating(engine) == 2)
             assert tables(engine) == set()
         finally:
             first.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
             first.commit()
-            said = [finish(migration) for migration in migrations]
-    assert said == ["", ""]
+            outputs = [finish(migration) for migration in migrations]
+    assert outputs == ["", ""]
     assert differences(engine) == []
 
 
+def columns_of(engine: Engine, table: str) -> set[str]:
+    return {column["name"] for column in inspect(engine).get_columns(table)}
+
+
 def test_a_migration_lets_others_pass_while_a_table_is_in_use(
-    empty_database: str, look: Callable[[str], Engine]
+    empty_database: str, open_engine: Callable[[str], Engine], next_release: Path
 ) -> None:
-    """To wait in PostgreSQL's queue for a busy table would stop everybody behind it."""
-    migrate(empty_database, "0001")
-    engine = look(empty_database)
+    """A wait in PostgreSQL's queue for a table in use would stop everybody behind it."""
+    migrate(empty_database)
+    engine = open_engine(empty_database)
     with engine.connect() as reader:
-        # A report that runs for hours. 0002 wants orders for itself.
+        # A report that runs for hours.
         reader.execute(text("SELECT count(*) FROM orders"))
-        migration = start_migration(empty_database)
+        migration = start_migration(empty_database, next_release)
         try:
             wait_until(lambda: waiting(engine) == 1)
             with engine.begin() as service:
-                # It stands behind the migration, and gets its turn long before the report ends.
+                # It queues behind the migration, and is served long before the report ends.
                 service.execute(text("SET LOCAL lock_timeout = '5s'"))
                 service.execute(text("UPDATE orders SET status = status"))
         finally:
             reader.rollback()
-            said = finish(migration)
-    assert "the migration tries again" in said
-    assert differences(engine) == []
+            output = finish(migration)
+    assert "migration_retried" in output
+    assert "colour" in columns_of(engine, "orders")
 
 
-def test_a_table_that_never_comes_free_ends_the_migration_and_undoes_nothing_done(
-    empty_database: str, look: Callable[[str], Engine]
+def test_a_table_that_never_becomes_free_ends_the_migration_and_undoes_nothing(
+    empty_database: str,
+    open_engine: Callable[[str], Engine],
+    next_release: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    migrate(empty_database, "0001")
-    engine = look(empty_database)
+    migrate(empty_database)
+    engine = open_engine(empty_database)
+    config = alembic_config(empty_database)
+    config.set_main_option("script_location", str(next_release))
+    monkeypatch.setattr("receiver.db.migrate.alembic_config", lambda _: config)
     with engine.connect() as reader:
         reader.execute(text("SELECT count(*) FROM orders"))
         with pytest.raises(OperationalError, match="lock timeout"):
-            migrate(empty_database, patience=0)
+            migrate(empty_database, lock_seconds=0)
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0012"
     migrate(empty_database)
-    assert differences(engine) == []
+    assert "colour" in columns_of(engine, "orders")
+
+
+def test_an_index_is_built_while_others_write(
+    empty_database: str, open_engine: Callable[[str], Engine], next_release: Path
+) -> None:
+    """A writer that began before, and has not ended, is waited for and stops nobody."""
+    migrate(empty_database)
+    engine = open_engine(empty_database)
+    insert = text(
+        "INSERT INTO tours (account, tour_id, stops, received_at, message_id)"
+        " VALUES ('a', :tour_id, '[]', now(), 1)"
+    )
+    with engine.connect() as first:
+        first.execute(insert, {"tour_id": "one"})
+        migration = start_migration(empty_database, next_release)
+        try:
+            wait_until(lambda: builds_an_index(engine), 60)
+            with engine.begin() as second:
+                second.execute(text("SET LOCAL lock_timeout = '5s'"))
+                second.execute(insert, {"tour_id": "two"})
+        finally:
+            first.rollback()
+            finish(migration)
+    assert "tours_courier_name_idx" in {
+        index["name"] for index in inspect(engine).get_indexes("tours")
+    }
+
+
+def builds_an_index(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        building = "SELECT count(*) FROM pg_stat_progress_create_index"
+        return bool(connection.scalar(text(building)) == 1)
+
+
+# Statements that rewrite or read a whole table while nobody else may write to it, or that the
+# previous release, which still serves, does not survive.
+FORBIDDEN = {
+    r"DROP (TABLE|COLUMN)": "the previous release may still use it: drop it a release later",
+    r"ALTER COLUMN \w+ (TYPE|SET NOT NULL)": "rewrites or reads the whole table",
+    r"ADD CONSTRAINT (?!.*(NOT VALID|USING INDEX))": "reads the whole table: NOT VALID first",
+    r"RENAME": "the previous release knows the old name",
+    r"^(UPDATE|DELETE)": "takes as long as there are rows: let a worker do it",
+    r"^CREATE (UNIQUE )?INDEX (?!CONCURRENTLY)": "see receiver/db/migrations/online.py",
+}
+# Of a table that the same migration creates, everything is allowed.
+TABLE = r"(?:ALTER TABLE|ON|UPDATE|FROM) (?:ONLY )?(\w+)"
+
+
+def faults(sql: str) -> list[str]:
+    """Return the statements of a migration that would keep somebody waiting, and why."""
+    created = set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", sql))
+    found = []
+    for statement in (" ".join(part.split()) for part in sql.split(";")):
+        table = re.search(TABLE, statement)
+        if (table and table[1] in created) or "alembic_version" in statement:
+            continue
+        found += [
+            f"{statement}: {why}"
+            for pattern, why in FORBIDDEN.items()
+            if re.search(pattern, statement)
+        ]
+    return found
+
+
+def sql_of(script: ScriptDirectory, revision: str) -> str:
+    """Return a migration's statements."""
+    output = io.StringIO()
+    options = {"as_sql": True, "output_buffer": output}
+    context = MigrationContext.configure(dialect_name="postgresql", opts=options)
+    migration = script.get_revision(revision)
+    assert migration is not None
+    with Operations.context(context):
+        migration.module.upgrade()
+    return output.getvalue()
+
+
+def test_no_migration_keeps_others_waiting(next_release: Path) -> None:
+    script = ScriptDirectory.from_config(alembic_config("postgresql:///nowhere"))
+    for revision in script.walk_revisions():
+        assert faults(sql_of(script, revision.revision)) == []
+    assert faults(sql_of(ScriptDirectory(str(next_release)), "next")) == []
+    assert len(faults("UPDATE orders SET version = 1; CREATE INDEX some_idx ON orders (id)")) == 2
 
 
 def test_several_migrations_started_together_all_succeed(
-    empty_database: str, look: Callable[[str], Engine]
+    empty_database: str, open_engine: Callable[[str], Engine]
 ) -> None:
     for migration in [start_migration(empty_database) for _ in range(3)]:
         finish(migration)
-    assert differences(look(empty_database)) == []
+    assert differences(open_engine(empty_database)) == []

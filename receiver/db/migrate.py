@@ -1,6 +1,7 @@
-"""The release: bring PostgreSQL's tables to what this code expects.
+"""Bring PostgreSQL's tables to what this release expects.
 
-Apart from db.py, since Alembic takes as long to import as SQLAlchemy, and only a release needs it.
+A module of its own, because importing Alembic takes as long as SQLAlchemy and only a release needs
+it.
 """
 
 import time
@@ -14,12 +15,12 @@ from sqlalchemy.exc import OperationalError
 
 log = structlog.get_logger(__name__)
 
-# Seconds in which those whom a migration kept waiting get on with their work.
-MIGRATION_PAUSE = 1.0
+# Between two attempts, those whom the migration kept waiting continue.
+RETRY_SECONDS = 1.0
 
 
 def alembic_config(database_url: str) -> Config:
-    """Alembic's configuration, without a file: the top level has no place for one."""
+    """Return Alembic's configuration, which needs no alembic.ini."""
     config = Config()
     location = str(files("receiver.db") / "migrations")
     config.set_main_option("script_location", location.replace("%", "%%"))
@@ -27,21 +28,21 @@ def alembic_config(database_url: str) -> Config:
     return config
 
 
-def migrate(database_url: str, revision: str = "head", patience: float = 180) -> None:
+def migrate(database_url: str, revision: str = "head", lock_seconds: float = 180) -> None:
     """Bring the tables to `revision`; several callers at once wait for one another.
 
-    A table that somebody else holds is tried for again and again, for so many seconds: to wait for
-    it in PostgreSQL's queue would stop everybody who comes after us.
+    A table that another transaction holds is tried repeatedly for lock_seconds: a longer wait in
+    PostgreSQL's lock queue would stop everybody who comes after us.
 
-    Raises: OperationalError where it does not come free. What is done by then stays done.
+    Raises: OperationalError where the table does not become free. Finished migrations stay.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + lock_seconds
     while True:
         try:
             return command.upgrade(alembic_config(database_url), revision)
-        except OperationalError as busy:
-            held = isinstance(busy.orig, psycopg.errors.LockNotAvailable)
-            if not held or time.monotonic() > deadline:
+        except OperationalError as error:
+            in_use = isinstance(error.orig, psycopg.errors.LockNotAvailable)
+            if not in_use or time.monotonic() > deadline:
                 raise
-        log.warning("a table is in use, the migration tries again")
-        time.sleep(MIGRATION_PAUSE)
+        log.warning("migration_retried", reason="another transaction uses a table")
+        time.sleep(RETRY_SECONDS)

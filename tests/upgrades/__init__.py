@@ -1,6 +1,7 @@
-"""Databases of earlier releases, as those releases filled them and told of them.
+"""Databases that earlier releases filled, and what those releases answered about them.
 
-<revision>.sql.gz is a dump of a database that held one of everything (tests/everything.py);
-<revision>.json what that release answered about it. `python -m tests.upgrades.record <directory>`,
-run in the tree of a release, makes both.
+`python -m tests.upgrades.record tests/upgrades`, run in the tree of a release, adds two files:
+<revision>.sql.gz, the dump of a database that holds one of everything (tests/everything.py), and
+<revision>.json, the API's answers. tests/test_upgrades.py upgrades the newest one. None is recorded
+before the first release.
 """

@@ -1,4 +1,4 @@
-"""Fill a database with the release whose tree this is run in, and keep it, and what it tells."""
+"""Fill a database with the release whose tree this runs in, and record it with its answers."""
 
 import gzip
 import json
@@ -24,11 +24,13 @@ from tests.conftest import API_TOKEN, ENVIRON
 from workers.folding.drain import drain_batch
 
 
-def told_of(shop: Any) -> dict[str, Any]:
-    """What the API answers about all there is, by path."""
+def answers_of(shop: Any) -> dict[str, Any]:
+    """Return what the API answers about everything there is, by path."""
     orders = shop.get("/v1/orders?limit=200").json["orders"]
     assert len(orders) < 200
-    paths = [f"/v1/orders/{it['account']}/{_quoted(it['courier_order_id'])}" for it in orders]
+    paths = [
+        f"/v1/orders/{order['account']}/{_quoted(order['courier_order_id'])}" for order in orders
+    ]
     paths += [f"{path}/events" for path in paths]
     paths += ["/v1/changes?limit=1000", "/v1/messages?limit=200", "/v1/conflicts"]
     return {path: shop.get(path).json for path in paths}
@@ -60,7 +62,7 @@ def main(directory: Path) -> None:
         shop = create_app(settings).test_client()
         shop.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
         everything.put_in(shop, opened, drain)
-        told = told_of(shop)
+        answers = answers_of(shop)
         engine.dispose()
         with psycopg.connect(url) as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -69,11 +71,11 @@ def main(directory: Path) -> None:
         dump += ["--no-owner", "--no-privileges", "--inserts", "--rows-per-insert=100"]
         sql = subprocess.run(dump, check=True, capture_output=True).stdout
     (directory / f"{row[0]}.sql.gz").write_bytes(gzip.compress(sql, mtime=0))
-    (directory / f"{row[0]}.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+    (directory / f"{row[0]}.json").write_text(json.dumps(answers, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]).resolve())
     sys.stdout.flush()
-    # The application's threads have nothing left to do.
+    # Does not wait for the application's threads.
     os._exit(0)

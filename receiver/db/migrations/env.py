@@ -1,9 +1,8 @@
-"""Alembic's entry: run the migrations on the database that migrating.py names.
+"""Alembic's entry point: run the migrations on the database that receiver.db.migrate names.
 
-They run while the service serves, so a migration waits for a table for no longer than the service
-can wait behind it. Each is a transaction of its own; what must stand outside of one (CREATE INDEX
-CONCURRENTLY) goes into an `op.get_context().autocommit_block()`, and may then wait for as long as
-it takes, since nobody waits behind it.
+Migrations run while the service serves, so each waits for a table no longer than the service can
+wait behind it. Each is a transaction of its own. CREATE INDEX CONCURRENTLY needs to stand outside
+of one, in `op.get_context().autocommit_block()` (see online.py), and may take as long as it needs.
 """
 
 import time
@@ -17,10 +16,10 @@ from receiver.db.connection import BEHIND_POOLER, set_statements
 from receiver.db.engine import create_engine_for
 from receiver.db.models import Base
 
-# Any number that nothing else locks; two hosts that deploy at once then migrate in turn.
+# An advisory lock that nothing else takes: hosts that deploy at the same time migrate in turn.
 MIGRATION_LOCK = 7_203_118_402
-# Whoever comes after a waiting ALTER TABLE waits as well. A courier's message does so for 5 s.
-LOCK_MS = 2_000
+# Every statement that comes after a waiting ALTER TABLE waits as well; accept waits 5 seconds.
+LOCK_MILLISECONDS = 2_000
 TURN_SECONDS = 0.2
 
 NO_LIMITS = {
@@ -30,39 +29,39 @@ NO_LIMITS = {
 }
 
 
-def unbounded(connection: Connection) -> Connection:
-    """An index on a large table takes what it takes: we wait for it as well."""
-    driver: Any = connection.connection.driver_connection
-    driver.answer_seconds = None
+def without_time_limit(connection: Connection) -> Connection:
+    """Let the client wait without limit: an index on a large table takes its time."""
+    driver_connection: Any = connection.connection.driver_connection
+    driver_connection.answer_seconds = None
     return connection
 
 
-def take_turn(turn: Connection) -> None:
-    """Wait until nobody else migrates; until the end of its transaction nobody else will.
+def wait_for_turn(connection: Connection) -> None:
+    """Wait until nobody else migrates, and keep others out until the connection's transaction ends.
 
-    A transaction's lock and no session's, which a pooler would lose between two transactions. And
-    no snapshot is held, neither while we wait nor after, since an index that is built concurrently
-    waits for everybody's.
+    The lock is the transaction's and not the session's, which a pooler would lose. No snapshot is
+    held while we wait or afterwards, because an index that is built concurrently waits for those.
     """
     while True:
-        turn.exec_driver_sql(set_statements("LOCAL", NO_LIMITS))
-        if turn.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}):
+        connection.exec_driver_sql(set_statements("LOCAL", NO_LIMITS))
+        locked = text("SELECT pg_try_advisory_xact_lock(:key)")
+        if connection.scalar(locked, {"key": MIGRATION_LOCK}):
             break
-        turn.rollback()
+        connection.rollback()
         time.sleep(TURN_SECONDS)
-    # Any further statement: until then PostgreSQL keeps the last one's snapshot.
-    turn.exec_driver_sql(set_statements("LOCAL", NO_LIMITS))
+    # PostgreSQL keeps the last statement's snapshot until the next statement.
+    connection.exec_driver_sql(set_statements("LOCAL", NO_LIMITS))
 
 
 engine = create_engine_for(context.config.attributes["database_url"], pool_size=2)
 with ExitStack() as stack:
     stack.callback(engine.dispose)
-    take_turn(unbounded(stack.enter_context(engine.connect())))
-    connection = unbounded(stack.enter_context(engine.connect()))
+    wait_for_turn(without_time_limit(stack.enter_context(engine.connect())))
+    connection = without_time_limit(stack.enter_context(engine.connect()))
     if not connection.info[BEHIND_POOLER]:
         connection.exec_driver_sql(set_statements("SESSION", NO_LIMITS))
         connection.commit()
-    limits = set_statements("LOCAL", {**NO_LIMITS, "lock_timeout": LOCK_MS})
+    limits = set_statements("LOCAL", {**NO_LIMITS, "lock_timeout": LOCK_MILLISECONDS})
     event.listen(connection, "begin", lambda begun: begun.exec_driver_sql(limits))
     context.configure(
         connection=connection,

@@ -1,4 +1,4 @@
-"""What a migration does beside a service that runs: with these nobody waits for long."""
+"""Steps of a migration that do not stop a service which uses the table meanwhile."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from alembic import op
 
 
-def create_index(name: str, table: str, columns: Sequence[Any], **how: Any) -> None:
-    """Build an index on a table that is in use; writers go on meanwhile.
+def create_index(name: str, table: str, columns: Sequence[Any], **options: Any) -> None:
+    """Build an index concurrently, so that others may write to the table meanwhile.
 
-    Outside of a transaction, so what the migration did before it is committed by then. One that was
-    broken off is begun anew: whatever stands before this in a migration must bear a second time.
+    It runs outside of a transaction, so the steps before it are committed by then. An interrupted
+    migration starts again from its beginning: those steps must tolerate a second run.
     """
     with op.get_context().autocommit_block():
-        # What a broken off one leaves behind is never used and always kept up to date.
+        # An interrupted build leaves an invalid index, which is never used and costs every write.
         op.drop_index(name, table_name=table, if_exists=True, postgresql_concurrently=True)
-        op.create_index(name, table, columns, postgresql_concurrently=True, **how)
+        op.create_index(name, table, columns, postgresql_concurrently=True, **options)
