@@ -9,12 +9,13 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import RowMapping, func, select, text
+from sqlalchemy import RowMapping, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.accounts.credential_diagnosis import (
@@ -24,6 +25,7 @@ from receiver.accounts.credential_diagnosis import (
     diagnose,
 )
 from receiver.background_thread import BackgroundThread
+from receiver.db.bulk import insert_rows
 from receiver.db.models import Refusal, SecretUse
 from receiver.settings import Account
 
@@ -48,9 +50,8 @@ class _Times:
     last_at: datetime
 
 
-# (account, day, reason, likely cause), and (account, fingerprint of a secret).
-_RefusalKey = tuple[str, date, str, str]
-_SecretKey = tuple[str, str]
+# By (account, day, reason, likely cause), or by (account, fingerprint of a secret).
+_Counts = dict[tuple[Any, ...], _Times]
 
 
 class CredentialRecorder:
@@ -60,8 +61,8 @@ class CredentialRecorder:
         self._sessions = sessions
         self._accounts = accounts
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-        self._refusals: dict[_RefusalKey, _Times] = {}
-        self._uses: dict[_SecretKey, _Times] = {}
+        self._refusals: _Counts = {}
+        self._uses: _Counts = {}
         self._unexamined: deque[tuple[Evidence, str, datetime]] = deque()
         self._examined: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
@@ -107,13 +108,14 @@ class CredentialRecorder:
             return
         try:
             with self._sessions.begin() as session:
-                _write(session, refusals, uses)
+                columns = ("account", "day", "reason", "likely")
+                _add_counts(session, Refusal, columns, refusals)
+                _add_counts(session, SecretUse, ("account", "fingerprint"), uses)
         except BaseException:
             with self._lock:
-                for refusal_key, times in refusals.items():
-                    _count(self._refusals, refusal_key, times)
-                for secret_key, times in uses.items():
-                    _count(self._uses, secret_key, times)
+                for kept, counts in ((self._refusals, refusals), (self._uses, uses)):
+                    for key, times in counts.items():
+                        _count(kept, key, times)
             raise
 
     def close(self) -> None:
@@ -128,7 +130,7 @@ class CredentialRecorder:
         return count <= EXAMINED_A_MINUTE
 
 
-def _count(counts: dict[Any, _Times], key: Any, more: _Times) -> None:
+def _count(counts: _Counts, key: tuple[Any, ...], more: _Times) -> None:
     known = counts.setdefault(key, more)
     if known is not more:
         known.count += more.count
@@ -141,50 +143,19 @@ def fingerprint_secret(account: str, secret: str) -> str:
     return hashlib.sha256(f"ordertrail\0{account}\0{secret}".encode()).hexdigest()[:8]
 
 
-# Sorted, so that processes that write at the same time cannot deadlock.
-_WRITE_REFUSALS = text("""
-    INSERT INTO refusals AS known (account, day, reason, likely, count, first_at, last_at)
-    SELECT * FROM unnest(
-        CAST(:account AS text[]), CAST(:day AS date[]), CAST(:reason AS text[]),
-        CAST(:likely AS text[]), CAST(:count AS bigint[]), CAST(:first_at AS timestamptz[]),
-        CAST(:last_at AS timestamptz[])) AS new (account, day, reason, likely)
-    ORDER BY account, day, reason, likely
-    ON CONFLICT (account, day, reason, likely) DO UPDATE
-    SET count = known.count + excluded.count,
-        first_at = least(known.first_at, excluded.first_at),
-        last_at = greatest(known.last_at, excluded.last_at)
-""")
-_WRITE_USES = text("""
-    INSERT INTO secret_uses AS known (account, fingerprint, count, first_at, last_at)
-    SELECT * FROM unnest(
-        CAST(:account AS text[]), CAST(:fingerprint AS text[]), CAST(:count AS bigint[]),
-        CAST(:first_at AS timestamptz[]), CAST(:last_at AS timestamptz[]))
-        AS new (account, fingerprint)
-    ORDER BY account, fingerprint
-    ON CONFLICT (account, fingerprint) DO UPDATE
-    SET count = known.count + excluded.count,
-        first_at = least(known.first_at, excluded.first_at),
-        last_at = greatest(known.last_at, excluded.last_at)
-""")
-
-
-def _write(
-    session: Session,
-    refusals: Mapping[_RefusalKey, _Times],
-    uses: Mapping[_SecretKey, _Times],
+def _add_counts(
+    session: Session, model: type[Refusal | SecretUse], key: Sequence[str], counts: _Counts
 ) -> None:
-    for statement, names, counts in (
-        (_WRITE_REFUSALS, ("account", "day", "reason", "likely"), refusals),
-        (_WRITE_USES, ("account", "fingerprint"), uses),
-    ):
-        if counts:
-            keys: Iterable[tuple[Any, ...]] = zip(*counts, strict=True)
-            values = dict(zip(names, map(list, keys), strict=True))
-            times = {
-                name: [getattr(one, name) for one in counts.values()]
-                for name in ("count", "first_at", "last_at")
-            }
-            session.execute(statement, {**values, **times})
+    # Sorted, so that processes that write at the same time cannot deadlock.
+    rows = [
+        dict(zip(key, values, strict=True)) | asdict(times)
+        for values, times in sorted(counts.items(), key=itemgetter(0))
+    ]
+    on_conflict = f"""({", ".join(key)}) DO UPDATE
+        SET count = known.count + excluded.count,
+            first_at = least(known.first_at, excluded.first_at),
+            last_at = greatest(known.last_at, excluded.last_at)"""  # noqa: S608 (our columns)
+    insert_rows(session, model, rows, on_conflict)
 
 
 def read_refusals(session: Session) -> list[dict[str, Any]]:

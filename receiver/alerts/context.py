@@ -74,10 +74,9 @@ class AlertContext:
         return self.system.redis_reachable and self.system.workers != 0
 
     def sweep_is_late(self, limit: timedelta) -> bool:
-        """Whether the clock does not tick, or has been ticking for longer than limit unswept.
+        """Tell whether no sweep was made within limit, or no clock ticks that would ask for one.
 
-        Time before the clock started does not count: after a restart the first sweep takes a
-        moment.
+        Time before the clock started does not count: the first sweep takes a moment.
         """
         clock_since = self.system.clock_since
         if clock_since is None:
@@ -85,12 +84,12 @@ class AlertContext:
         return self.now - max(clock_since, self.last_sweep_at or clock_since) > limit
 
     def accounts(self) -> Iterator[tuple[Account, Driver, AccountState | None]]:
-        """Each account with its driver, and its row where there is one yet."""
+        """Yield each account with its driver, and its row where there is one yet."""
         for slug, account in sorted(self.settings.accounts.items()):
             yield account, DRIVERS[account.driver], self.account_states.get(slug)
 
     def account_keys(self) -> TableValuedAlias:
-        """A table with a row for each account."""
+        """Return a table with a row for each account."""
         return key_table({"account": Text}, [(slug,) for slug in sorted(self.settings.accounts)])
 
     def rows(self, statement: Rows) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -100,7 +99,7 @@ class AlertContext:
 def key_table(
     columns: Mapping[str, type[TypeEngine[Any]] | TypeEngine[Any]], rows: Sequence[Sequence[Any]]
 ) -> TableValuedAlias:
-    """A table of the given rows, to be joined with `lateral_groups`."""
+    """Return a table of the given rows, for `lateral_groups`."""
     arrays = [
         cast([row[place] for row in rows], ARRAY(kind))
         for place, kind in enumerate(columns.values())
@@ -112,7 +111,7 @@ def key_table(
 def lateral_groups(
     keys: TableValuedAlias, rows: Rows, order: ColumnElement[Any] | InstrumentedAttribute[Any]
 ) -> Rows:
-    """For each key that has rows: the key, the first of its rows, and their `total`.
+    """Select, for each key that has rows: the key, the first of its rows, and their `total`.
 
     LATERAL reads each key's rows by themselves, in an index's order, and counts them up to
     MOST_COUNTED.

@@ -17,9 +17,9 @@ from receiver.inbox.pending import pending
 from receiver.settings import Account
 from receiver.text import count_noun, duration_text
 
-# Messages are folded within milliseconds, a batch within a fraction of a second.
+# Normally a message is folded within milliseconds.
 WAITS_TOO_LONG = timedelta(seconds=60)
-# Workers that have not swept for so long although the clock asks for it hang.
+# Workers hang if they have not swept for so long although the clock asks them to.
 UNSWEPT_TOO_LONG = timedelta(minutes=3)
 # A shop that registers its orders does so earlier.
 PARKED_TOO_LONG = timedelta(hours=24)
@@ -40,7 +40,7 @@ class OldestMessage:
 
 
 def find_no_progress(context: AlertContext) -> Iterator[Finding]:
-    """Without a worker everything waits, and `no_workers` says so already."""
+    """Find out whether workers run but process nothing; `no_workers` is another condition."""
     if not context.workers_run or _folded_lately(context):
         return
     waiting = [
@@ -68,7 +68,7 @@ def find_no_progress(context: AlertContext) -> Iterator[Finding]:
 
 
 def find_backlog(context: AlertContext) -> Iterator[Finding]:
-    """Messages that were sent back do not count: they wait behind the new ones."""
+    """Find new messages that wait too long; those sent back for another try wait behind them."""
     if not context.workers_run or not _folded_lately(context):
         return
     oldest = find_oldest_pending(context, sent_back=False)
@@ -147,7 +147,7 @@ def count_pending_messages(context: AlertContext) -> int:
 def select_unprocessed_messages(
     context: AlertContext, *outcomes: str, newest_first: bool = False
 ) -> Rows:
-    """By account and outcome (quarantined, parked), the messages that wait for a person."""
+    """Select the quarantined or parked messages, by account and outcome."""
     keys = key_table(
         {"account": Text, "outcome": Text},
         [(slug, outcome) for slug in sorted(context.settings.accounts) for outcome in outcomes],

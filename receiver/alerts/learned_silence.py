@@ -94,8 +94,8 @@ def read_pasts(
 
 
 def _windows(silence: Silence, now: datetime) -> Iterator[tuple[int, datetime, datetime]]:
-    """The windows to add up: the silence itself, all the time that is known, and the hours of the
-    silence in each week before that is known.
+    """Yield the windows to add up: the silence, all that is known, and the same hours of the weeks
+    before.
     """
     yield SILENT_TIME, silence.since + timedelta(microseconds=1), now
     if silence.known_since is None:
@@ -126,7 +126,7 @@ def _past(silence: Silence, sums: Mapping[int, tuple[int, int]], now: datetime) 
 
 
 def expected_webhooks(past: Past, open_orders: int) -> float | None:
-    """How many webhooks should have come during a silence; None where too little is known.
+    """Return how many webhooks should have come during a silence; None if too little is known.
 
     The leanest week counts; of four the second leanest, since one may have been a holiday or an
     outage of ours. Fewer open orders than usual send fewer webhooks.

@@ -69,7 +69,9 @@ def find_orders_in_conflict(context: AlertContext) -> Iterator[Finding]:
 
 
 def select_stuck_orders(context: AlertContext) -> Rows:
-    """By account and status, the orders that have had it for longer than their driver allows."""
+    """Select the orders that have had a status for longer than their driver allows, by account and
+    status.
+    """
     keys = key_table(
         {"account": Text, "status": Text, "longest": Interval},
         [
@@ -89,7 +91,7 @@ def select_stuck_orders(context: AlertContext) -> Rows:
 
 
 def select_late_orders(context: AlertContext) -> Rows:
-    """By account, the orders on their way whose ETA has passed."""
+    """Select the orders on their way whose ETA has passed, by account."""
     on_their_way = [name for name in OPEN_STATUSES if not VOCABULARY[name].attention]
     keys = context.account_keys()
     rows = select(eta_end.label("eta"), Order.courier_order_id).where(
@@ -103,7 +105,7 @@ def select_late_orders(context: AlertContext) -> Rows:
 
 
 def select_orders_in_conflict(context: AlertContext) -> Rows:
-    """By account, the orders with an open conflict, the newest first."""
+    """Select the orders with an open conflict, by account, the newest first."""
     keys = context.account_keys()
     rows = select(Order.courier_order_id, Order.updated_at).where(
         Order.conflicts != [], OPEN_CONFLICT, Order.account == keys.c.account

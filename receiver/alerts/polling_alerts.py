@@ -56,7 +56,7 @@ def find_poll_failing(context: AlertContext) -> Iterator[Finding]:
 
 
 def find_polls_late(context: AlertContext) -> Iterator[Finding]:
-    """Accounts that are paused, and missing workers or clocks, have conditions of their own."""
+    """Find overdue polls; a paused account and missing workers or clocks are other conditions."""
     if not context.workers_run or context.sweep_is_late(SWEEP_LATE_AFTER):
         return
     polled = [
@@ -80,7 +80,7 @@ def find_polls_late(context: AlertContext) -> Iterator[Finding]:
 
 
 def find_orders_unknown(context: AlertContext) -> Iterator[Finding]:
-    """Orders that their courier does not know: one may be new, many mean a wrong address."""
+    """Find orders that their courier does not know: many of them mean a wrong address."""
     keys = context.account_keys()
     rows = select(Poll.unknown_since, _ORDER_ID).where(
         Poll.account == keys.c.account, Poll.unknown_since < context.now - UNKNOWN_TOO_LONG

@@ -37,7 +37,7 @@ FLOOD_LEARNING = timedelta(days=7)
 
 
 def find_courier_silent(context: AlertContext) -> Iterator[Finding]:
-    """An account whose every webhook is refused is not silent."""
+    """Find accounts whose silence is unusual; one whose every webhook is refused is not silent."""
     refused = {
         finding.account.slug
         for finding in find_credentials_refused(context)
@@ -80,7 +80,9 @@ def find_courier_silent(context: AlertContext) -> Iterator[Finding]:
 
 
 def find_credentials_refused(context: AlertContext) -> Iterator[Finding]:
-    """A warning where accepted webhooks come as well: somebody is guessing, or the courier uses a
+    """Find accounts whose credentials are refused.
+
+    It is a warning where accepted webhooks come as well: somebody guesses, or the courier uses a
     wrong secret in some places only.
     """
     for slug, refusals in sorted(_read_refusals(context).items()):
@@ -116,7 +118,7 @@ def find_old_secret_used(context: AlertContext) -> Iterator[Finding]:
 
 
 def find_hooks_flooding(context: AlertContext) -> Iterator[Finding]:
-    """Webhooks are tallied once they are folded; until then a flood is a backlog."""
+    """Find accounts that send far more than ever; a flood is a backlog until it is folded."""
     recent = start_of_step(context.now, FLOOD_STEP) - FLOOD_STEP
     webhooks = func.sum(Tally.hooks)
     many = (
@@ -150,7 +152,7 @@ def find_hooks_flooding(context: AlertContext) -> Iterator[Finding]:
 
 
 def _read_refusals(context: AlertContext) -> Mapping[str, Sequence[Refusal]]:
-    """The refused credentials of today and yesterday, by account."""
+    """Return the refused credentials of today and yesterday, by account."""
     rows = select(Refusal).where(
         Refusal.account.in_(context.settings.accounts),
         Refusal.reason.in_(CREDENTIAL_REASONS),
@@ -163,9 +165,11 @@ def _read_refusals(context: AlertContext) -> Mapping[str, Sequence[Refusal]]:
 
 
 def _select_open_orders(context: AlertContext) -> Rows:
-    """By account, the open orders that a webhook is expected of: `total`, when the `oldest` was
-    created, and the `newest` one; beside them when the account's first webhook came (`known_since`)
-    and when its newest message came that waits for a worker (`pending_at`).
+    """Select, by account, the open orders that a webhook is expected of.
+
+    total, newest: how many, and the id of the newest. oldest: when the oldest was created.
+    known_since: when the account's first webhook came. pending_at: when its newest message came
+    that waits for a worker.
     """
     keys = key_table(
         {"account": Text, "status": Text},
@@ -216,7 +220,7 @@ def _select_open_orders(context: AlertContext) -> Rows:
 
 
 def _expecting_statuses(driver: Driver) -> Collection[str]:
-    """The statuses in which a webhook may still come.
+    """Return the statuses in which a webhook may still come.
 
     A courier that sends one webhook an order sends none about an order it has called about.
     """

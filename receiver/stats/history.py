@@ -1,7 +1,8 @@
-"""Tallies, read: what came in over time, for charts and for knowing what is usual.
+"""The history of what came in, for charts and for learning what is usual.
 
-A row of `tallies` is one account's five minutes (by when the messages arrived); the workers write
-them with each batch (workers/folding/fold_stats.py), so they add up over any number of processes.
+A row of `tallies` is five minutes of one account, by the time at which the messages arrived.
+Workers write them with each batch (workers/folding/fold_stats.py), so that they add up over
+processes.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 from receiver.db.models import Tally
 
 BUCKET = timedelta(minutes=5)
-# Four weeks to learn a week's rhythm from, and one to look back on.
+# Four weeks to learn from (receiver/alerts/learned_silence.py), and one more to look at.
 KEPT_FOR = timedelta(weeks=5)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,8 +22,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What came in within a step that begins at `at`. Times are in seconds, None where nothing
-    was measured.
+    """What came in within a step that begins at `at`.
+
+    wait: seconds from arrival until folded; lag: seconds from an event until its webhook arrived;
+    None where nothing was measured.
     """
 
     at: datetime
@@ -39,7 +42,7 @@ class Point:
 
 
 def start_of_step(at: datetime, step: timedelta = BUCKET) -> datetime:
-    """The beginning of the step in which a time lies."""
+    """Return the start of the step in which a time lies."""
     return EPOCH + (at - EPOCH) // step * step
 
 
@@ -50,18 +53,18 @@ def read_history(
     step: timedelta = BUCKET,
     account: str | None = None,
 ) -> list[Point]:
-    """What came in from `since` to `until`, one point a step and none left out, oldest first.
+    """Return what came in from `since` to `until`: one point for every step, oldest first.
 
-    step: a multiple of BUCKET. account: only this account's; all together where None.
+    step: a multiple of BUCKET. account: only this one; None: the sum of all.
     """
     first = start_of_step(since, step)
     at = func.date_bin(step, Tally.at, first)
     messages = func.sum(Tally.hooks + Tally.answers)
-    whole = (Tally.hooks, Tally.answers, Tally.missed, Tally.quarantined, Tally.parked)
-    found = session.execute(
+    counts = (Tally.hooks, Tally.answers, Tally.missed, Tally.quarantined, Tally.parked)
+    rows = session.execute(
         select(
             at,
-            *map(func.sum, (*whole, Tally.events)),
+            *map(func.sum, (*counts, Tally.events)),
             func.sum(Tally.waited) / func.nullif(messages, 0),
             func.max(Tally.longest_wait).filter(Tally.hooks + Tally.answers > 0),
             func.sum(Tally.lag) / func.nullif(func.sum(Tally.lagged), 0),
@@ -71,15 +74,15 @@ def read_history(
         .where(*([] if account is None else [Tally.account == account]))
         .group_by(at)
     )
-    points = {row[0]: Point(*row) for row in found}
+    points = {row[0]: Point(*row) for row in rows}
     steps = -((first - until) // step)
-    moments = (first + number * step for number in range(steps))
-    return [points.get(moment) or Point(moment) for moment in moments]
+    starts = (first + number * step for number in range(steps))
+    return [points.get(start) or Point(start) for start in starts]
 
 
 def delete_old_history(session: Session, now: datetime) -> int:
-    """Drop what is older than KEPT_FOR; how many rows that were."""
-    dropped = session.execute(
+    """Delete what is older than KEPT_FOR, and return the number of rows."""
+    deleted = session.execute(
         delete(Tally).where(Tally.at < now - KEPT_FOR).returning(Tally.account)
     )
-    return len(dropped.all())
+    return len(deleted.all())

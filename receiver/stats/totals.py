@@ -1,7 +1,7 @@
-"""What the workers count, in PostgreSQL: it adds up over processes and hosts, and survives them.
+"""Totals: what the workers have counted, in PostgreSQL, where it adds up over processes and hosts.
 
-A count is written in the transaction that does what it counts, and shown at /metrics by whichever
-web process is asked.
+A total is written in the transaction that does what it counts; every web process shows it at
+/metrics.
 """
 
 from bisect import bisect_left
@@ -15,24 +15,27 @@ from sqlalchemy.orm import Session
 from receiver.db.bulk import insert_rows
 from receiver.db.models import Count
 
-# (name, account, label); the account is empty where it is of none.
+# (name, account, label); the account is empty in totals of the whole service.
 TotalKey = tuple[str, str, str]
 
 PROCESSED = "processed"
 BATCHES = "batches"
 EVENTS = "events"
 POLLS = "polls"
-# What was lost and found again: messages nobody rang for, next polls, leases of dead workers.
+# What was lost and recovered: wake-ups for messages, next polls, leases of dead workers.
 MENDED = "mended"
 RINGS, NEXT_POLLS, LEASES = "rings", "next_polls", "leases"
 
-# Upper bounds; what lies above the last goes under INFINITE.
+# The label of values above the last bound.
 INFINITE = "+Inf"
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A histogram, kept as two names: how many lie in each class, and their sum."""
+    """A histogram, stored as two totals: the values in each bucket, and their sum.
+
+    bounds: the upper bounds of the buckets.
+    """
 
     name: str
     bounds: tuple[float, ...]
@@ -41,11 +44,11 @@ class Histogram:
     def sum(self) -> str:
         return f"{self.name}_sum"
 
-    def add(self, counted: "Counter[TotalKey]", account: str, value: float) -> None:
-        at = bisect_left(self.bounds, value)
-        label = f"{self.bounds[at]:g}" if at < len(self.bounds) else INFINITE
+    def observe(self, counted: "Counter[TotalKey]", account: str, value: float) -> None:
+        bucket = bisect_left(self.bounds, value)
+        label = f"{self.bounds[bucket]:g}" if bucket < len(self.bounds) else INFINITE
         counted[self.name, account, label] += 1
-        # A Counter's values are typed as whole numbers, and hold any.
+        # A Counter's values are typed as integers, but may be floats.
         counted[self.sum, account, ""] += value  # type: ignore[assignment]
 
 
@@ -55,7 +58,7 @@ SIZE = Histogram("size", (1, 5, 20, 50, 100, 200, 300))
 
 
 def add_totals(session: Session, counted: Mapping[TotalKey, float]) -> None:
-    """Add to the counts; near the end of a transaction, because every worker locks their rows."""
+    """Add to the totals; near the end of a transaction, because every worker locks their rows."""
     rows = [
         {"name": name, "account": account, "label": label, "value": value}
         for (name, account, label), value in sorted(counted.items())
@@ -65,7 +68,7 @@ def add_totals(session: Session, counted: Mapping[TotalKey, float]) -> None:
 
 
 def read_totals(session: Session) -> Iterator[tuple[TotalKey, float]]:
-    """All counts."""
+    """Return all totals."""
     for name, account, label, value in session.execute(
         select(Count.name, Count.account, Count.label, Count.value)
     ):

@@ -7,13 +7,13 @@ PostgreSQL does not answer, these metrics are absent and ordertrail_database_up 
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from platform import python_version
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.core import (
@@ -41,8 +41,8 @@ FRESH = 5.0
 PATIENCE = 4.0
 STATEMENT_MS = 3_000
 
-# The values of the labels, and the value; None where it is not known.
-Samples = Iterable[tuple[Sequence[str], float | None]]
+# Values by the tuple of their labels' values, or by their only label's; None: not known.
+Samples = Mapping[Any, float | None]
 
 
 class MetricsCollector(Collector):
@@ -68,7 +68,7 @@ class MetricsCollector(Collector):
         with suppress(Exception):
             families = self._newest_measurement().result(timeout=PATIENCE)
         up = "Whether PostgreSQL answered; while it is 0 the metrics read from it are absent."
-        yield _gauge("database_up", up, _single(float(bool(families))))
+        yield _gauge("database_up", up, {(): float(bool(families))})
         yield from families
 
     def close(self) -> None:
@@ -118,14 +118,10 @@ def _counter(name: str, help_text: str, samples: Samples, *labels: str) -> Metri
 
 
 def _filled(family: GaugeMetricFamily | CounterMetricFamily, samples: Samples) -> Metric:
-    for labels, value in samples:
+    for labels, value in samples.items():
         if value is not None:
-            family.add_metric(labels, value)
+            family.add_metric([labels] if isinstance(labels, str) else labels, value)
     return family
-
-
-def _single(value: float | None) -> Samples:
-    return [((), value)]
 
 
 def _timestamp(at: datetime | None) -> float | None:
@@ -146,42 +142,32 @@ def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
         ("last_fold_timestamp_seconds", "When a batch was last folded.", folded_at),
         ("changes_latest", "Number of the newest change.", feed.latest(session)),
     ):
-        yield _gauge(name, help_text, _single(value))
+        yield _gauge(name, help_text, {(): value})
 
 
 def _totals_metrics(found: Mapping[TotalKey, float], settings: Settings) -> Iterator[Metric]:
-    for total, name, help_text, labels in (
-        (
-            totals.PROCESSED,
-            "messages_processed",
-            "Messages processed by a worker.",
-            ("account", "outcome"),
-        ),
-        (totals.EVENTS, "events", "New events.", ("account",)),
-        (totals.POLLS, "polls", "Requests to couriers' APIs, by result.", ("account", "result")),
-        (
-            totals.MENDED,
-            "mended",
-            "Wake-ups, next polls and leases that were lost and recovered.",
-            ("account", "what"),
-        ),
+    for total, name, help_text, *labels in (
+        (totals.PROCESSED, "messages_processed", "Messages processed.", "account", "outcome"),
+        (totals.EVENTS, "events", "New events.", "account"),
+        (totals.POLLS, "polls", "Requests to couriers' APIs, by result.", "account", "result"),
+        (totals.MENDED, "mended", "What was lost and recovered.", "account", "what"),
     ):
-        samples = [
-            ((account, label)[: len(labels)], value)
+        samples = {
+            (account, label)[: len(labels)]: value
             for (key, account, label), value in sorted(found.items())
             if key == total
-        ]
+        }
         yield _counter(name, help_text, samples, *labels)
     batches = found.get((totals.BATCHES, "", ""), 0.0)
-    yield _counter("drain_batches", "Batches folded.", _single(batches))
-    accounts = {slug: (slug, account.driver) for slug, account in settings.accounts.items()}
+    yield _counter("drain_batches", "Batches folded.", {(): batches})
     size = "Messages in a batch."
-    wait = "Seconds from a message's arrival until it was folded."
-    lag = "Seconds from an event, by the courier's clock, until its webhook arrived."
     yield _histogram("drain_batch_messages", size, found, totals.SIZE, {"": ()})
-    labels = ("account", "courier")
-    yield _histogram("message_wait_seconds", wait, found, totals.WAIT, accounts, *labels)
-    yield _histogram("event_lag_seconds", lag, found, totals.LAG, accounts, *labels)
+    accounts = {slug: (slug, account.driver) for slug, account in settings.accounts.items()}
+    by_account = ("account", "courier")
+    wait = "Seconds from a message's arrival until it was folded."
+    yield _histogram("message_wait_seconds", wait, found, totals.WAIT, accounts, *by_account)
+    lag = "Seconds from an event, by the courier's clock, until its webhook arrived."
+    yield _histogram("event_lag_seconds", lag, found, totals.LAG, accounts, *by_account)
 
 
 def _histogram(
@@ -189,7 +175,7 @@ def _histogram(
     help_text: str,
     found: Mapping[TotalKey, float],
     histogram: Histogram,
-    label_values: Mapping[str, Sequence[str]],
+    label_values: Mapping[str, tuple[str, ...]],
     *labels: str,
 ) -> Metric:
     family = HistogramMetricFamily(f"ordertrail_{name}", help_text, labels=labels)
@@ -204,54 +190,48 @@ def _histogram(
 
 def _inbox_metrics(context: AlertContext) -> Iterator[Metric]:
     pending = "Messages that wait for a worker; up to 100,000 new and as many sent back."
-    yield _gauge("messages_pending", pending, _single(inbox_alerts.count_pending_messages(context)))
+    yield _gauge("messages_pending", pending, {(): inbox_alerts.count_pending_messages(context)})
     oldest = inbox_alerts.find_oldest_pending(context, sent_back=False)
-    age = _seconds(context, oldest.since) if oldest else 0.0
-    oldest_text = "For how long the oldest new message has been waiting; 0: none waits."
-    yield _gauge("oldest_pending_seconds", oldest_text, _single(age))
-    statement = inbox_alerts.select_unprocessed_messages(context, QUARANTINED, PARKED)
-    groups = {(row.account, row.outcome): row for row in context.rows(statement)}
-    for outcome, counted in (
-        (QUARANTINED, "Messages that cannot be read; up to 10,000."),
-        (PARKED, "Messages that wait for a registration; up to 10,000."),
-    ):
-        of_accounts = {slug: groups.get((slug, outcome)) for slug in context.settings.accounts}
-        counts = [([slug], row.total if row else 0) for slug, row in of_accounts.items()]
+    age = _age(context, oldest.since if oldest else None)
+    text_of_age = "For how long the oldest new message has been waiting; 0: none waits."
+    yield _gauge("oldest_pending_seconds", text_of_age, {(): age})
+    for outcome, reason in ((QUARANTINED, "cannot be read"), (PARKED, "wait for a registration")):
+        statement = inbox_alerts.select_unprocessed_messages(context, outcome)
+        rows = {row.account: row for row in context.rows(statement)}
+        counts = dict.fromkeys(context.settings.accounts, 0)
+        ages = dict.fromkeys(context.settings.accounts, 0.0)
+        for slug, row in rows.items():
+            counts[slug], ages[slug] = row.total, _age(context, row.received_at)
+        counted = f"Messages that {reason}; up to 10,000."
         yield _gauge(f"messages_{outcome}", counted, counts, "account")
-        ages = [
-            ([slug], _seconds(context, row.received_at) if row else 0.0)
-            for slug, row in of_accounts.items()
-        ]
-        yield _gauge(
-            f"oldest_{outcome}_seconds", f"Age of the oldest {outcome} one.", ages, "account"
-        )
+        age_text = f"Age of the oldest {outcome} message."
+        yield _gauge(f"oldest_{outcome}_seconds", age_text, ages, "account")
 
 
-def _seconds(context: AlertContext, since: datetime) -> float:
-    return max(0.0, (context.now - since).total_seconds())
+def _age(context: AlertContext, since: datetime | None) -> float:
+    return max(0.0, (context.now - since).total_seconds()) if since else 0.0
 
 
 def _account_metrics(context: AlertContext) -> Iterator[Metric]:
     states = sorted(context.account_states.items())
-    folded = [([slug], state.hooks) for slug, state in states]
-    missed = [([slug], state.missed) for slug, state in states]
-    last = [([slug], _timestamp(state.last_hook_at)) for slug, state in states]
+    folded = {slug: state.hooks for slug, state in states}
     yield _counter("hooks_folded", "Webhooks folded.", folded, "account")
+    missed = {slug: state.missed for slug, state in states}
     yield _counter("missed_hooks", "States that only a poll found.", missed, "account")
+    last = {slug: _timestamp(state.last_hook_at) for slug, state in states}
     yield _gauge("last_hook_timestamp_seconds", "When a webhook last came.", last, "account")
-    paused, due, lag = [], [], []
+    paused, due, lag = {}, {}, {}
     for account, _, state in context.accounts():
+        slug = account.slug
         if account.access is None:
             continue
         for reason in ("busy", "failing", "refused"):
             holds = state and state.paused_at and state.pause_reason == reason
-            paused.append(([account.slug, reason], float(bool(holds))))
-        is_due = (Poll.account == account.slug, Poll.due_at <= context.now)
+            paused[slug, reason] = float(bool(holds))
+        is_due = (Poll.account == slug, Poll.due_at <= context.now)
+        due[slug] = count_rows(context.session, select(Poll.order_id).where(*is_due))
         first = context.session.scalar(select(func.min(Poll.due_at)).where(*is_due))
-        due.append(
-            ([account.slug], count_rows(context.session, select(Poll.order_id).where(*is_due)))
-        )
-        lag.append(([account.slug], _seconds(context, first) if first else 0.0))
+        lag[slug] = _age(context, first)
     paused_text = "1 while the courier is not polled, by reason."
     yield _gauge("poll_paused", paused_text, paused, "account", "reason")
     yield _gauge("polls_due", "Orders to poll now; up to 10,000.", due, "account")
@@ -260,37 +240,24 @@ def _account_metrics(context: AlertContext) -> Iterator[Metric]:
 
 def _order_metrics(context: AlertContext) -> Iterator[Metric]:
     accounts = context.settings.accounts
-    by_status = sorted(order_alerts.count_open_orders(context).items())
+    by_status = order_alerts.count_open_orders(context)
     yield _gauge("orders_open", "Orders that have not ended.", by_status, "account", "status")
-    for name, help_text, statement in (
-        (
-            "orders_stuck",
-            "Orders that do not move on; up to 10,000.",
-            order_alerts.select_stuck_orders(context),
-        ),
-        (
-            "orders_eta_slipped",
-            "Orders past their ETA; up to 10,000.",
-            order_alerts.select_late_orders(context),
-        ),
-        (
-            "orders_in_conflict",
-            "Orders with an open conflict; up to 10,000.",
-            order_alerts.select_orders_in_conflict(context),
-        ),
+    for name, meaning, select_orders in (
+        ("orders_stuck", "that do not move on", order_alerts.select_stuck_orders),
+        ("orders_eta_slipped", "past their ETA", order_alerts.select_late_orders),
+        ("orders_in_conflict", "with an open conflict", order_alerts.select_orders_in_conflict),
     ):
-        counts = Counter[str]()
-        for row in context.rows(statement):
+        counts = dict.fromkeys(accounts, 0)
+        for row in context.rows(select_orders(context)):
             counts[row.account] += row.total
-        yield _gauge(name, help_text, [([slug], counts[slug]) for slug in accounts], "account")
+        yield _gauge(name, f"Orders {meaning}; up to 10,000.", counts, "account")
     stopped = select(Poll.order_id).where(Poll.stopped_at.is_not(None))
-    given_up = [
-        ([slug], count_rows(context.session, stopped.where(Poll.account == slug)))
-        for slug in accounts
-    ]
+    given_up = {
+        slug: count_rows(context.session, stopped.where(Poll.account == slug)) for slug in accounts
+    }
     yield _gauge("orders_given_up", "Orders that were given up; up to 10,000.", given_up, "account")
     unmapped = inbox_alerts.read_unmapped_words(context)
-    words = [([slug], len(unmapped.get(slug, ()))) for slug in accounts]
+    words = {slug: len(unmapped.get(slug, ())) for slug in accounts}
     yield _gauge("unmapped_words", "Recent words that are mapped to no status.", words, "account")
 
 
@@ -298,13 +265,12 @@ def _alert_metrics(context: AlertContext) -> Iterator[Metric]:
     """The examples are a metric of their own: as a label of `alert` a new example would be a new
     alert to Prometheus.
     """
-    alerts = [(alert, alert.account or "") for alert in find_alerts(context)]
-    holding = [([alert.condition, account, alert.severity], 1) for alert, account in alerts]
-    examples = [
-        ([alert.condition, account, alert.example], 1)
-        for alert, account in alerts
-        if alert.example is not None
-    ]
+    holding, examples = {}, {}
+    for alert in find_alerts(context):
+        account = alert.account or ""
+        holding[alert.condition, account, alert.severity] = 1
+        if alert.example is not None:
+            examples[alert.condition, account, alert.example] = 1
     labels = ("condition", "account")
     yield _gauge("alert", "1 while a condition holds.", holding, *labels, "severity")
     yield _gauge("alert_example", "An order or message of an alert.", examples, *labels, "example")

@@ -103,7 +103,7 @@ def tally(
         if states:
             rows[max(key for key in rows if key[0] == account)].missed += states
     counted[BATCHES, "", ""] += 1
-    SIZE.add(counted, "", len(batch))
+    SIZE.observe(counted, "", len(batch))
     session.execute(
         TALLY,
         {
@@ -126,7 +126,7 @@ def _arrived(
     row.parked += outcome == PARKED
     row.waited += wait
     row.longest_wait = max(row.longest_wait, wait)
-    WAIT.add(counted, message.account, wait)
+    WAIT.observe(counted, message.account, wait)
 
 
 def _told(
@@ -143,7 +143,7 @@ def _told(
         row.lagged += 1
         row.lag += lag
         row.longest_lag = max(row.longest_lag, lag)
-        LAG.add(counted, message.account, lag)
+        LAG.observe(counted, message.account, lag)
 
 
 def _keep_words(session: Session, batch: Sequence[Message], fresh: Iterable[FreshEvent]) -> None:
