@@ -1,8 +1,12 @@
-"""One PostgreSQL and one Valkey for the whole run; a database of its own for each worker of it.
+"""One PostgreSQL and one Valkey for the whole run; a database of its own for each test process.
 
-The process that leads the run (xdist's controller, or pytest itself) starts both servers and
-migrates a template; each worker copies the template and empties its copy between tests.
+The servers start when a test needs them: with xdist the controller starts them at once and hands
+them to its workers. Each process copies a migrated template and empties its copy between tests.
+Imports that take long stand in the fixtures that need them, so that a file without servers starts
+at once.
 """
+
+from __future__ import annotations
 
 import shutil
 import tempfile
@@ -11,27 +15,24 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 import structlog
-from flask import Flask
-from flask.testing import FlaskClient
-from redis import Redis
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.app import create_app
 from receiver.couriers import DRIVERS
-from receiver.db.engine import create_engine_for
-from receiver.db.engine import session_factory as open_sessions
-from receiver.db.migrate import migrate
-from receiver.queue.redis_client import connect_redis
-from receiver.settings import Settings
-from receiver.standalone import embedded
-from tests.emptying import empty
-from workers.folding.drain import drain_batch
+from tests import hypothesis_profiles
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from redis import Redis
+    from sqlalchemy import Engine
+    from sqlalchemy.orm import Session, sessionmaker
+
+    from receiver.settings import Settings
+    from tests.polling import MakeWorld
+    from tests.service import Web
 
 TEMPLATE = "ordertrail_template"
 SERVERS = pytest.StashKey[dict[str, str]]()
@@ -56,6 +57,9 @@ ENVIRON = {
 ENVIRON = {f"COURIER_{name.upper()}_SECRETS": f"{name}-secret" for name in DRIVERS} | ENVIRON
 
 
+hypothesis_profiles.load()
+
+
 def pytest_configure() -> None:
     if not entry_points(group="ordertrail.commands"):
         raise pytest.UsageError(
@@ -64,13 +68,11 @@ def pytest_configure() -> None:
         )
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    config = session.config
-    if hasattr(config, "workerinput"):
-        config.stash[SERVERS] = config.workerinput["servers"]
-        return
-    if config.option.collectonly:
-        return
+def start_servers(config: pytest.Config) -> dict[str, str]:
+    """Start both servers and migrate the template; they stop at the end of the run."""
+    from receiver.db.migrate import migrate
+    from receiver.standalone import embedded
+
     stack = config.stash[STACK] = ExitStack()
     # Short, since a socket's path may have only 107 bytes; resolved, since macOS links /tmp.
     directory = Path(tempfile.mkdtemp(prefix="ot-tests-")).resolve()
@@ -78,7 +80,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     servers = stack.enter_context(embedded.running(directory))
     servers.postgres.create_database(TEMPLATE)
     migrate(servers.postgres.url(TEMPLATE))
-    config.stash[SERVERS] = {
+    return {
         "admin": servers.postgres.url("postgres"),
         "postgres": servers.postgres.url("{}"),
         "valkey": servers.valkey.url(0).partition("?")[0],
@@ -86,8 +88,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_configure_node(node: Any) -> None:
-    """xdist: hand the servers to a worker."""
-    node.workerinput["servers"] = node.config.stash[SERVERS]
+    """xdist: hand the servers to a worker; the first worker has the controller start them."""
+    stash = node.config.stash
+    if SERVERS not in stash:
+        stash[SERVERS] = start_servers(node.config)
+    node.workerinput["servers"] = stash[SERVERS]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -97,12 +102,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest) -> dict[str, str]:
-    return request.config.stash[SERVERS]
+    """The URLs of both servers."""
+    config = request.config
+    if hasattr(config, "workerinput"):
+        return dict(config.workerinput["servers"])
+    return start_servers(config)
 
 
 @pytest.fixture(scope="session")
 def new_database(servers: dict[str, str], worker_id: str) -> Callable[[str], str]:
     """Make a database with all tables, and return its URL."""
+    import psycopg
 
     def make(name: str) -> str:
         full_name = f"ot_{worker_id}_{name}"
@@ -129,11 +139,15 @@ def environ(
 
 @pytest.fixture(scope="session")
 def settings(environ: dict[str, str]) -> Settings:
+    from receiver.settings import Settings
+
     return Settings.from_env(environ)
 
 
 @pytest.fixture(scope="session")
 def engine(settings: Settings) -> Iterator[Engine]:
+    from receiver.db.engine import create_engine_for
+
     engine = create_engine_for(settings.database_url)
     yield engine
     engine.dispose()
@@ -142,14 +156,19 @@ def engine(settings: Settings) -> Iterator[Engine]:
 @pytest.fixture
 def sessions(engine: Engine) -> sessionmaker[Session]:
     """Sessions on an empty database."""
+    from receiver.db.engine import session_factory
+    from tests.emptying import empty
+
     with engine.begin() as connection:
         empty(connection)
-    return open_sessions(engine)
+    return session_factory(engine)
 
 
 @pytest.fixture
 def redis(settings: Settings) -> Iterator[Redis]:
     """An empty Redis."""
+    from receiver.queue.redis_client import connect_redis
+
     client = connect_redis(settings.redis_url)
     client.flushdb()
     yield client
@@ -158,6 +177,8 @@ def redis(settings: Settings) -> Iterator[Redis]:
 
 @pytest.fixture
 def app(sessions: sessionmaker[Session], redis: Redis, settings: Settings) -> Iterator[Flask]:
+    from receiver.app import create_app
+
     app = create_app(settings)
     yield app
     app.extensions["ordertrail"].credential_recorder.close()
@@ -183,6 +204,7 @@ def shop(app: Flask) -> FlaskClient:
 @pytest.fixture
 def drain(sessions: sessionmaker[Session], settings: Settings) -> Callable[[], int]:
     """Empty the inbox, as a worker would; how many messages there were."""
+    from workers.folding.drain import drain_batch
 
     def run() -> int:
         folded = 0
@@ -193,17 +215,11 @@ def drain(sessions: sessionmaker[Session], settings: Settings) -> Callable[[], i
     return run
 
 
-# Real processes, and applications with other settings (tests/service.py). All of it stands here,
-# with what it imports, so that the part above needs none of it.
-
-from tests import everything  # noqa: E402
-from tests.polling import MakeWorld, making_worlds  # noqa: E402
-from tests.service import Web, at_rest, running_web, wait_until  # noqa: E402
-
-
 @pytest.fixture(scope="session")
 def web(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """A gunicorn on this test worker's database and Redis; ask for `sessions` to empty them."""
+    from tests.service import running_web
+
     with running_web(environ, tmp_path_factory.mktemp("web") / "web.log") as web:
         yield web
 
@@ -211,6 +227,9 @@ def web(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="session")
 def asking_web(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """The same, with an account whose courier can be asked."""
+    from tests import everything
+    from tests.service import running_web
+
     log = tmp_path_factory.mktemp("web") / "web.log"
     with running_web({**environ, **everything.ENVIRON}, log) as web:
         yield web
@@ -225,6 +244,8 @@ def filled(
     drain: Callable[[], int],
 ) -> Web:
     """A running service that holds one of everything."""
+    from tests import everything
+
     shop = new_app(**everything.ENVIRON).test_client()
     shop.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
     everything.put_in(shop, sessions, drain)
@@ -236,6 +257,8 @@ def new_world(
     environ: dict[str, str], sessions: sessionmaker[Session], redis: Redis
 ) -> Iterator[MakeWorld]:
     """Make a shop with a courier that is asked, by a clock that the test moves."""
+    from tests.polling import making_worlds
+
     with making_worlds(environ, sessions, redis) as make:
         yield make
 
@@ -243,6 +266,10 @@ def new_world(
 @pytest.fixture
 def new_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
     """Make an application with other settings, by the names of the environment."""
+    from receiver.app import create_app
+    from receiver.settings import Settings
+    from tests.service import at_rest, wait_until
+
     apps: list[Flask] = []
 
     def make(**changed: str) -> Flask:
@@ -276,9 +303,6 @@ def doorbell_at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
     app = request.getfixturevalue("app") if "app" in request.fixturenames else None
     yield
     if app is not None:
+        from tests.service import at_rest, wait_until
+
         wait_until(lambda: at_rest(app))
-
-
-from tests import hypothesis_profiles  # noqa: E402
-
-hypothesis_profiles.load()

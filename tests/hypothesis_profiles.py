@@ -1,4 +1,4 @@
-"""How hard Hypothesis looks: HYPOTHESIS_PROFILE=long for an evening, the default for every run."""
+"""How many examples Hypothesis tries, by HYPOTHESIS_PROFILE: few by default, `ci`, or `long`."""
 
 import os
 
@@ -11,7 +11,8 @@ COMMON = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 
-settings.register_profile("default", COMMON, max_examples=150)
+settings.register_profile("default", COMMON, max_examples=30)
+settings.register_profile("ci", COMMON, max_examples=150)
 settings.register_profile("long", COMMON, max_examples=5_000)
 
 
