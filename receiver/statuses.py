@@ -1,6 +1,6 @@
-"""The vocabulary: what a status is called, which group it belongs to, and what ranks above what.
+"""The statuses of an order: their names, groups and ranks.
 
-An open set for readers: a status never seen before is to be treated by its group.
+Readers of the API must expect further statuses and treat one that they do not know by its group.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One row of the vocabulary.
+    """A status.
 
-    rank breaks ties between events of the same second; it never outweighs time.
-    terminal means that we stop asking the courier, not that we stop listening.
-    attention means that a person should look.
+    rank: breaks ties between events of the same second; it never outweighs time.
+    terminal: the courier is not polled any more; its webhooks still count.
+    attention: a person should act.
     """
 
     name: str
@@ -55,17 +55,25 @@ VOCABULARY: dict[str, Status] = {
         Status(CANCELLED, "cancelled", 80, terminal=True),
         Status(RETURNED, "returned", 90, terminal=True),
         Status(DELIVERED, "delivered", 95, terminal=True),
-        # Never applied by the fold, so its rank only has to be below every other.
+        # The fold never applies it, so its rank only has to be below all others.
         Status(UNKNOWN, "unknown", -1, attention=True),
     )
 }
 
-# Those that are no end.
 OPEN_STATUSES: list[str] = [status.name for status in VOCABULARY.values() if not status.terminal]
+TERMINAL_STATUSES: list[str] = [status.name for status in VOCABULARY.values() if status.terminal]
 
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(status.group for status in VOCABULARY.values()))
 
 
-def of_group(group: str) -> list[str]:
-    """The names of a group's statuses, by rank."""
+def find_status(name: str) -> Status:
+    """Return the status of this name; one of the group `unknown` where we have no such status.
+
+    A newer release may have stored it before the service went back to this one.
+    """
+    return VOCABULARY.get(name) or Status(name, UNKNOWN, -1, attention=True)
+
+
+def statuses_of_group(group: str) -> list[str]:
+    """Return the names of a group's statuses, by rank."""
     return [status.name for status in VOCABULARY.values() if status.group == group]

@@ -11,7 +11,7 @@ from receiver.alerts.context import AlertContext, Rows, key_table, lateral_group
 from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import Order, eta_end, standing_at, standing_since, still_open
 from receiver.orders.conflicts import OPEN_CONFLICT
-from receiver.statuses import OPEN_STATUSES, VOCABULARY
+from receiver.statuses import OPEN_STATUSES
 from receiver.text import count_noun, duration_text
 from receiver.times import rfc3339
 

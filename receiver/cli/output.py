@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from receiver.orders.explain import clean
-from receiver.statuses import DELIVERED, VOCABULARY
+from receiver.statuses import DELIVERED, find_status
 
 JsonObject = dict[str, Any]
 Fact = tuple[str, str | Text | None]
@@ -63,7 +63,7 @@ def format_status(status: str, needs_attention: bool = False) -> Text:
         text.stylize("bold yellow")
     elif status == DELIVERED:
         text.stylize("green")
-    elif status in VOCABULARY and VOCABULARY[status].terminal:
+    elif find_status(status).terminal:
         text.stylize("dim")
     return text
 

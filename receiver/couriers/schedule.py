@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from receiver import statuses
-from receiver.statuses import VOCABULARY
+from receiver.statuses import find_status
 
 # Orders that changed at the same moment are spread over this share of their interval.
 JITTER = 0.1
@@ -83,7 +83,7 @@ def plan_next_poll(schedule: Schedule, order: PollState, factor: float) -> datet
 
     factor: POLL_INTERVAL_FACTOR.
     """
-    if VOCABULARY[order.status].terminal and order.status_at is not None:
+    if find_status(order.status).terminal and order.status_at is not None:
         last = order.status_at + schedule.last_poll * factor
         return None if order.last_heard_at is not None and order.last_heard_at >= last else last
 
@@ -107,7 +107,7 @@ def _backoff(schedule: Schedule, order: PollState) -> Backoff:
 
 
 def _awaits_pickup(order: PollState) -> bool:
-    return VOCABULARY[order.status].rank < VOCABULARY[statuses.PICKED_UP].rank
+    return find_status(order.status).rank < find_status(statuses.PICKED_UP).rank
 
 
 def _fraction(order_id: int) -> float:

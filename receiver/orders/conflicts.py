@@ -19,7 +19,7 @@ from receiver.errors import UnknownConflict
 from receiver.orders.find import find_order
 from receiver.orders.fold import Conflict
 from receiver.queue.bells import Bells
-from receiver.statuses import VOCABULARY
+from receiver.statuses import find_status
 from receiver.times import rfc3339
 
 ConflictJson = dict[str, Any]
@@ -107,7 +107,7 @@ def close_conflict(
             conflict | closing if conflict["id"] == conflict_id else conflict
             for conflict in order.conflicts
         ]
-        order.needs_attention = VOCABULARY[order.status].attention or any_open(order.conflicts)
+        order.needs_attention = find_status(order.status).attention or any_open(order.conflicts)
         changed = what_changed(order)
         order.version += 1
         order.updated_at = now

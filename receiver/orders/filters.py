@@ -65,7 +65,7 @@ def _wanted(filters: Filters) -> dict[Column, Sequence[Any]]:
         if column.key in filters
     }
     if "status_group" in filters:
-        group = statuses.of_group(filters["status_group"])
+        group = statuses.statuses_of_group(filters["status_group"])
         wanted[Order.status] = [it for it in wanted.get(Order.status, group) if it in group]
     return wanted
 

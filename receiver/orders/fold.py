@@ -18,7 +18,7 @@ from receiver.couriers.snapshot import (
     TIME_INFERRED,
     Event,
 )
-from receiver.statuses import VOCABULARY
+from receiver.statuses import find_status
 
 # A courier corrects a delivery within a day, or not at all.
 CORRECTION_WINDOW = timedelta(hours=24)
@@ -148,7 +148,7 @@ def sort_position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
     return (
         event.occurred_at,
         STATE_DISAGREES in event.flags,
-        VOCABULARY[event.status].rank,
+        find_status(event.status).rank,
         event.step,
         event.key,
     )
@@ -230,7 +230,7 @@ def fold_events(events: Sequence[Event]) -> FoldResult:
         if verdict.conflict:
             kind = f"{event.status}_after_{status}"
             conflicts.append(Conflict(kind, event.occurred_at, event.key))
-        elif VOCABULARY[event.status].terminal and (verdict.applied or event.status == status):
+        elif find_status(event.status).terminal and (verdict.applied or event.status == status):
             conflicts = [
                 conflict if conflict.settled_at else replace(conflict, settled_at=event.occurred_at)
                 for conflict in conflicts

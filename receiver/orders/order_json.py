@@ -12,7 +12,7 @@ from receiver.db.cursors import write_cursor
 from receiver.db.pagination import HIGHEST_ID, MOST_LISTED
 from receiver.orders.find import refuse_nul, refuse_other_than_one
 from receiver.orders.read_batching import QuickReads
-from receiver.statuses import VOCABULARY
+from receiver.statuses import find_status
 from receiver.times import rfc3339
 
 SOURCE = ("kind", "trust", "message_id", "received_at")
@@ -104,7 +104,7 @@ def render_order(order: Any, poll: Any) -> dict[str, Any]:
 
     order, poll: a row as ORDER gives it, for both; or an order and its poll.
     """
-    status = VOCABULARY[order.status]
+    status = find_status(order.status)
     return {
         "account": order.account,
         "courier": order.courier,

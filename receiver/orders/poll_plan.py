@@ -14,7 +14,7 @@ from receiver.couriers import DRIVERS
 from receiver.couriers.schedule import PollState, Schedule, plan_next_poll
 from receiver.db.models import Order
 from receiver.settings import Account
-from receiver.statuses import VOCABULARY
+from receiver.statuses import find_status
 
 # Between two polls of one order, however often it is to be confirmed or refreshed.
 MINIMUM_INTERVAL = timedelta(seconds=30)
@@ -109,7 +109,7 @@ def needs_confirmation(order: Order, account: Account) -> bool:
     """Return whether an unsigned webhook set the status and the account confirms such by a poll."""
     if account.confirm == "none" or order.source is None or order.source["trust"] != "token":
         return False
-    return account.confirm == "all" or VOCABULARY[order.status].terminal
+    return account.confirm == "all" or find_status(order.status).terminal
 
 
 # An order without a row was known before its account could be polled.

@@ -9,7 +9,7 @@ from receiver.couriers.snapshot import Event, Proof
 from receiver.db.bulk import row_class
 from receiver.db.models import Event as EventRow
 from receiver.orders.fold import Verdict
-from receiver.statuses import VOCABULARY
+from receiver.statuses import find_status
 from receiver.times import rfc3339
 
 # A row of `events`, to read and to compare.
@@ -59,7 +59,7 @@ def merge_entries(one: TimelineEntry | None, other: TimelineEntry) -> TimelineEn
         return first if first.trust == trust else replace(first, trust=trust)
     reasons = [entry.event.reason for entry in (one, other) if entry.event.reason]
     further = max(
-        (one.event, other.event), key=lambda event: (VOCABULARY[event.status].rank, event.step)
+        (one.event, other.event), key=lambda event: (find_status(event.status).rank, event.step)
     )
     event = replace(
         further,

@@ -35,7 +35,7 @@ from receiver.schemas.fields import (
     string,
     time,
 )
-from receiver.statuses import GROUPS, VOCABULARY
+from receiver.statuses import GROUPS, find_status
 
 MOST_METADATA_KEYS = 50
 MOST_LOOKED_UP = 100
@@ -135,7 +135,7 @@ class OrderSchema(Answer):
     reference = fields.String(allow_none=True, metadata=A_REFERENCE)
     status = fields.String(metadata=A_STATUS)
     status_group = fields.Function(
-        lambda order: VOCABULARY[order.status].group,
+        lambda order: find_status(order.status).group,
         metadata=example(
             "exception",
             "Group of the status. This list of groups is complete.",
@@ -151,7 +151,7 @@ class OrderSchema(Answer):
     )
     reason = fields.String(allow_none=True, metadata=A_REASON)
     is_terminal = fields.Function(
-        lambda order: VOCABULARY[order.status].terminal,
+        lambda order: find_status(order.status).terminal,
         metadata=example(
             False,
             "Whether the transport has ended with this status, so that the order is no longer"

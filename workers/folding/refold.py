@@ -28,7 +28,7 @@ from receiver.orders.timeline import (
 )
 from receiver.orders.tour_etas import add_etas
 from receiver.settings import Account
-from receiver.statuses import VOCABULARY
+from receiver.statuses import find_status
 from receiver.times import rfc3339
 from workers.folding.bulk_write import (
     Overtaken,
@@ -318,7 +318,7 @@ def _show_state(order: Order, folded: FoldResult, entries: Sequence[TimelineEntr
     order.reason = folded.reason
     order.milestones = {name: rfc3339(at) for name, at in folded.milestones.items()}
     order.conflicts = conflicts.merge_conflicts(order.conflicts, folded.conflicts)
-    order.needs_attention = VOCABULARY[folded.status].attention or conflicts.any_open(
+    order.needs_attention = find_status(folded.status).attention or conflicts.any_open(
         order.conflicts
     )
     order.source = _source(folded, entries)

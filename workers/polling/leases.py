@@ -15,14 +15,12 @@ from sqlalchemy.orm import Session
 from receiver.db.bulk import id_in
 from receiver.db.models import Order, Poll
 from receiver.stats import totals
-from receiver.statuses import VOCABULARY
+from receiver.statuses import TERMINAL_STATUSES
 
 log = structlog.get_logger(__name__)
 
 # Longer than any request may take, and than a whole list of pages at an account's pace.
 LEASE = timedelta(seconds=120)
-
-TERMINAL = [status.name for status in VOCABULARY.values() if status.terminal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +134,7 @@ def make_due(session: Session, account: str, now: datetime, stopped: bool = Fals
                 ORDER BY order_id FOR UPDATE OF polls)
             RETURNING order_id
         """),
-        {"account": account, "now": now, "terminal": TERMINAL, "stopped": stopped},
+        {"account": account, "now": now, "terminal": TERMINAL_STATUSES, "stopped": stopped},
     )
     return len(result.all())
 
@@ -165,7 +163,7 @@ def adopt(session: Session, account: str, now: datetime) -> int:
             ON CONFLICT DO NOTHING
             RETURNING order_id
         """),
-        {"account": account, "now": now, "terminal": TERMINAL},
+        {"account": account, "now": now, "terminal": TERMINAL_STATUSES},
     )
     return len(result.all())
 

@@ -14,7 +14,8 @@ from receiver.db.models import Message, Order, Poll
 from receiver.inbox.accept import Incoming, keep
 from receiver.orders.poll_plan import needs_confirmation, poll_state
 from receiver.settings import Account
-from workers.polling.leases import TERMINAL, Claim, held
+from receiver.statuses import TERMINAL_STATUSES
+from workers.polling.leases import Claim, held
 
 # How soon an order is tried again that could not be looked at, for no fault of its own.
 AGAIN = Backoff(timedelta(seconds=30), timedelta(minutes=30))
@@ -83,12 +84,12 @@ def _looked(
     if poll.due_at != claim.due_at:
         # Planned anew while we asked: a hook came, or somebody wants to know.
         return
-    if planned is not None and order.status not in TERMINAL:
+    if planned is not None and order.status not in TERMINAL_STATUSES:
         # Only as long as was planned: while we could not ask, silence says nothing.
         poll.unchanged_for += max(min(planned, asked_at) - since, timedelta())
     poll.quiet += 1
     poll.due_at = plan_next_poll(schedule, poll_state(order, asked_at, poll.quiet), factor)
-    if not may_be_over and order.status in TERMINAL:
+    if not may_be_over and order.status in TERMINAL_STATUSES:
         poll.due_at = asked_at + schedule.default.delay(poll.quiet) * factor
     poll.finished_at = asked_at if poll.due_at is None else None
 

@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from receiver.orders.explain import clean
-from receiver.statuses import VOCABULARY
+from receiver.statuses import find_status
 from receiver.web.console.template_filters import span, words
 from receiver.web.console.time_scale import Scale
 
@@ -52,7 +52,7 @@ def draw(told: Told, now: datetime) -> Markup:
     moments += [_time(it["received_at"]) for it in messages]
     if not moments:
         return Markup()
-    goes_on = not VOCABULARY[told["order"]["status"]].terminal
+    goes_on = not find_status(told["order"]["status"]).terminal
     scale = Scale([*moments, *([now] if goes_on else [])], LEFT, RIGHT)
     lanes = {
         kind: FIRST_LANE + float(LANE * number) for number, kind in enumerate(_lanes(messages))
@@ -129,7 +129,7 @@ def _band(told: Told, scale: Scale, until: datetime) -> Iterator[Markup]:
             '<g class="g-{}"><title>{} since {} UTC</title>'
             '<rect class="band" x="{:.1f}" y="{}" width="{:.1f}" height="{}" rx="3"/>{}</g>'
         ).format(
-            VOCABULARY[status].group,
+            find_status(status).group,
             name,
             _clock(event["occurred_at"]),
             x,
@@ -177,7 +177,7 @@ def _event(mark: Mark) -> Markup:
             'M{2:.1f} {5:.1f}L{3:.1f} {4:.1f}"/>'
         ).format(x, y, x - 2.6, x + 2.6, y - 2.6, y + 2.6)
     ring = Markup('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="9"/>').format(x, y)
-    group = VOCABULARY[event["status"]].group
+    group = find_status(event["status"]).group
     return Markup('<g class="g-{}"><title>{}</title>{}{}</g>').format(
         group, clean(text), shape, ring if event["set_status"] else ""
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import Blueprint, Flask, url_for
 from jinja2 import StrictUndefined
 
-from receiver.statuses import VOCABULARY
+from receiver.statuses import find_status
 from receiver.web.console import pages, session_guard, template_filters
 from receiver.web.console.conflicts import conflicts
 from receiver.web.console.dashboard import now
@@ -35,7 +35,7 @@ def init_app(app: Flask) -> None:
     }
     app.jinja_env.filters.update(template_filters.FILTERS)
     app.jinja_env.tests["web_address"] = template_filters.is_web_address
-    app.jinja_env.globals.update(asset=asset, order_url=pages.order_url, vocabulary=VOCABULARY)
+    app.jinja_env.globals.update(asset=asset, order_url=pages.order_url, find_status=find_status)
     app.before_request(session_guard.let_in)
     app.after_request(session_guard.keep_close)
     app.context_processor(pages.shared)
