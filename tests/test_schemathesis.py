@@ -1,8 +1,7 @@
-"""The API against its own description, by Schemathesis: whatever it thinks of, over HTTP.
+"""The API against its own description, by Schemathesis over HTTP.
 
-Every check that it has, in every phase that it has: the examples, the edges of each parameter,
-anything at random, and chains of requests along the description's links. A few dozen cases for each
-operation in the suite; SCHEMATHESIS_EXAMPLES=1000 takes an evening's thousands.
+All checks in all phases: the examples, the limits of each parameter, random values, and sequences
+of requests. A few dozen cases for each operation; SCHEMATHESIS_EXAMPLES=1000 runs thousands.
 """
 
 import os
@@ -28,7 +27,7 @@ LONGEST = 60 + 2 * EXAMPLES
 
 @contextmanager
 def news(shop: FlaskClient) -> Iterator[None]:
-    """Something changes all the time inside, so that nobody waits for changes in vain."""
+    """Change an order again and again, so that no request waits long for changes."""
     over = threading.Event()
 
     def tell() -> None:

@@ -1,4 +1,4 @@
-// Everything comes from this service: the description, and nothing else is ever asked for.
+// The description of this service is all that the page requests.
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#api",
@@ -9,10 +9,10 @@ SwaggerUIBundle({
   defaultModelsExpandDepth: 0,
   defaultModelExpandDepth: 3,
   filter: true,
-  // Bounds of parameters: how long, how much.
+  // Lengths and ranges of parameters.
   showCommonExtensions: true,
   tryItOutEnabled: false,
-  // A token stays in this tab only.
+  // The token is only kept in this tab.
   persistAuthorization: false,
   validatorUrl: null,
 });
