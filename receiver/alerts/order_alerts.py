@@ -11,7 +11,7 @@ from receiver.alerts.context import AlertContext, Rows, key_table, lateral_group
 from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import Order, eta_end, standing_at, standing_since, still_open
 from receiver.orders.conflicts import OPEN_CONFLICT
-from receiver.statuses import OPEN_STATUSES
+from receiver.statuses import OPEN_STATUSES, find_status
 from receiver.text import count_noun, duration_text
 from receiver.times import rfc3339
 
@@ -92,7 +92,7 @@ def select_stuck_orders(context: AlertContext) -> Rows:
 
 def select_late_orders(context: AlertContext) -> Rows:
     """Select the orders on their way whose ETA has passed, by account."""
-    on_their_way = [name for name in OPEN_STATUSES if not VOCABULARY[name].attention]
+    on_their_way = [name for name in OPEN_STATUSES if not find_status(name).attention]
     keys = context.account_keys()
     rows = select(eta_end.label("eta"), Order.courier_order_id).where(
         still_open,
