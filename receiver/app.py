@@ -10,7 +10,7 @@ from receiver.changes.feed import announcer
 from receiver.changes.feed_waiters import Watcher
 from receiver.db.engine import create_engine_for, session_factory
 from receiver.inbox.accept import Inbox
-from receiver.orders.read_batching import QuickReads
+from receiver.orders.read_batching import OrderReader
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         settings=settings,
         engine=engine,
         sessions=session_factory(engine),
-        quick=QuickReads(engine),
+        reader=OrderReader(engine),
         redis=redis,
         inbox=Inbox(engine, doorbell.ring),
         credential_recorder=CredentialRecorder(session_factory(engine), settings.accounts),

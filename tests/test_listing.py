@@ -12,7 +12,7 @@ from receiver.db.cursors import MESSAGES, write_cursor
 from receiver.db.models import Message, Order
 from receiver.db.pagination import Values, are_fewer, distinct, walk
 from receiver.inbox import browse, retry
-from receiver.orders import filters as order_filters
+from receiver.orders import listing
 from tests.emptying import empty
 
 ORDERS = 20_000
@@ -121,9 +121,9 @@ LISTS: list[dict[str, Any]] = [
 def test_a_list_of_orders_reads_little(
     filled: Engine, monkeypatch: pytest.MonkeyPatch, filters: dict[str, Any], before: int | None
 ) -> None:
-    monkeypatch.setattr(order_filters, "FEW", 500)
+    monkeypatch.setattr(listing, "FEW", 500)
     with Session(filled) as session:
-        nodes = plan(session, order_filters.matching(session, filters, before, MOST))
+        nodes = plan(session, listing.matching(session, filters, before, MOST))
         # A walk for each account, status and yes or no; or all of two days, and a walk for each
         # other one.
         assert rows_read(nodes) <= 4000

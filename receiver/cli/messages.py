@@ -71,7 +71,9 @@ def messages_command(
     checked = validate_options(MessageFiltersSchema(), limit=page_size(limit, all_pages), **filters)
     settings = load_settings()
     with open_database(settings) as sessions:
-        pages = read_pages(sessions, browse.list_messages, MessagePageSchema(), checked, all_pages)
+        pages = read_pages(
+            sessions, browse.list_messages, MessagePageSchema().dump, checked, all_pages
+        )
         if as_json:
             count, cursor = print_json_pages("messages", pages), None
         else:

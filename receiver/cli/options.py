@@ -83,7 +83,7 @@ def _join(messages: Any) -> str:
 def read_pages(
     sessions: sessionmaker[Session],
     read_page: Callable[[Session, JsonObject], JsonObject],
-    schema: Schema,
+    render: Callable[[JsonObject], JsonObject],
     filters: JsonObject,
     all_pages: bool,
 ) -> Iterator[JsonObject]:
@@ -93,7 +93,7 @@ def read_pages(
     """
     while True:
         with sessions() as session:
-            page: JsonObject = schema.dump(read_page(session, filters))
+            page: JsonObject = render(read_page(session, filters))
         yield page
         if not all_pages or page["next_cursor"] is None:
             return

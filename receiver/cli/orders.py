@@ -38,10 +38,10 @@ from receiver.cli.session import (
     require_account,
 )
 from receiver.orders.explain import FLAGS, explain, page
-from receiver.orders.listing import page as list_orders
-from receiver.orders.listing import timeline
+from receiver.orders.listing import list_events, list_orders
+from receiver.orders.order_json import render_order, render_order_page
 from receiver.schemas.explanation import ExplanationSchema
-from receiver.schemas.order import OrderFiltersSchema, OrderPageSchema, OrderSchema
+from receiver.schemas.order import OrderFiltersSchema
 from receiver.schemas.timeline import TimelineSchema
 from receiver.statuses import GROUPS, VOCABULARY
 
@@ -84,7 +84,7 @@ def orders_command(limit: int | None, all_pages: bool, as_json: bool, **filters:
     checked = validate_options(OrderFiltersSchema(), limit=page_size(limit, all_pages), **filters)
     settings = load_settings()
     with open_database(settings) as sessions:
-        pages = read_pages(sessions, list_orders, OrderPageSchema(), checked, all_pages)
+        pages = read_pages(sessions, list_orders, render_order_page, checked, all_pages)
         if as_json:
             count, cursor = print_json_pages("orders", pages), None
         else:
@@ -137,7 +137,7 @@ def order_command(account: str, order_id: str, as_json: bool) -> None:
     ORDER_ID is the courier's id of the order, or any other identifier that the courier gave it.
     """
     with open_order(account, order_id) as (_, found):
-        order = OrderSchema().dump(found)
+        order = render_order(found, found.poll)
     print_json(order) if as_json else print_order(order)
 
 
@@ -204,7 +204,7 @@ def events_command(account: str, order_id: str, as_json: bool) -> None:
     every message and which event decided the status.
     """
     with open_order(account, order_id) as (session, order):
-        events = TimelineSchema().dump(timeline(session, order))
+        events = TimelineSchema().dump(list_events(session, order))
     if as_json:
         print_json(events)
     elif events["events"]:

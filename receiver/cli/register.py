@@ -14,8 +14,9 @@ from receiver.cli.session import (
     open_database,
     require_account,
 )
+from receiver.orders.order_json import render_order
 from receiver.orders.register import register_order, request_refresh
-from receiver.schemas.order import NewOrderSchema, OrderSchema, RefreshedSchema
+from receiver.schemas.order import NewOrderSchema, RefreshedSchema
 
 
 @click.command()
@@ -49,7 +50,7 @@ def register_command(
     bells, now = make_bells(settings), datetime.now(UTC)
     with open_database(settings) as sessions:
         registered, created = register_order(sessions, settings, bells, new_order, now)
-    order = OrderSchema().dump(registered)
+    order = render_order(registered, registered.poll)
     if as_json:
         print_json(order)
         return

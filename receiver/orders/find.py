@@ -1,46 +1,115 @@
-"""Find an order by the courier's id or by any further name that the courier gave it."""
+"""Find orders by a name: the courier's id, a further name that it gave, or the reference."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import LiteralString, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from receiver.db.models import Identifier, Order
+from receiver.db.bulk import id_in
+from receiver.db.models import Order
+from receiver.db.pagination import each
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
 
+# How many orders of one reference, or of one ambiguous name, a lookup shows.
+MOST_ORDERS = 10
 
-def find_order(session: Session, account: str, order_id: str, lock: bool = False) -> Order:
-    """An account's order by the courier's id, or by any other identifier the courier gave it.
+Name = tuple[str, str]
+Key = TypeVar("Key")
 
-    lock: hold its row until the transaction ends.
+# From names to the ids of their orders. The courier's own id comes first: only where no order has
+# it, further names are looked up, the newest order first. LATERAL, and each with a LIMIT, so that
+# the indexes are used whatever PostgreSQL believes of the tables.
+FOUND: LiteralString = """
+    unnest(%(accounts)s::text[], %(names)s::text[]) AS asked (account, name)
+    CROSS JOIN LATERAL (
+        (SELECT id AS order_id, TRUE AS by_own_id FROM orders
+         WHERE orders.account = asked.account AND courier_order_id = asked.name LIMIT 1)
+        UNION ALL
+        (SELECT order_id, FALSE FROM identifiers
+         WHERE identifiers.account = asked.account AND value = asked.name
+           AND NOT EXISTS (SELECT FROM orders AS own WHERE own.account = asked.account
+                           AND own.courier_order_id = asked.name)
+         ORDER BY order_id DESC LIMIT %(most)s)
+    ) AS found
+"""
+IDS: LiteralString = f"SELECT asked.account, asked.name, order_id FROM {FOUND}"  # noqa: S608
 
-    Raises: UnknownOrder; AmbiguousIdentifier where several orders share the identifier.
+
+def find_order(session: Session, account: str, name: str, lock: bool = False) -> Order:
+    """Find the one order of an account that has this name, with its polling.
+
+    lock: lock its row until the transaction ends.
+
+    Raises: UnknownOrder; AmbiguousIdentifier where several orders have the name.
     """
-    refuse_nul(account, order_id)
-    orders = select(Order).options(joinedload(Order.poll))
-    orders = orders.with_for_update(of=Order, key_share=True) if lock else orders
-    order = session.scalar(
-        orders.where(Order.account == account, Order.courier_order_id == order_id)
-    )
-    if order is not None:
-        return order
-    named = select(Identifier.order_id).where(
-        Identifier.account == account, Identifier.value == order_id
-    )
-    found = session.scalars(orders.where(Order.id.in_(named)).limit(2)).all()
-    refuse_other_than_one(len(found), account, order_id)
-    return found[0]
+    refuse_nul(account, name)
+    ids = [order_id for _, order_id in _find_ids(session, [(account, name)], 2)]
+    orders = load_orders(session, ids, lock)
+    refuse_other_than_one(len(orders), account, name)
+    return next(iter(orders.values()))
 
 
-def refuse_nul(account: str, order_id: str) -> None:
-    """PostgreSQL keeps no such text. Raises: UnknownOrder."""
-    if "\x00" in account + order_id:
-        raise UnknownOrder("no order has an id with U+0000 in it")
+def find_orders(session: Session, names: Collection[Name]) -> dict[Name, list[Order]]:
+    """Find the orders of each (account, name), as find_order() does; what has none is left out.
+
+    Where several orders have a name, all are returned, the newest first: up to MOST_ORDERS, and
+    one more where there are more.
+    """
+    return _group(session, _find_ids(session, names, MOST_ORDERS + 1))
 
 
-def refuse_other_than_one(found: int, account: str, order_id: str) -> None:
-    """So many orders were found by this name. Raises: UnknownOrder; AmbiguousIdentifier."""
-    if not found:
-        raise UnknownOrder(f"account {account!r} has no order {order_id!r}")
-    if found > 1:
+def find_orders_by_reference(
+    session: Session, references: Collection[str]
+) -> dict[str, list[Order]]:
+    """Find the orders of each reference, the newest first: up to MOST_ORDERS, and one more."""
+    ids = each(Order.id, {Order.reference: sorted(set(references))}, MOST_ORDERS + 1)
+    return _group(session, ((reference, order_id) for reference, order_id in session.execute(ids)))
+
+
+def load_orders(session: Session, ids: Collection[int], lock: bool = False) -> Mapping[int, Order]:
+    """Load orders by their ids, with their polling."""
+    if not ids:
+        return {}
+    rows = select(Order).options(joinedload(Order.poll)).where(id_in(Order.id, ids))
+    if lock:
+        rows = rows.with_for_update(of=Order, key_share=True)
+    return {order.id: order for order in session.scalars(rows)}
+
+
+def _find_ids(session: Session, names: Collection[Name], most: int) -> list[tuple[Name, int]]:
+    if not names:
+        return []
+    accounts, values = map(list, zip(*set(names), strict=True))
+    asked = {"accounts": accounts, "names": values, "most": most}
+    rows = session.connection().exec_driver_sql(IDS, asked)
+    return [((account, name), order_id) for account, name, order_id in rows]
+
+
+def _group(session: Session, pairs: Iterable[tuple[Key, int]]) -> dict[Key, list[Order]]:
+    ids: dict[Key, list[int]] = defaultdict(list)
+    for key, order_id in pairs:
+        ids[key].append(order_id)
+    orders = load_orders(session, {order_id for each in ids.values() for order_id in each})
+    return {
+        key: [orders[order_id] for order_id in sorted(found, reverse=True) if order_id in orders]
+        for key, found in ids.items()
+    }
+
+
+def refuse_nul(account: str, name: str) -> None:
+    """PostgreSQL stores no such text. Raises: UnknownOrder."""
+    if "\x00" in account + name:
+        raise UnknownOrder("no order has an id that contains U+0000")
+
+
+def refuse_other_than_one(count: int, account: str, name: str) -> None:
+    """Raises: UnknownOrder; AmbiguousIdentifier."""
+    if not count:
+        raise UnknownOrder(f"account {account!r} has no order {name!r}")
+    if count > 1:
         raise AmbiguousIdentifier(
-            f"several orders of account {account!r} carry {order_id!r}: ask by courier_order_id"
+            f"several orders of account {account!r} have the name {name!r}:"
+            " use the courier_order_id of one"
         )

@@ -1,65 +1,107 @@
-"""Quick reads: orders that are asked for at the same moment are read by one statement.
+"""Read orders for the API: requests that arrive at the same time share one statement.
 
-A session would go four ways to PostgreSQL and back for each of them, which is most of what getting
-one order costs.
+A session needs four round trips to PostgreSQL for each order, which is most of what getting one
+costs. The plain versions are find_order() and list_orders(), and the results are the same.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, LiteralString
 
 import psycopg
 from sqlalchemy import Engine
 
+from receiver.db.cursors import write_cursor
 from receiver.db.group_commit import AutocommitPool, Batcher
+from receiver.db.pagination import HIGHEST_ID, MOST_LISTED
 from receiver.errors import StorageUnavailable
+from receiver.orders.find import FOUND, MOST_ORDERS, refuse_nul, refuse_other_than_one
 
 READ_SECONDS = 5.0
 
-# A statement about `asked.account` and `asked.name`, and what these are.
-Question = tuple[LiteralString, str, str]
+# What render_order() shows.
+COLUMNS: LiteralString = """
+    orders.id, orders.account, courier, courier_order_id, identifiers, reference, status,
+    courier_status, status_at, reason, needs_attention, source, tracking_url, eta, label_url,
+    pickup_at, parcels, milestones, last_heard_at, metadata AS shop_metadata, version,
+    created_at, updated_at, due_at, polled_at, coalesce(failures, 0) AS failures, stopped_at,
+    stop_reason
+"""
+VERSION: LiteralString = f"""
+    SELECT asked.account AS asked_account, asked.name AS asked_name, by_own_id, orders.id, version
+    FROM {FOUND} JOIN orders ON orders.id = order_id
+"""  # noqa: S608 (all of it stands here)
+ORDER: LiteralString = f"""
+    SELECT asked.account AS asked_account, asked.name AS asked_name, by_own_id, {COLUMNS}
+    FROM {FOUND} JOIN orders ON orders.id = order_id
+    LEFT JOIN polls ON polls.order_id = orders.id
+"""  # noqa: S608
+# The newest first, one more than a page may have. As a range of the index and in its whole order,
+# for the reason that pagination.each() gives.
+REFERENCED: LiteralString = f"""
+    SELECT asked.account AS asked_account, asked.name AS asked_name, found.*
+    FROM unnest(%(accounts)s::text[], %(names)s::text[]) AS asked (account, name)
+    CROSS JOIN LATERAL (
+        SELECT {COLUMNS} FROM orders LEFT JOIN polls ON polls.order_id = orders.id
+        WHERE reference >= asked.name AND (reference, orders.id) <= (asked.name, {HIGHEST_ID})
+        ORDER BY reference DESC, orders.id DESC LIMIT {MOST_LISTED + 1}
+    ) AS found
+"""  # noqa: S608
+
+# A statement, and the account and name that it is about.
+Read = tuple[LiteralString, str, str]
 
 
-class QuickReads:
-    """Reads about single orders, on one connection of the process."""
+class OrderReader:
+    """Reads orders in batches, on one thread of the process.
+
+    All methods raise StorageUnavailable where PostgreSQL does not answer.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._pool = AutocommitPool(engine)
-        self._batcher: Batcher[Question, list[Any]] = Batcher("read_orders", self._read)
+        self._batcher: Batcher[Read, list[Any]] = Batcher("read_orders", self._read_batch)
 
-    def rows(self, statement: LiteralString, account: str, name: str) -> list[Any]:
-        """The rows of a statement about `asked.account` and `asked.name`, with their columns as
-        attributes.
+    def read_order(self, account: str, name: str) -> Any:
+        """Read the row of the one order that has this name, with its polling.
 
-        Raises: StorageUnavailable.
+        Raises: UnknownOrder; AmbiguousIdentifier.
         """
+        return self._read_one(ORDER, account, name)
+
+    def read_version(self, account: str, name: str) -> Any:
+        """Read what order_etag() needs of the one order that has this name.
+
+        Raises: UnknownOrder; AmbiguousIdentifier.
+        """
+        return self._read_one(VERSION, account, name)
+
+    def list_by_reference(self, reference: str, limit: int) -> dict[str, Any]:
+        """Return the first page of a reference's orders, as list_orders() does."""
+        rows = self._read(REFERENCED, "", reference)
+        return {
+            "orders": rows[:limit],
+            "next_cursor": write_cursor(rows[limit - 1].id) if len(rows) > limit else None,
+        }
+
+    def _read_one(self, statement: LiteralString, account: str, name: str) -> Any:
+        refuse_nul(account, name)
+        rows = self._read(statement, account, name)
+        refuse_other_than_one(len(rows), account, name)
+        return rows[0]
+
+    def _read(self, statement: LiteralString, account: str, name: str) -> list[Any]:
         try:
             return self._batcher.submit((statement, account, name), READ_SECONDS)
         except (psycopg.OperationalError, TimeoutError):
             raise StorageUnavailable("the database cannot be reached just now") from None
 
-    def _read(self, questions: Sequence[Question]) -> list[list[Any]]:
-        answers: list[list[Any]] = [[] for _ in questions]
-        for statement in {question[0] for question in questions}:
-            own = [place for place, question in enumerate(questions) if question[0] == statement]
-            asked = {
-                "place": own,
-                "account": [questions[place][1] for place in own],
-                "name": [questions[place][2] for place in own],
-            }
-            for row in self._pool.fetch_all(of_many(statement), asked, named=True):
-                answers[row.place].append(row)
-        return answers
-
-
-def of_many(statement: LiteralString) -> LiteralString:
-    """The same statement about many orders, with the place of each in what was asked.
-
-    LATERAL, and each with a LIMIT, so that it is found by its own key, whatever PostgreSQL believes
-    of the tables.
-    """
-    return f"""
-        SELECT asked.place, found.*
-        FROM unnest(%(place)s::integer[], %(account)s::text[], %(name)s::text[])
-             AS asked (place, account, name)
-        CROSS JOIN LATERAL ({statement}) AS found
-    """  # noqa: S608 (of our own statements)
+    def _read_batch(self, reads: Sequence[Read]) -> list[list[Any]]:
+        found: dict[Read, list[Any]] = defaultdict(list)
+        for statement in {read[0] for read in reads}:
+            pairs = {read[1:] for read in reads if read[0] == statement}
+            accounts, names = map(list, zip(*pairs, strict=True))
+            values = {"accounts": accounts, "names": names, "most": MOST_ORDERS}
+            for row in self._pool.fetch_all(statement, values, named=True):
+                found[statement, row.asked_account, row.asked_name].append(row)
+        return [found[read] for read in reads]

@@ -13,7 +13,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from receiver.db.models import Identifier, Order
 from receiver.db.pagination import distinct, snapshot
-from receiver.orders.lookup import MOST_ORDERS, by_name, by_reference, load
+from receiver.orders.find import (
+    MOST_ORDERS,
+    find_orders,
+    find_orders_by_reference,
+    load_orders,
+)
 
 # How many rows of an index are looked at, and how many orders that begin with a name are shown.
 LOOKED_AT = 50
@@ -41,15 +46,15 @@ def search(session: Session, name: str) -> Found:
         return Found([], False, [])
     snapshot(session)
     accounts = distinct(session, Order.account)
-    groups = [by_reference(session, [name]).get(name, [])]
+    groups = [find_orders_by_reference(session, [name]).get(name, [])]
     if accounts:
-        groups += by_name(session, [(account, name) for account in accounts]).values()
+        groups += find_orders(session, [(account, name) for account in accounts]).values()
     exact = {order.id: order for group in groups for order in group}
     ids: set[int] = set()
     if len(name) >= LEAST_CHARACTERS:
         ids = set(_beginning(session, name, accounts)) - exact.keys()
     newest = sorted(ids, reverse=True)[:MOST_SHOWN]
-    loaded = load(session, newest)
+    loaded = load_orders(session, newest)
     return Found(
         [exact[order_id] for order_id in sorted(exact, reverse=True)][:MOST_ORDERS],
         len(exact) > MOST_ORDERS,

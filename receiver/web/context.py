@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.changes.feed_waiters import Watcher
 from receiver.inbox.accept import Inbox
-from receiver.orders.read_batching import QuickReads
+from receiver.orders.read_batching import OrderReader
 from receiver.queue.bells import Bells
 from receiver.queue.doorbell import Doorbell
 from receiver.settings import Settings
@@ -25,7 +25,7 @@ class AppContext:
     settings: Settings
     engine: Engine
     sessions: sessionmaker[Session]
-    quick: QuickReads
+    reader: OrderReader
     redis: Redis
     inbox: Inbox
     credential_recorder: CredentialRecorder

@@ -1,6 +1,5 @@
 """Orders: show, list, look up, register, and erase personal data."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -8,15 +7,16 @@ from typing import Any
 import orjson
 from flask import Response, request
 
-from receiver.db.models import Order
 from receiver.db.pagination import snapshot
-from receiver.orders import erasure, register
-from receiver.orders.find import find_order
-from receiver.orders.listing import page, timeline
-from receiver.orders.lookup import MOST_ORDERS, by_name, by_reference
-from receiver.orders.order_json import of_reference, order_row, render_order, tag_of
+from receiver.orders import erasure, listing, register
+from receiver.orders.find import (
+    MOST_ORDERS,
+    find_order,
+    find_orders,
+    find_orders_by_reference,
+)
+from receiver.orders.order_json import order_etag, render_order, render_order_page
 from receiver.schemas.order import (
-    NO_POLLING,
     LookupAnswerSchema,
     LookupSchema,
     NewOrderSchema,
@@ -53,11 +53,13 @@ def get_order(account: str, order_id: str) -> Response:
     An id that itself ends in the name of a subresource, such as `/events`, cannot be requested
     here; use `POST /v1/orders/lookup`.
     """
-    quick, known = app_context().quick, request.if_none_match
-    if known and known.contains_weak(etag := tag_of(quick, account, order_id)):
-        return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
-    row, etag = order_row(quick, account, order_id)
-    return _tagged(_json(render_order(row, row)), etag)
+    reader, known = app_context().reader, request.if_none_match
+    if known:
+        etag = order_etag(reader.read_version(account, order_id))
+        if known.contains_weak(etag):
+            return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
+    row = reader.read_order(account, order_id)
+    return _tagged(_json(render_order(row, row)), order_etag(row))
 
 
 def _tagged(answer: Response, etag: str) -> Response:
@@ -75,7 +77,7 @@ def _json(content: Any, status: int = 200) -> Response:
 def list_events(account: str, order_id: str) -> dict[str, Any]:
     """Show the timeline of an order, oldest event first, and why events do not count."""
     with app_context().sessions() as session:
-        return timeline(session, find_order(session, account, order_id))
+        return listing.list_events(session, find_order(session, account, order_id))
 
 
 @orders.get("/orders")
@@ -87,15 +89,13 @@ def list_orders(filters: dict[str, Any]) -> Response:
     Pages are stable: an order that changes keeps its place, and a new order comes before the first
     page.
     """
+    app = app_context()
     if filters.keys() == {"reference", "limit"}:
-        return _json(of_reference(app_context().quick, filters["reference"], filters["limit"]))
-    with app_context().sessions() as session:
-        told = page(session, filters)
-    return _json({**told, "orders": _render_orders(told["orders"])})
-
-
-def _render_orders(orders: Iterable[Order]) -> list[dict[str, Any]]:
-    return [render_order(order, order.poll or NO_POLLING) for order in orders]
+        page = app.reader.list_by_reference(filters["reference"], filters["limit"])
+    else:
+        with app.sessions() as session:
+            page = listing.list_orders(session, filters)
+    return _json(render_order_page(page))
 
 
 @orders.post("/orders/lookup")
@@ -111,11 +111,11 @@ def look_up(asked: dict[str, Any]) -> Response:
     with app_context().sessions() as session:
         snapshot(session)
         if "references" in asked:
-            of = by_reference(session, asked["references"])
+            of = find_orders_by_reference(session, asked["references"])
             results = [({"reference": it}, of.get(it, [])) for it in asked["references"]]
         else:
             names = [(it["account"], it["courier_order_id"]) for it in asked["orders"]]
-            named = by_name(session, names)
+            named = find_orders(session, names)
             results = [
                 (item, named.get(name, []))
                 for item, name in zip(asked["orders"], names, strict=True)
@@ -124,7 +124,7 @@ def look_up(asked: dict[str, Any]) -> Response:
         {
             **item,
             "found": bool(orders),
-            "orders": _render_orders(orders[:MOST_ORDERS]),
+            "orders": [render_order(order, order.poll) for order in orders[:MOST_ORDERS]],
             "more": len(orders) > MOST_ORDERS,
         }
         for item, orders in results
@@ -147,7 +147,7 @@ def register_order(new: dict[str, Any]) -> Response:
     app = app_context()
     now = datetime.now(UTC)
     order, is_new = register.register_order(app.sessions, app.settings, app.bells, new, now)
-    return _json(render_order(order, order.poll or NO_POLLING), 201 if is_new else 200)
+    return _json(render_order(order, order.poll), 201 if is_new else 200)
 
 
 @orders.delete("/orders/<account>/<path:order_id>/personal-data")

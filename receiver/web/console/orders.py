@@ -13,7 +13,7 @@ from receiver.orders import conflicts
 from receiver.orders.erasure import erase_personal_data
 from receiver.orders.explain import FLAGS, because, explain
 from receiver.orders.find import find_order
-from receiver.orders.listing import page
+from receiver.orders.listing import list_orders
 from receiver.orders.register import request_refresh
 from receiver.orders.search import LEAST_CHARACTERS, search
 from receiver.schemas.order import OrderFiltersSchema
@@ -47,7 +47,7 @@ def index() -> str | Response:
         told["updated_since"] = since.isoformat()
     filters = read(FILTERS, told)
     with app_context().sessions() as session:
-        listed = page(session, filters)
+        listed = list_orders(session, filters)
     return render_template("console/orders.html", **listed, **_choices(), asked=told)
 
 
