@@ -26,7 +26,7 @@ from tests.shop import fill
 from tests.test_courier_api import CERTIFICATE
 from workers.cli.doctor import command, findings, postgresql, redis, webhook
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding
-from workers.cli.doctor.wire import Told, ask
+from workers.cli.doctor.http_probe import ProbeResponse, send_probe
 from workers.polling.courier_api import trusted
 
 Sessions = sessionmaker[Session]
@@ -52,10 +52,10 @@ def examined(environ: Mapping[str, str], *arguments: str) -> dict[tuple[str, str
     """What doctor said, by area and check; the worst of where it said several things."""
     done = typed(environ, "doctor", "--json", *arguments)
     told = [Finding(**it) for it in json.loads(done.stdout)["checks"]]
-    worst = max(command.EXIT[it.level] for it in told)
+    worst = max(command.EXIT_CODES[it.level] for it in told)
     assert done.exit_code == worst
     assert all(it.mend for it in told if it.level in {WARNING, BROKEN})
-    ordered = sorted(told, key=lambda it: command.EXIT[it.level])
+    ordered = sorted(told, key=lambda it: command.EXIT_CODES[it.level])
     return {(it.area, it.check): it for it in ordered}
 
 
@@ -119,17 +119,17 @@ def test_a_check_that_hangs_or_fails_costs_only_itself() -> None:
     release = threading.Event()
 
     def hangs() -> Iterator[Finding]:
-        yield Finding("slow", "first", OK, "seen")
+        yield Finding("first", OK, "seen")
         release.wait(20)
 
     def fails() -> Iterator[Finding]:
         raise RuntimeError("a password")
 
     def works() -> Iterator[Finding]:
-        yield Finding("quick", "it", OK, "seen")
+        yield Finding("it", OK, "seen")
 
     began = time.monotonic()
-    told = command.run({"slow": hangs, "spoilt": fails, "quick": works}, seconds=0.3)
+    told = command.run_checks({"slow": hangs, "spoilt": fails, "quick": works}, seconds=0.3)
     assert time.monotonic() - began < 10
     release.set()
     assert [(it.area, it.check, it.level) for it in told] == [
@@ -164,14 +164,28 @@ def test_without_any_settings_it_says_what_is_needed() -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [{"COURIER_tiramizoo_SECRETS": "x"}, {"COURIER_MUNICH_SECRETS": "x"}],
+    ids=["lower case", "no driver"],
+)
+def test_an_account_that_cannot_be_read_is_named(given: dict[str, str]) -> None:
+    away = {"DATABASE_URL": "postgresql://127.0.0.1:9/x", "REDIS_URL": "redis://127.0.0.1:9"}
+    found = examined(alone(away, **given))
+    broken = [check for check, level in levels(found, "settings").items() if level == BROKEN]
+    account = next(iter(given)).removesuffix("_SECRETS")
+    assert [check.rpartition("_")[0] for check in broken] == [account]
+    assert found["settings", "cottoncast"].level != BROKEN
+
+
+@pytest.mark.parametrize(
     ("given", "check", "seen"),
     [
         ({"API_TOKENS": "short"}, "API_TOKENS", "only 5 characters"),
-        ({"API_TOKENS": "please-change-this-one"}, "API_TOKENS", "looks made up"),
+        ({"API_TOKENS": "please-change-this-one"}, "API_TOKENS", "contains a common word"),
         ({"METRICS_TOKEN": f"{STRONG}-2"}, "METRICS_TOKEN", "COURIER_COTTONCAST_SECRETS"),
         ({"POLL_INTERVAL_FACTOR": "0.1"}, "POLL_INTERVAL_FACTOR", "more often"),
         ({"COURIER_TIRAMIZOO_API_TOKEN": "x"}, "tiramizoo", "off: it has no secrets"),
-        ({}, "cottoncast", "never asked"),
+        ({}, "cottoncast", "never polled"),
     ],
 )
 def test_what_should_not_be_so_is_a_warning(given: dict[str, str], check: str, seen: str) -> None:
@@ -208,7 +222,11 @@ def own_database(
     ("statement", "check", "seen"),
     [
         ("DROP TABLE alembic_version", "tables", "there are none"),
-        ("UPDATE alembic_version SET version_num = '0001'", "tables", "at 0001, this version"),
+        (
+            "UPDATE alembic_version SET version_num = '0001'",
+            "tables",
+            "at revision 0001, but this version",
+        ),
         ("UPDATE alembic_version SET version_num = '9999'", "tables", "does not know"),
         ("ALTER DATABASE {} SET default_transaction_read_only = on", "writable", "read-only"),
     ],
@@ -227,17 +245,35 @@ def test_a_database_that_cannot_be_used_is_told(
     assert seen in found["PostgreSQL", check].seen
 
 
+def test_an_ordinary_role_finds_nothing_broken(
+    environ: dict[str, str], own_database: tuple[str, Callable[[str], None]]
+) -> None:
+    url, act = own_database
+    act("CREATE ROLE ordinary LOGIN")
+    try:
+        act("GRANT SELECT ON ALL TABLES IN SCHEMA public TO ordinary")
+        ordinary = url.replace("//postgres@", "//ordinary@")
+        found = examined(alone({**environ, "DATABASE_URL": ordinary}))
+        assert found["PostgreSQL", "connection"].level == OK
+        assert found["PostgreSQL", "disk"].level == NOTE
+    finally:
+        act("DROP OWNED BY ordinary")
+        act("DROP ROLE ordinary")
+
+
 def test_sessions_that_do_not_flush_are_told_whoever_drops_our_options() -> None:
-    assert postgresql._synchronous("off").level == BROKEN
-    assert [postgresql._synchronous(it).level for it in ("on", "remote_apply", "local")] == [OK] * 3
-    assert postgresql._zone("Europe/Berlin").level == WARNING
+    assert postgresql._check_synchronous_commit("off").level == BROKEN
+    assert [
+        postgresql._check_synchronous_commit(it).level for it in ("on", "remote_apply", "local")
+    ] == [OK] * 3
+    assert postgresql._check_time_zone("Europe/Berlin").level == WARNING
 
 
 @pytest.mark.parametrize(
     ("most", "taken", "level"), [(200, 5, OK), (200, 170, BROKEN), (50, 5, WARNING)]
 )
 def test_connections_that_run_out_are_told(most: int, taken: int, level: str) -> None:
-    assert postgresql._connections(most, taken, {"WEB_CONCURRENCY": "4"}).level == level
+    assert postgresql._check_connections(most, taken, {"WEB_CONCURRENCY": "4"}).level == level
 
 
 @pytest.mark.parametrize(
@@ -245,7 +281,7 @@ def test_connections_that_run_out_are_told(most: int, taken: int, level: str) ->
 )
 def test_clocks_that_differ_are_told(seconds: float, level: str) -> None:
     ours = datetime.now(UTC)
-    found = findings.skew("Redis", ours + timedelta(seconds=seconds), ours, "its host")
+    found = findings.compare_clocks("clock", ours + timedelta(seconds=seconds), ours, "its host")
     assert found.level == level
     assert seconds == 0 or ("ahead" if seconds > 0 else "behind") in found.seen or level == OK
 
@@ -284,7 +320,7 @@ def test_a_replica_is_told(environ: dict[str, str]) -> None:
     ("version", "level"), [("4.0.9", BROKEN), ("6.0.16", WARNING), ("6.2.0", OK), ("10.1", OK)]
 )
 def test_a_redis_that_is_too_old_is_told(version: str, level: str) -> None:
-    assert redis._version({"redis_version": version}).level == level
+    assert redis._check_version({"redis_version": version}).level == level
 
 
 @pytest.mark.parametrize(
@@ -297,7 +333,7 @@ def test_a_redis_that_is_too_old_is_told(version: str, level: str) -> None:
     ],
 )
 def test_a_redis_that_anybody_can_write_to_is_told(url: str, told: int) -> None:
-    assert [it.level for it in redis._open_door(url)] == [WARNING] * told
+    assert [it.level for it in redis._check_password(url)] == [WARNING] * told
 
 
 # Processes
@@ -355,7 +391,7 @@ def test_a_courier_that_takes_our_credentials_is_asked_once(
                 "courier_status": "accepted",
             },
         )
-        assert "takes our credentials" in asked(environ, courier).seen
+        assert "credentials are accepted" in asked(environ, courier).seen
         fill(
             sessions,
             {
@@ -373,10 +409,10 @@ def test_a_courier_that_takes_our_credentials_is_asked_once(
     ("fault", "level", "seen"),
     [
         ({"kind": "status", "status": 503}, WARNING, "503"),
-        ({"kind": "too_many"}, WARNING, "too often"),
-        ({"kind": "html"}, BROKEN, "no JSON"),
+        ({"kind": "too_many"}, WARNING, "too many"),
+        ({"kind": "html"}, BROKEN, "not JSON"),
         ({"kind": "redirect"}, BROKEN, "redirects"),
-        ({"kind": "status", "status": 418}, WARNING, "neither"),
+        ({"kind": "status", "status": 418}, WARNING, "unexpected"),
     ],
 )
 def test_a_courier_that_does_not_answer_is_told(
@@ -437,11 +473,11 @@ UNSIGNED = b'{"status":"error","message":"Cottoncast-Authentication is missing"}
     [
         ((301, b"", {"Location": "https://elsewhere"}), "redirects to https://elsewhere"),
         ((502, b"<html>"), "502"),
-        ((200, b'{"status":"ok"}'), "not an answer of Ordertrail's"),
-        ((404, b"<html>"), "not an answer of Ordertrail's"),
+        ((200, b'{"status":"ok"}'), "not a response of Ordertrail"),
+        ((404, b"<html>"), "not a response of Ordertrail"),
         ((404, b'{"status":"error","message":"no such account"}'), "no such account"),
-        ((401, b"who are you"), "not an answer of Ordertrail's"),
-        ((401, UNSIGNED), "unsigned when it arrives"),
+        ((401, b"who are you"), "not a response of Ordertrail"),
+        ((401, UNSIGNED), "the signature did not arrive"),
     ],
 )
 def test_what_stands_in_the_way_of_the_couriers_is_told(
@@ -478,8 +514,8 @@ def test_nothing_that_is_tried_is_kept(
 @pytest.mark.parametrize(("days", "level"), [(90, OK), (20, WARNING), (2, BROKEN), (-1, BROKEN)])
 def test_a_certificate_that_ends_soon_is_told(days: float, level: str) -> None:
     now = datetime.now(UTC)
-    told = Told(401, {}, b"", 1, now, now, now + timedelta(days=days))
-    assert webhook._certificate(told).level == level
+    told = ProbeResponse(401, {}, b"", 1, now, now, now + timedelta(days=days))
+    assert webhook._check_certificate(told).level == level
 
 
 def test_when_a_certificate_ends_is_read_off_the_connection(
@@ -495,13 +531,13 @@ def test_when_a_certificate_ends_is_read_off_the_connection(
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.handle_request, daemon=True)
     thread.start()
-    told = ask("POST", f"https://127.0.0.1:{server.server_port}/", {}, b"{}")
+    told = send_probe("POST", f"https://127.0.0.1:{server.server_port}/", {}, b"{}")
     thread.join(20)
     server.server_close()
     trusted.cache_clear()
     assert told.status == 501
-    assert told.trusted_until is not None
-    assert told.trusted_until > datetime(2030, 1, 1, tzinfo=UTC)
+    assert told.certificate_until is not None
+    assert told.certificate_until > datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def test_an_address_that_is_none_is_wrong_usage() -> None:

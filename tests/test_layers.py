@@ -138,6 +138,7 @@ def test_only_the_settings_and_the_edges_read_the_environment() -> None:
     assert found <= {
         "receiver/app.py",
         "receiver/cli/main.py",
+        "receiver/cli/session.py",
         "receiver/standalone/embedded/server.py",
         "receiver/stats/counters.py",
         "workers/runtime.py",

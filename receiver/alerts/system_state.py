@@ -7,11 +7,16 @@ from pathlib import Path
 
 from redis import Redis, RedisError
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from receiver.queue.liveness import clock_alive_since, count_live_workers
 from receiver.settings import Settings
+
+# For an ordinary role the setting is an error, which would be in PostgreSQL's log at every scrape.
+DATA_DIRECTORY = text("""
+    SELECT CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+                THEN current_setting('data_directory') END
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ def read_system_state(session: Session, settings: Settings, redis: Redis) -> Sys
         reachable = False
     disks = [
         shutil.disk_usage(path)
-        for path in {settings.data_dir, _postgres_directory(session)}
+        for path in {settings.data_dir, find_postgres_directory(session)}
         if path is not None and path.is_dir()
     ]
     fullest = min(disks, key=lambda disk: disk.free, default=None)
@@ -49,10 +54,7 @@ def read_system_state(session: Session, settings: Settings, redis: Redis) -> Sys
     return SystemState(reachable, workers, clock_since, free, size)
 
 
-def _postgres_directory(session: Session) -> Path | None:
-    """PostgreSQL's data directory, if its role may read it; it may be on another machine."""
-    try:
-        with session.begin_nested():
-            return Path(session.scalar(text("SHOW data_directory")) or "/nowhere")
-    except SQLAlchemyError:
-        return None
+def find_postgres_directory(session: Session) -> Path | None:
+    """Return PostgreSQL's data directory, if our role may read it; it may be on another machine."""
+    directory = session.scalar(DATA_DIRECTORY)
+    return Path(directory) if directory else None

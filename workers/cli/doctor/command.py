@@ -1,10 +1,10 @@
-"""`ordertrail doctor`: the checks run side by side, each within its time, shown in their order."""
+"""`ordertrail doctor`: run the checks side by side, each within its time, and print the findings."""
 
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 
 import click
 import structlog
@@ -13,19 +13,27 @@ from receiver.cli.options import json_option
 from receiver.cli.output import print_json, print_line
 from receiver.cli.session import read_environment
 from receiver.logs import exception_fields
-from workers.cli.doctor import couriers, postgresql, processes, redis, settings, webhook
+from receiver.text import count_noun
+from workers.cli.doctor.couriers import check_couriers
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
+from workers.cli.doctor.postgresql import check_postgresql
+from workers.cli.doctor.processes import check_processes
+from workers.cli.doctor.redis import check_redis
+from workers.cli.doctor.settings import check_settings, read_usable_settings
+from workers.cli.doctor.webhook import check_webhook_url
 
-# Seconds for all checks together, however many servers hang.
-WHOLE = 45.0
+# For all checks together, however many servers hang.
+TIME_LIMIT_SECONDS = 45.0
 STYLES = {OK: "green", NOTE: "dim", WARNING: "yellow", BROKEN: "bold red"}
-EXIT = {OK: 0, NOTE: 0, WARNING: 1, BROKEN: 2}
+EXIT_CODES = {OK: 0, NOTE: 0, WARNING: 1, BROKEN: 2}
 
 Check = Callable[[], Findings]
 
 
-@click.command(epilog="Exit codes: 0 all is well; 1 there are warnings; 2 something is broken.")
-@click.option("--webhook-url", metavar="URL", help="Where couriers find it: tried from here.")
+@click.command(epilog="Exit codes: 0 no problems; 1 warnings; 2 something is broken.")
+@click.option(
+    "--webhook-url", metavar="URL", help="Also check this public address of the installation."
+)
 @json_option
 def doctor_command(webhook_url: str | None, as_json: bool) -> None:
     """Examine an installation and say what to correct.
@@ -36,42 +44,47 @@ def doctor_command(webhook_url: str | None, as_json: bool) -> None:
     wrong; this is best run from outside.
     """
     if webhook_url is not None and not webhook_url.startswith(("https://", "http://")):
-        raise click.UsageError("--webhook-url is to be the installation's address: https://...")
+        raise click.UsageError("--webhook-url must be the installation's address: https://...")
     environ = read_environment()
-    usable = settings.usable(environ)
-    here = usable.settings
-    checks: dict[str, Check] = {settings.AREA: lambda: settings.check(usable, environ)}
+    usable = read_usable_settings(environ)
+    settings = usable.settings
+    checks: dict[str, Check] = {"settings": lambda: check_settings(usable, environ)}
     if "DATABASE_URL" not in usable.missing:
-        checks[postgresql.AREA] = lambda: postgresql.check(here, environ)
+        checks["PostgreSQL"] = lambda: check_postgresql(settings, environ)
     if "REDIS_URL" not in usable.missing:
-        checks[redis.AREA] = lambda: redis.check(here)
+        checks["Redis"] = lambda: check_redis(settings)
     if usable.missing.isdisjoint({"DATABASE_URL", "REDIS_URL"}):
-        checks[processes.AREA] = lambda: processes.check(here)
-    checks[couriers.AREA] = lambda: couriers.check(here)
+        checks["processes"] = lambda: check_processes(settings)
+    checks["couriers"] = lambda: check_couriers(settings)
     if webhook_url is not None:
-        checks[webhook.AREA] = lambda: webhook.check(here, webhook_url)
-    findings = run(checks)
+        checks["webhook"] = lambda: check_webhook_url(settings, webhook_url)
+    findings = run_checks(checks)
     if as_json:
         print_json({"checks": [asdict(finding) for finding in findings]})
     else:
-        show(findings)
-    sys.exit(max(EXIT[finding.level] for finding in findings))
+        _print_findings(findings)
+    sys.exit(max(EXIT_CODES[finding.level] for finding in findings))
 
 
-def run(checks: dict[str, Check], seconds: float = WHOLE) -> list[Finding]:
-    """Run all checks at once; one that hangs costs only what it would still have said."""
+def run_checks(checks: Mapping[str, Check], seconds: float = TIME_LIMIT_SECONDS) -> list[Finding]:
+    """Run all checks at once; one that hangs or fails does not affect the others.
+
+    checks: by area. Returns the findings in the order of the areas.
+    """
     found: dict[str, list[Finding]] = {area: [] for area in checks}
+    # Messages of the code that the checks call are not part of the output.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
-    def run_one(area: str, check: Check) -> None:
+    def run_check(area: str, check: Check) -> None:
         try:
             found[area].extend(check())
-        except Exception as failure:  # noqa: BLE001 (one check's fault must not hide the others)
-            seen = f"the check itself failed: {exception_fields(failure)}"
-            found[area].append(Finding(area, "check", BROKEN, seen, "Please report this."))
+        except Exception as error:  # noqa: BLE001 (it must not hide the other checks' findings)
+            seen = f"the check itself failed: {exception_fields(error)}"
+            found[area].append(Finding("check", BROKEN, seen, "Please report this as a bug."))
 
+    # Daemons, so that a check that hangs does not keep the program from ending.
     threads = {
-        area: threading.Thread(target=run_one, args=(area, check), daemon=True)
+        area: threading.Thread(target=run_check, args=(area, check), daemon=True)
         for area, check in checks.items()
     }
     for thread in threads.values():
@@ -80,24 +93,20 @@ def run(checks: dict[str, Check], seconds: float = WHOLE) -> list[Finding]:
     for area, thread in threads.items():
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
-            seen = f"not through after {seconds:g} s"
-            found[area].append(Finding(area, "check", BROKEN, seen, "Look what hangs there."))
-    return [finding for told in found.values() for finding in list(told)]
+            seen = f"not finished after {seconds:g} s"
+            found[area].append(Finding("check", BROKEN, seen, f"Find out why {area} hangs."))
+    return [replace(finding, area=area) for area in checks for finding in list(found[area])]
 
 
-def show(findings: list[Finding]) -> None:
-    widths = [
-        max(len(getattr(finding, name)) for finding in findings)
-        for name in ("level", "area", "check")
-    ]
-    for finding in findings:
-        words = [finding.level, finding.area, finding.check]
-        head = "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True))
-        mend = f"  -> {finding.mend}" if finding.mend else ""
-        print_line(
-            f"{head}  {finding.seen}{mend}", STYLES[finding.level] if finding.level != OK else ""
-        )
-    counts = {level: sum(it.level == level for it in findings) for level in STYLES}
-    said = [f"{counts[BROKEN]} broken", f"{counts[WARNING]} warnings", f"{counts[OK]} ok"]
+def _print_findings(findings: list[Finding]) -> None:
+    rows = [(finding.level, finding.area, finding.check) for finding in findings]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for finding, row in zip(findings, rows, strict=True):
+        head = "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True))
+        advice = f"  -> {finding.mend}" if finding.mend else ""
+        style = STYLES[finding.level] if finding.level != OK else ""
+        print_line(f"{head}  {finding.seen}{advice}", style)
+    levels = [finding.level for finding in findings]
+    warnings = count_noun(levels.count(WARNING), "warning")
     print_line("")
-    print_line(", ".join(said))
+    print_line(f"{levels.count(BROKEN)} broken, {warnings}, {levels.count(OK)} ok")

@@ -1,112 +1,103 @@
-"""Couriers' APIs: whether each is reached, and whether it takes the account's credentials.
+"""Check that each courier's API can be reached and accepts the account's credentials.
 
-One request for each account, about an order that the courier is likely to know, and honest about
-what its answer proves.
+One request for each account, for an order that the courier probably knows. A finding claims no
+more than the response proves.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from receiver.cli.session import open_database
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Access, Api
-from receiver.db import engine as db
 from receiver.db.models import Order
 from receiver.settings import Account, Settings
-from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, skew
-from workers.cli.doctor.wire import NotReached, Told, ask
+from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, compare_clocks
+from workers.cli.doctor.http_probe import REDIRECTS, NoResponse, ProbeResponse, send_probe
+from workers.polling.courier_api import ANSWERED, BUSY, FAULT, REFUSED, UNKNOWN
 
-AREA = "couriers"
-ANSWERED, REFUSED, UNKNOWN = {200, 201}, {401, 403}, {404, 410}
-REDIRECTS = range(300, 400)
-BUSY = 429
-FAULT = 500
-# A Date has whole seconds, and is made before the answer has come all the way.
-COARSE = 2.0
+# A Date header has whole seconds and is made before the response has arrived.
+DATE_UNCERTAINTY_SECONDS = 2.0
 
 
-def check(settings: Settings) -> Findings:
-    asked = [account for account in settings.accounts.values() if account.access is not None]
-    known = _known_orders(settings, [account.slug for account in asked])
-    for account in asked:
-        yield from of_account(account, known.get(account.slug))
+def check_couriers(settings: Settings) -> Findings:
+    known_orders = _find_known_orders(settings)
+    for account in settings.accounts.values():
+        access, api = account.access, DRIVERS[account.driver].api
+        if access is not None and api is not None:
+            yield from _check_account(account, access, api, known_orders.get(account.slug))
 
 
-def of_account(account: Account, known: str | None) -> Findings:
-    """known: an order that its courier has told us of; None where there is none."""
-    access, api = account.access, DRIVERS[account.driver].api
-    if access is None or api is None:
-        return
-    where = f"{account.env_name('API_URL')}={access.url}"
-    try:
-        headers = {**api.headers(access), "Accept": "application/json"}
-        told = ask("GET", _url(account, access, api, known), headers)
-    except NotReached as failure:
-        mend = f"Look at {where}, and whether this host may reach it (DNS, firewall, proxy)."
-        yield Finding(AREA, account.slug, BROKEN, str(failure), mend)
-        return
-    yield _meaning(account, told, known, where)
-    if told.server_at is not None:
-        yield from _clock(account.slug, told.server_at, told)
-
-
-def _url(account: Account, access: Access, api: Api, known: str | None) -> str:
+def _check_account(account: Account, access: Access, api: Api, known: str | None) -> Findings:
+    """known: the id of an order that the courier has reported; None where there is none."""
     if api.list_url is not None:
-        return api.list_url(access, datetime.now(UTC), 1)
-    return api.order_url(access, known or DRIVERS[account.driver].sample_order_id)
-
-
-def _meaning(account: Account, told: Told, known: str | None, where: str) -> Finding:
-    seen, status = f"{told.status} in {told.milliseconds} ms", told.status
-    if status in ANSWERED and not told.body.lstrip().startswith((b"{", b"[")):
-        mend = f"Look at {where}: a login page or a proxy answers in its stead."
-        return Finding(AREA, account.slug, BROKEN, f"{seen}: no JSON", mend)
-    if status in ANSWERED:
-        return Finding(AREA, account.slug, OK, f"{seen}: takes our credentials")
-    if status in REFUSED:
-        mend = f"Check {account.env_name('API_TOKEN')} (and _API_USER), then restart the workers."
-        return Finding(AREA, account.slug, BROKEN, f"{seen}: refuses our credentials", mend)
-    if status in UNKNOWN and known is None:
-        seen = f"{seen}: reached; it knows no such order, so credentials are neither proved nor not"
-        return Finding(AREA, account.slug, OK, seen)
-    if status in UNKNOWN:
-        mend = f"Look at {where} and {account.env_name('ORDER_PATH')}, if all orders are unknown."
-        return Finding(AREA, account.slug, WARNING, f"{seen}: does not know order {known}", mend)
-    if status in REDIRECTS:
-        mend = f"We follow none: set {where} to where it leads."
-        to = told.headers.get("location", "elsewhere")
-        return Finding(AREA, account.slug, BROKEN, f"{seen}: redirects to {to:.200}", mend)
-    why, mend = ": neither yes nor no", f"Look at {where}."
-    if status == BUSY:
-        why, mend = ": asked too often", "Somebody else asks with the same credentials."
-    if status >= FAULT:
-        why, mend = ": a fault of its own", "Nothing: it is tried again by itself."
-    return Finding(AREA, account.slug, WARNING, f"{seen}{why}", mend)
-
-
-def _clock(slug: str, theirs: datetime, told: Told) -> Iterator[Finding]:
-    found = skew(AREA, theirs, told.asked_at, "the courier", told.milliseconds / 1000 + COARSE)
-    if found.level != OK:
-        mend = "Set this host's clock (NTP), if more than one courier says so."
-        yield Finding(AREA, slug, WARNING, f"its clock is {found.seen}", mend)
-
-
-def _known_orders(settings: Settings, slugs: list[str]) -> dict[str, str]:
-    """Of each account the newest order that its courier has told of itself."""
-    engine = db.create_engine_for(settings.database_url, pool_size=1)
+        url = api.list_url(access, datetime.now(UTC), 1)
+    else:
+        url = api.order_url(access, known or DRIVERS[account.driver].sample_order_id)
     try:
-        with db.session_factory(engine)() as session:
-            of = select(Order.courier_order_id).where(Order.courier_status.is_not(None))
+        response = send_probe("GET", url, {**api.headers(access), "Accept": "application/json"})
+    except NoResponse as error:
+        advice = (
+            f"Check {account.env_name('API_URL')}={access.url}, and that this host can reach it"
+            " (DNS, firewall, proxy)."
+        )
+        yield Finding(account.slug, BROKEN, str(error), advice)
+        return
+    level, meaning, advice = _interpret(account, access, response, known)
+    seen = f"{response.status} in {response.milliseconds} ms: {meaning}"
+    yield Finding(account.slug, level, seen, advice)
+    if response.server_at is not None:
+        uncertainty = response.milliseconds / 1000 + DATE_UNCERTAINTY_SECONDS
+        clocks = compare_clocks(
+            account.slug, response.server_at, response.sent_at, "the courier", uncertainty
+        )
+        if clocks.level != OK:
+            advice = "Set this host's clock (NTP) if more than one courier shows this."
+            yield Finding(account.slug, WARNING, clocks.seen, advice)
+
+
+def _interpret(
+    account: Account, access: Access, response: ProbeResponse, known: str | None
+) -> tuple[str, str, str]:
+    """Return the level, what the response means and what to do."""
+    url_setting, status = f"{account.env_name('API_URL')}={access.url}", response.status
+    if status in ANSWERED:
+        if not response.body.lstrip().startswith((b"{", b"[")):
+            advice = f"Check {url_setting}: a login page or a proxy may have answered instead."
+            return BROKEN, "the body is not JSON", advice
+        return OK, "our credentials are accepted", ""
+    if status in REFUSED:
+        advice = f"Check {account.env_name('API_TOKEN')} (and _API_USER), then restart the workers."
+        return BROKEN, "our credentials are rejected", advice
+    if status in UNKNOWN and known is None:
+        return OK, "the API knows no such order; whether the credentials are right is not known", ""
+    if status in UNKNOWN:
+        names = f"{url_setting} and {account.env_name('ORDER_PATH')}"
+        return WARNING, f"the API does not know order {known}", f"If it knows none, check {names}."
+    if status in REDIRECTS:
+        target = response.headers.get("location", "another address")
+        advice = f"Redirects are not followed: set {url_setting} to the final address."
+        return BROKEN, f"redirects to {target:.200}", advice
+    if status == BUSY:
+        advice = "Find out who else uses the same credentials."
+        return WARNING, "too many requests", advice
+    if status >= FAULT:
+        return WARNING, "the courier's API has a fault", "None needed: polls are retried."
+    return WARNING, "unexpected response", f"Check {url_setting}."
+
+
+def _find_known_orders(settings: Settings) -> dict[str, str]:
+    """Return the newest order of each account that its courier has reported, by account."""
+    reported = select(Order.courier_order_id).where(Order.courier_status.is_not(None))
+    newest = reported.order_by(Order.id.desc()).limit(1)
+    try:
+        with open_database(settings) as sessions, sessions() as session:
             found = {
-                slug: session.scalar(
-                    of.where(Order.account == slug).order_by(Order.id.desc()).limit(1)
-                )
-                for slug in slugs
+                slug: session.scalar(newest.where(Order.account == slug))
+                for slug in settings.accounts
             }
-        return {slug: known for slug, known in found.items() if known is not None}
     except SQLAlchemyError:
         return {}
-    finally:
-        engine.dispose()
+    return {slug: order_id for slug, order_id in found.items() if order_id is not None}

@@ -1,4 +1,4 @@
-"""What a check says: how bad it is, what was seen, and what mends it."""
+"""What a check finds: how bad it is, what was seen, and what to do."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,35 +6,37 @@ from datetime import datetime
 
 OK, NOTE, WARNING, BROKEN = "ok", "note", "warning", "broken"
 
-# Seconds by which two clocks may differ. Past the second, couriers' times are not believed
-# (couriers/base.py, CLOCK_TOLERANCE), and tokens with a date are refused.
-SKEW_SEEN, SKEW_BROKEN = 3.0, 60.0
+# Seconds by which two clocks may differ. Past the second limit couriers' times count as in the
+# future (CLOCK_TOLERANCE), and credentials with a date are rejected.
+SKEW_OK, SKEW_BROKEN = 3.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at and what was seen.
+    """The result of one check, which is one line of the output.
 
-    level  `ok`; `note` for what may be meant so; `warning`; `broken`
-    mend   what to do; empty where all is well
+    level: ok; note, which may be intended; warning; broken.
+    mend: what to do; empty where nothing needs to be done. area: set by the command.
     """
 
-    area: str
     check: str
     level: str
     seen: str
     mend: str = ""
+    area: str = ""
 
 
 Findings = Iterator[Finding]
 
 
-def skew(area: str, theirs: datetime, ours: datetime, where: str, coarse: float = 0.0) -> Finding:
-    """How another clock stands against ours; coarse: how many seconds it may be off as told."""
+def compare_clocks(
+    check: str, theirs: datetime, ours: datetime, host: str, uncertainty: float = 0.0
+) -> Finding:
+    """Compare another clock with ours; uncertainty: seconds by which their time may be imprecise."""
     seconds = (theirs - ours).total_seconds()
-    off = max(0.0, abs(seconds) - coarse)
-    seen = f"{abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} ours"
-    if off <= SKEW_SEEN:
-        return Finding(area, "clock", OK, f"within {SKEW_SEEN:.0f} s of ours")
-    level = WARNING if off <= SKEW_BROKEN else BROKEN
-    return Finding(area, "clock", level, seen, f"Set the clocks of {where} and of this host (NTP).")
+    difference = max(0.0, abs(seconds) - uncertainty)
+    if difference <= SKEW_OK:
+        return Finding(check, OK, f"the clock of {host} is within {SKEW_OK:.0f} s of ours")
+    seen = f"the clock of {host} is {abs(seconds):.1f} s {'ahead' if seconds > 0 else 'behind'}"
+    level = WARNING if difference <= SKEW_BROKEN else BROKEN
+    return Finding(check, level, seen, f"Set the clocks of {host} and of this host (NTP).")

@@ -1,4 +1,4 @@
-"""Web, workers and clock: whether they are there, and whether they get anywhere."""
+"""Check that web, workers and clock run and that the workers make progress."""
 
 import http.client
 import json
@@ -9,7 +9,7 @@ from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from receiver.db import engine as db
+from receiver.cli.session import open_database
 from receiver.db.counting import MOST_COUNTED, count_rows
 from receiver.db.models import Message
 from receiver.inbox.pending import pending, progress
@@ -20,84 +20,78 @@ from receiver.settings import Settings
 from receiver.text import count_noun
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
 
-AREA = "processes"
-# Seconds that a message may wait: a burst takes some, and more is not the workers' pace any more.
-WAITS_LONG, WAITS_FOREVER = 30.0, 300.0
+# Seconds that a message may wait: a burst takes some; more means that the workers are too slow.
+WAIT_WARNING, WAIT_BROKEN = 30.0, 300.0
 
 
-def check(settings: Settings) -> Findings:
-    yield _web(settings)
+def check_processes(settings: Settings) -> Findings:
+    yield _check_web(settings)
     redis = connect_redis(settings.redis_url)
     workers: int | None = None
     try:
         workers = count_live_workers(redis)
-        yield _workers(workers)
-        yield _clock(redis)
-        yield from _failed(redis)
+        yield _check_workers(workers)
+        yield _check_clock(redis)
+        yield from _check_failed_jobs(redis)
     except (RedisError, OSError):
-        yield Finding(AREA, "workers", NOTE, "Redis is away, which alone knows them")
+        yield Finding("workers", NOTE, "unknown, since Redis cannot be reached")
     finally:
         redis.close()
-    engine = db.create_engine_for(settings.database_url, pool_size=1)
     try:
-        with db.session_factory(engine)() as session:
-            yield _backlog(session, workers)
+        with open_database(settings) as sessions, sessions() as session:
+            yield _check_backlog(session, workers)
     except SQLAlchemyError:
-        yield Finding(AREA, "backlog", NOTE, "PostgreSQL cannot be used, which alone knows it")
-    finally:
-        engine.dispose()
+        yield Finding("backlog", NOTE, "unknown, since PostgreSQL cannot be used")
 
 
-def _web(settings: Settings) -> Finding:
-    """The web process of this machine, which need not have one."""
-    url = settings.url
-    address = urlsplit(url)
+def _check_web(settings: Settings) -> Finding:
+    """Check the web process of this machine, which need not have one."""
+    address = urlsplit(settings.url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=3)
     try:
         connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        told = json.loads(answer.read())
+        response = connection.getresponse()
+        readiness = json.loads(response.read())
     except OSError:
-        return Finding(AREA, "web", NOTE, f"nobody at {url}: fine where web runs elsewhere")
+        return Finding("web", NOTE, f"not running at {settings.url}; fine if it runs elsewhere")
     except (ValueError, http.client.HTTPException):
-        mend = "Choose another PORT, or stop the other program."
-        return Finding(AREA, "web", WARNING, f"somebody else answers at {url}", mend)
+        advice = "Choose another PORT, or stop the other program."
+        return Finding("web", WARNING, f"another program answers at {settings.url}", advice)
     finally:
         connection.close()
-    if answer.status != http.HTTPStatus.OK:
-        mend = "See what is said of PostgreSQL."
-        return Finding(AREA, "web", BROKEN, f"not ready: {json.dumps(told)}", mend)
-    return Finding(AREA, "web", OK, f"ready at {url}")
+    if response.status != http.HTTPStatus.OK:
+        advice = "See the findings about PostgreSQL."
+        return Finding("web", BROKEN, f"not ready: {json.dumps(readiness)}", advice)
+    return Finding("web", OK, f"ready at {settings.url}")
 
 
-def _workers(count: int) -> Finding:
+def _check_workers(count: int) -> Finding:
     if count == 0:
-        mend = "Start one: python -m workers.worker. Messages wait meanwhile, and none is lost."
-        return Finding(AREA, "workers", BROKEN, "none", mend)
-    return Finding(AREA, "workers", OK, f"{count}")
+        advice = "Start one: python -m workers.worker. Until then messages wait; none is lost."
+        return Finding("workers", BROKEN, "no worker is running", advice)
+    return Finding("workers", OK, f"{count_noun(count, 'worker')} running")
 
 
-def _clock(redis: Redis) -> Finding:
+def _check_clock(redis: Redis) -> Finding:
     if clock_alive_since(redis) is not None:
-        return Finding(AREA, "clock", OK, "ticks")
-    mend = "Start one: python -m workers.clock. Nobody asks the couriers, and nothing is swept."
-    return Finding(AREA, "clock", BROKEN, "none ticks", mend)
+        return Finding("clock", OK, "running")
+    advice = "Start one: python -m workers.clock. Until then nothing is polled or swept."
+    return Finding("clock", BROKEN, "no clock is running", advice)
 
 
-def _failed(redis: Redis) -> Findings:
+def _check_failed_jobs(redis: Redis) -> Findings:
     if count := get_queue(redis).failed_job_registry.count:
-        mend = "See the workers' log: what there was to do is tried again by itself."
-        yield Finding(AREA, "jobs", WARNING, f"{count} failed lately", mend)
+        advice = "See the workers' log for the cause. The work itself is retried automatically."
+        yield Finding("jobs", WARNING, f"{count_noun(count, 'job')} failed recently", advice)
 
 
-def _backlog(session: Session, workers: int | None) -> Finding:
-    """Report what waits: a worker that hangs keeps its heartbeat for a minute."""
+def _check_backlog(session: Session, workers: int | None) -> Finding:
+    """Check what waits, for a worker that hangs still has a heartbeat for a minute."""
     waiting = progress(session, datetime.now(UTC)).waiting_seconds
+    if waiting is None or waiting < WAIT_WARNING:
+        return Finding("backlog", OK, "no message waits long")
     count = count_rows(session, pending().with_only_columns(Message.id))
-    if waiting is None or waiting < WAITS_LONG:
-        return Finding(AREA, "backlog", OK, "nothing waits long")
     messages = count_noun(count, "message waits", "messages wait", MOST_COUNTED)
-    seen = f"{messages}, the oldest for {waiting:.0f} s"
-    mend = "Start more workers." if workers else "Start a worker."
-    level = BROKEN if waiting > WAITS_FOREVER or not workers else WARNING
-    return Finding(AREA, "backlog", level, seen, mend)
+    advice = "Start more workers." if workers else "Start a worker."
+    level = BROKEN if waiting > WAIT_BROKEN or not workers else WARNING
+    return Finding("backlog", level, f"{messages}, the oldest for {waiting:.0f} s", advice)

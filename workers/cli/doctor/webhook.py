@@ -1,123 +1,118 @@
-"""The webhook's address as couriers see it: is it us, over good TLS, with room for every body?
+"""Check the address that couriers call: it reaches us, over valid TLS, with bodies of every size.
 
-Everything is sent with a credential that cannot be right: nothing is ever stored.
+All requests have credentials that are certainly wrong, so that nothing is ever stored.
 """
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
 from receiver.settings import Account, Settings
 from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings
-from workers.cli.doctor.wire import NotReached, Told, ask
+from workers.cli.doctor.http_probe import REDIRECTS, NoResponse, ProbeResponse, send_probe
 
-AREA = "webhook"
-WRONG = "ordertrail-doctor"
-SOON, VERY_SOON = timedelta(days=21), timedelta(days=3)
-REDIRECTS = range(300, 400)
-REFUSED, NOT_THERE, TOO_LARGE = 401, 404, 413
-GATEWAY = {502, 503, 504}
-BASE = "--webhook-url"
+WRONG_CREDENTIAL = "ordertrail-doctor"
+EXPIRY_WARNING, EXPIRY_BROKEN = timedelta(days=21), timedelta(days=3)
+UNAUTHORIZED, NOT_FOUND, TOO_LARGE = 401, 404, 413
+GATEWAY_ERRORS = {502, 503, 504}
 
 
-def check(settings: Settings, url: str) -> Findings:
-    """url: where couriers find the installation, from outside; all accounts are tried."""
-    base = url.rstrip("/")
+def check_webhook_url(settings: Settings, url: str) -> Findings:
+    """url: the installation's public address; the webhook of every account is tried."""
+    base_url = url.rstrip("/")
     if not settings.accounts:
-        yield Finding(AREA, "accounts", WARNING, "none is on here, so none can be tried")
+        yield Finding("accounts", WARNING, "no account is on here, so that none can be tried")
         return
-    plain = base.startswith("http://")
-    if plain:
-        mend = "Give couriers an https:// address."
-        yield Finding(AREA, "TLS", WARNING, "none: tokens and orders travel in the clear", mend)
+    secure = base_url.startswith("https://")
+    if not secure:
+        seen = "none: tokens and personal data are sent unencrypted"
+        yield Finding("TLS", WARNING, seen, "Give couriers an https:// address.")
     first = True
     for account in settings.accounts.values():
-        driver = DRIVERS[account.driver]
         try:
-            told = _post(base, account, driver, b"{}")
-        except NotReached as failure:
-            mend = "Look at DNS, the firewall, the proxy, and its certificate."
-            yield Finding(AREA, account.slug, BROKEN, str(failure), mend)
+            response = _post(base_url, account, b"{}")
+        except NoResponse as error:
+            advice = "Check DNS, the firewall, the proxy and its certificate."
+            yield Finding(account.slug, BROKEN, str(error), advice)
             return
-        if first and not plain:
-            yield _certificate(told)
-        found = _meaning(account, driver, told)
-        yield found
-        if found.level == OK and first:
-            yield from _room(settings, base, account, driver)
-        first = first and found.level != OK
+        if first and secure:
+            yield _check_certificate(response)
+        finding = _interpret(account, DRIVERS[account.driver], response)
+        yield finding
+        if first and finding.level == OK:
+            yield _check_body_size(settings.max_body_bytes, base_url, account)
+            first = False
 
 
-def _post(base: str, account: Account, driver: Driver, body: bytes) -> Told:
-    url = f"{base}/webhooks/{account.slug}/orders"
+def _post(base_url: str, account: Account, body: bytes) -> ProbeResponse:
+    url = f"{base_url}/webhooks/{account.slug}/orders"
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    if driver.signature_header is None:
-        return ask("POST", f"{url}/{WRONG}", headers, body)
-    return ask("POST", url, {**headers, driver.signature_header: WRONG}, body)
+    signature_header = DRIVERS[account.driver].signature_header
+    if signature_header is None:
+        return send_probe("POST", f"{url}/{WRONG_CREDENTIAL}", headers, body)
+    return send_probe("POST", url, {**headers, signature_header: WRONG_CREDENTIAL}, body)
 
 
-def _meaning(account: Account, driver: Driver, told: Told) -> Finding:
-    ours, said = _ours(told)
-    seen = f"{told.status} in {told.milliseconds} ms"
-    if told.status == REFUSED and ours:
-        if driver.signature_header is not None and "missing" in said:
-            mend = f"Something in front drops the header {driver.signature_header}: let it pass."
-            return Finding(AREA, account.slug, BROKEN, f"{seen}: unsigned when it arrives", mend)
-        return Finding(AREA, account.slug, OK, f"{seen}: refuses a wrong credential, as it should")
-    if told.status in REDIRECTS:
-        to = told.headers.get("location", "elsewhere")
-        mend = "Couriers follow none: give them the address that it leads to."
-        return Finding(AREA, account.slug, BROKEN, f"{seen}: redirects to {to:.200}", mend)
-    if told.status == NOT_THERE and ours:
-        mend = "The account is off there: set its SECRETS for the web processes and restart them."
-        return Finding(AREA, account.slug, BROKEN, f"{seen}: {said}", mend)
-    if told.status in GATEWAY:
-        mend = "The proxy reaches no web process: look at its upstream and at `web`."
-        return Finding(AREA, account.slug, BROKEN, seen, mend)
-    mend = f"Look at {BASE} and at what the proxy does with /webhooks."
-    return Finding(AREA, account.slug, BROKEN, f"{seen}: not an answer of Ordertrail's", mend)
+def _interpret(account: Account, driver: Driver, response: ProbeResponse) -> Finding:
+    message = _error_message(response)
+    status, seen = response.status, f"{response.status} in {response.milliseconds} ms"
+    if status == UNAUTHORIZED and message is not None:
+        if driver.signature_header is not None and "missing" in message:
+            advice = f"A proxy removes the header {driver.signature_header}: let it pass."
+            return Finding(account.slug, BROKEN, f"{seen}: the signature did not arrive", advice)
+        return Finding(account.slug, OK, f"{seen}: rejects a wrong credential, as it should")
+    if status == NOT_FOUND and message is not None:
+        name = account.env_name("SECRETS")
+        advice = f"The account is off there: set {name} for the web processes and restart them."
+        return Finding(account.slug, BROKEN, f"{seen}: {message}", advice)
+    if status in REDIRECTS:
+        target = response.headers.get("location", "another address")
+        advice = "Couriers do not follow redirects: give them the final address."
+        return Finding(account.slug, BROKEN, f"{seen}: redirects to {target:.200}", advice)
+    if status in GATEWAY_ERRORS:
+        advice = "The proxy cannot reach a web process: check its upstream and `web`."
+        return Finding(account.slug, BROKEN, seen, advice)
+    advice = "Check --webhook-url, and what the proxy does with /webhooks."
+    return Finding(account.slug, BROKEN, f"{seen}: not a response of Ordertrail", advice)
 
 
-def _ours(told: Told) -> tuple[bool, str]:
-    """Whether an answer has the shape that ours have, and what it says."""
+def _error_message(response: ProbeResponse) -> str | None:
+    """Return the message of an error response of Ordertrail; None where it is not one."""
     try:
-        said = json.loads(told.body)
+        answer = json.loads(response.body)
     except ValueError:
-        return False, ""
-    if not isinstance(said, dict) or said.get("status") != "error":
-        return False, ""
-    return True, str(said.get("message", ""))[:200]
+        return None
+    if not isinstance(answer, dict) or answer.get("status") != "error":
+        return None
+    return str(answer.get("message", ""))[:200]
 
 
-def _certificate(told: Told) -> Finding:
-    if told.trusted_until is None:
-        return Finding(AREA, "TLS", OK, "trusted")
-    left = told.trusted_until - datetime.now(UTC)
-    seen = f"trusted until {told.trusted_until:%Y-%m-%d}"
-    if left > SOON:
-        return Finding(AREA, "TLS", OK, seen)
-    level = BROKEN if left < VERY_SOON else WARNING
-    return Finding(AREA, "TLS", level, seen, "Renew the certificate: couriers call no other way.")
+def _check_certificate(response: ProbeResponse) -> Finding:
+    until = response.certificate_until
+    if until is None:
+        return Finding("TLS", OK, "the certificate is valid")
+    seen = f"the certificate is valid until {until:%Y-%m-%d}"
+    left = until - datetime.now(UTC)
+    if left > EXPIRY_WARNING:
+        return Finding("TLS", OK, seen)
+    level = BROKEN if left < EXPIRY_BROKEN else WARNING
+    return Finding("TLS", level, seen, "Renew it: couriers reject an expired certificate.")
 
 
-def _room(settings: Settings, base: str, account: Account, driver: Driver) -> Iterator[Finding]:
-    """Whether a body of MAX_BODY_BYTES comes through whatever stands in front."""
-    largest = settings.max_body_bytes
+def _check_body_size(limit: int, base_url: str, account: Account) -> Finding:
+    """Check that a body of MAX_BODY_BYTES passes every proxy."""
     try:
-        told = _post(base, account, driver, b" " * largest)
-    except NotReached as failure:
-        mend = f"The proxy must take bodies of {largest} bytes (nginx: client_max_body_size)."
-        yield Finding(AREA, "body size", BROKEN, f"{largest} bytes: {failure}", mend)
-        return
-    ours, _ = _ours(told)
-    if told.status == REFUSED and ours:
-        yield Finding(AREA, "body size", OK, f"{largest} bytes come through")
-    elif told.status == TOO_LARGE:
-        whose = "MAX_BODY_BYTES there" if ours else "the proxy's limit (client_max_body_size)"
-        mend = f"Raise {whose} to {largest}, or lower MAX_BODY_BYTES here."
-        yield Finding(AREA, "body size", BROKEN, f"{largest} bytes: too large", mend)
-    else:
-        mend = "Look what the proxy does with large bodies."
-        yield Finding(AREA, "body size", WARNING, f"{largest} bytes: {told.status}", mend)
+        response = _post(base_url, account, b" " * limit)
+    except NoResponse as error:
+        advice = f"The proxy must accept {limit} bytes (client_max_body_size in nginx)."
+        return Finding("body size", BROKEN, f"{limit} bytes: {error}", advice)
+    is_ours = _error_message(response) is not None
+    if response.status == UNAUTHORIZED and is_ours:
+        return Finding("body size", OK, f"{limit} bytes are accepted")
+    if response.status == TOO_LARGE:
+        setting = "MAX_BODY_BYTES there" if is_ours else "the proxy's limit (client_max_body_size)"
+        advice = f"Raise {setting} to {limit}, or lower MAX_BODY_BYTES here."
+        return Finding("body size", BROKEN, f"{limit} bytes are too large", advice)
+    advice = "Check what the proxy does with large bodies."
+    return Finding("body size", WARNING, f"{limit} bytes: {response.status}", advice)

@@ -1,0 +1,111 @@
+"""Send one request, bounded in time and size, and return everything its response shows.
+
+Redirects are not followed, since couriers do not follow them either.
+"""
+
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpcore
+
+from workers.polling.courier_api import Deadline, Network, trusted
+
+# For the whole request; and how much of a response is read, in bytes.
+TIME_LIMIT_SECONDS = 8.0
+MOST_BYTES = 65_536
+REDIRECTS = range(300, 400)
+
+
+class NoResponse(Exception):
+    """There was no response; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResponse:
+    """A response.
+
+    sent_at: when the request was sent, by our clock. server_at: the response's Date header.
+    certificate_until: when the server's certificate expires; None without TLS.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    milliseconds: int
+    sent_at: datetime
+    server_at: datetime | None
+    certificate_until: datetime | None
+
+
+def send_probe(
+    method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+) -> ProbeResponse:
+    """Send one request. Raises: NoResponse."""
+    deadline = Deadline()
+    deadline.set(TIME_LIMIT_SECONDS)
+    timeout = dict.fromkeys(("connect", "read", "write", "pool"), TIME_LIMIT_SECONDS)
+    started, sent_at = time.monotonic(), datetime.now(UTC)
+    backend, context = Network(deadline), trusted()
+    try:
+        with (
+            httpcore.ConnectionPool(ssl_context=context, network_backend=backend) as pool,
+            pool.stream(
+                method,
+                url,
+                headers=list(headers.items()),
+                content=body,
+                extensions={"timeout": timeout},
+            ) as response,
+        ):
+            certificate_until = _certificate_until(response)
+            content = bytearray()
+            for chunk in response.iter_stream():
+                content += chunk
+                if len(content) > MOST_BYTES:
+                    break
+            received = {
+                name.decode("latin-1").lower(): value.decode("latin-1")
+                for name, value in response.headers
+            }
+            return ProbeResponse(
+                response.status,
+                received,
+                bytes(content),
+                round((time.monotonic() - started) * 1000),
+                sent_at,
+                _parse_date(received.get("date", "")),
+                certificate_until,
+            )
+    except httpcore.TimeoutException:
+        raise NoResponse("no response in time") from None
+    except httpcore.ConnectError as error:
+        raise NoResponse(f"no connection: {error}") from None
+    except (
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        ssl.SSLError,
+        OSError,
+        UnicodeError,
+        ValueError,
+    ) as error:
+        raise NoResponse(f"the connection failed ({type(error).__name__})") from None
+
+
+def _certificate_until(response: httpcore.Response) -> datetime | None:
+    ssl_object = response.extensions["network_stream"].get_extra_info("ssl_object")
+    if ssl_object is None:
+        return None
+    end = (ssl_object.getpeercert() or {}).get("notAfter")
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) if end else None
+
+
+def _parse_date(header: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
