@@ -225,7 +225,7 @@ def own_database(
         (
             "UPDATE alembic_version SET version_num = '0001'",
             "tables",
-            "at revision 0001, but this version",
+            "at revision 0001, but",
         ),
         ("UPDATE alembic_version SET version_num = '9999'", "tables", "does not know"),
         ("ALTER DATABASE {} SET default_transaction_read_only = on", "writable", "read-only"),

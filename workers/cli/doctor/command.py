@@ -1,4 +1,4 @@
-"""`ordertrail doctor`: run the checks side by side, each within its time, and print the findings."""
+"""`ordertrail doctor`: run the checks side by side, within a time limit, and print findings."""
 
 import sys
 import threading

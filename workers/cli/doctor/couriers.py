@@ -80,12 +80,12 @@ def _interpret(
         target = response.headers.get("location", "another address")
         advice = f"Redirects are not followed: set {url_setting} to the final address."
         return BROKEN, f"redirects to {target:.200}", advice
+    meaning, advice = "unexpected response", f"Check {url_setting}."
     if status == BUSY:
-        advice = "Find out who else uses the same credentials."
-        return WARNING, "too many requests", advice
-    if status >= FAULT:
-        return WARNING, "the courier's API has a fault", "None needed: polls are retried."
-    return WARNING, "unexpected response", f"Check {url_setting}."
+        meaning, advice = "too many requests", "Find out who else uses the same credentials."
+    elif status >= FAULT:
+        meaning, advice = "the courier's API has a fault", "Wait: polls are retried."
+    return WARNING, meaning, advice
 
 
 def _find_known_orders(settings: Settings) -> dict[str, str]:

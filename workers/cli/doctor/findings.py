@@ -32,7 +32,7 @@ Findings = Iterator[Finding]
 def compare_clocks(
     check: str, theirs: datetime, ours: datetime, host: str, uncertainty: float = 0.0
 ) -> Finding:
-    """Compare another clock with ours; uncertainty: seconds by which their time may be imprecise."""
+    """Compare another clock with ours; uncertainty: how imprecise their time is, in seconds."""
     seconds = (theirs - ours).total_seconds()
     difference = max(0.0, abs(seconds) - uncertainty)
     if difference <= SKEW_OK:
