@@ -37,12 +37,12 @@ def register(shop: FlaskClient, **given: Any) -> Any:
     return answer
 
 
-def test_an_account_that_was_never_heard_of_is_told_all_the_same(shop: FlaskClient) -> None:
-    told = couriers(shop)
-    assert sorted(told) == sorted(
+def test_an_account_that_was_never_heard_is_listed_too(shop: FlaskClient) -> None:
+    accounts = couriers(shop)
+    assert sorted(accounts) == sorted(
         ["cottoncast", "cottoncast-parking", "shipmentapi", "tiramizoo", "tiramizoo-parking"]
     )
-    quiet = told["tiramizoo-parking"]
+    quiet = accounts["tiramizoo-parking"]
     assert (quiet["courier"], quiet["last_heard_at"], quiet["webhooks"]) == ("tiramizoo", None, 0)
     assert (quiet["missed_hook_ratio"], quiet["breaker"], quiet["polled"]) == (
         None,
@@ -59,14 +59,14 @@ def test_hooks_and_refused_requests_are_counted_per_account(
     shop.post(HOOK, data=raw(tiramizoo_order(UUID)))
     shop.post(f"{HOOK}-wrong", data=b"{}")
     drain()
-    told = couriers(shop)["tiramizoo"]
-    assert (told["webhooks"], told["polls"], told["missed_hook_ratio"]) == (1, 0, 0.0)
-    assert told["signature_failures"] == before + 1
-    assert told["last_heard_at"] == told["last_webhook_at"] is not None
+    account = couriers(shop)["tiramizoo"]
+    assert (account["webhooks"], account["polls"], account["missed_hook_ratio"]) == (1, 0, 0.0)
+    assert account["signature_failures"] == before + 1
+    assert account["last_heard_at"] == account["last_webhook_at"] is not None
 
 
 @pytest.mark.parametrize(("minutes", "breaker"), [(1, "open"), (-1, "half_open")])
-def test_a_pause_is_told_with_its_reason(
+def test_a_pause_is_shown_with_its_reason(
     shop: FlaskClient, sessions: sessionmaker[Session], minutes: int, breaker: str
 ) -> None:
     until = datetime.now(UTC) + timedelta(minutes=minutes)
@@ -78,9 +78,9 @@ def test_a_pause_is_told_with_its_reason(
             ),
             {"until": until},
         )
-    told = couriers(shop)["tiramizoo"]
-    assert (told["breaker"], told["pause_reason"]) == (breaker, "busy")
-    assert datetime.fromisoformat(told["paused_until"]) == until
+    account = couriers(shop)["tiramizoo"]
+    assert (account["breaker"], account["pause_reason"]) == (breaker, "busy")
+    assert datetime.fromisoformat(account["paused_until"]) == until
 
 
 def test_an_order_of_an_account_that_is_not_polled_cannot_be_refreshed(shop: FlaskClient) -> None:
@@ -92,9 +92,9 @@ def test_an_order_of_an_account_that_is_not_polled_cannot_be_refreshed(shop: Fla
 
 
 def test_registering_an_order_starts_its_polling(polled: FlaskClient) -> None:
-    told = register(polled)
-    due = datetime.fromisoformat(told["polling"]["next_poll_at"])
-    placed = datetime.fromisoformat(told["created_at"])
+    order = register(polled)
+    due = datetime.fromisoformat(order["polling"]["next_poll_at"])
+    placed = datetime.fromisoformat(order["created_at"])
     assert timedelta(minutes=15) <= due - placed < timedelta(minutes=17)
 
 

@@ -34,7 +34,7 @@ def test_nothing_wrong_is_no_alert(shop: FlaskClient) -> None:
     assert alerts(shop) == []
 
 
-def test_refused_credentials_are_told_at_once(
+def test_credentials_that_the_courier_refuses_are_an_alert_at_once(
     shop: FlaskClient, sessions: sessionmaker[Session]
 ) -> None:
     paused(sessions, "refused", NOW)
@@ -43,15 +43,15 @@ def test_refused_credentials_are_told_at_once(
     assert "COURIER_TIRAMIZOO_API_TOKEN" in alert["what_to_do"]
 
 
-@pytest.mark.parametrize(("minutes", "told"), [(5, []), (11, ["poll_failing"])])
-def test_a_courier_that_fails_is_told_once_it_lasts(
-    shop: FlaskClient, sessions: sessionmaker[Session], minutes: int, told: list[str]
+@pytest.mark.parametrize(("minutes", "expected"), [(5, []), (11, ["poll_failing"])])
+def test_a_failing_courier_is_an_alert_after_ten_minutes(
+    shop: FlaskClient, sessions: sessionmaker[Session], minutes: int, expected: list[str]
 ) -> None:
     paused(sessions, "failing", NOW - timedelta(minutes=minutes))
-    assert [alert["condition"] for alert in alerts(shop)] == told
+    assert [alert["condition"] for alert in alerts(shop)] == expected
 
 
-def test_a_courier_that_wants_to_be_asked_later_is_no_alert(
+def test_a_courier_that_asks_for_a_pause_is_no_alert(
     shop: FlaskClient, sessions: sessionmaker[Session]
 ) -> None:
     paused(sessions, "busy", NOW - timedelta(hours=2))

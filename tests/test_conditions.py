@@ -119,7 +119,7 @@ def order(name: str, status: str, since: timedelta, **given: Any) -> Order:
 # --- the platform ---
 
 
-def test_no_worker_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
+def test_missing_workers_are_an_alert_and_hide_what_follows_from_it(watch: Watch) -> None:
     watch.put(message(HOUR))
     unfolded(watch, HOUR)
     unswept(watch, HOUR)
@@ -128,7 +128,7 @@ def test_no_worker_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
     assert found.runbook == "deploy/runbook.md#no-workers"
 
 
-def test_redis_away_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
+def test_an_unreachable_redis_is_an_alert_and_hides_what_follows_from_it(watch: Watch) -> None:
     watch.put(message(HOUR))
     unswept(watch, HOUR)
     assert watch.names(SystemState(redis_reachable=False, workers=None, clock_since=None)) == [
@@ -136,17 +136,17 @@ def test_redis_away_is_told_and_not_what_follows_from_it(watch: Watch) -> None:
     ]
 
 
-def test_a_clock_that_stands_still_is_told(watch: Watch) -> None:
+def test_a_clock_that_does_not_tick_is_an_alert(watch: Watch) -> None:
     assert watch.only(replace(FINE, clock_since=None)).condition == "no_clock"
 
 
-@pytest.mark.parametrize(("minutes", "told"), [(2, []), (4, ["no_progress"])])
-def test_workers_that_never_come_to_sweep_are_told_and_not_taken_for_a_missing_clock(
-    watch: Watch, minutes: int, told: list[str]
+@pytest.mark.parametrize(("minutes", "expected"), [(2, []), (4, ["no_progress"])])
+def test_workers_that_never_sweep_are_an_alert_and_no_missing_clock(
+    watch: Watch, minutes: int, expected: list[str]
 ) -> None:
     unfolded(watch, HOUR)
     unswept(watch, timedelta(minutes=minutes))
-    assert watch.names() == told
+    assert watch.names() == expected
 
 
 def test_workers_that_are_busy_folding_may_sweep_later(watch: Watch) -> None:
@@ -166,7 +166,7 @@ GIB = 2**30
 
 
 @pytest.mark.parametrize(
-    ("free", "size", "told"),
+    ("free", "size", "expected"),
     [
         (30 * GIB, 1000 * GIB, []),
         (15 * GIB, 100 * GIB, []),
@@ -174,22 +174,22 @@ GIB = 2**30
         (GIB // 2, 100 * GIB, [("disk_low", "critical")]),
     ],
 )
-def test_a_disk_that_fills_up_is_told(
-    watch: Watch, free: int, size: int, told: list[tuple[str, str]]
+def test_a_disk_that_fills_up_is_an_alert(
+    watch: Watch, free: int, size: int, expected: list[tuple[str, str]]
 ) -> None:
     system = replace(FINE, disk_free=free, disk_size=size)
-    assert [(alert.condition, alert.severity) for alert in watch.see(system)] == told
+    assert [(alert.condition, alert.severity) for alert in watch.see(system)] == expected
 
 
 # --- the inbox ---
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(50, []), (70, ["backlog"])])
+@pytest.mark.parametrize(("seconds", "expected"), [(50, []), (70, ["backlog"])])
 def test_messages_that_wait_while_others_are_folded_are_a_backlog(
-    watch: Watch, seconds: int, told: list[str]
+    watch: Watch, seconds: int, expected: list[str]
 ) -> None:
     watch.put(message(timedelta(seconds=seconds)), message(timedelta(seconds=5)))
-    assert watch.names() == told
+    assert watch.names() == expected
 
 
 def test_a_backlog_names_its_oldest_message_and_account(watch: Watch) -> None:
@@ -219,12 +219,12 @@ def test_quarantined_messages_are_one_alert(watch: Watch) -> None:
     assert (found.account, found.since) == ("tiramizoo", NOW - DAY)
 
 
-@pytest.mark.parametrize(("hours", "told"), [(23, []), (25, ["messages_parked"])])
-def test_messages_that_are_parked_for_long_are_told(
-    watch: Watch, hours: int, told: list[str]
+@pytest.mark.parametrize(("hours", "expected"), [(23, []), (25, ["messages_parked"])])
+def test_messages_that_are_parked_for_long_are_an_alert(
+    watch: Watch, hours: int, expected: list[str]
 ) -> None:
     watch.put(message(hours * HOUR, "parked"))
-    assert watch.names() == told
+    assert watch.names() == expected
 
 
 def word(text: str, age: timedelta, account: str = "tiramizoo") -> UnmappedWord:
@@ -233,7 +233,7 @@ def word(text: str, age: timedelta, account: str = "tiramizoo") -> UnmappedWord:
     )
 
 
-def test_the_first_unmapped_word_is_told_with_the_word_and_its_order(watch: Watch) -> None:
+def test_an_unmapped_word_is_an_alert_with_the_word_and_its_order(watch: Watch) -> None:
     watch.put(order("order 1", "unknown", HOUR), word("teleported", HOUR))
     found = watch.only()
     assert (found.condition, found.example) == ("word_unmapped", "order 1")
@@ -247,9 +247,11 @@ def test_the_first_unmapped_word_is_told_with_the_word_and_its_order(watch: Watc
         word("teleported", 15 * DAY),
         word("In Transit", HOUR, "shipmentapi"),
     ],
-    ids=["mapped by now", "not heard for long", "mapped however it is written"],
+    ids=["mapped by now", "not used for long", "mapped however it is written"],
 )
-def test_a_word_that_is_mapped_or_gone_is_not_told(watch: Watch, gone: UnmappedWord) -> None:
+def test_a_word_that_is_mapped_or_no_longer_used_is_no_alert(
+    watch: Watch, gone: UnmappedWord
+) -> None:
     watch.put(word(gone.word, NOW - gone.last_at, gone.account))
     assert watch.names() == []
 
@@ -274,7 +276,7 @@ def refusal(times: int, minutes: float, **given: Any) -> Refusal:
 
 
 @pytest.mark.parametrize(
-    ("times", "minutes", "reason", "told"),
+    ("times", "minutes", "reason", "expected"),
     [
         (2, 1, "wrong", []),
         (3, 1, "wrong", ["credentials_refused"]),
@@ -282,11 +284,11 @@ def refusal(times: int, minutes: float, **given: Any) -> Refusal:
         (900, 1, "unknown_topic", []),
     ],
 )
-def test_credentials_that_are_refused_again_and_again_are_told(
-    watch: Watch, times: int, minutes: float, reason: str, told: list[str]
+def test_repeatedly_refused_credentials_are_an_alert(
+    watch: Watch, times: int, minutes: float, reason: str, expected: list[str]
 ) -> None:
     watch.put(refusal(times, minutes, reason=reason))
-    assert watch.names() == told
+    assert watch.names() == expected
 
 
 @pytest.mark.parametrize(("heard_before", "severity"), [(3 * HOUR, "critical"), (HOUR, "warning")])
@@ -304,16 +306,16 @@ def test_refused_credentials_are_critical_where_no_right_one_comes(
 
 
 @pytest.mark.parametrize(
-    ("place", "hours", "told"), [(0, 1, []), (1, 23, ["old_secret_used"]), (1, 25, [])]
+    ("place", "hours", "expected"), [(0, 1, []), (1, 23, ["old_secret_used"]), (1, 25, [])]
 )
-def test_an_old_secret_in_use_is_told(
-    watch: Watch, place: int, hours: int, told: list[str]
+def test_an_old_secret_in_use_is_an_alert(
+    watch: Watch, place: int, hours: int, expected: list[str]
 ) -> None:
     secret = watch.settings.accounts["tiramizoo"].secrets[place]
     at = NOW - hours * HOUR
     name = fingerprint_secret("tiramizoo", secret)
     watch.put(SecretUse(account="tiramizoo", fingerprint=name, count=1, first_at=at, last_at=at))
-    assert watch.names() == told
+    assert watch.names() == expected
 
 
 def tallied(days: float, hooks: int) -> Tally:
@@ -321,14 +323,14 @@ def tallied(days: float, hooks: int) -> Tally:
 
 
 @pytest.mark.parametrize(
-    ("busiest", "now", "told"),
+    ("busiest", "now", "expected"),
     [(400, 1300, ["hooks_flooding"]), (600, 1300, []), (10, 900, [])],
 )
-def test_far_more_hooks_than_ever_are_told(
-    watch: Watch, busiest: int, now: int, told: list[str]
+def test_far_more_webhooks_than_ever_are_an_alert(
+    watch: Watch, busiest: int, now: int, expected: list[str]
 ) -> None:
     watch.put(tallied(20, busiest), tallied(8, 5), tallied(0, now))
-    assert watch.names() == told
+    assert watch.names() == expected
 
 
 def test_a_new_account_may_send_as_it_likes(watch: Watch) -> None:
@@ -340,7 +342,7 @@ def test_a_new_account_may_send_as_it_likes(watch: Watch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "hours", "told"),
+    ("status", "hours", "expected"),
     [
         ("picked_up", 17, []),
         ("picked_up", 19, ["orders_stuck"]),
@@ -351,10 +353,10 @@ def test_a_new_account_may_send_as_it_likes(watch: Watch) -> None:
     ],
 )
 def test_an_order_that_stands_still_for_longer_than_its_courier_takes_is_stuck(
-    watch: Watch, status: str, hours: int, told: list[str]
+    watch: Watch, status: str, hours: int, expected: list[str]
 ) -> None:
     watch.put(order("order 1", status, hours * HOUR))
-    assert watch.names() == told
+    assert watch.names() == expected
 
 
 def test_stuck_orders_are_one_alert_with_the_one_that_is_late_the_longest(watch: Watch) -> None:
@@ -369,7 +371,7 @@ def test_an_order_whose_pickup_lies_ahead_is_not_stuck(watch: Watch) -> None:
     assert watch.names() == []
 
 
-def test_what_a_courier_never_tells_is_not_waited_for(watch: Watch) -> None:
+def test_a_status_that_a_courier_never_reports_is_not_waited_for(watch: Watch) -> None:
     own = {"account": "shipmentapi", "courier": "shipmentapi"}
     watch.put(
         order("a", "awaiting_pickup", 10 * DAY, **own), order("b", "picked_up", 9 * DAY, **own)
@@ -378,12 +380,12 @@ def test_what_a_courier_never_tells_is_not_waited_for(watch: Watch) -> None:
 
 
 def eta(at: datetime) -> dict[str, Any]:
-    told = at.isoformat().replace("+00:00", "Z")
-    return {"from": told, "to": told, "source": "order", "updated_at": told}
+    shown = at.isoformat().replace("+00:00", "Z")
+    return {"from": shown, "to": shown, "source": "order", "updated_at": shown}
 
 
 @pytest.mark.parametrize(
-    ("status", "past", "told"),
+    ("status", "past", "expected"),
     [
         ("picked_up", HOUR, []),
         ("picked_up", 3 * HOUR, ["eta_slipped"]),
@@ -392,18 +394,18 @@ def eta(at: datetime) -> dict[str, Any]:
         ("delivery_failed", 3 * HOUR, []),
     ],
 )
-def test_an_order_on_its_way_whose_eta_has_passed_is_told(
-    watch: Watch, status: str, past: timedelta, told: list[str]
+def test_an_order_on_its_way_past_its_eta_is_an_alert(
+    watch: Watch, status: str, past: timedelta, expected: list[str]
 ) -> None:
     watch.put(order("a", status, HOUR, eta=eta(NOW - past)))
-    assert watch.names() == told
+    assert watch.names() == expected
 
 
 def conflict(**given: Any) -> dict[str, Any]:
     return {"id": "x", "kind": "k", "settled_at": None, "closed_at": None, **given}
 
 
-def test_an_open_conflict_is_told_and_a_closed_one_is_not(watch: Watch) -> None:
+def test_an_open_conflict_is_an_alert_and_a_closed_one_is_not(watch: Watch) -> None:
     watch.put(order("a", "delivered", HOUR, conflicts=[conflict(closed_at="2026-04-16T07:00:00Z")]))
     assert watch.names() == []
     watch.put(order("b", "delivered", HOUR, conflicts=[conflict()]))
@@ -421,13 +423,11 @@ def asked(environ: dict[str, str], watch: Watch) -> Watch:
     return watch
 
 
-@pytest.mark.parametrize(("hours", "told"), [(1, []), (3, ["polls_late"])])
-def test_orders_that_nobody_asks_about_though_they_are_due_are_told(
-    asked: Watch, hours: int, told: list[str]
-) -> None:
+@pytest.mark.parametrize(("hours", "expected"), [(1, []), (3, ["polls_late"])])
+def test_overdue_polls_are_an_alert(asked: Watch, hours: int, expected: list[str]) -> None:
     due = NOW - hours * HOUR
     asked.put(Poll(order_id=1, account="tiramizoo", placed_at=due, due_at=due))
-    assert asked.names() == told
+    assert asked.names() == expected
     # Where there is a pause it is the news.
     asked.put(AccountState(account="tiramizoo", paused_at=NOW - DAY, pause_reason="refused"))
     assert asked.names() == ["poll_refused"]

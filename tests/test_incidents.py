@@ -169,15 +169,15 @@ def test_a_working_day_on_which_all_is_well(stage: Callable[[datetime], Stage]) 
 
 def test_a_drain_that_stops_while_the_processes_live(stage: Callable[[datetime], Stage]) -> None:
     on = stage(TUESDAY)
-    told = on.live(10 * MINUTE, lambda: on.hooks(1), drains=False)
-    assert told == {"no_progress": 3 * MINUTE}
+    opened = on.live(10 * MINUTE, lambda: on.hooks(1), drains=False)
+    assert opened == {"no_progress": 3 * MINUTE}
 
 
 def test_a_flood(stage: Callable[[datetime], Stage]) -> None:
-    """134,000 events a day from one customer: Hook0's, of whom no alert told."""
+    """134,000 events a day from one customer: Hook0's, about which no alert opened."""
     on = stage(TUESDAY)
-    told = on.live(15 * MINUTE, lambda: on.hooks(120))
-    assert told == {"hooks_flooding": 9 * MINUTE}
+    opened = on.live(15 * MINUTE, lambda: on.hooks(120))
+    assert opened == {"hooks_flooding": 9 * MINUTE}
 
 
 def test_a_flood_that_is_more_than_can_be_folded(
@@ -191,7 +191,7 @@ def test_a_flood_that_is_more_than_can_be_folded(
         on.hooks(600)
         drain_batch(on.sessions, on.settings, on.now)
 
-    # Hooks are tallied as they are folded, so that it is too much is told first.
+    # Hooks are tallied as they are folded, so the backlog comes first.
     assert on.live(5 * MINUTE, more_than_a_batch, drains=False) == {
         "backlog": 4 * MINUTE,
         "hooks_flooding": 5 * MINUTE,

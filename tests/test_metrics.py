@@ -68,8 +68,8 @@ def test_the_page_lists_every_metric_there_is_and_no_other(shop: FlaskClient) ->
 def test_the_page_names_alerts_that_there_are(shop: FlaskClient) -> None:
     named = {
         name
-        for told in re.findall(r"alerts? ((?:`\w+`(?:, )?)+)", PAGE)
-        for name in re.findall(r"\w+", told)
+        for listed in re.findall(r"alerts? ((?:`\w+`(?:, )?)+)", PAGE)
+        for name in re.findall(r"\w+", listed)
     }
     assert named
     assert named <= set(CATALOGUE)

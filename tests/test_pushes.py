@@ -193,7 +193,7 @@ def test_a_push_is_given_up_in_the_end(watch: Watch, pager: Pager) -> None:
         assert session.scalar(given_up) == 1
 
 
-def test_each_address_is_told_by_itself(
+def test_each_address_gets_its_own_pushes(
     environ: dict[str, str], sessions: Sessions, redis: Redis, pager: Pager
 ) -> None:
     with Pager() as broken:
@@ -228,7 +228,7 @@ def test_a_condition_that_comes_and_goes_is_no_storm(watch: Watch, pager: Pager)
     assert watch.notices()[-1].closed_at is not None
 
 
-def test_a_wrong_address_is_told_by_its_place(environ: dict[str, str]) -> None:
+def test_a_wrong_address_is_named_by_its_place(environ: dict[str, str]) -> None:
     with pytest.raises(BadSettings, match=r"ALERT_URLS.*no\. 2") as bad:
         Settings.from_env({**environ, "ALERT_URLS": "json://localhost,nonsense://secret@here"})
     assert "secret" not in str(bad.value)

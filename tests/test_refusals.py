@@ -74,7 +74,7 @@ MISTAKES: Mapping[str, tuple[str, str, str | None]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_wrong_signature_is_diagnosed_and_the_courier_told_nothing_of_it(
+def test_a_wrong_signature_is_diagnosed_and_the_courier_learns_nothing_of_it(
     retiring: Flask, sessions: Sessions, mistake: str
 ) -> None:
     signature, likely, other = MISTAKES[mistake]
@@ -262,7 +262,7 @@ def test_a_live_secret_that_is_called_retired_is_refused(environ: Mapping[str, s
         Settings.from_env({**environ, "COURIER_TIRAMIZOO_RETIRED_SECRETS": "tiramizoo-token"})
 
 
-def test_a_web_process_that_is_told_to_stop_writes_down_what_it_refused_last(
+def test_a_web_process_that_stops_records_its_last_refusals(
     environ: Mapping[str, str], sessions: Sessions, redis: Any, tmp_path: Path
 ) -> None:
     with running_web(environ, tmp_path / "web.log") as web:

@@ -29,7 +29,7 @@ def drained(sessions: Sessions, settings: Settings, minutes: float) -> None:
         pass
 
 
-def told(sessions: Sessions, first: float, last: float, **asked: Any) -> list[Point]:
+def points(sessions: Sessions, first: float, last: float, **asked: Any) -> list[Point]:
     with sessions() as session:
         return read_history(session, after(first), after(last), **asked)
 
@@ -46,7 +46,7 @@ def test_a_batch_is_tallied_by_when_its_messages_came(
     put(sessions, 7, b"{}")
     put(sessions, 8, tiramizoo_order("b", {"created": after(6)}))
     drained(sessions, settings, 9)
-    first, second, third = told(sessions, 0, 15)
+    first, second, third = points(sessions, 0, 15)
     # What is news in the first hook is `dispatched`, a quarter of a minute old.
     assert first == Point(after(0), 1, 0, 0, 0, 0, 2, 510, 510, 15, 15)
     assert second == Point(after(5), 2, 0, 0, 1, 0, 1, 90, 120, 120, 120)
@@ -61,9 +61,9 @@ def test_tallies_add_up_over_batches_steps_and_accounts(
         drained(sessions, settings, 20)
     put(sessions, 1, shipmentapi_order("S-1"), account="shipmentapi")
     drained(sessions, settings, 20)
-    [quarter] = told(sessions, 0, 15, step=timedelta(minutes=15))
+    [quarter] = points(sessions, 0, 15, step=timedelta(minutes=15))
     assert (quarter.hooks, quarter.events, quarter.longest_wait) == (4, 4, 20 * 60)
-    own = told(sessions, 0, 15, account="shipmentapi")
+    own = points(sessions, 0, 15, account="shipmentapi")
     assert [point.hooks for point in own] == [1, 0, 0]
     assert own[0].mean_lag is None
 
@@ -77,7 +77,7 @@ def test_a_message_that_was_sent_back_is_tallied_once(
         message = session.scalars(select(Message)).one()
         message.outcome, message.retried_at = "pending", after(2)
     drained(sessions, settings, 3)
-    [point] = told(sessions, 0, 5)
+    [point] = points(sessions, 0, 5)
     assert (point.hooks, point.quarantined) == (1, 1)
     assert counted(sessions)["processed", "tiramizoo", "quarantined"] == 2
 
@@ -121,4 +121,4 @@ def test_old_tallies_are_forgotten(sessions: Sessions, settings: Settings) -> No
     drained(sessions, settings, 15)
     with sessions.begin() as session:
         assert delete_old_history(session, after(5) + KEPT_FOR) == 1
-    assert [point.hooks for point in told(sessions, 0, 15)] == [0, 0, 1]
+    assert [point.hooks for point in points(sessions, 0, 15)] == [0, 0, 1]

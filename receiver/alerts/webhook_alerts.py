@@ -17,7 +17,6 @@ from receiver.alerts.condition import WARNING, Finding
 from receiver.alerts.context import AlertContext, Rows, key_table
 from receiver.alerts.learned_silence import Silence, explain_silence, read_pasts
 from receiver.couriers.contract import Driver
-from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import PENDING, Message, Order, Refusal, Tally
 from receiver.stats.history import EPOCH, KEPT_FOR, start_of_step
 from receiver.statuses import OPEN_STATUSES
@@ -64,15 +63,11 @@ def find_courier_silent(context: AlertContext) -> Iterator[Finding]:
         reason = explain_silence(past, count, context.now - since)
         if reason is None:
             continue
-        orders_text = count_noun(count, "open order", limit=MOST_COUNTED)
-        silent = (
-            "has never sent a webhook"
-            if last_webhooks[slug] is None
-            else f"has sent no webhook since {since:%d %b %H:%M} UTC"
-        )
+        never = last_webhooks[slug] is None
+        silent = "has never called" if never else f"has been silent since {since:%d %b %H:%M} UTC"
         yield Finding(
             context.settings.accounts[slug],
-            f"The courier {silent}, with {orders_text}: {reason}",
+            f"The courier {silent}, with {count_noun(count, 'open order')}: {reason}",
             since=since,
             count=count,
             example=open_orders[slug].newest,
@@ -97,10 +92,11 @@ def find_credentials_refused(context: AlertContext) -> Iterator[Finding]:
         state = context.account_states.get(slug)
         accepted = state and state.last_hook_at and state.last_hook_at >= since
         requests = count_noun(count, "request was", "requests were")
+        cause = f", most likely {likely}" if main.likely != NOT_EXAMINED else ""
+        since_then = "" if accepted else "; none has been accepted since"
         yield Finding(
             context.settings.accounts[slug],
-            f"{requests} refused for a {main.reason} credential, most likely {likely}"
-            + ("" if accepted else "; none has been accepted since"),
+            f"{requests} refused for a {main.reason} credential{cause}{since_then}",
             since=since,
             count=count,
             severity=WARNING if accepted else None,
