@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.models import ENDED, Change, Message, Order, Poll, Tour, TourStop
+from receiver.db.models import TERMINAL_SQL, Change, Message, Order, Poll, Tour, TourStop
 from receiver.settings import Settings
 from receiver.statuses import VOCABULARY
 from tests import everything
@@ -336,7 +336,7 @@ def test_it_goes_on_beside_folding_and_nothing_is_lost_or_kept(
 
 def test_the_ends_are_those_of_the_vocabulary() -> None:
     terminal = sorted(name for name, status in VOCABULARY.items() if status.terminal)
-    assert sorted(ENDED.strip("()").replace("'", "").split(", ")) == terminal
+    assert sorted(TERMINAL_SQL.strip("()").replace("'", "").split(", ")) == terminal
 
 
 FILL = """

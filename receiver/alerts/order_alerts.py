@@ -9,7 +9,7 @@ from sqlalchemy import Interval, Text, func, select, text
 from receiver.alerts.condition import Finding
 from receiver.alerts.context import AlertContext, Rows, key_table, lateral_groups
 from receiver.db.counting import MOST_COUNTED
-from receiver.db.models import Order, eta_end, standing_at, standing_since, still_open
+from receiver.db.models import Order, account_and_status, eta_end, in_status_since, is_open
 from receiver.orders.conflicts import OPEN_CONFLICT
 from receiver.statuses import OPEN_STATUSES, find_status
 from receiver.text import count_noun, duration_text
@@ -81,13 +81,13 @@ def select_stuck_orders(context: AlertContext) -> Rows:
             if status in OPEN_STATUSES
         ],
     )
-    rows = select(standing_since.label("since"), Order.courier_order_id).where(
-        still_open,
-        standing_at == func.concat(keys.c.account, " ", keys.c.status),
-        standing_since < context.now - keys.c.longest,
-        standing_since > context.now - STUCK_WITHIN,
+    rows = select(in_status_since.label("since"), Order.courier_order_id).where(
+        is_open,
+        account_and_status == func.concat(keys.c.account, " ", keys.c.status),
+        in_status_since < context.now - keys.c.longest,
+        in_status_since > context.now - STUCK_WITHIN,
     )
-    return lateral_groups(keys, rows, standing_since)
+    return lateral_groups(keys, rows, in_status_since)
 
 
 def select_late_orders(context: AlertContext) -> Rows:
@@ -95,7 +95,7 @@ def select_late_orders(context: AlertContext) -> Rows:
     on_their_way = [name for name in OPEN_STATUSES if not find_status(name).attention]
     keys = context.account_keys()
     rows = select(eta_end.label("eta"), Order.courier_order_id).where(
-        still_open,
+        is_open,
         Order.account == keys.c.account,
         rfc3339(context.now - ETA_GRACE) > eta_end,
         rfc3339(context.now - ETA_WITHIN) < eta_end,

@@ -30,7 +30,15 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
 from receiver.db.bulk import id_in
-from receiver.db.models import APPLIED, DISCARDED, ENDED, ENDED_SINCE, Change, Message, Order
+from receiver.db.models import (
+    APPLIED,
+    DISCARDED,
+    ENDED_SINCE_SQL,
+    TERMINAL_SQL,
+    Change,
+    Message,
+    Order,
+)
 from receiver.orders.erasure import drop_bodies, forget, told_of
 from receiver.settings import Settings
 
@@ -81,12 +89,12 @@ DROP_TOURS = text("""
 
 AT_THEIR_END = text(f"""
     SELECT id FROM orders
-    WHERE erased_at IS NULL AND status IN {ENDED} AND {ENDED_SINCE} < :before
-    ORDER BY {ENDED_SINCE} LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
+    WHERE erased_at IS NULL AND status IN {TERMINAL_SQL} AND {ENDED_SINCE_SQL} < :before
+    ORDER BY {ENDED_SINCE_SQL} LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
 """)  # noqa: S608 (our own words)
 SILENT = text(f"""
     SELECT id FROM orders
-    WHERE erased_at IS NULL AND status NOT IN {ENDED} AND created_at < :before
+    WHERE erased_at IS NULL AND status NOT IN {TERMINAL_SQL} AND created_at < :before
           AND (last_heard_at IS NULL OR last_heard_at < :before)
           AND NOT EXISTS (SELECT FROM polls WHERE order_id = orders.id AND due_at IS NOT NULL)
     ORDER BY created_at LIMIT :most FOR NO KEY UPDATE SKIP LOCKED

@@ -1,0 +1,166 @@
+"""Orders, their further names and their events."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    Text,
+    TextClause,
+    UniqueConstraint,
+    literal_column,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from receiver.db.models.base import Base
+from receiver.db.models.polling import Poll
+from receiver.statuses import TERMINAL_STATUSES
+
+# The terminal statuses, as an index has to list them.
+TERMINAL_SQL = "({})".format(", ".join(f"'{name}'" for name in TERMINAL_STATUSES))
+_OPEN = f"status NOT IN {TERMINAL_SQL}"
+_ACCOUNT_AND_STATUS = "((account || ' ') || status)"
+_IN_STATUS_SINCE = "GREATEST(COALESCE(status_at, created_at), pickup_at)"
+# Since when we know that an order has ended: its courier's clock may be wrong by years.
+ENDED_SINCE_SQL = "GREATEST(status_at, created_at)"
+_ETA_TO = "(eta ->> 'to')"
+
+
+class Order(Base):
+    """One order of one account: the fold of its events and its newest details.
+
+    details holds each detail with its source; reference, identifiers, tracking_url, label_url,
+    pickup_at, eta and parcels are copies of its values, for reading.
+    erased_at: when its personal data was erased; no personal data is stored afterwards.
+    """
+
+    __tablename__ = "orders"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    account: Mapped[str]
+    courier: Mapped[str]
+    courier_order_id: Mapped[str]
+    reference: Mapped[str | None]
+    shop_reference: Mapped[str | None]
+    identifiers: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    status: Mapped[str]
+    courier_status: Mapped[str | None]
+    status_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    needs_attention: Mapped[bool] = mapped_column(server_default=text("false"))
+    source: Mapped[dict[str, Any] | None]
+    milestones: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    conflicts: Mapped[list[Any]] = mapped_column(server_default="[]")
+    tracking_url: Mapped[str | None]
+    label_url: Mapped[str | None]
+    pickup_at: Mapped[datetime | None]
+    eta: Mapped[dict[str, Any] | None]
+    parcels: Mapped[list[Any]] = mapped_column(server_default="[]")
+    details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    shop_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default="{}")
+    last_heard_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    # Only loaded where a query asks for it: folding does not need it.
+    poll: Mapped["Poll | None"] = relationship(lazy="raise", viewonly=True)
+
+    __table_args__ = (
+        UniqueConstraint("account", "courier_order_id"),
+        Index("orders_reference_id_idx", "reference", "id"),
+        # These two serve every filter but the reference (receiver/db/pagination.py). No other index
+        # may begin with the same column, or PostgreSQL may prefer that one, and sort.
+        Index(
+            "orders_listed_idx",
+            "status",
+            "account",
+            "needs_attention",
+            "id",
+            postgresql_include=["updated_at"],
+        ),
+        Index(
+            "orders_updated_idx",
+            text("((updated_at AT TIME ZONE 'UTC')::date)"),
+            "id",
+            postgresql_include=["updated_at", "account", "status", "needs_attention"],
+        ),
+        Index("orders_conflicts_idx", "id", postgresql_where=text("conflicts <> '[]'::jsonb")),
+        # Orders whose personal data is stored, terminal or not, for retention.
+        Index(
+            "orders_ended_since_idx",
+            text(ENDED_SINCE_SQL),
+            postgresql_where=text(f"erased_at IS NULL AND status IN {TERMINAL_SQL}"),
+        ),
+        Index(
+            "orders_not_ended_idx",
+            "created_at",
+            postgresql_where=text(f"erased_at IS NULL AND status NOT IN {TERMINAL_SQL}"),
+        ),
+        # For alerts about orders that are stuck. On expressions, so that no list uses them.
+        Index(
+            "orders_standing_idx",
+            text(_ACCOUNT_AND_STATUS),
+            text(_IN_STATUS_SINCE),
+            postgresql_where=text(_OPEN),
+        ),
+        Index(
+            "orders_eta_idx",
+            text(_ETA_TO),
+            "account",
+            postgresql_where=text(f"eta IS NOT NULL AND {_OPEN}"),
+        ),
+    )
+
+
+# As the indexes have them, word for word, or PostgreSQL would not use the indexes: whether an order
+# is open; its account and status; since when it has that status (a pickup in the future counts from
+# the pickup); the end of its ETA.
+is_open: TextClause = text(_OPEN)
+account_and_status: ColumnElement[str] = literal_column(_ACCOUNT_AND_STATUS, Text)
+in_status_since: ColumnElement[datetime] = literal_column(
+    _IN_STATUS_SINCE, TIMESTAMP(timezone=True)
+)
+eta_end: ColumnElement[str] = literal_column(_ETA_TO, Text)
+
+
+class Identifier(Base):
+    """A further name that the courier gave an order; an order is found by any of them."""
+
+    __tablename__ = "identifiers"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+
+
+class Event(Base):
+    """One event of an order's timeline. key identifies it (couriers.snapshot.Event.key)."""
+
+    __tablename__ = "events"
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    occurred_at: Mapped[datetime]
+    told_at: Mapped[datetime | None]
+    received_at: Mapped[datetime]
+    status: Mapped[str]
+    courier_status: Mapped[str]
+    step: Mapped[int] = mapped_column(SmallInteger)
+    reason: Mapped[str | None]
+    parcel: Mapped[str]
+    flags: Mapped[list[str]]
+    proofs: Mapped[list[Any]] = mapped_column(server_default="[]")
+    message_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str]
+    trust: Mapped[str]
+    applied: Mapped[bool]
+    not_applied_why: Mapped[str | None]
