@@ -134,7 +134,7 @@ def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
     swept_at, folded_at = _timestamp(context.last_sweep_at), _timestamp(context.last_fold_at)
     for name, help_text, value in (
         ("redis_up", "Whether Redis answered.", float(system.redis_reachable)),
-        ("workers", "Worker processes that RQ knows of.", system.workers),
+        ("workers", "Worker processes that are alive.", system.workers),
         ("disk_free_bytes", "Free space of the fullest disk with our data.", system.disk_free),
         ("disk_size_bytes", "That disk's size.", system.disk_size),
         ("database_size_bytes", "Size of the database.", database_size),
