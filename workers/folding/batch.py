@@ -1,6 +1,6 @@
-"""What a batch of messages comes to: each decoded by itself, the orders they touch folded anew.
+"""Decodes the messages of a batch, each by itself, and folds the orders that they are about.
 
-Whoever took the batch (drain) decides what is tried together and what alone, and commits.
+The caller (drain.py) decides which messages are folded together, and commits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,122 +23,134 @@ from receiver.orders.erasure_unread import ERASED, names_erased
 from receiver.orders.poll_plan import plan_polls
 from receiver.orders.tour_etas import lock_tours
 from receiver.settings import Account, Settings
-from workers.folding.fold_stats import tally
-from workers.folding.order_identity import further_names
-from workers.folding.refold import Told, refold
-from workers.folding.tour_plans import keep_tours
-from workers.polling.circuit_breaker import count
+from workers.folding.order_identity import ReceivedSnapshot, assign_snapshots, further_names
+from workers.folding.refold import refold_orders
+from workers.folding.statistics import record_statistics
+from workers.folding.tour_plans import store_tours
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of a message, and why where that is not plain."""
+    """The outcome of a message, with the reason unless it is applied."""
 
     outcome: str
     reason: str | None = None
     courier_order_id: str | None = None
-    names: Sequence[str] = ()
+    names: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FoldedBatch:
-    """What became of each message by its id, and what else is to be told at the commit."""
+    """The outcome of each message by its id, and what else has to be recorded before the commit.
+
+    erased: ids of the messages whose bodies must not be kept; missed, new_events: see RefoldResult.
+    """
 
     outcomes: dict[int, Outcome]
     changes: Sequence[Changed] = ()
     erased: Sequence[int] = ()
     missed: Mapping[str, int] = field(default_factory=dict)
-    fresh: Sequence[Mapping[str, Any]] = ()
+    new_events: Sequence[Mapping[str, Any]] = ()
 
 
 def fold_messages(
     session: Session, batch: Sequence[Message], settings: Settings, now: datetime
 ) -> FoldedBatch:
-    """Decode and fold the messages."""
+    """Decode the messages and fold their orders.
+
+    Raises: ConcurrentChange where the batch must be folded again.
+    """
     accounts = settings.accounts
     outcomes: dict[int, Outcome] = {}
-    items: list[Told] = []
+    received: list[ReceivedSnapshot] = []
     plans: list[tuple[Message, Decoded]] = []
-    of_erased: list[int] = []
+    erased: list[int] = []
     for message in batch:
         try:
-            decoded = decode(message, accounts)
-        except (Undecodable, UnreadableBody) as undecodable:
-            reason = str(undecodable).replace("\x00", "")[:2000]
-            contract = accounts.get(message.account)
-            if contract and names_erased(session, contract, message.body or b""):
-                of_erased.append(message.id)
+            decoded = decode_message(message, accounts)
+        except (Undecodable, UnreadableBody) as error:
+            reason = str(error).replace("\x00", "")[:2000]
+            account = accounts.get(message.account)
+            if account and names_erased(session, account, message.body or b""):
+                erased.append(message.id)
                 reason = ERASED
             outcomes[message.id] = Outcome(QUARANTINED, reason)
             continue
         ids = [snapshot.courier_order_id for snapshot in decoded.orders]
         outcomes[message.id] = Outcome(APPLIED, None, ids[0] if len(ids) == 1 else None)
-        items += [Told(message, snapshot) for snapshot in decoded.orders]
+        received += [ReceivedSnapshot(message, snapshot) for snapshot in decoded.orders]
         if decoded.tours:
             plans.append((message, decoded))
 
     lock_tours(session, writing=bool(plans))
-    stops = keep_tours(session, plans)
-    refolded = refold(session, items, stops, accounts, now)
+    stops = store_tours(session, plans)
+    assigned = assign_snapshots(session, received, accounts)
+    refolded = refold_orders(session, assigned, stops, accounts, now)
     plan_polls(session, refolded.news, accounts, settings.poll_interval_factor, now)
-    for unknown in refolded.parked:
-        outcomes[unknown.message.id] = Outcome(
+    for item in assigned.parked:
+        outcomes[item.message.id] = Outcome(
             PARKED,
             "waits until the shop registers the order",
-            unknown.snapshot.courier_order_id,
-            sorted(further_names(accounts[unknown.message.account], unknown.snapshot)),
+            item.snapshot.courier_order_id,
+            sorted(further_names(accounts[item.message.account], item.snapshot)) or None,
         )
-    for stranger in refolded.strange:
-        outcomes[stranger.message.id] = Outcome(
+    for item in assigned.unrequested:
+        outcomes[item.message.id] = Outcome(
             QUARANTINED,
-            "the courier's answer is about an order that is not on record:"
-            f" {stranger.snapshot.courier_order_id!r}",
+            "the courier's answer is about an order that is not registered:"
+            f" {item.snapshot.courier_order_id!r}",
         )
-    for message_id, courier_order_id in refolded.renamed.items():
+    for message_id, courier_order_id in assigned.renamed.items():
         outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
-    erased = [*refolded.erased, *of_erased]
-    return FoldedBatch(outcomes, refolded.changes, erased, refolded.missed, refolded.fresh)
+    return FoldedBatch(
+        outcomes,
+        refolded.changes,
+        [*refolded.erased, *erased],
+        refolded.missed,
+        refolded.new_events,
+    )
 
 
-def decode(message: Message, accounts: Mapping[str, Account]) -> Decoded:
-    """Read a message through its courier's driver.
+def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded:
+    """Decode a message by its courier's driver.
 
-    Raises: Undecodable; UnreadableBody where what is no JSON is tried again.
+    Raises: Undecodable; UnreadableBody where the body is not JSON.
     """
     account = accounts.get(message.account)
     if account is None:
         raise Undecodable(f"account {message.account!r} is switched off: retry once it is on again")
     driver = DRIVERS[account.driver]
-    read = driver.topics[message.topic]
+    decode = driver.topics[message.topic]
     if message.kind == "poll" and driver.api is not None:
-        read = driver.api.decode
-    heard = MessageContext(message.received_at, message.kind, account.field_map)
-    return read(parse_body(message.body or b""), heard)
+        decode = driver.api.decode
+    context = MessageContext(message.received_at, message.kind, account.field_map)
+    return decode(parse_body(message.body or b""), context)
 
 
-def conclude(
+def record_outcomes(
     session: Session, batch: Sequence[Message], folded: FoldedBatch, now: datetime
 ) -> None:
-    """Write down what became of each message, and tell whoever waits for it; the caller commits."""
-    outcomes = folded.outcomes
-    rows = [
-        {
-            "id": message_id,
-            "outcome": outcome.outcome,
-            "reason": outcome.reason,
-            "processed_at": now,
-            "courier_order_id": outcome.courier_order_id,
-            "names": list(outcome.names) if outcome.names else None,
-            "tries": 0,
-            "tried_by": None,
-        }
-        for message_id, outcome in outcomes.items()
-    ]
-    update_rows(session, Message, rows)
+    """Write the outcome of each message, statistics and the change feed; the caller commits."""
+    update_rows(
+        session,
+        Message,
+        [
+            {
+                "id": message_id,
+                "outcome": outcome.outcome,
+                "reason": outcome.reason,
+                "processed_at": now,
+                "courier_order_id": outcome.courier_order_id,
+                "names": outcome.names,
+                "tries": 0,
+                "tried_by": None,
+            }
+            for message_id, outcome in folded.outcomes.items()
+        ],
+    )
     if folded.erased:
         drop_bodies(session, folded.erased)
-    # Last, since from here on the other workers wait for this one's commit.
-    count(session, batch, folded.missed, now)
-    became = {message_id: outcome.outcome for message_id, outcome in outcomes.items()}
-    tally(session, batch, became, folded.fresh, folded.missed, now)
+    # These come last: from here on the other workers wait for this one's commit.
+    names = {message_id: outcome.outcome for message_id, outcome in folded.outcomes.items()}
+    record_statistics(session, batch, names, folded.new_events, folded.missed, now)
     feed.tell(session, folded.changes, now)

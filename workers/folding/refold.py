@@ -1,7 +1,8 @@
-"""Refold: add what messages tell to the orders they tell of, and fold each order anew."""
+"""Adds snapshots to their orders and folds each order again from all its events."""
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from receiver.changes.feed import CREATED, EVENTS, Changed
-from receiver.couriers.snapshot import Snapshot
+from receiver.changes.feed import CREATED, EVENTS, SHOWN, Changed
 from receiver.db.bulk import id_in, pairs_in
-from receiver.db.models import Event, Identifier, Message, Order
+from receiver.db.models import Event, Identifier, Order
+from receiver.db.order_state import AnyOrder, OrderState
 from receiver.orders import conflicts, details
 from receiver.orders.erasure import without_people
 from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
-from receiver.orders.names import lock_names, shadowed_reference
+from receiver.orders.names import shadowed_reference
 from receiver.orders.poll_plan import OrderNews, polling_schedule
 from receiver.orders.timeline import (
     StoredEvent,
@@ -30,318 +31,198 @@ from receiver.orders.tour_etas import add_etas
 from receiver.settings import Account
 from receiver.statuses import find_status
 from receiver.times import rfc3339
-from workers.folding.bulk_write import (
-    Overtaken,
+from workers.folding.order_identity import AssignedSnapshots, ReceivedSnapshot, check_assignment
+from workers.folding.order_store import (
     insert_orders,
+    load_events,
+    lock_orders,
+    new_orders,
+    update_orders,
     write_events,
     write_identifiers,
-    write_orders,
 )
-from workers.folding.order_identity import belongs, known_by, under
-from workers.folding.working_order import InHand, lock, take_up
 
-OrderKey = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A snapshot, and the message that told it."""
-
-    message: Message
-    snapshot: Snapshot
-
-    @property
-    def order(self) -> OrderKey:
-        return self.message.account, self.snapshot.courier_order_id
+EventRow = dict[str, Any]
 
 
 @dataclass
-class Refolded:
-    """What a batch came to.
+class RefoldResult:
+    """What a batch did to its orders.
 
-    parked   what waits because its order is not registered
-    strange  answers about orders that are not on record
-    erased   the messages, by id, of orders of which no personal data is kept any more
-    renamed  per message, the id by which we know its order, where the courier uses another
-    changes  the orders that changed
-    news     the orders whose courier spoke, or of which we learnt by asking
-    missed   per account, how many states we had to ask for, though a hook should have told them
-    fresh    the rows of the events that were told for the first time
+    changes     the orders that changed, for the feed
+    news        the orders that a webhook was about, or that a poll changed
+    erased      ids of the messages whose order has no personal data any more
+    missed      per account, the states that only a poll reported though a webhook should have
+    new_events  the rows of events that were reported for the first time
     """
 
-    parked: list[Told] = field(default_factory=list)
-    strange: list[Told] = field(default_factory=list)
-    erased: list[int] = field(default_factory=list)
-    renamed: dict[int, str] = field(default_factory=dict)
     changes: list[Changed] = field(default_factory=list)
     news: list[OrderNews] = field(default_factory=list)
+    erased: list[int] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
-    fresh: list[dict[str, Any]] = field(default_factory=list)
+    new_events: list[EventRow] = field(default_factory=list)
 
 
-def refold(
+def refold_orders(
     session: Session,
-    told: Sequence[Told],
+    assigned: AssignedSnapshots,
     stops: Collection[tuple[str, str]],
     accounts: Mapping[str, Account],
     now: datetime,
-) -> Refolded:
-    """Fold what was told into its orders.
+) -> RefoldResult:
+    """Fold the snapshots of a batch into their orders and write these.
 
-    stops: (account, order's name) of each stop of the tour plans in this batch.
+    stops: (account, name of the order) of each stop of the tour plans in this batch.
+
+    Raises: ConcurrentChange.
     """
-    done = Refolded()
-    of_order, ids = _by_order(session, told, accounts, done)
-    locked = lock(session, {*ids.values(), *_named(session, stops)})
-    _look_again(locked, told, done.renamed)
-    stored = timelines(session, [it.order.id for it in locked])
-    new = sorted(of_order.keys() - ids.keys())
-    couriers = [accounts[account].driver for account, _ in new]
-    in_hand = [*locked, *take_up(session, new, couriers, now)]
+    ids = {*assigned.order_ids.values(), *_find_orders_of_stops(session, stops)}
+    locked = lock_orders(session, id_in(Order.id, ids)) if ids else []
+    check_assignment(assigned, locked)
+    stored = load_events(session, [order.id for order in locked])
+    new_keys = sorted(assigned.by_order.keys() - assigned.order_ids.keys())
+    couriers = [accounts[account].driver for account, _ in new_keys]
+    created = list(new_orders(session, new_keys, couriers, now))
+    # Locked orders first, then new ones: all workers take their orders in the same sequence.
+    orders = [*locked, *created]
+    before = {order.id: copy(order) for order in orders}
+    new_ids = {order.id for order in created}
 
-    rows: dict[int, list[dict[str, Any]]] = {}
-    names: list[dict[str, Any]] = []
-    for order in (it.order for it in in_hand):
-        items = of_order[order.account, order.courier_order_id]
-        rows[order.id] = _add(order, items, stored[order.id])
-        names += _names(order)
-        done.fresh += [row for row in rows[order.id] if row["key"] not in stored[order.id]]
-        done.missed[order.account] += _missed(order, rows[order.id], stored[order.id], accounts)
-    add_etas(session, [it.order for it in in_hand])
-    for it in in_hand:
-        order = it.order
-        changed = [
-            *([CREATED] if it.new else []),
-            *it.changed(),
-            *([EVENTS] if rows[order.id] else []),
-        ]
-        if changed:
-            order.version += not it.new
-            order.updated_at = now
-            done.changes.append(Changed(order, tuple(changed)))
-        items = of_order[order.account, order.courier_order_id]
+    result = RefoldResult()
+    rows: dict[int, list[EventRow]] = {}
+    for order in orders:
+        items = assigned.by_order.get((order.account, order.courier_order_id), ())
+        known = stored.get(order.id, {})
+        rows[order.id] = _add_snapshots(order, items, known)
+        result.new_events += [row for row in rows[order.id] if row["key"] not in known]
+        result.missed[order.account] += _count_missed(order, rows[order.id], known, accounts)
         if order.erased_at is not None:
-            done.erased += [item.message.id for item in items]
-        hook = any(item.message.kind == "webhook" for item in items)
-        if hook or (items and changed):
-            done.news.append(OrderNews(order, hook))
-    # New ones behind those that were locked: so all workers take their orders in the same turn.
-    insert_orders(session, [it.order for it in in_hand if it.new])
-    write_orders(session, [it.order for it in locked if it.differs])
-    write_events(session, [row for of_one in rows.values() for row in of_one])
-    write_identifiers(session, names)
-    return done
+            result.erased += [item.message.id for item in items]
+    add_etas(session, orders)
+    for order in orders:
+        is_new = order.id in new_ids
+        changed = [CREATED] if is_new else []
+        changed += changed_names(before[order.id], order)
+        changed += [EVENTS] if rows[order.id] else []
+        if changed:
+            order.version += not is_new
+            order.updated_at = now
+            result.changes.append(Changed(order, tuple(changed)))
+        items = assigned.by_order.get((order.account, order.courier_order_id), ())
+        by_webhook = any(item.message.kind == "webhook" for item in items)
+        if by_webhook or (items and changed):
+            result.news.append(OrderNews(order, by_webhook))
+    insert_orders(session, created)
+    update_orders(session, [order for order in locked if order != before[order.id]])
+    write_events(session, [row for order_rows in rows.values() for row in order_rows])
+    write_identifiers(session, [row for order in orders for row in _identifier_rows(order)])
+    return result
 
 
-def _by_order(
-    session: Session, told: Sequence[Told], accounts: Mapping[str, Account], done: Refolded
-) -> tuple[dict[OrderKey, list[Told]], dict[OrderKey, int]]:
-    """What is told of each order, and the ids of those orders that are on record.
-
-    done: is told what belongs to no order.
-    """
-    of_order = _grouped(told)
-    ids = _known(session, of_order)
-    lock_names(session, {account for account, _ in of_order.keys() - ids.keys()}, False)
-    meant = known_by(
-        session, [(accounts[item.message.account], item.snapshot) for item in told], ids
-    )
-    if meant:
-        done.renamed = {item.message.id: meant[item.order] for item in told if item.order in meant}
-        of_order = _grouped(
-            Told(item.message, under(meant.get(item.order, item.order[1]), item.snapshot))
-            for item in told
-        )
-        ids |= _known(session, {(account, name) for (account, _), name in meant.items()})
-    unknown = of_order.keys() - ids.keys()
-    # Only a hook makes an order known: an answer about one that nobody asked about is none.
-    strange = {
-        order
-        for order in unknown
-        if all(item.message.kind != "webhook" for item in of_order[order])
-    }
-    registered, unregistered = _wait_for_the_shop(session, unknown - strange, accounts)
-    done.parked = [item for order in sorted(unregistered) for item in of_order.pop(order)]
-    done.strange = [item for order in sorted(strange) for item in of_order.pop(order)]
-    return of_order, ids | registered
-
-
-def _look_again(locked: Sequence[InHand], told: Sequence[Told], renamed: Mapping[int, str]) -> None:
-    """Make sure that what was told under another id still belongs to that order.
-
-    Raises: Overtaken where another worker had it taken by another of its courier's meanwhile.
-    """
-    if not renamed:
-        return
-    orders = {(it.order.account, it.order.courier_order_id): it.order for it in locked}
-    for item in told:
-        if (name := renamed.get(item.message.id)) is not None:
-            order = orders[item.message.account, name]
-            if not belongs(order, item.snapshot.courier_order_id):
-                raise Overtaken
-
-
-def _grouped(told: Iterable[Told]) -> dict[OrderKey, list[Told]]:
-    of_order: dict[OrderKey, list[Told]] = defaultdict(list)
-    for item in told:
-        of_order[item.order].append(item)
-    return of_order
-
-
-def _missed(
-    order: Order,
-    rows: Sequence[dict[str, Any]],
-    stored: Mapping[str, Event],
-    accounts: Mapping[str, Account],
-) -> int:
-    """How many of an order's new states we had to ask for, though a hook should have told them.
-
-    A parcel's state counts where it is the order's: hooks tell of orders.
-    """
-    schedule = polling_schedule(accounts[order.account])
-    if schedule is None or (schedule.calls_once and stored):
-        return 0
-    asked_for = [
-        row
-        for row in rows
-        if row["kind"] == "poll"
-        and row["applied"]
-        and row["key"] not in stored
-        and (not row["parcel"] or _is_source(order, row))
+def changed_names(before: OrderState, after: OrderState) -> list[str]:
+    """Return the names, as the API has them, of what an order shows differently than before."""
+    return [
+        shown for name, shown in SHOWN.items() if getattr(before, name) != getattr(after, name)
     ]
-    return min(len(asked_for), 1) if schedule.calls_once else len(asked_for)
 
 
-def _is_source(order: Order, row: Mapping[str, Any]) -> bool:
-    told = order.courier_status, order.status_at
-    return (row["courier_status"], row["occurred_at"]) == told
-
-
-def _wait_for_the_shop(
-    session: Session, unknown: Collection[OrderKey], accounts: Mapping[str, Account]
-) -> tuple[dict[OrderKey, int], set[OrderKey]]:
-    """Of the unknown orders that the shop has to register: those that it has registered just now,
-    with their ids, and those whose messages must wait for it.
-    """
-    parking = [order for order in unknown if accounts[order[0]].parks_unknown_orders]
-    # Whoever registered one of them meanwhile has committed by now, and the rest must wait for us.
-    registered = _known(session, parking)
-    return registered, set(parking) - registered.keys()
-
-
-def _known(session: Session, wanted: Collection[OrderKey]) -> dict[OrderKey, int]:
-    """The ids of those orders that are on record."""
-    if not wanted:
-        return {}
-    own = (Order.account, Order.courier_order_id)
-    found = session.execute(select(*own, Order.id).where(pairs_in(*own, wanted)))
-    return {(account, name): order_id for account, name, order_id in found}
-
-
-def _named(session: Session, stops: Collection[tuple[str, str]]) -> set[int]:
-    """The orders that stops of a tour plan may mean, by id."""
+def _find_orders_of_stops(session: Session, stops: Collection[tuple[str, str]]) -> set[int]:
+    """Return the ids of the orders that stops of a tour plan may mean, by any of their names."""
     if not stops:
         return set()
-    own = (Order.account, Order.courier_order_id)
-    reference = (Order.account, Order.reference)
-    name = (Identifier.account, Identifier.value)
+    account = Order.account
     return {
-        *session.scalars(select(Order.id).where(pairs_in(*own, stops))),
-        *session.scalars(select(Order.id).where(pairs_in(*reference, stops))),
-        *session.scalars(select(Identifier.order_id).where(pairs_in(*name, stops))),
+        *session.scalars(select(Order.id).where(pairs_in(account, Order.courier_order_id, stops))),
+        *session.scalars(select(Order.id).where(pairs_in(account, Order.reference, stops))),
+        *session.scalars(
+            select(Identifier.order_id).where(
+                pairs_in(Identifier.account, Identifier.value, stops)
+            )
+        ),
     }
 
 
-def timelines(session: Session, order_ids: Collection[int]) -> dict[int, dict[str, Event]]:
-    """The stored events of each order, by key."""
-    found: dict[int, dict[str, Event]] = defaultdict(dict)
-    if order_ids:
-        columns = Event.__table__.columns
-        for row in session.execute(select(*columns).where(id_in(Event.order_id, order_ids))):
-            stored = StoredEvent(*row)
-            found[stored.order_id][stored.key] = stored
-    return found
-
-
-def _add(order: Order, items: Sequence[Told], stored: dict[str, Event]) -> list[dict[str, Any]]:
-    """Add messages to an order and fold it; the values of those event rows that change."""
+def _add_snapshots(
+    order: OrderState, items: Sequence[ReceivedSnapshot], stored: Mapping[str, Event]
+) -> list[EventRow]:
+    """Add snapshots to an order and fold it; return the event rows that are new or changed."""
     if order.erased_at is not None:
-        items = [Told(item.message, without_people(item.snapshot)) for item in items]
+        items = [ReceivedSnapshot(item.message, without_people(item.snapshot)) for item in items]
     entries = {key: entry_from_row(row) for key, row in stored.items()}
-    known = learn_all(entries, order.details, items)
-    heard = [item.message.received_at for item in items]
+    known = merge_snapshots(entries, order.details, items)
+    received = [item.message.received_at for item in items]
     if order.last_heard_at is not None:
-        heard.append(order.last_heard_at)
-    order.last_heard_at = max(heard, default=None)
-    return settle(order, known, list(entries.values()), stored)
+        received.append(order.last_heard_at)
+    order.last_heard_at = max(received, default=None)
+    return apply_fold(order, known, list(entries.values()), stored)
 
 
-def learn_all(
-    entries: dict[str, TimelineEntry], known: details.KnownDetails, items: Sequence[Told]
+def merge_snapshots(
+    entries: dict[str, TimelineEntry],
+    known: details.KnownDetails,
+    items: Sequence[ReceivedSnapshot],
 ) -> details.KnownDetails:
-    """Add what was told to the entries, and return the details with it."""
+    """Add the events of snapshots to the entries, and return the details with those of snapshots."""
     for item in items:
         message = item.message
         for event in item.snapshot.events:
             entry = TimelineEntry(
                 event, message.received_at, message.id, message.kind, message.trust
             )
-            key = event.key
-            entries[key] = merge_entries(entries.get(key), entry)
+            entries[event.key] = merge_entries(entries.get(event.key), entry)
         known = details.merge_snapshot(known, item.snapshot, message.id)
     return known
 
 
-def settle(
-    order: Order,
+def apply_fold(
+    order: AnyOrder,
     known: details.KnownDetails,
     entries: Sequence[TimelineEntry],
     stored: Mapping[str, Event],
-) -> list[dict[str, Any]]:
-    """Set an order's columns from its details and entries; the values of changed event rows."""
-    folded, of_parcels = fold_order([entry.event for entry in entries])
-    _show_state(order, folded, entries)
-    _show_details(order, known, of_parcels)
+) -> list[EventRow]:
+    """Set an order's columns from its details and entries; return the new and changed event rows."""
+    result, parcel_statuses = fold_order([entry.event for entry in entries])
+    _set_state(order, result, entries)
+    _set_details(order, known, parcel_statuses)
     rows = []
-    for entry, verdict in zip(entries, folded.verdicts, strict=True):
+    for entry, verdict in zip(entries, result.verdicts, strict=True):
         values = event_values(order.id, entry, verdict)
-        row = stored.get(entry.event.key)
-        if row != StoredEvent(**values):
+        if stored.get(entry.event.key) != StoredEvent(**values):
             rows.append(values)
     return rows
 
 
-def _show_state(order: Order, folded: FoldResult, entries: Sequence[TimelineEntry]) -> None:
-    order.status = folded.status
-    order.courier_status = folded.courier_status
-    order.status_at = folded.status_at
-    order.reason = folded.reason
-    order.milestones = {name: rfc3339(at) for name, at in folded.milestones.items()}
-    order.conflicts = conflicts.merge_conflicts(order.conflicts, folded.conflicts)
-    order.needs_attention = find_status(folded.status).attention or conflicts.any_open(
+def _set_state(order: AnyOrder, result: FoldResult, entries: Sequence[TimelineEntry]) -> None:
+    order.status = result.status
+    order.courier_status = result.courier_status
+    order.status_at = result.status_at
+    order.reason = result.reason
+    order.milestones = {name: rfc3339(at) for name, at in result.milestones.items()}
+    order.conflicts = conflicts.merge_conflicts(order.conflicts, result.conflicts)
+    order.needs_attention = find_status(result.status).attention or conflicts.any_open(
         order.conflicts
     )
-    order.source = _source(folded, entries)
+    order.source = _source(result, entries)
 
 
-def _source(folded: FoldResult, entries: Sequence[TimelineEntry]) -> dict[str, Any] | None:
-    """Who told the status first; trusted as far as the best that told it again since."""
-    if folded.set_by is None:
+def _source(result: FoldResult, entries: Sequence[TimelineEntry]) -> dict[str, Any] | None:
+    """Return the first message with the status, with the best trust of those that repeated it."""
+    if result.set_by is None:
         return None
-    setter = entries[folded.set_by]
-    again = [
+    setter = entries[result.set_by]
+    trusts = [
         entry.trust
-        for entry, verdict in zip(entries, folded.verdicts, strict=True)
+        for entry, verdict in zip(entries, result.verdicts, strict=True)
         if verdict.why_not == REPEATED_OBSERVATION
         and entry.event.courier_status == setter.event.courier_status
         and sort_position(entry.event) > sort_position(setter.event)
     ]
-    if again:
-        setter = replace(setter, trust=strongest_trust([setter.trust, *again]))
-    return setter.source()
+    return replace(setter, trust=strongest_trust([setter.trust, *trusts])).source()
 
 
-def _show_details(order: Order, known: details.KnownDetails, of_parcels: Mapping[str, str]) -> None:
+def _set_details(
+    order: AnyOrder, known: details.KnownDetails, parcel_statuses: Mapping[str, str]
+) -> None:
     pickup_at = details.detail_value(known, "pickup_at")
     order.details = known
     order.reference = order.shop_reference or details.detail_value(known, "reference")
@@ -350,13 +231,41 @@ def _show_details(order: Order, known: details.KnownDetails, of_parcels: Mapping
     order.label_url = details.detail_value(known, "label_url")
     order.pickup_at = datetime.fromisoformat(pickup_at) if pickup_at else None
     order.eta = details.current_eta(known)
-    order.parcels = details.list_parcels(known, order.status, of_parcels)
+    order.parcels = details.list_parcels(known, order.status, parcel_statuses)
 
 
-def _names(order: Order) -> list[dict[str, Any]]:
-    names = set(order.identifiers.values())
-    if told := shadowed_reference(order):
-        names.add(told)
+def _count_missed(
+    order: OrderState,
+    rows: Sequence[EventRow],
+    stored: Mapping[str, Event],
+    accounts: Mapping[str, Account],
+) -> int:
+    """Count an order's new states that only a poll reported, though a webhook should have.
+
+    A parcel's state counts where it set the order's: webhooks report whole orders.
+    """
+    schedule = polling_schedule(accounts[order.account])
+    if schedule is None or (schedule.calls_once and stored):
+        return 0
+    missed = [
+        row
+        for row in rows
+        if row["kind"] == "poll"
+        and row["applied"]
+        and row["key"] not in stored
+        and (
+            not row["parcel"]
+            or (row["courier_status"], row["occurred_at"])
+            == (order.courier_status, order.status_at)
+        )
+    ]
+    return min(len(missed), 1) if schedule.calls_once else len(missed)
+
+
+def _identifier_rows(order: OrderState) -> list[dict[str, Any]]:
+    names = {*order.identifiers.values()}
+    if reference := shadowed_reference(order):
+        names.add(reference)
     return [
         {"account": order.account, "value": name, "order_id": order.id}
         for name in sorted(names - {order.courier_order_id})

@@ -1,0 +1,110 @@
+"""Reads and writes the orders of a batch: one statement per table, whatever the batch's size."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, text
+from sqlalchemy.orm import Session
+
+from receiver.db.bulk import id_in, insert_rows, update_rows
+from receiver.db.models import Event, Identifier, Order
+from receiver.db.order_state import ORDER_COLUMNS, OrderState
+from receiver.orders.timeline import StoredEvent
+
+# (account, courier's id)
+OrderKey = tuple[str, str]
+EventRows = Sequence[Mapping[str, Any]]
+
+# The columns that a fold may change; the others stay as the order was created or registered.
+FOLDED_COLUMNS: tuple[str, ...] = (
+    *("reference", "identifiers", "status", "courier_status", "status_at", "reason"),
+    *("needs_attention", "source", "milestones", "conflicts", "tracking_url", "label_url"),
+    *("pickup_at", "eta", "parcels", "details", "last_heard_at", "version", "updated_at"),
+)
+NEW_COLUMNS = ("id", "account", "courier", "courier_order_id", "created_at", *FOLDED_COLUMNS)
+
+# Events need the ids of new orders before those are inserted.
+NEXT_IDS = text("""
+    SELECT nextval(pg_get_serial_sequence('orders', 'id')) FROM generate_series(1, :count)
+""")
+
+EVENT_COLUMNS = [column.name for column in Event.__table__.columns if not column.primary_key]
+REPLACE_EVENT = "(order_id, key) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in EVENT_COLUMNS
+)
+
+
+class ConcurrentChange(Exception):
+    """Another transaction has created an order of ours, or given it to another id of its courier.
+
+    The batch must be folded again, with that order as it is now.
+    """
+
+
+def lock_orders(
+    session: Session, *conditions: ColumnElement[bool], limit: int | None = None
+) -> list[OrderState]:
+    """Lock and load orders by id, in one sorted statement so that workers cannot deadlock.
+
+    The lock is the weakest that will do: whoever writes a row that refers to an order (a poll, which
+    this transaction may need next) must not have to wait for it.
+    """
+    rows = session.execute(
+        select(*(getattr(Order, name) for name in ORDER_COLUMNS))
+        .where(*conditions)
+        .order_by(Order.id)
+        .limit(limit)
+        .with_for_update(key_share=True)
+    )
+    return [OrderState(*row) for row in rows]
+
+
+def new_orders(
+    session: Session, keys: Sequence[OrderKey], couriers: Sequence[str], now: datetime
+) -> Iterator[OrderState]:
+    """Make the orders of these keys, each with its courier; insert_orders stores them."""
+    if keys:
+        ids = session.scalars(NEXT_IDS, {"count": len(keys)})
+        for order_id, (account, courier_order_id), courier in zip(ids, keys, couriers, strict=True):
+            yield OrderState(order_id, account, courier, courier_order_id, now, now)
+
+
+def insert_orders(session: Session, orders: Sequence[OrderState]) -> None:
+    """Insert new orders, which are sorted by key.
+
+    Raises: ConcurrentChange where another transaction has created one of them.
+    """
+    if insert_rows(session, Order, _rows(orders, NEW_COLUMNS)) < len(orders):
+        raise ConcurrentChange
+
+
+def update_orders(session: Session, orders: Sequence[OrderState]) -> None:
+    """Write what a fold may have changed in locked orders."""
+    update_rows(session, Order, _rows(orders, ("id", *FOLDED_COLUMNS)))
+
+
+def _rows(orders: Sequence[OrderState], columns: Sequence[str]) -> list[dict[str, Any]]:
+    return [{name: getattr(order, name) for name in columns} for order in orders]
+
+
+def load_events(session: Session, order_ids: Collection[int]) -> dict[int, dict[str, Event]]:
+    """Load the stored events of orders: by order's id, then by key."""
+    found: dict[int, dict[str, Event]] = defaultdict(dict)
+    if order_ids:
+        columns = Event.__table__.columns
+        for row in session.execute(select(*columns).where(id_in(Event.order_id, order_ids))):
+            event = StoredEvent(*row)
+            found[event.order_id][event.key] = event
+    return found
+
+
+def write_events(session: Session, rows: EventRows) -> None:
+    """Insert or replace events."""
+    insert_rows(session, Event, rows, REPLACE_EVENT)
+
+
+def write_identifiers(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert further names of orders."""
+    insert_rows(session, Identifier, rows)

@@ -1,0 +1,202 @@
+"""Records what a batch adds to the statistics: account rows, five-minute history, totals, words."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from receiver import statuses
+from receiver.db.bulk import insert_rows
+from receiver.db.models import PARKED, QUARANTINED, Message, Tally, UnmappedWord
+from receiver.stats.history import start_of_step
+from receiver.stats.totals import (
+    BATCHES,
+    EVENTS,
+    LAG,
+    PROCESSED,
+    SIZE,
+    WAIT,
+    TotalKey,
+    add_totals,
+)
+
+# A row of the table `events`.
+EventRow = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class HistoryStep:
+    """What a batch adds to one row of `tallies`: an account's five minutes."""
+
+    hooks: int = 0
+    answers: int = 0
+    missed: int = 0
+    quarantined: int = 0
+    parked: int = 0
+    events: int = 0
+    waited: float = 0.0
+    longest_wait: float = 0.0
+    lagged: int = 0
+    lag: float = 0.0
+    longest_lag: float = 0.0
+
+
+MAXIMA = {"longest_wait", "longest_lag"}
+ADD_STEP = "(account, at) DO UPDATE SET " + ", ".join(
+    f"{field.name} = greatest(known.{field.name}, excluded.{field.name})"
+    if field.name in MAXIMA
+    else f"{field.name} = known.{field.name} + excluded.{field.name}"
+    for field in fields(HistoryStep)
+)
+
+ADD_WORD = """(account, word) DO UPDATE
+    SET first_at = least(known.first_at, excluded.first_at),
+        last_at = greatest(known.last_at, excluded.last_at),
+        times = known.times + excluded.times, order_id = excluded.order_id
+"""
+
+# greatest() ignores NULL. A gap that began before a recovery may have been our own outage, and does
+# not show how long the courier can be silent.
+COUNT_MESSAGES = text("""
+    INSERT INTO accounts AS known (account, hooks, last_hook_at, answers, last_answer_at, missed,
+                                   folded_at)
+    VALUES (:account, :hooks, :last_hook_at, :answers, :last_answer_at, :missed, :now)
+    ON CONFLICT (account) DO UPDATE
+    SET hooks = known.hooks + excluded.hooks,
+        longest_gap = greatest(
+            known.longest_gap,
+            :first_hook_at - greatest(known.last_hook_at, known.recovered_at)
+        ),
+        last_hook_at = greatest(known.last_hook_at, excluded.last_hook_at),
+        answers = known.answers + excluded.answers,
+        last_answer_at = greatest(known.last_answer_at, excluded.last_answer_at),
+        missed = known.missed + excluded.missed,
+        folded_at = greatest(known.folded_at, excluded.folded_at)
+""")
+
+
+def record_statistics(
+    session: Session,
+    batch: Sequence[Message],
+    outcomes: Mapping[int, str],
+    new_events: Sequence[EventRow],
+    missed: Mapping[str, int],
+    now: datetime,
+) -> None:
+    """Add a batch to the statistics, among the last statements before the commit.
+
+    outcomes: by message's id. new_events: the events that were reported for the first time.
+    missed: per account, the states that only a poll reported.
+    """
+    if not batch:
+        return
+    # The rows of accounts first: whoever has locked them may write the rest without a deadlock.
+    _count_messages(session, batch, missed, now)
+    events_of: dict[int, list[EventRow]] = defaultdict(list)
+    for event in new_events:
+        events_of[event["message_id"]].append(event)
+    steps: dict[tuple[str, datetime], HistoryStep] = defaultdict(HistoryStep)
+    totals: Counter[TotalKey] = Counter()
+    for message in batch:
+        step = steps[message.account, start_of_step(message.received_at)]
+        outcome = outcomes[message.id]
+        totals[PROCESSED, message.account, outcome] += 1
+        # A message that was sent back was counted when it came.
+        if message.retried_at is None:
+            _add_message(step, totals, message, outcome, now)
+        _add_events(step, totals, message, events_of.get(message.id, ()))
+    for account, states in missed.items():
+        if states:
+            steps[max(key for key in steps if key[0] == account)].missed += states
+    totals[BATCHES, "", ""] += 1
+    SIZE.observe(totals, "", len(batch))
+    rows = [
+        {"account": account, "at": at, **asdict(step)} for (account, at), step in steps.items()
+    ]
+    insert_rows(session, Tally, sorted(rows, key=lambda row: (row["account"], row["at"])), ADD_STEP)
+    add_totals(session, totals)
+    _record_unmapped_words(session, batch, new_events)
+
+
+def _count_messages(
+    session: Session, batch: Sequence[Message], missed: Mapping[str, int], now: datetime
+) -> None:
+    received: dict[str, dict[str, list[datetime]]] = {}
+    for message in batch:
+        of_account = received.setdefault(message.account, {"webhook": [], "poll": []})
+        of_account[message.kind].append(message.received_at)
+    # Sorted, so that two workers lock the accounts' rows in the same sequence.
+    for account, times in sorted(received.items()):
+        session.execute(
+            COUNT_MESSAGES,
+            {
+                "account": account,
+                "hooks": len(times["webhook"]),
+                "first_hook_at": min(times["webhook"], default=None),
+                "last_hook_at": max(times["webhook"], default=None),
+                "answers": len(times["poll"]),
+                "last_answer_at": max(times["poll"], default=None),
+                "missed": missed.get(account, 0),
+                "now": now,
+            },
+        )
+
+
+def _add_message(
+    step: HistoryStep,
+    totals: "Counter[TotalKey]",
+    message: Message,
+    outcome: str,
+    now: datetime,
+) -> None:
+    wait = max(0.0, (now - message.received_at).total_seconds())
+    step.hooks += message.kind == "webhook"
+    step.answers += message.kind == "poll"
+    step.quarantined += outcome == QUARANTINED
+    step.parked += outcome == PARKED
+    step.waited += wait
+    step.longest_wait = max(step.longest_wait, wait)
+    WAIT.observe(totals, message.account, wait)
+
+
+def _add_events(
+    step: HistoryStep, totals: "Counter[TotalKey]", message: Message, events: Sequence[EventRow]
+) -> None:
+    if not events:
+        return
+    step.events += len(events)
+    totals[EVENTS, message.account, ""] += len(events)
+    # A webhook repeats older states beside its news: the newest time shows how late it is.
+    reported = [event["told_at"] for event in events if event["told_at"] is not None]
+    if message.kind == "webhook" and reported:
+        lag = max(0.0, (message.received_at - max(reported)).total_seconds())
+        step.lagged += 1
+        step.lag += lag
+        step.longest_lag = max(step.longest_lag, lag)
+        LAG.observe(totals, message.account, lag)
+
+
+def _record_unmapped_words(
+    session: Session, batch: Sequence[Message], new_events: Iterable[EventRow]
+) -> None:
+    account_of = {message.id: message.account for message in batch}
+    words: dict[tuple[str, str], list[EventRow]] = defaultdict(list)
+    for event in new_events:
+        if event["status"] == statuses.UNKNOWN and event["message_id"] in account_of:
+            words[account_of[event["message_id"]], event["courier_status"]].append(event)
+    rows = [
+        {
+            "account": account,
+            "word": word,
+            "first_at": min(event["received_at"] for event in events),
+            "last_at": max(event["received_at"] for event in events),
+            "times": len(events),
+            "order_id": events[-1]["order_id"],
+        }
+        for (account, word), events in sorted(words.items())
+    ]
+    insert_rows(session, UnmappedWord, rows, ADD_WORD)
