@@ -26,7 +26,8 @@ from tests.bodies import (
     tiramizoo_order,
     tiramizoo_v1,
 )
-from workers.folding.refold import Told, learn_all, settle
+from workers.folding.order_identity import ReceivedSnapshot
+from workers.folding.refold import apply_fold, merge_snapshots
 
 TIRAMIZOO = (
     ("created", "dispatched", "picked_up", "delivered"),
@@ -130,7 +131,7 @@ timed_lives = st.one_of(tiramizoo_lives(), cottoncast_lives())
 all_lives = st.one_of(timed_lives, observed_lives())
 
 
-def messages(life: Life, arrivals: Sequence[datetime] | None = None) -> list[Told]:
+def messages(life: Life, arrivals: Sequence[datetime] | None = None) -> list[ReceivedSnapshot]:
     """A life's messages as the inbox would hold them, each with what it tells.
 
     arrivals: when each reached us; as sent, where not given.
@@ -143,11 +144,11 @@ def messages(life: Life, arrivals: Sequence[datetime] | None = None) -> list[Tol
         )
         heard = MessageContext(at, sent.kind)
         decoded = DRIVERS[life.courier].topics["orders"](sent.body, heard)
-        told += [Told(message, snapshot) for snapshot in decoded.orders]
+        told += [ReceivedSnapshot(message, snapshot) for snapshot in decoded.orders]
     return told
 
 
-def folded(batches: Sequence[Sequence[Told]]) -> dict[str, Any]:
+def folded(batches: Sequence[Sequence[ReceivedSnapshot]]) -> dict[str, Any]:
     """What an order comes to when its messages are folded in these batches, one after the other.
 
     Goes the way of the drain without its tables: entries and details are kept between batches as
@@ -157,9 +158,9 @@ def folded(batches: Sequence[Sequence[Told]]) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     entries: dict[str, TimelineEntry] = {}
     for batch in batches:
-        known = learn_all(entries, order.details, batch)
+        known = merge_snapshots(entries, order.details, batch)
         stored = {key: StoredEvent(**values) for key, values in rows.items()}
-        for values in settle(order, known, list(entries.values()), stored):
+        for values in apply_fold(order, known, list(entries.values()), stored):
             rows[values["key"]] = values
     return {
         "order": {
@@ -201,9 +202,9 @@ def without_arrival(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def cut(items: Sequence[Told], choose: random.Random) -> list[list[Told]]:
+def cut(items: Sequence[ReceivedSnapshot], choose: random.Random) -> list[list[ReceivedSnapshot]]:
     """The items in batches of arbitrary size."""
-    batches: list[list[Told]] = [[]]
+    batches: list[list[ReceivedSnapshot]] = [[]]
     for item in items:
         if choose.random() < 0.4:
             batches.append([])

@@ -32,7 +32,7 @@ from tests.bodies import (
 from tests.conftest import API_TOKEN
 from tests.service import wait_until, waiting_for
 from tests.shop import put_many
-from workers.folding.refold import refold as genuine
+from workers.folding.refold import refold_orders as genuine
 
 Drain = Callable[[], int]
 Sessions = sessionmaker[Session]
@@ -193,13 +193,13 @@ def test_a_rebuild_tells_what_comes_out_differently_and_a_dry_run_nothing(
 def test_a_poisonous_message_leaves_no_change_and_the_others_theirs(
     shop: FlaskClient, drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refold(session: Session, told: Any, *rest: Any) -> Any:
-        done = genuine(session, told, *rest)
-        if any(item.snapshot.courier_order_id == "bad" for item in told):
+    def refold(session: Session, assigned: Any, *rest: Any) -> Any:
+        done = genuine(session, assigned, *rest)
+        if ("tiramizoo", "bad") in assigned.by_order:
             raise ValueError
         return done
 
-    monkeypatch.setattr("workers.folding.batch.refold", refold)
+    monkeypatch.setattr("workers.folding.batch.refold_orders", refold)
     for uuid in ("u-1", "bad", "u-2"):
         shop.post(
             "/webhooks/tiramizoo/orders/tiramizoo-token", data=raw(tiramizoo_order(uuid=uuid))

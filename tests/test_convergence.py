@@ -16,7 +16,7 @@ from receiver.orders.timeline import TimelineEntry
 from receiver.statuses import VOCABULARY
 from tests.bodies import START
 from tests.lives import Life, all_lives, cut, folded, messages, timed_lives, without_arrival
-from workers.folding.refold import learn_all
+from workers.folding.refold import merge_snapshots
 
 randoms = st.randoms(use_true_random=False)
 
@@ -86,7 +86,7 @@ def test_the_status_is_reached_at_its_time_and_not_before_the_first_milestone(li
 
 def timeline(life: Life) -> list[Event]:
     entries: dict[str, TimelineEntry] = {}
-    learn_all(entries, {}, messages(life))
+    merge_snapshots(entries, {}, messages(life))
     return [entry.event for entry in entries.values()]
 
 

@@ -30,6 +30,7 @@ from receiver.db.models import (
     Tour,
     TourStop,
 )
+from receiver.db.order_state import OrderState
 from receiver.inbox.accept import Incoming, keep
 from receiver.orders.register import record_order
 from receiver.settings import Settings
@@ -49,9 +50,9 @@ from tests.bodies import (
 from tests.hypothesis_profiles import examples
 from tests.lives import Life, timed_lives
 from tests.service import wait_until
-from workers.folding.bulk_write import insert_orders
 from workers.folding.drain import BATCH, drain_batch
-from workers.folding.poison import Care
+from workers.folding.order_store import insert_orders
+from workers.folding.poison import CrashGuard
 
 Sessions = sessionmaker[Session]
 Row = dict[str, Any]
@@ -561,14 +562,14 @@ def test_an_order_that_another_worker_put_on_record_first_is_folded_into_that_on
         put(sessions, {}, topic="gone")
     quick: list[int] = []
 
-    def insert(session: Session, orders: Sequence[Order]) -> None:
+    def insert(session: Session, orders: Sequence[OrderState]) -> None:
         if not quick:
             quick.extend(put(sessions, first))
             work(sessions, settings)
         insert_orders(session, orders)
 
     monkeypatch.setattr("workers.folding.refold.insert_orders", insert)
-    assert drain_batch(sessions, settings, NOW, Care(batches=careful)) == 1 + alone
+    assert drain_batch(sessions, settings, NOW, CrashGuard(batches=careful)) == 1 + alone
     with sessions() as session:
         order = session.scalars(select(Order)).one()
         messages = session.scalars(select(Message).where(Message.topic == "orders")).all()

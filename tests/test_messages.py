@@ -20,8 +20,8 @@ from receiver.web.api import messages as view
 from tests.bodies import cottoncast_status, raw, tiramizoo_order
 from tests.service import at_once
 from tests.shop import deliver, get, problem_of
-from workers.folding.drain import BATCH, SENT_BACK, claim, drain_batch
-from workers.upkeep.sweep import forgotten
+from workers.folding.drain import BATCH, SENT_BACK, drain_batch, lock_batch
+from workers.upkeep.sweep import find_overdue_messages
 
 Drain = Callable[[], int]
 Sessions = sessionmaker[Session]
@@ -371,7 +371,7 @@ def test_retry_with_a_cursor_of_another_list_is_refused(shop: FlaskClient) -> No
 
 def claimed(sessions: Sessions) -> list[int]:
     with sessions() as session:
-        return [message.id for message in claim(session)]
+        return [message.id for message in lock_batch(session)]
 
 
 def test_new_messages_come_before_those_sent_back(sessions: Sessions) -> None:
@@ -409,8 +409,8 @@ def test_the_sweep_sees_both(sessions: Sessions, kind: str) -> None:
     times = {"received_at": long_ago, kind: now}
     fill(sessions, times)
     with sessions() as session:
-        assert not forgotten(session, now + timedelta(seconds=2))
-        assert forgotten(session, now + timedelta(seconds=4))
+        assert not find_overdue_messages(session, now + timedelta(seconds=2))
+        assert find_overdue_messages(session, now + timedelta(seconds=4))
 
 
 def test_registration_puts_what_it_releases_before_what_was_sent_back(

@@ -21,8 +21,8 @@ from tests.bodies import after, tiramizoo_order
 from tests.poison import ACCOUNT
 from tests.service import running, wait_until
 from tests.test_drain import NOW, put
-from workers.folding.drain import claim, drain_batch
-from workers.folding.poison import MOST_TRIES, Care, suspects, tried
+from workers.folding.drain import drain_batch, lock_batch
+from workers.folding.poison import MAX_TRIES, CrashGuard, find_suspects, mark_as_tried
 
 Sessions = sessionmaker[Session]
 
@@ -96,7 +96,7 @@ def test_messages_that_end_the_process_are_quarantined_and_all_others_are_folded
         assert "workers ended while they read it" in (poison.reason or "")
     assert orders(sessions) == {it["uuid"] for it in fine}
     # Once in company, which one of the two ends, and each of the two alone.
-    assert len(workers.deaths) == 1 + 2 * (MOST_TRIES - 1), workers.log.read_text()
+    assert len(workers.deaths) == 1 + 2 * (MAX_TRIES - 1), workers.log.read_text()
     assert set(workers.deaths) == {-signal.SIGKILL, -signal.SIGPROF}
 
 
@@ -118,7 +118,7 @@ def test_a_retry_starts_from_none(sessions: Sessions, settings: Settings) -> Non
     """What ended processes and is sent back after a fix is a message like any other."""
     (message_id,) = put(sessions, *good("a"))
     with sessions.begin() as session:
-        session.execute(update(Message).values(tries=MOST_TRIES, tried_by="dead"))
+        session.execute(update(Message).values(tries=MAX_TRIES, tried_by="dead"))
     assert drain_batch(sessions, settings, NOW) == 1
     assert message(sessions, message_id).outcome == "quarantined"
     assert retry_message(sessions, NO_BELLS, str(message_id), NOW) == 1
@@ -129,9 +129,9 @@ def test_a_retry_starts_from_none(sessions: Sessions, settings: Settings) -> Non
 def test_a_process_that_lives_is_not_counted_twice(sessions: Sessions, settings: Settings) -> None:
     """One that PostgreSQL failed comes back to the same messages and has not died of them."""
     (message_id,) = put(sessions, *good("a"))
-    care = Care()
+    care = CrashGuard()
     with sessions.begin() as session:
-        session.execute(update(Message).values(tries=MOST_TRIES, tried_by=care.name))
+        session.execute(update(Message).values(tries=MAX_TRIES, tried_by=care.name))
     assert drain_batch(sessions, settings, NOW, care) == 1
     assert message(sessions, message_id).outcome == "applied"
 
@@ -141,12 +141,12 @@ def test_a_process_that_has_just_started_leaves_word_of_what_it_reads(
 ) -> None:
     put(sessions, *good("a", "b"))
     with sessions.begin() as session:
-        tried(session, [it.id for it in claim(session)], Care())
+        mark_as_tried(session, [it.id for it in lock_batch(session)], CrashGuard())
     # It died. The next one finds what was left, tries it, and is careful no more.
     with sessions() as session:
-        assert suspects(session, ()) == [1, 2]
-        assert claim(session) == []
-    care = Care()
+        assert find_suspects(session, ()) == [1, 2]
+        assert lock_batch(session) == []
+    care = CrashGuard()
     assert drain_batch(sessions, settings, NOW, care) == 2
     assert care.batches > 0
     assert drain_batch(sessions, settings, NOW, care) == 0
@@ -186,7 +186,7 @@ def writes_before_it_reads(
 
     event.listen(engine, "before_cursor_execute", note)
     try:
-        assert drain_batch(sessions, settings, NOW, Care(batches=batches)) == 1
+        assert drain_batch(sessions, settings, NOW, CrashGuard(batches=batches)) == 1
     finally:
         event.remove(engine, "before_cursor_execute", note)
     return any("tries + " in it for it in sent)

@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.cli.main import main
 from receiver.db.models import APPLIED, QUARANTINED
+from receiver.db.models import Order as OrderRow
 from receiver.stats import totals
 from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World
 from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.sandbox.wire import Answer, Request
 from tests.service import PATIENCE, at_once
-from workers.folding.working_order import lock
+from workers.folding.order_store import lock_orders
 from workers.polling import answers, leases, outage_recovery, poll_results
 from workers.polling.account_poller import Asker
 from workers.polling.circuit_breaker import BREAKER, FAILURES
@@ -101,7 +102,7 @@ def test_an_answer_is_kept_while_its_order_is_being_folded(world: World) -> None
     order = world.place(evenly("created", start=START, apart=HOUR))
     world.clock.move_to(world.poll(order.id).due_at or START)
     with world.sessions.begin() as folding:
-        assert lock(folding, {world.order(order.id).id})
+        assert lock_orders(folding, OrderRow.id == world.order(order.id).id)
         assert world.asker.ask_next()
     assert len(world.messages()) == 1
 

@@ -102,7 +102,7 @@ def test_it_mends_what_was_spoilt_and_a_dry_run_only_says_so(
     code, output = rebuild(environ, "--dry-run")
     assert code == 1
     assert "status 'lost' -> 'delivered'" in output
-    assert "1 events appear" in output
+    assert "1 event added" in output
     assert rows(sessions) == spoilt
     assert rebuild(environ)[0] == 1
     assert without_stamps(rows(sessions, "changes")) == without_stamps(before)

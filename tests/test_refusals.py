@@ -242,8 +242,8 @@ def test_what_was_refused_long_ago_goes(
     client.post("/webhooks/nobody/orders", data=b"{}")
     app.extensions["ordertrail"].credential_recorder.flush()
     now = datetime.now(UTC)
-    assert Retention(settings).drop(sessions, now + timedelta(days=29), 60) == {}
-    assert Retention(settings).drop(sessions, now + timedelta(days=32), 60) == {"refusals": 1}
+    assert Retention(settings).drop_due(sessions, now + timedelta(days=29), 60) == {}
+    assert Retention(settings).drop_due(sessions, now + timedelta(days=32), 60) == {"refusals": 1}
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_line_a_request_leads_to_the_message_and_hides_the_token(
         assert secret not in log.read_text()
     with capture_logs() as captured:
         drain()
-    [batch] = [line for line in captured if line["event"] == "batch"]
+    [batch] = [line for line in captured if line["event"] == "batch_folded"]
     assert batch["orders"] == {1: "6d1f0b1e"}
     assert (batch["accounts"], batch["not_applied"]) == (["tiramizoo"], {})
 

@@ -23,11 +23,11 @@ from tests.test_rebuild import rebuild, rows
 from workers.folding.drain import drain_batch
 from workers.upkeep import retention as retention_module
 from workers.upkeep.retention import (
-    AT_THEIR_END,
     DROP_BODIES,
     DROP_STOPS,
     DROP_TOURS,
-    SILENT,
+    ENDED_ORDERS,
+    SILENT_ORDERS,
     Retention,
 )
 
@@ -41,7 +41,7 @@ ORDER = f"/v1/orders/tiramizoo/{UUID}"
 def drop(sessions: Sessions, settings: Settings, days: float = 0, **changed: Any) -> dict[str, int]:
     """Drop all that is due so many days from now."""
     now = datetime.now(UTC) + days * DAY
-    return dict(Retention(replace(settings, **changed)).drop(sessions, now, 60))
+    return dict(Retention(replace(settings, **changed)).drop_due(sessions, now, 60))
 
 
 def bodies(sessions: Sessions) -> dict[int, bool]:
@@ -159,8 +159,8 @@ def test_people_are_forgotten_so_many_days_after_the_orders_end(
         session.execute(update(Order).values(created_at=ended - DAY))
     here = (sessions, 3650)
     early = Retention(replace(settings, inbox_retention_days=here[1]))
-    assert early.drop(sessions, ended + 89.9 * DAY, 60) == {}
-    assert early.drop(sessions, ended + 90.1 * DAY, 60) == {"orders": 1}
+    assert early.drop_due(sessions, ended + 89.9 * DAY, 60) == {}
+    assert early.drop_due(sessions, ended + 90.1 * DAY, 60) == {"orders": 1}
     assert [name for name in PEOPLE if name in all_rows(sessions)] == []
     left = shop.get(ORDER).get_json()
     changing = {"metadata", "version", "updated_at", "created_at"}
@@ -169,7 +169,7 @@ def test_people_are_forgotten_so_many_days_after_the_orders_end(
     changed = shop.get("/v1/changes").get_json()["changes"][-1]
     assert changed["changed"] == ["metadata", "events"]
     # Once is enough.
-    assert early.drop(sessions, ended + 91 * DAY, 60) == {}
+    assert early.drop_due(sessions, ended + 91 * DAY, 60) == {}
 
 
 def test_an_end_that_is_older_than_the_order_counts_from_when_we_knew_of_it(
@@ -285,7 +285,7 @@ def test_of_the_feed_each_orders_newest_change_stays(
     for _ in range(len(every)):
         with sessions.begin() as session:
             going_round.drop_changes(session, datetime.now(UTC) + 89 * DAY)
-    assert going_round.drop(sessions, datetime.now(UTC) + 89 * DAY, 60) == {}
+    assert going_round.drop_due(sessions, datetime.now(UTC) + 89 * DAY, 60) == {}
     for _ in range(2 * len(every)):
         with sessions.begin() as session:
             going_round.drop_changes(session, datetime.now(UTC) + 91 * DAY)
@@ -323,7 +323,7 @@ def test_it_goes_on_beside_folding_and_nothing_is_lost_or_kept(
     def forget() -> None:
         keeper = Retention(settings)
         while not all(order.erased_at for order in _orders(sessions)) or not _orders(sessions):
-            keeper.drop(sessions, later, 60)
+            keeper.drop_due(sessions, later, 60)
 
     at_once(fold, fold, forget, forget)
     drop(sessions, settings, 200)
@@ -364,8 +364,8 @@ FILL = """
     ("statement", "index"),
     [
         (DROP_BODIES, "messages_body_kept_idx"),
-        (AT_THEIR_END, "orders_ended_since_idx"),
-        (SILENT, "orders_not_ended_idx"),
+        (ENDED_ORDERS, "orders_ended_since_idx"),
+        (SILENT_ORDERS, "orders_not_ended_idx"),
         (DROP_TOURS, "tours_received_at_idx"),
         (DROP_STOPS, "tour_stops_received_at_idx"),
     ],

@@ -1,4 +1,4 @@
-"""The RQ entry points. A job carries no data: what there is to do stands in PostgreSQL."""
+"""The RQ jobs. A job carries no data: what there is to do is in PostgreSQL."""
 
 import functools
 import time
@@ -16,33 +16,30 @@ from receiver.queue.doorbell import ring_doorbell
 from receiver.queue.job_queue import mark_job_started
 from receiver.queue.liveness import record_sweep
 from workers.folding.drain import drain_batch
-from workers.folding.poison import Care
+from workers.folding.poison import CrashGuard
 from workers.polling.poller import Poller
 from workers.runtime import STOP, runtime
 from workers.upkeep.retention import Retention
-from workers.upkeep.sweep import forgotten, mended
+from workers.upkeep.sweep import count_repeated_ring, find_overdue_messages
 
 log = structlog.get_logger(__name__)
 
-# A job ends after this long even if there is more, so that a worker told to stop can.
-DRAIN_FOR_SECONDS = 5.0
-
-
-class JobFailed(Exception):
-    """A job failed. What of, without its text: RQ keeps an error in Redis, and rows in it."""
-
-
-# A worker that drops what is old drains nothing meanwhile.
-RETAIN_FOR_SECONDS = 0.25
-
+# A drain ends after this long even if messages are left, so that the worker can be stopped.
+DRAIN_SECONDS = 5.0
+# While a worker drops old data it does not drain.
+RETENTION_SECONDS = 0.25
 
 Job = Callable[[], None]
-# What may stand in a job, as Redis has it.
+# The names that an RQ job may have.
 NAMES: set[str] = set()
 
 
+class JobFailed(Exception):
+    """A job failed. Without the error's text: RQ keeps it in Redis, and it may quote rows."""
+
+
 def job(work: Job) -> Job:
-    """Make a function a job: the outermost edge, where a failure is recorded and raised on."""
+    """Make a function an RQ job: the outermost edge, where an error is logged and raised again."""
     name = f"{work.__module__}.{work.__name__}"
     NAMES.add(name)
 
@@ -54,79 +51,77 @@ def job(work: Job) -> Job:
         try:
             with telemetry.job_span(work.__name__):
                 work()
-        except Exception as failure:  # noqa: BLE001 (the edge)
-            what = exception_fields(failure)
-            log.error("a job failed", job=work.__name__, **what)  # noqa: TRY400 (see JobFailed)
+        except Exception as error:  # noqa: BLE001 (the edge)
+            what = exception_fields(error)
+            log.error("job_failed", job=work.__name__, **what)  # noqa: TRY400 (see JobFailed)
             raise JobFailed(f"{work.__name__}: {what['error']} at {what['where']}") from None
 
     return run
 
 
 @functools.cache
-def care() -> Care:
-    """How carefully this process reads: one that was just started may follow one that died."""
-    return Care()
+def _crash_guard() -> CrashGuard:
+    return CrashGuard()
+
+
+@functools.cache
+def _poller() -> Poller:
+    process = runtime()
+    return Poller(process.settings, process.sessions, process.redis, STOP)
+
+
+@functools.cache
+def _retention() -> Retention:
+    return Retention(runtime().settings)
 
 
 @job
 def drain() -> None:
     """Empty the inbox."""
-    here = runtime()
+    process = runtime()
     started, folded = time.monotonic(), 0
-    while size := drain_batch(here.sessions, here.settings, datetime.now(UTC), care()):
+    while size := drain_batch(
+        process.sessions, process.settings, datetime.now(UTC), _crash_guard()
+    ):
         folded += size
-        here.feed_bell.ring()
-        if time.monotonic() - started > DRAIN_FOR_SECONDS:
-            ring_doorbell(here.redis)
+        process.feed_bell.ring()
+        if time.monotonic() - started > DRAIN_SECONDS:
+            ring_doorbell(process.redis)
             break
     if folded:
         seconds = round(time.monotonic() - started, 3)
-        log.info("drained", messages=folded, seconds=seconds)
-
-
-@functools.cache
-def poller() -> Poller:
-    """The poller of this process, made when first asked for."""
-    here = runtime()
-    return Poller(here.settings, here.sessions, here.redis, STOP)
+        log.info("inbox_drained", messages=folded, seconds=seconds)
 
 
 @job
 def poll() -> None:
-    """Set the askers going that the due orders need."""
-    poller().poll()
-
-
-def close() -> None:
-    """End what goes on beside the jobs; STOP is set."""
-    if poller.cache_info().currsize:
-        poller().close()
+    """Start polling the orders that are due."""
+    _poller().poll()
 
 
 @job
 def sweep() -> None:
-    """Ring for messages that were kept but whose ring was lost."""
-    here = runtime()
+    """Ring the doorbell for messages that no drain came for."""
+    process = runtime()
     now = datetime.now(UTC)
-    with here.sessions.begin() as session:
+    with process.sessions.begin() as session:
         record_sweep(session, now)
-        waiting = forgotten(session, now)
-    if waiting is not None and ring_doorbell(here.redis):
-        log.warning("rang for forgotten messages", **asdict(waiting))
-        with here.sessions.begin() as session:
-            mended(session)
-
-
-@functools.cache
-def retention() -> Retention:
-    """What this process knows of what is to go."""
-    return Retention(runtime().settings)
+        overdue = find_overdue_messages(session, now)
+    if overdue is not None and ring_doorbell(process.redis):
+        log.warning("overdue_messages_found", **asdict(overdue))
+        with process.sessions.begin() as session:
+            count_repeated_ring(session)
 
 
 @job
 def retain() -> None:
-    """Drop what need not be kept any longer; what is too much for now waits for the next time."""
-    here = runtime()
-    dropped = retention().drop(here.sessions, datetime.now(UTC), RETAIN_FOR_SECONDS)
+    """Drop what is past its retention; the rest waits for the next time."""
+    dropped = _retention().drop_due(runtime().sessions, datetime.now(UTC), RETENTION_SECONDS)
     if dropped:
-        log.info("dropped what is kept no longer", **dropped)
+        log.info("expired_data_dropped", **dropped)
+
+
+def close() -> None:
+    """Stop the poller's threads; STOP is set."""
+    if _poller.cache_info().currsize:
+        _poller().close()

@@ -19,6 +19,7 @@ from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 from receiver.db.bulk import insert_rows
 from receiver.db.cursors import CHANGES, read_cursor, write_cursor
 from receiver.db.models import Change, Order
+from receiver.db.order_state import AnyOrder
 from receiver.errors import InvalidCursor
 from receiver.queue.doorbell import Doorbell
 
@@ -63,7 +64,7 @@ SHOWN = {
 class Changed:
     """An order that changed, and the names of what is different."""
 
-    order: Order
+    order: AnyOrder
     names: tuple[str, ...]
 
 

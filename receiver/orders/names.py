@@ -5,11 +5,11 @@ from collections.abc import Collection
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from receiver.db.models import Order
+from receiver.db.order_state import AnyOrder
 from receiver.orders import details
 
 
-def names_of(order: Order) -> set[str]:
+def names_of(order: AnyOrder) -> set[str]:
     """Return every name by which a message or a tour plan may mean an order.
 
     The courier's own reference is among them also where the shop registered another.
@@ -18,13 +18,13 @@ def names_of(order: Order) -> set[str]:
     return {name for name in (*known, *(order.identifiers or {}).values()) if name is not None}
 
 
-def courier_reference(order: Order) -> str | None:
+def courier_reference(order: AnyOrder) -> str | None:
     """Return the reference that the courier reports."""
     reference: str | None = details.detail_value(order.details or {}, "reference")
     return reference
 
 
-def shadowed_reference(order: Order) -> str | None:
+def shadowed_reference(order: AnyOrder) -> str | None:
     """Return the courier's own reference where the shop registered another; it stays a name."""
     reference = courier_reference(order)
     return None if reference in {order.reference, order.courier_order_id} else reference

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.schedule import PollState, Schedule, plan_next_poll
-from receiver.db.models import Order
+from receiver.db.order_state import AnyOrder
 from receiver.settings import Account
 from receiver.statuses import find_status
 
@@ -24,7 +24,7 @@ MINIMUM_INTERVAL = timedelta(seconds=30)
 class OrderNews:
     """An order that has just changed; webhook: by a webhook, and not only by a poll."""
 
-    order: Order
+    order: AnyOrder
     webhook: bool
 
 
@@ -35,7 +35,7 @@ def polling_schedule(account: Account) -> Schedule | None:
 
 
 def poll_state(
-    order: Order, last_polled_at: datetime | None, unchanged_polls: int = 0
+    order: AnyOrder, last_polled_at: datetime | None, unchanged_polls: int = 0
 ) -> PollState:
     """Return what decides when an order is polled next."""
     heard_at = [at for at in (last_polled_at, order.last_heard_at) if at is not None]
@@ -51,7 +51,7 @@ def poll_state(
     )
 
 
-def _placed_at(order: Order) -> datetime:
+def _placed_at(order: AnyOrder) -> datetime:
     """Return when an order was placed with its courier, as far as is known."""
     milestones = [datetime.fromisoformat(at) for at in (order.milestones or {}).values()]
     return min([order.created_at, *milestones])
@@ -105,7 +105,7 @@ def plan_polls(
     session.execute(PLAN, {"now": now, "least_between": MINIMUM_INTERVAL * factor, **columns})
 
 
-def needs_confirmation(order: Order, account: Account) -> bool:
+def needs_confirmation(order: AnyOrder, account: Account) -> bool:
     """Return whether an unsigned webhook set the status and the account confirms such by a poll."""
     if account.confirm == "none" or order.source is None or order.source["trust"] != "token":
         return False
@@ -124,7 +124,7 @@ POLL_NOW = text("""
 """)
 
 
-def schedule_poll_now(session: Session, order: Order, now: datetime, factor: float) -> datetime:
+def schedule_poll_now(session: Session, order: AnyOrder, now: datetime, factor: float) -> datetime:
     """Make an order due at once, also one whose polling has ended, and return when it is due.
 
     An order that was polled a moment ago is due MINIMUM_INTERVAL after that.

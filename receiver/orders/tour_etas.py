@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from receiver.couriers.snapshot import Eta
 from receiver.db.bulk import pairs_in
-from receiver.db.models import Order, Tour, TourStop
+from receiver.db.models import Tour, TourStop
+from receiver.db.order_state import AnyOrder
 from receiver.errors import UnknownTour
 from receiver.orders import details
 from receiver.orders.names import names_of
@@ -31,9 +32,9 @@ def lock_tours(session: Session, writing: bool) -> None:
     session.execute(text(f"SELECT pg_advisory_xact_lock{shared}(:key)"), {"key": TOURS_LOCK})
 
 
-def add_etas(session: Session, orders: Sequence[Order]) -> None:
+def add_etas(session: Session, orders: Sequence[AnyOrder]) -> None:
     """Give each order the ETAs of the tour stops that name it."""
-    by_name: dict[tuple[str, str], list[Order]] = defaultdict(list)
+    by_name: dict[tuple[str, str], list[AnyOrder]] = defaultdict(list)
     for order in orders:
         for name in names_of(order):
             by_name[order.account, name].append(order)

@@ -10,8 +10,7 @@ from receiver.cli.output import print_line
 from receiver.cli.session import load_settings, open_database
 from receiver.errors import UnknownOrder
 from receiver.text import count_noun
-from workers.upkeep.rebuild import Report, Scope, count
-from workers.upkeep.rebuild import rebuild as rebuild_orders
+from workers.upkeep.rebuild import RebuildReport, Scope, count_orders, rebuild_orders
 
 MOST_SHOWN = 20
 
@@ -28,10 +27,10 @@ def rebuild_command(account: str | None, order_id: str | None, dry_run: bool) ->
     """
     settings = load_settings()
     scope = Scope(account, order_id)
-    total = Report()
+    total = RebuildReport()
     with open_database(settings) as sessions:
         with sessions() as session:
-            length = count(session, scope)
+            length = count_orders(session, scope)
         if not length and (account or order_id):
             raise UnknownOrder("there is no such order: check --account and --order")
         reports = rebuild_orders(sessions, settings, scope, datetime.now(UTC), dry_run)

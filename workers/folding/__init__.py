@@ -1,1 +1,1 @@
-"""Folding: messages from the inbox become events, orders and changes."""
+"""Folding: decodes the messages of the inbox and folds them into their orders."""

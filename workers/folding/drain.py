@@ -1,7 +1,8 @@
-"""Drain: take a batch from the inbox and fold it; what fails in company is tried alone.
+"""Drain: folds the pending messages of the inbox, a batch at a time.
 
-All of a batch is one transaction: orders, events, tours and the messages' outcome are there
-together or not at all, so a worker that dies leaves nothing half done.
+A batch is one transaction: orders, events, tours and the outcomes of messages are written together
+or not at all, so a worker that dies leaves nothing half done. If a batch fails, its messages are
+folded one by one, and those that fail again are quarantined.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,9 @@ from datetime import datetime
 from typing import Any
 
 import structlog
+from rq.timeouts import BaseTimeoutException
 from sqlalchemy import Select
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.bulk import id_in, row_class
@@ -17,163 +20,206 @@ from receiver.db.models import APPLIED, QUARANTINED, Message
 from receiver.inbox.pending import pending
 from receiver.logs import exception_fields
 from receiver.settings import Settings
-from workers.folding.batch import FoldedBatch, Outcome, conclude, fold_messages
-from workers.folding.bulk_write import Overtaken
+from workers.folding.batch import FoldedBatch, Outcome, fold_messages, record_outcomes
+from workers.folding.cpu_limit import CpuLimitExceeded, limit_cpu
+from workers.folding.order_store import ConcurrentChange
 from workers.folding.poison import (
-    DIED_OF_IT,
-    MOST_TRIES,
-    UNSUSPECTED,
-    Care,
-    TooLong,
-    bounded,
-    suspects,
-    tried,
+    IS_NO_SUSPECT,
+    MAX_TRIES,
+    POISON_REASON,
+    CrashGuard,
+    find_suspects,
+    mark_as_tried,
 )
-from workers.folding.transient_errors import passes
 
 log = structlog.get_logger(__name__)
 
-# What a batch costs by itself (statements, a commit) is shared by so many messages; the log's line
-# about it has to stay below the 16 kB that Docker leaves in one piece.
+# So many messages share the statements and the commit of a batch; its log line has to stay below
+# the 16 kB that Docker does not split.
 BATCH = 300
 # Of a batch, at most so many messages that were sent back.
 SENT_BACK = 50
-# Seconds of computing. A batch needs a fraction of one, unless its bodies are huge: those are then
-# read one by one.
+# CPU seconds. A batch needs a fraction of one unless its bodies are huge; those are folded one by
+# one then.
 BATCH_SECONDS = 20.0
 ALONE_SECONDS = 10.0
 
+# Classes of SQLSTATE that say nothing about a message: connection, deadlock, resources, locks held,
+# operator intervention, system. Any other error is the statement's own.
+TRANSIENT_SQLSTATES = ("08", "40", "53", "55", "57", "58")
+# The exception to operator intervention: the statement took too long.
+QUERY_CANCELED = "57014"
 
-# What is read of a message to fold it.
+# The columns of a message that folding needs.
 COLUMNS = (
     *(Message.id, Message.account, Message.topic, Message.kind, Message.trust, Message.body),
     *(Message.received_at, Message.retried_at, Message.tries, Message.tried_by),
 )
-BareMessage = row_class(COLUMNS)
+MessageRow = row_class(COLUMNS)
 
 
 def drain_batch(
-    sessions: sessionmaker[Session], settings: Settings, now: datetime, care: Care | None = None
-) -> int:
-    """Fold one batch of pending messages; how many there were.
-
-    A message that fails in the company of others is tried alone, and quarantined where it fails
-    again: it never stands in the way of the rest. Where there is no whole batch, those follow of
-    which a process may have died.
-
-    care: how carefully this process reads.
-
-    Raises: OperationalError where PostgreSQL fails us; nothing is done then.
-    """
-    care = care or Care(batches=0)
-    size, suspected = _drain_together(sessions, settings, now, care)
-    for message_id in suspected:
-        size += _drain_suspect(sessions, message_id, settings, now, care)
-    care.went_well(size)
-    return size
-
-
-def _drain_together(
-    sessions: sessionmaker[Session], settings: Settings, now: datetime, care: Care
-) -> tuple[int, Sequence[int]]:
-    """Fold a batch; how many messages it had, and the suspects to try where it was no whole one."""
-    ids: list[int] = []
-    try:
-        suspected = _fold_together(sessions, settings, now, care, ids)
-    except Exception as failure:
-        if passes(failure) or not ids:
-            raise
-        log.warning(
-            "a batch failed, its messages are tried alone",
-            size=len(ids),
-            **exception_fields(failure),
-        )
-        # Each in a transaction of its own: locks taken message by message in one transaction
-        # would stand in no order, and two workers could deadlock.
-        for message_id in ids:
-            _alone(sessions, message_id, settings, now)
-        suspected = ()
-    return len(ids), suspected
-
-
-def _fold_together(
     sessions: sessionmaker[Session],
     settings: Settings,
     now: datetime,
-    care: Care,
+    guard: CrashGuard | None = None,
+) -> int:
+    """Fold one batch of pending messages, and return how many messages there were.
+
+    If the batch was not full, suspects (see poison.py) are tried after it. guard: this process's,
+    None for one that never marks messages.
+
+    Raises: OperationalError where PostgreSQL fails; nothing has been done then.
+    """
+    guard = guard or CrashGuard(batches=0)
+    ids: list[int] = []
+    suspects: Sequence[int] = ()
+    try:
+        suspects = _fold_batch(sessions, settings, now, guard, ids)
+    except Exception as error:
+        if is_transient(error) or not ids:
+            raise
+        log.warning("batch_failed", size=len(ids), **exception_fields(error))
+        # Each in its own transaction: locks taken message by message in one transaction would be in
+        # no order, and two workers could deadlock.
+        for message_id in ids:
+            _fold_alone(sessions, message_id, settings, now)
+    size = len(ids)
+    for message_id in suspects:
+        size += _try_suspect(sessions, message_id, settings, now, guard)
+    guard.batch_done(size)
+    return size
+
+
+def _fold_batch(
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    now: datetime,
+    guard: CrashGuard,
     ids: list[int],
 ) -> Sequence[int]:
-    """Fold a batch, all or nothing; the suspects to try where it was no whole one.
+    """Fold a batch, all or nothing; return the suspects to try if it was not full.
 
-    ids: becomes the messages' ids before any of them is read.
+    ids: is set to the ids of the messages before any of them is read.
     """
     marked = False
     while True:
         try:
-            with sessions.begin() as session, bounded(BATCH_SECONDS):
-                batch = _lock_ids(session, ids) if marked else claim(session)
+            with sessions.begin() as session, limit_cpu(BATCH_SECONDS):
+                batch = _lock_ids(session, ids) if marked else lock_batch(session)
                 ids[:] = [message.id for message in batch]
-                if not marked and care.marks(batch):
-                    tried(session, ids, care)
+                if not marked and guard.must_mark(batch):
+                    mark_as_tried(session, ids, guard)
                     marked = True
                     continue
-                suspected = suspects(session, but=ids) if len(ids) < BATCH else ()
+                suspects = find_suspects(session, exclude=ids) if len(ids) < BATCH else ()
                 folded = fold_messages(session, batch, settings, now)
-                conclude(session, batch, folded, now)
+                record_outcomes(session, batch, folded, now)
             if ids:
-                log.info("batch", **_in_short(batch, folded))
-            return suspected
-        except Overtaken:
-            # The order is on record now, so this ends: at the latest with the last new order.
+                log.info("batch_folded", **_log_fields(batch, folded))
+            return suspects
+        except ConcurrentChange:
+            # The order exists now, so this ends, at the latest with the last new order.
             continue
 
 
-def _in_short(batch: Sequence[Message], folded: FoldedBatch) -> dict[str, Any]:
-    """A batch in one line: each message by its id, with the order that it led to, and what became
-    of those that led to none.
-    """
+def _log_fields(batch: Sequence[Message], folded: FoldedBatch) -> dict[str, Any]:
+    """Return a batch's log fields: each message's order, and the outcome of those not applied."""
     outcomes = folded.outcomes
     return {
         "messages": len(batch),
         "accounts": sorted({message.account for message in batch}),
-        "orders": {it: told.courier_order_id for it, told in outcomes.items()},
+        "orders": {key: outcome.courier_order_id for key, outcome in outcomes.items()},
         "not_applied": {
-            it: told.outcome for it, told in outcomes.items() if told.outcome != APPLIED
+            key: outcome.outcome for key, outcome in outcomes.items() if outcome.outcome != APPLIED
         },
     }
 
 
-def _drain_suspect(
-    sessions: sessionmaker[Session], message_id: int, settings: Settings, now: datetime, care: Care
+def _try_suspect(
+    sessions: sessionmaker[Session],
+    message_id: int,
+    settings: Settings,
+    now: datetime,
+    guard: CrashGuard,
 ) -> bool:
-    """Try a message alone of which a process may have died; whether it was ours to try."""
+    """Fold or quarantine a suspect; return whether it was free."""
     with sessions.begin() as session:
         batch = _lock_ids(session, [message_id])
         if not batch:
             return False
-        hopeless = batch[0].tries >= MOST_TRIES and batch[0].tried_by != care.name
-        if hopeless:
-            log.error("a message is quarantined: processes died of it", message_id=message_id)
-            folded = FoldedBatch({message_id: Outcome(QUARANTINED, DIED_OF_IT)})
-            conclude(session, batch, folded, now)
+        is_poison = batch[0].tries >= MAX_TRIES and batch[0].tried_by != guard.name
+        if is_poison:
+            log.error("message_quarantined", message_id=message_id, cause="workers ended")
+            folded = FoldedBatch({message_id: Outcome(QUARANTINED, POISON_REASON)})
+            record_outcomes(session, batch, folded, now)
         else:
-            tried(session, [message_id], care)
-    if not hopeless:
-        _alone(sessions, message_id, settings, now)
+            mark_as_tried(session, [message_id], guard)
+    if not is_poison:
+        _fold_alone(sessions, message_id, settings, now)
     return True
 
 
-def claim(session: Session) -> Sequence[Message]:
-    """Lock the next batch for this transaction, less what another worker holds.
+def _fold_alone(
+    sessions: sessionmaker[Session], message_id: int, settings: Settings, now: datetime
+) -> None:
+    """Fold one message in its own transaction; if that fails, quarantine it."""
+    while True:
+        try:
+            with sessions.begin() as session:
+                batch = _lock_ids(session, [message_id])
+                try:
+                    with session.begin_nested(), limit_cpu(ALONE_SECONDS):
+                        folded = fold_messages(session, batch, settings, now)
+                except Exception as error:
+                    if is_transient(error):
+                        raise
+                    folded = FoldedBatch({message_id: _report_failure(error, message_id)})
+                record_outcomes(session, batch, folded, now)
+            return
+        except ConcurrentChange:
+            continue
 
-    New messages first, the oldest first. Where they are no whole batch, some follow that were sent
-    back: few, so that what comes in meanwhile does not wait for long.
+
+def _report_failure(error: Exception, message_id: int) -> Outcome:
+    # No traceback: it may show the contents of the message.
+    what = exception_fields(error)
+    log.error("message_quarantined", message_id=message_id, **what)
+    reason = f"the message could not be folded ({what['error']} at {what['where']}): see the log"
+    if isinstance(error, CpuLimitExceeded):
+        reason = f"the message could not be folded: {error} (at {what['where']})"
+    return Outcome(QUARANTINED, reason)
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether an error says nothing about the messages and will pass by itself.
+
+    PostgreSQL was lost, restarted or deadlocked; RQ's time for the job is over; or another worker
+    changed an order.
     """
-    unsuspected = pending().where(UNSUSPECTED)
-    batch = _lock(session, unsuspected.where(Message.retried_at.is_(None)), BATCH)
+    if isinstance(error, (BaseTimeoutException, ConcurrentChange)):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    if not isinstance(error, OperationalError):
+        return False
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate is None:
+        return False
+    return bool(sqlstate.startswith(TRANSIENT_SQLSTATES)) and sqlstate != QUERY_CANCELED
+
+
+def lock_batch(session: Session) -> Sequence[Message]:
+    """Lock the next batch for this transaction, without messages that another worker has locked.
+
+    New messages come first, the oldest first. If they do not fill the batch, some follow that were
+    sent back: few, so that messages that arrive meanwhile do not wait long.
+    """
+    messages = pending().where(IS_NO_SUSPECT)
+    batch = _lock(session, messages.where(Message.retried_at.is_(None)), BATCH)
     if len(batch) < BATCH:
-        most = min(SENT_BACK, BATCH - len(batch))
-        batch = [*batch, *_lock(session, unsuspected.where(Message.retried_at.is_not(None)), most)]
+        limit = min(SENT_BACK, BATCH - len(batch))
+        batch = [*batch, *_lock(session, messages.where(Message.retried_at.is_not(None)), limit)]
     return batch
 
 
@@ -181,44 +227,11 @@ def _lock_ids(session: Session, ids: Sequence[int]) -> Sequence[Message]:
     return _lock(session, pending().where(id_in(Message.id, ids)), len(ids))
 
 
-def _lock(session: Session, messages: Select[Message], most: int) -> Sequence[Message]:
+def _lock(session: Session, messages: Select[Message], limit: int) -> Sequence[Message]:
     rows = session.execute(
         messages.with_only_columns(*COLUMNS)
         .order_by(Message.id)
-        .limit(most)
+        .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [BareMessage(*row) for row in rows]
-
-
-def _alone(
-    sessions: sessionmaker[Session], message_id: int, settings: Settings, now: datetime
-) -> None:
-    while True:
-        try:
-            with sessions.begin() as session:
-                conclude(session, *_fold_alone(session, message_id, settings, now), now)
-            return
-        except Overtaken:
-            continue
-
-
-def _fold_alone(
-    session: Session, message_id: int, settings: Settings, now: datetime
-) -> tuple[Sequence[Message], FoldedBatch]:
-    """Fold a message alone; one that fails again is to be quarantined."""
-    batch = _lock(session, pending().where(Message.id == message_id), 1)
-    try:
-        with session.begin_nested(), bounded(ALONE_SECONDS):
-            return batch, fold_messages(session, batch, settings, now)
-    except Exception as failure:
-        if passes(failure):
-            raise
-        log.error(  # noqa: TRY400 (a traceback may show what the message holds)
-            "a message is quarantined", message_id=message_id, **exception_fields(failure)
-        )
-        what = exception_fields(failure)
-        reason = f"it could not be folded ({what['error']} at {what['where']}): see the log"
-        if isinstance(failure, TooLong):
-            reason = f"it could not be folded: {failure} (at {what['where']})"
-        return batch, FoldedBatch({message_id: Outcome(QUARANTINED, reason)})
+    return [MessageRow(*row) for row in rows]

@@ -29,7 +29,10 @@ COURIERS_ID = "id"
 
 @dataclass(frozen=True, slots=True)
 class ReceivedSnapshot:
-    """A snapshot with its message; courier_id is the message's id of an order stored under another."""
+    """A snapshot with its message.
+
+    courier_id: the id in the message, where the snapshot was renamed to the id of its stored order.
+    """
 
     message: Message
     snapshot: Snapshot
@@ -85,12 +88,9 @@ def assign_snapshots(
     # Under the lock: a registration has either been committed by now, or will find what we park.
     registered = _find_ids(session, parking)
     ids |= registered
-    for target, keys in (
-        (assigned.parked, parking - registered.keys()),
-        (assigned.unrequested, unrequested),
-    ):
-        for key in sorted(keys):
-            target += by_order.pop(key)
+    parked = sorted(parking - registered.keys())
+    assigned.parked = [item for key in parked for item in by_order.pop(key)]
+    assigned.unrequested = [item for key in sorted(unrequested) for item in by_order.pop(key)]
     return assigned
 
 

@@ -48,8 +48,8 @@ def lock_orders(
 ) -> list[OrderState]:
     """Lock and load orders by id, in one sorted statement so that workers cannot deadlock.
 
-    The lock is the weakest that will do: whoever writes a row that refers to an order (a poll, which
-    this transaction may need next) must not have to wait for it.
+    The lock is the weakest that will do: whoever writes a row that refers to an order (a poll's,
+    which this transaction may need next) must not have to wait for it.
     """
     rows = session.execute(
         select(*(getattr(Order, name) for name in ORDER_COLUMNS))

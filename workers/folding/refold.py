@@ -121,9 +121,7 @@ def refold_orders(
 
 def changed_names(before: OrderState, after: OrderState) -> list[str]:
     """Return the names, as the API has them, of what an order shows differently than before."""
-    return [
-        shown for name, shown in SHOWN.items() if getattr(before, name) != getattr(after, name)
-    ]
+    return [shown for name, shown in SHOWN.items() if getattr(before, name) != getattr(after, name)]
 
 
 def _find_orders_of_stops(session: Session, stops: Collection[tuple[str, str]]) -> set[int]:
@@ -135,9 +133,7 @@ def _find_orders_of_stops(session: Session, stops: Collection[tuple[str, str]]) 
         *session.scalars(select(Order.id).where(pairs_in(account, Order.courier_order_id, stops))),
         *session.scalars(select(Order.id).where(pairs_in(account, Order.reference, stops))),
         *session.scalars(
-            select(Identifier.order_id).where(
-                pairs_in(Identifier.account, Identifier.value, stops)
-            )
+            select(Identifier.order_id).where(pairs_in(Identifier.account, Identifier.value, stops))
         ),
     }
 
@@ -162,7 +158,7 @@ def merge_snapshots(
     known: details.KnownDetails,
     items: Sequence[ReceivedSnapshot],
 ) -> details.KnownDetails:
-    """Add the events of snapshots to the entries, and return the details with those of snapshots."""
+    """Add the events of snapshots to the entries; return the details with those of snapshots."""
     for item in items:
         message = item.message
         for event in item.snapshot.events:
@@ -180,7 +176,7 @@ def apply_fold(
     entries: Sequence[TimelineEntry],
     stored: Mapping[str, Event],
 ) -> list[EventRow]:
-    """Set an order's columns from its details and entries; return the new and changed event rows."""
+    """Set an order's columns from its details and entries; return the event rows to write."""
     result, parcel_statuses = fold_order([entry.event for entry in entries])
     _set_state(order, result, entries)
     _set_details(order, known, parcel_statuses)

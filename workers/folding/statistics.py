@@ -114,9 +114,7 @@ def record_statistics(
             steps[max(key for key in steps if key[0] == account)].missed += states
     totals[BATCHES, "", ""] += 1
     SIZE.observe(totals, "", len(batch))
-    rows = [
-        {"account": account, "at": at, **asdict(step)} for (account, at), step in steps.items()
-    ]
+    rows = [{"account": account, "at": at, **asdict(step)} for (account, at), step in steps.items()]
     insert_rows(session, Tally, sorted(rows, key=lambda row: (row["account"], row["at"])), ADD_STEP)
     add_totals(session, totals)
     _record_unmapped_words(session, batch, new_events)

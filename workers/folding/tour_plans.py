@@ -1,4 +1,4 @@
-"""Tour plans: when a tour is to reach each order, before or after the order is known."""
+"""Stores tour plans: the ETA of each order in a tour, whether or not the order is known yet."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from receiver.db.models import Message, Tour, TourStop
 from receiver.times import rfc3339
 
 
-def keep_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> set[tuple[str, str]]:
-    """Keep the plans' tours and stops; the (account, order's name) of every stop.
+def store_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> set[tuple[str, str]]:
+    """Store the tours and stops of plans; return the (account, name of the order) of every stop.
 
-    A plan that came later counts over one that came earlier, in whichever order they are read.
+    The plan received last counts, in whichever order they are folded.
     """
     tours: dict[tuple[str, str], dict[str, object]] = {}
     stops: dict[tuple[str, str, int], dict[str, object]] = {}
-    named: set[tuple[str, str]] = set()
+    names: set[tuple[str, str]] = set()
     for message, decoded in sorted(plans, key=lambda plan: (plan[0].received_at, plan[0].id)):
-        heard = {"received_at": message.received_at, "message_id": message.id}
+        origin = {"received_at": message.received_at, "message_id": message.id}
         for tour in decoded.tours:
             tours[message.account, tour.tour_id] = {
                 "account": message.account,
@@ -37,18 +37,18 @@ def keep_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> se
                     }
                     for stop in tour.stops
                 ],
-                **heard,
+                **origin,
             }
             for stop in tour.stops:
                 if stop.eta is None:
                     continue
-                named.add((message.account, stop.order_key))
+                names.add((message.account, stop.order_key))
                 stops[message.account, stop.order_key, message.id] = {
                     "account": message.account,
                     "order_key": stop.order_key,
                     "tour_id": tour.tour_id,
                     "eta": stop.eta,
-                    **heard,
+                    **origin,
                 }
     for table, rows in ((Tour, tours), (TourStop, stops)):
         if rows:
@@ -66,4 +66,4 @@ def keep_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> se
                 ),
                 list(rows.values()),
             )
-    return named
+    return names

@@ -3,7 +3,6 @@
 The row is in PostgreSQL and not in Redis, so that a pause outlives a Redis that was emptied.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from receiver.couriers.schedule import Backoff
-from receiver.db.models import AccountState, Message
+from receiver.db.models import AccountState
 
 # A courier that fails so often in a row is left alone for a while: 30 s, doubling to 10 min.
 FAILURES = 5
@@ -27,50 +26,6 @@ REFUSED_FOR = timedelta(hours=1)
 FAILING = "failing"
 BUSY = "busy"
 REFUSED = "refused"
-
-# greatest passes over NULL. What passed before a recovery was perhaps our own outage, and no
-# measure of how long the courier may be silent.
-COUNT = text("""
-    INSERT INTO accounts AS known (account, hooks, last_hook_at, answers, last_answer_at, missed,
-                                   folded_at)
-    VALUES (:account, :hooks, :last_hook_at, :answers, :last_answer_at, :missed, :now)
-    ON CONFLICT (account) DO UPDATE
-    SET hooks = known.hooks + excluded.hooks,
-        longest_gap = greatest(
-            known.longest_gap,
-            :first_hook_at - greatest(known.last_hook_at, known.recovered_at)
-        ),
-        last_hook_at = greatest(known.last_hook_at, excluded.last_hook_at),
-        answers = known.answers + excluded.answers,
-        last_answer_at = greatest(known.last_answer_at, excluded.last_answer_at),
-        missed = known.missed + excluded.missed,
-        folded_at = greatest(known.folded_at, excluded.folded_at)
-""")
-
-
-def count(
-    session: Session, batch: Sequence[Message], missed: Mapping[str, int], now: datetime
-) -> None:
-    """Count a batch of messages; one of the last statements before the commit."""
-    times: dict[str, dict[str, list[datetime]]] = {}
-    for message in batch:
-        of_account = times.setdefault(message.account, {"webhook": [], "poll": []})
-        of_account[message.kind].append(message.received_at)
-    # Sorted, so that two workers take the accounts' rows in the same order.
-    for account, at in sorted(times.items()):
-        session.execute(
-            COUNT,
-            {
-                "account": account,
-                "hooks": len(at["webhook"]),
-                "first_hook_at": min(at["webhook"], default=None),
-                "last_hook_at": max(at["webhook"], default=None),
-                "answers": len(at["poll"]),
-                "last_answer_at": max(at["poll"], default=None),
-                "missed": missed.get(account, 0),
-                "now": now,
-            },
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Upkeep: the sweep for forgotten work, retention and rebuild."""
+"""Upkeep: the sweep for overdue messages, retention and rebuild."""

@@ -1,57 +1,69 @@
-"""Rebuild: fold orders anew from the messages that are kept, and say what comes out differently.
+"""Rebuild: folds orders again from the kept messages, and reports what comes out differently.
 
-After a change to a driver's word map this is how old orders are mended. Where a message's body
-was dropped (retention), the events and details that it told are taken as they are stored.
+This is how old orders are corrected after a change to a driver. If a message's body was dropped
+(retention), its stored events and details are used instead.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import delete, func, inspect, select, tuple_
+from sqlalchemy import ColumnElement, delete, func, select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
-from receiver.changes.feed import EVENTS, Changed, what_changed
+from receiver.changes.feed import EVENTS, Changed
 from receiver.db.bulk import pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
+from receiver.db.order_state import ORDER_COLUMNS, OrderState
 from receiver.errors import Undecodable
 from receiver.orders import details
 from receiver.orders.poll_plan import OrderNews, plan_polls
 from receiver.orders.timeline import TimelineEntry, entry_from_row, strongest_trust
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.settings import Account, Settings
-from workers.folding.batch import decode
-from workers.folding.bulk_write import write_events
-from workers.folding.order_identity import under
-from workers.folding.refold import Told, learn_all, settle, timelines
-from workers.folding.tour_plans import keep_tours
+from workers.folding.batch import decode_message
+from workers.folding.order_identity import ReceivedSnapshot, rename_order
+from workers.folding.order_store import (
+    OrderKey,
+    load_events,
+    lock_orders,
+    update_orders,
+    write_events,
+)
+from workers.folding.refold import EventRow, apply_fold, changed_names, merge_snapshots
+from workers.folding.tour_plans import store_tours
 
-# Orders at a time: what a chunk holds in memory, and how long its orders are locked.
+# How many orders are locked, and held in memory, at a time.
 CHUNK = 100
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Which orders to rebuild; all of them where nothing is given."""
+    """Which orders to rebuild; all of them by default."""
 
     account: str | None = None
     courier_order_id: str | None = None
 
-    def narrow(self, statement: Any) -> Any:
+    def conditions(self) -> list[ColumnElement[bool]]:
+        conditions = []
         if self.account is not None:
-            statement = statement.where(Order.account == self.account)
+            conditions.append(Order.account == self.account)
         if self.courier_order_id is not None:
-            statement = statement.where(Order.courier_order_id == self.courier_order_id)
-        return statement
+            conditions.append(Order.courier_order_id == self.courier_order_id)
+        return conditions
 
 
 @dataclass
-class Report:
-    """What a rebuild did: orders and messages read, what differs, in words, per order, what of that
-    the change feed tells, and the orders whose status is another now.
+class RebuildReport:
+    """What the rebuild of a chunk did.
+
+    differences  for each order that comes out differently, a line that says how
+    unreadable   for each message that cannot be decoded any more, a line that says why
+    changes      the orders that the API shows differently, for the feed
+    news         the orders whose status is another now
     """
 
     orders: int = 0
@@ -59,45 +71,40 @@ class Report:
     differences: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     changes: list[Changed] = field(default_factory=list)
-    moved: list[OrderNews] = field(default_factory=list)
+    news: list[OrderNews] = field(default_factory=list)
 
 
-def count(session: Session, scope: Scope) -> int:
-    """How many orders there are to rebuild."""
-    return session.scalar(scope.narrow(select(func.count()).select_from(Order))) or 0
+def count_orders(session: Session, scope: Scope) -> int:
+    """Count the orders to rebuild."""
+    statement = select(func.count()).select_from(Order).where(*scope.conditions())
+    return session.scalar(statement) or 0
 
 
-def rebuild(
+def rebuild_orders(
     sessions: sessionmaker[Session],
     settings: Settings,
     scope: Scope,
     now: datetime,
     dry_run: bool = False,
-) -> Iterator[Report]:
-    """Rebuild chunk by chunk; yields what each chunk came to.
+) -> Iterator[RebuildReport]:
+    """Rebuild chunk by chunk, and yield the report of each.
 
-    A chunk's orders are locked while it is folded, so live traffic and a rebuild take turns at an
-    order and neither undoes the other. A dry run does the same and keeps nothing.
+    A chunk's orders are locked meanwhile, so live traffic and a rebuild take turns at an order, and
+    neither undoes the other. A dry run does the same and rolls it back.
     """
     if not dry_run:
         _rebuild_tours(sessions, settings.accounts, scope)
-    last = 0
+    last_id = 0
     while True:
-        with sessions() as session, session.no_autoflush:
+        with sessions() as session:
             lock_tours(session, writing=False)
-            orders = session.scalars(
-                scope.narrow(select(Order))
-                .where(Order.id > last)
-                .order_by(Order.id)
-                .limit(CHUNK)
-                .with_for_update(key_share=True)
-            ).all()
+            orders = lock_orders(session, *scope.conditions(), Order.id > last_id, limit=CHUNK)
             if not orders:
                 return
-            last = orders[-1].id
-            report = _rebuild_orders(session, orders, settings.accounts, now)
+            last_id = orders[-1].id
+            report = _rebuild_chunk(session, orders, settings.accounts, now)
             factor = settings.poll_interval_factor
-            plan_polls(session, report.moved, settings.accounts, factor, now)
+            plan_polls(session, report.news, settings.accounts, factor, now)
             if dry_run:
                 session.rollback()
             else:
@@ -106,62 +113,66 @@ def rebuild(
         yield report
 
 
-def _rebuild_orders(
-    session: Session, orders: Sequence[Order], accounts: Mapping[str, Account], now: datetime
-) -> Report:
-    report = Report(orders=len(orders))
-    told = _messages(session, orders)
-    partly = _partly_dropped(session, orders)
-    stored = timelines(session, [order.id for order in orders])
-    entries = {}
-    rows: list[dict[str, Any]] = []
-    gone: list[tuple[int, str]] = []
+def _rebuild_chunk(
+    session: Session,
+    orders: Sequence[OrderState],
+    accounts: Mapping[str, Account],
+    now: datetime,
+) -> RebuildReport:
+    report = RebuildReport(orders=len(orders))
+    messages = _load_messages(session, orders)
+    partly_dropped = _find_partly_dropped(session, orders)
+    stored = load_events(session, [order.id for order in orders])
+    before = {order.id: copy(order) for order in orders}
+    entries: dict[int, dict[str, TimelineEntry]] = {}
     for order in orders:
-        items, readable = [], set()
-        for message in told[order.account, order.courier_order_id]:
-            report.messages += 1
-            try:
-                decoded = decode(message, accounts)
-            except Undecodable as undecodable:
-                report.unreadable.append(f"message {message.id}: {undecodable}")
-                continue
-            readable.add(message.id)
-            items += [
-                Told(message, under(order.courier_order_id, snapshot))
-                for snapshot in decoded.orders
-            ]
-        kept = stored[order.id]
-        entries[order.id] = _unreadable_part(kept, readable)
-        order.details = learn_all(
+        key = (order.account, order.courier_order_id)
+        items, readable = _decode_messages(messages.get(key, ()), order, accounts, report)
+        known = stored.get(order.id, {})
+        # The stored events that no readable message was the first to report.
+        entries[order.id] = {
+            event_key: entry_from_row(row)
+            for event_key, row in known.items()
+            if row.message_id not in readable
+        }
+        order.details = merge_snapshots(
             entries[order.id], details.remove_messages(order.details, readable), items
         )
-        if (order.account, order.courier_order_id) in partly:
-            _keep_what_was_added(entries[order.id], kept)
+        if key in partly_dropped:
+            _keep_trust_and_proofs(entries[order.id], known)
     add_etas(session, orders)
+
+    rows: list[EventRow] = []
+    removed: list[tuple[int, str]] = []
     for order in orders:
-        kept = stored[order.id]
-        changed = settle(order, order.details, list(entries[order.id].values()), kept)
-        vanished = kept.keys() - entries[order.id].keys()
+        known = stored.get(order.id, {})
+        changed = apply_fold(order, order.details, list(entries[order.id].values()), known)
+        vanished = known.keys() - entries[order.id].keys()
         rows += changed
-        gone += [(order.id, key) for key in vanished]
-        if difference := _difference(order, changed, kept, len(vanished)):
-            report.differences.append(difference)
-            # What differs only in how we keep it is nothing that the shop would see.
-            if names := [*what_changed(order), *([EVENTS] if changed or vanished else [])]:
-                report.changes.append(Changed(order, tuple(names)))
-                order.version += 1
-                order.updated_at = now
-            if inspect(order).attrs.status.history.has_changes():
-                report.moved.append(OrderNews(order, webhook=False))
+        removed += [(order.id, key) for key in vanished]
+        difference = _describe_difference(before[order.id], order, changed, known, len(vanished))
+        if difference is None:
+            continue
+        report.differences.append(difference)
+        names = changed_names(before[order.id], order)
+        names += [EVENTS] if changed or vanished else []
+        # A difference only in how an order is stored is not visible to the shop.
+        if names:
+            report.changes.append(Changed(order, tuple(names)))
+            order.version += 1
+            order.updated_at = now
+        if order.status != before[order.id].status:
+            report.news.append(OrderNews(order, webhook=False))
+    update_orders(session, [order for order in orders if order != before[order.id]])
     write_events(session, rows)
-    if gone:
-        session.execute(delete(Event).where(tuple_(Event.order_id, Event.key).in_(gone)))
+    if removed:
+        session.execute(delete(Event).where(tuple_(Event.order_id, Event.key).in_(removed)))
     return report
 
 
-def _messages(session: Session, orders: Sequence[Order]) -> dict[tuple[str, str], list[Message]]:
+def _load_messages(session: Session, orders: Sequence[OrderState]) -> dict[OrderKey, list[Message]]:
     keys = [(order.account, order.courier_order_id) for order in orders]
-    found: dict[tuple[str, str], list[Message]] = defaultdict(list)
+    found: dict[OrderKey, list[Message]] = defaultdict(list)
     for message in session.scalars(
         select(Message).where(
             pairs_in(Message.account, Message.courier_order_id, keys),
@@ -173,64 +184,84 @@ def _messages(session: Session, orders: Sequence[Order]) -> dict[tuple[str, str]
     return found
 
 
-def _unreadable_part(stored: Mapping[str, Event], readable: set[int]) -> dict[str, TimelineEntry]:
-    """The stored events that no readable message was first to tell."""
-    return {
-        key: entry_from_row(row) for key, row in stored.items() if row.message_id not in readable
-    }
+def _decode_messages(
+    messages: Sequence[Message],
+    order: OrderState,
+    accounts: Mapping[str, Account],
+    report: RebuildReport,
+) -> tuple[list[ReceivedSnapshot], set[int]]:
+    """Return the snapshots of an order's messages, and the ids of those that were decoded."""
+    items: list[ReceivedSnapshot] = []
+    readable: set[int] = set()
+    for message in messages:
+        report.messages += 1
+        try:
+            decoded = decode_message(message, accounts)
+        except Undecodable as error:
+            report.unreadable.append(f"message {message.id}: {error}")
+            continue
+        readable.add(message.id)
+        items += [
+            ReceivedSnapshot(message, rename_order(snapshot, order.courier_order_id))
+            for snapshot in decoded.orders
+        ]
+    return items, readable
 
 
-def _partly_dropped(session: Session, orders: Sequence[Order]) -> set[tuple[str, str]]:
-    """Those of the orders of which some messages have no body any more."""
+def _find_partly_dropped(session: Session, orders: Sequence[OrderState]) -> set[OrderKey]:
+    """Return those of the orders of which a message has no body any more."""
     keys = [(order.account, order.courier_order_id) for order in orders]
-    own = (Message.account, Message.courier_order_id)
-    dropped = select(*own).where(
-        pairs_in(*own, keys), Message.outcome == APPLIED, Message.body.is_(None)
+    columns = (Message.account, Message.courier_order_id)
+    dropped = select(*columns).where(
+        pairs_in(*columns, keys), Message.outcome == APPLIED, Message.body.is_(None)
     )
     return {(account, order_id or "") for account, order_id in session.execute(dropped.distinct())}
 
 
-def _keep_what_was_added(entries: dict[str, TimelineEntry], stored: Mapping[str, Event]) -> None:
-    """Leave each event what messages without a body added to it: trust, and proofs.
+def _keep_trust_and_proofs(entries: dict[str, TimelineEntry], stored: Mapping[str, Event]) -> None:
+    """Keep the trust and the proofs that messages without a body added to events.
 
-    All else is as those messages tell it that can be read anew.
+    Everything else is as the readable messages have it.
     """
     for key, entry in entries.items():
         if (row := stored.get(key)) is not None:
-            added = entry_from_row(row)
-            event = replace(entry.event, proofs=entry.event.proofs | added.event.proofs)
-            trust = strongest_trust((entry.trust, added.trust))
+            known = entry_from_row(row)
+            event = replace(entry.event, proofs=entry.event.proofs | known.event.proofs)
+            trust = strongest_trust((entry.trust, known.trust))
             entries[key] = replace(entry, event=event, trust=trust)
 
 
-def _difference(
-    order: Order, changed: Sequence[dict[str, Any]], stored: Mapping[str, Event], vanished: int
+def _describe_difference(
+    before: OrderState,
+    order: OrderState,
+    changed: Sequence[EventRow],
+    stored: Mapping[str, Event],
+    vanished: int,
 ) -> str | None:
-    """What comes out differently, in words; None where nothing does."""
-    columns = [
-        f"{attribute.key} {attribute.history.deleted[0]!r} -> {attribute.value!r}"
-        for attribute in inspect(order).attrs
-        if attribute.history.has_changes() and attribute.history.deleted
+    """Describe what comes out differently; None where nothing does."""
+    parts = [
+        f"{name} {getattr(before, name)!r} -> {getattr(order, name)!r}"
+        for name in ORDER_COLUMNS
+        if getattr(before, name) != getattr(order, name)
     ]
-    new = sum(values["key"] not in stored for values in changed)
-    events = [
-        f"{count} events {what}"
-        for count, what in (
-            (new, "appear"),
-            (len(changed) - new, "change"),
-            (vanished, "vanish"),
+    new = sum(row["key"] not in stored for row in changed)
+    parts += [
+        f"{count} {'event' if count == 1 else 'events'} {verb}"
+        for count, verb in (
+            (new, "added"),
+            (len(changed) - new, "changed"),
+            (vanished, "removed"),
         )
         if count
     ]
-    told = "; ".join([*columns, *events])
-    return f"{order.account} {order.courier_order_id}: {told}" if told else None
+    return f"{order.account} {order.courier_order_id}: {'; '.join(parts)}" if parts else None
 
 
 def _rebuild_tours(
     sessions: sessionmaker[Session], accounts: Mapping[str, Account], scope: Scope
 ) -> None:
-    """Keep every kept tour plan again; equal ones change nothing."""
-    last = 0
+    """Store every kept tour plan again; equal ones change nothing."""
+    last_id = 0
     while True:
         with sessions.begin() as session:
             lock_tours(session, writing=True)
@@ -238,12 +269,14 @@ def _rebuild_tours(
                 Message.topic == "tours",
                 Message.outcome == APPLIED,
                 Message.body.is_not(None),
-                Message.id > last,
+                Message.id > last_id,
             )
             if scope.account is not None:
                 plans = plans.where(Message.account == scope.account)
             messages = session.scalars(plans.order_by(Message.id).limit(CHUNK)).all()
             if not messages:
                 return
-            last = messages[-1].id
-            keep_tours(session, [(message, decode(message, accounts)) for message in messages])
+            last_id = messages[-1].id
+            store_tours(
+                session, [(message, decode_message(message, accounts)) for message in messages]
+            )

@@ -1,20 +1,18 @@
-"""Retention: drop what need not be kept any longer, a little at a time, beside live traffic.
+"""Retention: drops data that need not be kept any longer, a little at a time beside live traffic.
 
-What goes                        and when
-a message's body                 INBOX_RETENTION_DAYS after it was processed; stuck ones stay
-tour plans and their stops       together with the body of the plan that told them
-what is known of people          PERSONAL_DATA_RETENTION_DAYS after the order's end
-changes of the feed              INBOX_RETENTION_DAYS after them, but for each order's newest
-what was refused at the door     30 days after it; a secret that nobody uses, after 90
+Dropped                       when
+bodies of messages            INBOX_RETENTION_DAYS after processing; not quarantined and parked ones
+tour plans and their stops    together with the body of the plan's message
+personal data of an order     PERSONAL_DATA_RETENTION_DAYS after the order's end
+changes of the feed           INBOX_RETENTION_DAYS after the change, but for each order's newest one
+refused credentials           after 30 days; unused secrets after 90
 
-An end that happened before we knew of the order counts from when we did: else what comes late, or
-by a courier's wrong clock, would be gone before anybody could look at it.
+An end that was before we knew of the order counts from when we did: otherwise a late report, or one
+by a courier's wrong clock, would be dropped before anybody could see it. An order without an end
+counts as ended once its polling was given up. The status, the timeline and the row of every message
+stay: rebuild uses the stored events of a message without a body.
 
-An order that never came to its end counts as ended once it was silent for so long that asking about
-it was given up. The status, the timeline and every message's row stay: rebuild takes the events of
-a message without a body as they are stored.
-
-Nothing here waits for a lock: what another transaction holds is left for the next time.
+Nothing here waits for a lock: rows that another transaction holds are left for the next time.
 """
 
 import time
@@ -42,18 +40,18 @@ from receiver.db.models import (
 from receiver.orders.erasure import drop_bodies, forget, told_of
 from receiver.settings import Settings
 
-# How many rows go in one transaction: a few milliseconds of locks.
+# Rows per transaction: a few milliseconds of locks.
 BODIES = 500
 STOPS = 1000
 ORDERS = 50
 CHANGES = 2000
-# All of them at once: there is one a day for each account and reason.
+# All at once: there is one row a day for each account and reason.
 REFUSALS = 10_000
-# After this an order of which nothing is heard is given up by whoever asks about it.
+# Polling gives up an order that was silent for so long (Schedule.give_up).
 SILENT_FOR = timedelta(days=30)
 LOCK_NOT_AVAILABLE = "55P03"
 
-# A discarded message's reason may quote what could not be read.
+# The reason of a discarded message may quote its body.
 DROP_BODIES = text(r"""
     UPDATE messages
     SET body = NULL,
@@ -67,38 +65,31 @@ DROP_BODIES = text(r"""
     RETURNING id
 """)
 
-# By their place in the table (ctid), which stays while they are locked: whatever PostgreSQL
-# thinks of how many there are, it reads no more than these. Only once the plan itself is gone, or
-# a rebuild would bring them back.
-DROP_STOPS = text("""
-    DELETE FROM tour_stops WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM tour_stops
+# By ctid, which is stable while the rows are locked: so PostgreSQL reads only these rows, whatever
+# it estimates. Only once the plan's body is gone, because a rebuild would bring them back.
+_DROP_PLANNED = """
+    DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM {table}
         WHERE received_at < :before
               AND (SELECT body IS NULL FROM messages WHERE id = message_id)
         ORDER BY received_at LIMIT :most FOR UPDATE SKIP LOCKED))
     RETURNING message_id
-""")
-DROP_TOURS = text("""
-    DELETE FROM tours WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM tours
-        WHERE received_at < :before
-              AND (SELECT body IS NULL FROM messages WHERE id = message_id)
-        ORDER BY received_at LIMIT :most FOR UPDATE SKIP LOCKED))
-    RETURNING message_id
-""")
+"""
+DROP_STOPS = text(_DROP_PLANNED.format(table="tour_stops"))
+DROP_TOURS = text(_DROP_PLANNED.format(table="tours"))
 
-AT_THEIR_END = text(f"""
+ENDED_ORDERS = text(f"""
     SELECT id FROM orders
     WHERE erased_at IS NULL AND status IN {TERMINAL_SQL} AND {ENDED_SINCE_SQL} < :before
     ORDER BY {ENDED_SINCE_SQL} LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
-""")  # noqa: S608 (our own words)
-SILENT = text(f"""
+""")  # noqa: S608 (names of statuses)
+SILENT_ORDERS = text(f"""
     SELECT id FROM orders
     WHERE erased_at IS NULL AND status NOT IN {TERMINAL_SQL} AND created_at < :before
           AND (last_heard_at IS NULL OR last_heard_at < :before)
           AND NOT EXISTS (SELECT FROM polls WHERE order_id = orders.id AND due_at IS NOT NULL)
     ORDER BY created_at LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
-""")  # noqa: S608 (our own words)
+""")  # noqa: S608 (names of statuses)
 
 # An order's newest change has the order's version.
 DROP_CHANGES = text("""
@@ -118,47 +109,49 @@ Step = Callable[[Session, datetime], int]
 
 @dataclass
 class Retention:
-    """What goes, for these settings. position: how far the feed was looked through."""
+    """Drops what these settings allow. position: up to which change the feed has been searched."""
 
     settings: Settings
     position: int = field(default=0)
 
-    def drop(self, sessions: sessionmaker[Session], now: datetime, seconds: float) -> Counter[str]:
-        """Drop what is due, for so long at the most; how many of each there were."""
-        until = time.monotonic() + seconds
+    def drop_due(
+        self, sessions: sessionmaker[Session], now: datetime, seconds: float
+    ) -> Counter[str]:
+        """Drop what is due for up to so many seconds; return how many rows of each kind."""
+        deadline = time.monotonic() + seconds
         dropped: Counter[str] = Counter()
-        for name, step, most in self._steps():
-            while time.monotonic() < until:
+        for name, step, limit in self._steps():
+            while time.monotonic() < deadline:
                 with sessions.begin() as session:
-                    gone = step(session, now)
-                dropped[name] += gone
-                if gone < most:
+                    count = step(session, now)
+                dropped[name] += count
+                if count < limit:
                     break
         return +dropped
 
     def _steps(self) -> tuple[tuple[str, Step, int], ...]:
         return (
-            ("orders", self.forget_people, ORDERS),
+            ("orders", self.erase_orders, ORDERS),
             ("bodies", self.drop_bodies, BODIES),
             ("tours", self.drop_tours, STOPS),
             ("changes", self.drop_changes, CHANGES),
             ("refusals", self.drop_refusals, REFUSALS),
         )
 
-    def forget_people(self, session: Session, now: datetime) -> int:
-        """Erase the personal data of orders that are long at their end, or long silent."""
+    def erase_orders(self, session: Session, now: datetime) -> int:
+        """Erase the personal data of orders that ended, or became silent, long ago."""
         before = now - timedelta(days=self.settings.personal_data_retention_days)
-        ids = _ids(session, AT_THEIR_END, before, ORDERS)
-        ids += _ids(session, SILENT, before - SILENT_FOR, ORDERS - len(ids))
+        ids = _ids(session, ENDED_ORDERS, before, ORDERS)
+        ids += _ids(session, SILENT_ORDERS, before - SILENT_FOR, ORDERS - len(ids))
         if not ids:
             return 0
         orders = session.scalars(select(Order).where(id_in(Order.id, ids)).order_by(Order.id)).all()
         read = (Message.outcome.in_((APPLIED, DISCARDED)),)
         try:
-            # Whoever folds a message holds it and waits for its order, which we hold: so whoever
-            # holds an order may not wait for a message.
+            # A worker that folds a message has locked it and waits for its order, which is locked
+            # here: so this must not wait for a message.
             with session.begin_nested():
-                told = session.scalars(
+                message_ids = session.scalars(
                     select(Message.id)
                     .where(Message.id.in_(told_of(orders, *read)))
                     .with_for_update(nowait=True)
@@ -167,12 +160,12 @@ class Retention:
             if getattr(failure.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
                 raise
             return 0
-        drop_bodies(session, told)
+        drop_bodies(session, message_ids)
         feed.tell(session, forget(session, orders, now), now)
         return len(ids)
 
     def drop_bodies(self, session: Session, now: datetime) -> int:
-        """Drop the bodies of messages that were dealt with long ago."""
+        """Drop the bodies of messages that were processed long ago."""
         return len(_ids(session, DROP_BODIES, self._kept_since(now), BODIES))
 
     def drop_tours(self, session: Session, now: datetime) -> int:
@@ -182,23 +175,22 @@ class Retention:
         return len(_ids(session, DROP_STOPS, before, STOPS))
 
     def drop_changes(self, session: Session, now: datetime) -> int:
-        """Look through a stretch of the feed, round and round, and drop what newer ones replace.
+        """Search the next part of the feed, and drop old changes that a newer one has replaced.
 
-        Whoever reads the feed from its beginning still hears of every order.
+        A reader that starts at the beginning of the feed still sees every order.
         """
-        stretch = select(Change.seq).where(Change.seq > self.position).order_by(Change.seq)
-        numbers = select(func.max(stretch.limit(CHANGES).subquery().c.seq))
-        upto = session.scalar(numbers)
+        part = select(Change.seq).where(Change.seq > self.position).order_by(Change.seq)
+        upto = session.scalar(select(func.max(part.limit(CHANGES).subquery().c.seq)))
         if upto is None:
             self.position = 0
             return 0
         values: dict[str, Any] = {"after": self.position, "upto": upto}
-        gone = session.execute(DROP_CHANGES, {**values, "before": self._kept_since(now)}).all()
+        dropped = session.execute(DROP_CHANGES, {**values, "before": self._kept_since(now)}).all()
         self.position = upto
-        return len(gone)
+        return len(dropped)
 
     def drop_refusals(self, session: Session, now: datetime) -> int:
-        """Drop what was refused long ago, and secrets that were; a few rows in small tables."""
+        """Drop old refusals, and secrets that were last used long ago: few rows in small tables."""
         before = {"day": (now - REFUSED_FOR).date(), "used": now - SECRETS_FOR}
         session.execute(DROP_SECRETS, before)
         return len(session.execute(DROP_REFUSALS, before).all())
@@ -208,6 +200,6 @@ class Retention:
 
 
 def _ids(session: Session, statement: TextClause, before: datetime, most: int) -> list[int]:
-    # In the statement's own text: a plan for any number of rows whatever would read the table.
+    # A literal limit: the plan for an unknown number of rows would read the whole table.
     limited = statement.bindparams(bindparam("most", type_=Integer, literal_execute=True))
     return list(session.scalars(limited, {"before": before, "most": most}))

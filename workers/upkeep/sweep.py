@@ -1,43 +1,37 @@
-"""Sweep: find what was forgotten, because a ring, a job or a process was lost, and say so.
-
-Next polls and leases that were lost are mended where each account's orders are asked about
-(claims.py, recovery.py); all of it is counted as `mended`.
-"""
+"""Sweep: finds messages that no drain came for, because a ring, a job or a process was lost."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from receiver.db.counting import count_rows
 from receiver.db.models import Message
 from receiver.inbox.pending import pending, waiting_since
 from receiver.stats import totals
 
-# A message that waits longer than a drain takes to come was not rung for.
-FORGOTTEN_AFTER = timedelta(seconds=3)
-# Counted no further.
-MOST_COUNTED = 1_000
+# A drain comes sooner than this to a message that was rung for.
+OVERDUE_AFTER = timedelta(seconds=3)
+MAX_COUNTED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
-    """Messages that nobody seems to come for: how many, and for how long the first waits."""
+class OverdueMessages:
+    """How many messages wait (counted up to MAX_COUNTED), and how long the first one has waited."""
 
     messages: int
     waiting_seconds: float
 
 
-def forgotten(session: Session, now: datetime) -> Forgotten | None:
-    """What waits too long, None where nothing does."""
+def find_overdue_messages(session: Session, now: datetime) -> OverdueMessages | None:
+    """Return the pending messages if the first of them is overdue, otherwise None."""
     since = waiting_since(session)
-    if since is None or now - since <= FORGOTTEN_AFTER:
+    if since is None or now - since <= OVERDUE_AFTER:
         return None
-    waits = pending().with_only_columns(Message.id).limit(MOST_COUNTED).subquery()
-    count = session.scalar(select(func.count()).select_from(waits)) or 0
-    return Forgotten(count, round((now - since).total_seconds(), 1))
+    count = count_rows(session, pending().with_only_columns(Message.id), MAX_COUNTED)
+    return OverdueMessages(count, round((now - since).total_seconds(), 1))
 
 
-def mended(session: Session) -> None:
-    """Count a ring for what was forgotten; the caller commits."""
+def count_repeated_ring(session: Session) -> None:
+    """Count a ring for overdue messages in the totals; the caller commits."""
     totals.add_totals(session, {(totals.MENDED, "", totals.RINGS): 1})
