@@ -95,5 +95,5 @@ def _start_tracing(process: str, url: str, engine: "Engine") -> None:
     exporter = Exporter(f"{url.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    SQLAlchemyInstrumentor().instrument(engine=engine)
+    SQLAlchemyInstrumentor().instrument(engine=engine, skip_dep_check=True)  # declares < 2.1
     _tracers.append(provider.get_tracer("ordertrail"))
