@@ -41,40 +41,38 @@ if _soft != resource.RLIM_INFINITY and _soft < _files:
     _most = _files if _hard == resource.RLIM_INFINITY else min(_files, _hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _hard))
 
-# A worker that shows no sign of life for so long is killed: gevent workers give one each second,
-# whatever their requests do, so this is about a worker that hangs, not about a slow request.
+# A worker without a sign of life for this long is killed. gevent workers give one each second,
+# whatever their requests do, so this concerns a worker that hangs and not a slow request.
 timeout = 30
-# A stop waits so long for the requests under way, and a second or two more for the rest; whoever
-# stops us must wait longer.
+# A stop waits this long for the requests in progress, and a second or two for the rest; a
+# supervisor must wait longer before it kills.
 graceful_timeout = 8
-# So long for the next request on a connection, and for a head to be whole: who sends it a byte at
-# a time is sent away.
+# How long to wait for the next request on a connection, and for complete headers.
 keepalive = 5
 
-# By default gunicorn believes such headers from loopback, and behind a proxy everybody comes from
-# there: a stranger's SCRIPT_NAME would be a 500. Nothing here needs any of them.
+# By default gunicorn trusts these headers from loopback, where everybody comes from behind a proxy:
+# a stranger's SCRIPT_NAME would be a 500. Nothing here needs them.
 forwarder_headers = ""
 secure_scheme_headers = {}
 
-# The longest address, in bytes: an account and an id of 255 characters each have room in it, also
-# where each of them takes twelve, percent-encoded.
+# The longest URL, in bytes: enough for an account and an id of 255 characters, percent-encoded at
+# twelve bytes a character.
 limit_request_line = 8190
 
-# No access log: the couriers' tokens stand in the URLs.
+# No access log: its URLs contain the couriers' tokens.
 accesslog = None
-logger_class = "receiver.web.gunicorn_worker.Log"
 logconfig_dict = gunicorn_logconfig()
 
-# A socket to steer gunicorn by, which nobody here uses, and a thread for it.
+# A socket to control gunicorn, unused here, and its thread.
 control_socket_disable = True
 
 
-# On a reload gunicorn ends the old workers as soon as it has forked the new ones, and nobody is
-# answered while these load. Here each new one ends those whose place it takes once it has loaded.
+# On a reload gunicorn ends the old workers as soon as it has forked the new ones, and no request is
+# answered while these load. Here each new worker ends those that it replaces once it has loaded.
 
 
 def on_reload(server):
-    """Keep the old workers, and share them out among the new ones that come now."""
+    """Keep the old workers, and assign each to a new worker that will end it."""
     old = list(server.WORKERS)
     server.replaced = {*getattr(server, "replaced", ()), *old}
     new = server.cfg.workers
@@ -83,19 +81,19 @@ def on_reload(server):
 
 
 def pre_fork(server, worker):
-    """Tell a worker, before it is one, whose place it takes."""
+    """Tell a new worker which old ones it replaces."""
     waiting = getattr(server, "to_replace", ())
     worker.replaces = waiting.pop() if waiting else []
 
 
 def child_exit(server, worker):
-    """Count who is gone after a reload; drop its gauges, not its counters: that has happened."""
+    """Count a worker that ended after a reload; drop its gauges but keep its counters."""
     replaced = getattr(server, "replaced", set())
     if worker.pid in replaced:
         replaced.remove(worker.pid)
         server.num_workers -= 1
     elif left := [pid for pid in worker.replaces if pid in replaced]:
-        # Gone before it had loaded: whoever comes next takes their place instead.
+        # It ended before it had loaded: the next new worker replaces them instead.
         server.to_replace.append(left)
 
     from prometheus_client import multiprocess  # noqa: PLC0415 - see above
@@ -104,9 +102,9 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
-    """Serve from now on, and end those whose place this worker takes.
+    """End the workers that this one replaces.
 
-    Under `ordertrail run` web loads while the release migrates: not before that is through.
+    `ordertrail run` loads web while the release migrates, and opens the gate afterwards.
     """
     if "ORDERTRAIL_GATE" in os.environ:
         os.read(int(os.environ["ORDERTRAIL_GATE"]), 1)
@@ -119,9 +117,9 @@ def post_worker_init(worker):
 
 
 def _end_waiting(worker, sleep):
-    """Told to stop, answer those who wait for changes: else a stop takes all its time."""
+    """Answer the readers that wait for changes when the worker is told to stop."""
     while worker.alive:
         sleep(0.2)
     worker.wsgi.extensions["ordertrail"].watcher.close()
-    # What was refused in the last seconds; what is refused from now on goes with the process.
+    # Writes the refusals of the last seconds; later ones are lost with the process.
     worker.wsgi.extensions["ordertrail"].credential_recorder.close()

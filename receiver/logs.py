@@ -1,4 +1,4 @@
-"""JSON lines on stdout for every process. No bodies, no tokens, no personal data go into one."""
+"""JSON lines on stdout for every process, without bodies, tokens and personal data."""
 
 import logging
 import logging.config
@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-SHARED: list[Any] = [
+PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -17,25 +17,37 @@ SHARED: list[Any] = [
 ]
 
 
-def without_request_line(record: logging.LogRecord) -> bool:
-    """Keep gunicorn from logging the request line that it could not read: a token may be in it."""
-    if record.getMessage().startswith("Invalid request"):
-        record.msg, record.args = "an invalid request was refused", ()
-    return True
+def configure(process: str) -> None:
+    """Set up logging for a process that is not gunicorn's."""
+    logging.config.dictConfig(gunicorn_logconfig(process))
 
 
-def config(process: str) -> dict[str, Any]:
-    """The standard library's logging as JSON lines that name the process (web, worker, clock)."""
+def gunicorn_logconfig(process: str = "web") -> dict[str, Any]:
+    """Return the logging configuration of a process (web, worker, clock) as a dictConfig.
+
+    deploy/gunicorn.conf.py passes it to gunicorn as logconfig_dict.
+    """
+    structlog.configure(
+        processors=[*PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+    def add_process(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        return {"process": process, **event}
+
+    to_stdout = {"handlers": ["console"], "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
             "json": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": SHARED,
+                "foreign_pre_chain": PROCESSORS,
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    _named(process),
+                    add_process,
                     structlog.processors.JSONRenderer(),
                 ],
             }
@@ -49,63 +61,36 @@ def config(process: str) -> dict[str, Any]:
         },
         "root": {"handlers": ["console"], "level": "INFO"},
         "loggers": {
-            # RQ tells of every job at INFO; a drain tells of itself where it did something.
-            "rq": {"level": "WARNING", "handlers": ["console"], "propagate": False},
+            # RQ logs every job at INFO; a drain logs itself where it did something.
+            "rq": {"level": "WARNING", **to_stdout},
             "alembic": {"level": "WARNING"},
-            # They tell of every request at INFO, with its address.
+            # They log every request at INFO, with its URL.
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
-            "gunicorn.error": {
-                "level": "INFO",
-                "handlers": ["console"],
-                "propagate": False,
-                "filters": [without_request_line],
-            },
-            "gunicorn.access": {"level": "WARNING", "handlers": ["console"], "propagate": False},
+            "gunicorn.error": {"level": "INFO", "filters": [_drop_request_line], **to_stdout},
+            "gunicorn.access": {"level": "WARNING", **to_stdout},
         },
     }
 
 
-def exception_fields(failure: BaseException) -> dict[str, str]:
-    """What a log line says of a failure: what and where, never its text, which may hold rows."""
-    frames = traceback.extract_tb(failure.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
-    where = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "?"
-    sqlstate = getattr(getattr(failure, "orig", None), "sqlstate", None)
-    return {"error": type(failure).__name__, "where": where} | (
-        {"sqlstate": sqlstate} if sqlstate else {}
-    )
+def _drop_request_line(record: logging.LogRecord) -> bool:
+    """Drop the request line that gunicorn could not parse from its message: it may hold a token."""
+    if record.getMessage().startswith("Invalid request"):
+        record.msg, record.args = "invalid_request_refused", ()
+    return True
+
+
+def exception_fields(error: BaseException) -> dict[str, str]:
+    """Return the log fields of an exception: its class and place. Its text may quote a row."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
+    where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
+    sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
+    fields = {"error": type(error).__name__, "where": where}
+    return fields | ({"sqlstate": sqlstate} if sqlstate else {})
 
 
 def exception_frames(error: BaseException) -> list[str]:
     """Return where an exception came through, outermost first, as "file:line function"."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-
-
-def gunicorn_logconfig() -> dict[str, Any]:
-    """What deploy/gunicorn.conf.py sets as logconfig_dict."""
-    _structlog()
-    return config("web")
-
-
-def configure(process: str) -> None:
-    """Set up logging for a process that is not gunicorn's."""
-    _structlog()
-    logging.config.dictConfig(config(process))
-
-
-def _structlog() -> None:
-    structlog.configure(
-        processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-
-
-def _named(process: str) -> Any:
-    def add(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-        return {"process": process, **event}
-
-    return add

@@ -68,7 +68,8 @@ def test_a_token_in_a_line_that_cannot_be_read_is_neither_answered_nor_logged(we
     assert answer.status_code == 400
     assert b"tiramizoo-token" not in answer.data
     log = Path(web.log).read_text()
-    assert "an invalid request was refused: InvalidHTTPVersion" in log
+    assert "invalid_request_refused" in log
+    assert "InvalidHTTPVersion" in log
     assert "tiramizoo-token" not in log
 
 
