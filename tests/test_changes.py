@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.changes import feed
 from receiver.changes.feed import CHANNEL, Changed
 from receiver.cli.main import main
-from receiver.db.cursors import CHANGES, write_cursor
 from receiver.db.models import Change, Order
+from receiver.db.pagination import CHANGES, write_cursor
 from tests.bodies import (
     after,
     cottoncast_signature,
@@ -287,7 +287,6 @@ def test_without_a_token_nobody_follows(client: FlaskClient) -> None:
         ({"after": "é"}, None),
         ({"after": "'; DROP TABLE changes; --"}, None),
         ({"after": write_cursor(7)}, None),
-        ({"after": write_cursor(7, 8, kind=CHANGES)}, None),
         ({"after": write_cursor(10**18 - 1, kind=CHANGES)}, None),
         ({"after": write_cursor(10**40, kind=CHANGES)}, None),
         ({"after": write_cursor(1, kind=CHANGES), "wait": 30}, None),

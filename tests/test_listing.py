@@ -8,9 +8,15 @@ import pytest
 from sqlalchemy import Engine, Select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.cursors import MESSAGES, write_cursor
 from receiver.db.models import Message, Order
-from receiver.db.pagination import Values, are_fewer, distinct, walk
+from receiver.db.pagination import (
+    MESSAGES,
+    IndexValues,
+    distinct_values,
+    has_fewer_rows,
+    select_page_ids,
+    write_cursor,
+)
 from receiver.inbox import browse, retry
 from receiver.orders import listing
 from tests.emptying import empty
@@ -124,7 +130,7 @@ def test_a_list_of_orders_reads_little(
     monkeypatch.setattr(listing, "FEW", 500)
     with Session(filled) as session:
         nodes = plan(session, listing.matching(session, filters, before, MOST))
-        # A walk for each account, status and yes or no; or all of two days, and a walk for each
+        # A range for each account, status and yes or no; or all of two days, and a range for each
         # other one.
         assert rows_read(nodes) <= 4000
 
@@ -168,36 +174,43 @@ def test_the_values_of_a_column_are_found_one_by_one(
     filled: Engine, table: type[Order] | type[Message]
 ) -> None:
     with Session(filled) as session:
-        assert distinct(session, table.account) == ["cottoncast", "past", "rare", "tiramizoo"]
+        assert distinct_values(session, table.account) == [
+            "cottoncast",
+            "past",
+            "rare",
+            "tiramizoo",
+        ]
 
 
 def test_counting_stops_where_it_is_enough(filled: Engine) -> None:
-    rare: Values = {
+    rare: IndexValues = {
         Order.account: ["rare"],
         Order.status: ["delivered", "in_transit", "lost"],
         Order.needs_attention: [True, False],
     }
     with Session(filled) as session:
-        assert are_fewer(session, Order.id, rare, 21)
-        assert not are_fewer(session, Order.id, rare, 20)
+        assert has_fewer_rows(session, Order.id, rare, 21)
+        assert not has_fewer_rows(session, Order.id, rare, 20)
 
 
-def test_a_walk_without_values_finds_nothing(filled: Engine) -> None:
+def test_a_list_without_values_is_empty(filled: Engine) -> None:
     with Session(filled) as session:
-        nothing = walk(Message.id, {Message.account: [], Message.outcome: ["applied"]}, 5)
+        nothing = select_page_ids(
+            Message.id, {Message.account: [], Message.outcome: ["applied"]}, 5
+        )
         assert session.scalars(nothing).all() == []
 
 
-def test_a_walk_may_go_upwards(sessions: sessionmaker[Session]) -> None:
+def test_a_list_may_be_the_oldest_first(sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
         for statement in (FILL.replace(":now", f"'{NOW}'::timestamptz").split(";"))[:2]:
             session.connection().exec_driver_sql(statement)
-        up = walk(
+        oldest = select_page_ids(
             Message.id,
             {Message.account: ["rare", "tiramizoo"], Message.outcome: ["quarantined"]},
             3,
-            beyond=2000,
+            after=2000,
             oldest_first=True,
         )
-        found = list(session.scalars(up))
+        found = list(session.scalars(oldest))
     assert found == [3001, 4001, 6001]

@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
 from receiver.db.bulk import insert_rows
-from receiver.db.cursors import CHANGES, read_cursor, write_cursor
 from receiver.db.models import Change, Order
 from receiver.db.order_state import AnyOrder
+from receiver.db.pagination import CHANGES, read_cursor, write_cursor
 from receiver.errors import InvalidCursor
 from receiver.queue.doorbell import Doorbell
 

@@ -1,11 +1,14 @@
-"""Lists, newest first, that stay fast whatever they are narrowed by.
+"""Lists, newest first, that stay fast with every filter, and the cursors between their pages.
 
-PostgreSQL reads an index in the order of its last column only where each column before it is fixed
-to one value. Where a filter leaves one open, it would sort all that fits, or walk down the ids past
-millions that do not. So a list is put together from one short walk for each combination of
-values, none longer than a page.
+PostgreSQL reads an index in the order of its last column only where every column before it is fixed
+to one value. Where a filter leaves a column open, PostgreSQL would sort every matching row, or walk
+down the ids past millions that do not match. So a list is the union of one short range for each
+combination of values, none longer than a page.
 """
 
+import base64
+import binascii
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,91 +16,126 @@ from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, literal, s
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from receiver.errors import InvalidCursor
+
 Column = ColumnElement[Any] | InstrumentedAttribute[Any]
-# What each column of an index before the id may be.
-Values = Mapping[Column, Sequence[Any]]
+# The values that are wanted of each column of an index before the id.
+IndexValues = Mapping[Column, Sequence[Any]]
 
 HIGHEST_ID = 2**63 - 1
-# What one page may have.
+# The most rows that a page may have.
 MOST_LISTED = 200
 
+# A cursor is a letter for its list, so that no list takes another's, and a number. It is opaque to
+# clients, so that its content can change.
+CONFLICTS = "k"
+ORDERS = "o"
+CHANGES = "c"
+MESSAGES = "m"
+_CURSOR = re.compile(rb"([a-z])([0-9]{1,18})")
 
-def snapshot(session: Session) -> None:
-    """Let all that the session's transaction reads be of one moment. Its first statement."""
+
+def write_cursor(number: int, kind: str = ORDERS) -> str:
+    """Return the cursor of the page that follows the row with this number."""
+    return base64.urlsafe_b64encode(f"{kind}{number}".encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str, kind: str = ORDERS, name: str = "cursor") -> int:
+    """Return the number in a cursor. name: the parameter's name, for the message.
+
+    Raises: InvalidCursor.
+    """
+    try:
+        content = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    except (ValueError, binascii.Error):
+        content = b""
+    match = _CURSOR.fullmatch(content)
+    number = int(match[2]) if match else 0
+    # Compared with the cursor as we write it, because decoding skips foreign characters.
+    if not match or write_cursor(number, kind) != cursor.rstrip("="):
+        raise InvalidCursor(f"{name} is not a cursor that this list returned", name)
+    return number
+
+
+def begin_consistent_read(session: Session) -> None:
+    """Have all statements of the session's transaction, which starts here, see one moment."""
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 
-def walk(
+def select_page_ids(
     row_id: InstrumentedAttribute[int],
-    values: Values,
-    most: int,
+    values: IndexValues,
+    limit: int,
     *conditions: ColumnElement[bool],
-    beyond: int | None = None,
+    after: int | None = None,
     oldest_first: bool = False,
 ) -> Select[int]:
-    """The ids of the newest rows whose columns have one of the values each.
+    """Select the ids of the newest rows whose columns have one of the values each.
 
-    beyond: only those that come after this id.
+    after: only rows that follow this id in the list.
     """
-    found = each(row_id, values, most, *conditions, beyond=beyond, oldest_first=oldest_first)
+    found = select_pages(row_id, values, limit, *conditions, after=after, oldest_first=oldest_first)
     found_id = found.selected_columns.id
-    ordered = found.with_only_columns(found_id).limit(most)
+    ordered = found.with_only_columns(found_id).limit(limit)
     return ordered.order_by(found_id.asc() if oldest_first else found_id.desc())
 
 
-def are_fewer(
-    session: Session, row_id: InstrumentedAttribute[int], values: Values, most: int
+def has_fewer_rows(
+    session: Session, row_id: InstrumentedAttribute[int], values: IndexValues, number: int
 ) -> bool:
-    """Whether fewer than `most` rows have these values, by reading no more than that."""
-    found = each(row_id, values, most).limit(most).subquery()
-    return (session.scalar(select(func.count()).select_from(found)) or 0) < most
+    """Return whether fewer rows than `number` have these values, by reading no more than that."""
+    found = select_pages(row_id, values, number).limit(number).subquery()
+    return (session.scalar(select(func.count()).select_from(found)) or 0) < number
 
 
-def each(
+def select_pages(
     row_id: InstrumentedAttribute[int],
-    values: Values,
-    most: int,
+    values: IndexValues,
+    limit: int,
     *conditions: ColumnElement[bool],
-    beyond: int | None = None,
+    after: int | None = None,
     oldest_first: bool = False,
-    shown: Sequence[Column] = (),
+    columns: Sequence[Column] = (),
 ) -> Select[Any]:
-    """For each combination of values: these, the ids of its newest rows, and what else is shown.
+    """Select one page for each combination of values: the values and its newest ids.
 
-    Said as a range of the index and in its whole order: for `=` and an order by id alone PostgreSQL
-    may take the primary key instead, where it believes that no value is rare.
+    columns: what else to select of each row.
+
+    Written as a range of the index in its whole order: with `=` and an order by id alone PostgreSQL
+    may read the primary key instead, where it believes that no value is rare.
     """
-    told = [
-        func.unnest(cast(list(those), ARRAY(column.type)))
+    lists = [
+        func.unnest(cast(list(wanted), ARRAY(column.type)))
         .table_valued("value")
         .render_derived(f"any_{number}")
-        for number, (column, those) in enumerate(values.items())
+        for number, (column, wanted) in enumerate(values.items())
     ]
-    wanted = [it.c.value for it in told]
-    place, limit = tuple_(*values, row_id), HIGHEST_ID if beyond is None else beyond
+    combination = [values_of_column.c.value for values_of_column in lists]
+    key = tuple_(*values, row_id)
     if oldest_first:
-        after = tuple_(*wanted, literal(beyond or 0, BigInteger)) < place
-        within = [after, tuple_(*values) <= tuple_(*wanted)]
+        begin = tuple_(*combination, literal(after or 0, BigInteger)) < key
+        within = [begin, tuple_(*values) <= tuple_(*combination)]
         order = [column.asc() for column in (*values, row_id)]
     else:
-        before = place < tuple_(*wanted, literal(limit, BigInteger))
-        within = [before, tuple_(*values) >= tuple_(*wanted)]
+        before_id = HIGHEST_ID if after is None else after
+        begin = key < tuple_(*combination, literal(before_id, BigInteger))
+        within = [begin, tuple_(*values) >= tuple_(*combination)]
         order = [column.desc() for column in (*values, row_id)]
     page = (
-        select(row_id.label("id"), *shown)
+        select(row_id.label("id"), *columns)
         .where(*within, *conditions)
         .order_by(*order)
-        .limit(most)
+        .limit(limit)
         .lateral("page")
     )
-    combinations: Any = told[0]
-    for it in told[1:]:
-        combinations = combinations.join(it, true())
-    return select(*wanted, *page.c).select_from(combinations.join(page, true()))
+    combinations: Any = lists[0]
+    for further in lists[1:]:
+        combinations = combinations.join(further, true())
+    return select(*combination, *page.c).select_from(combinations.join(page, true()))
 
 
-def distinct(session: Session, column: InstrumentedAttribute[str]) -> list[str]:
-    """The values that a column has, by one look into its index for each of them."""
+def distinct_values(session: Session, column: InstrumentedAttribute[str]) -> list[str]:
+    """Return the distinct values of a column, by one read of its index for each of them."""
     first = select(func.min(column).label("value")).cte("seen", recursive=True)
     following = select(func.min(column)).where(column > first.c.value).scalar_subquery()
     seen = first.union_all(select(following).where(first.c.value.is_not(None)))

@@ -9,9 +9,16 @@ from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session
 
 from receiver.db.bulk import id_in
-from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
 from receiver.db.models import OUTCOMES, Message
-from receiver.db.pagination import Values, distinct, snapshot, walk
+from receiver.db.pagination import (
+    MESSAGES,
+    IndexValues,
+    begin_consistent_read,
+    distinct_values,
+    read_cursor,
+    select_page_ids,
+    write_cursor,
+)
 from receiver.errors import UnknownMessage
 
 MESSAGE_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
@@ -47,7 +54,7 @@ def list_messages(session: Session, filters: dict[str, Any]) -> dict[str, Any]:
     filters: as MessageFiltersSchema loads them.
     """
     limit = filters["limit"]
-    snapshot(session)
+    begin_consistent_read(session)
     ids = session.scalars(_matching(session, filters, limit + 1)).all()
     statement = select(*COLUMNS).where(id_in(Message.id, ids[:limit])).order_by(Message.id.desc())
     return {
@@ -61,17 +68,19 @@ def _matching(session: Session, filters: dict[str, Any], most: int) -> Select[in
     given = filters.keys() & {"account", "outcome", "courier_order_id"}
     if given and "courier_order_id" not in given:
         values = index_values(session, filters.get("account"), filters.get("outcome"))
-        return walk(Message.id, values, most, beyond=before)
+        return select_page_ids(Message.id, values, most, after=before)
     conditions = [getattr(Message, name) == filters[name] for name in given]
     if before is not None:
         conditions.append(Message.id < before)
     return select(Message.id).where(*conditions).order_by(Message.id.desc()).limit(most)
 
 
-def index_values(session: Session, account: str | None, outcome: str | None) -> Values:
+def index_values(session: Session, account: str | None, outcome: str | None) -> IndexValues:
     """Return the values of the index (account, outcome, id) that filters allow; None is any."""
     return {
-        Message.account: distinct(session, Message.account) if account is None else [account],
+        Message.account: distinct_values(session, Message.account)
+        if account is None
+        else [account],
         Message.outcome: OUTCOMES if outcome is None else [outcome],
     }
 
@@ -129,5 +138,5 @@ def get_bodies(session: Session, ids: Collection[int]) -> dict[str, dict[str, st
 
 def count_messages(session: Session, outcome: str) -> int:
     """Count the messages of an outcome, up to MOST_COUNTED."""
-    ids = walk(Message.id, index_values(session, None, outcome), MOST_COUNTED)
+    ids = select_page_ids(Message.id, index_values(session, None, outcome), MOST_COUNTED)
     return session.scalar(select(func.count()).select_from(ids.subquery())) or 0

@@ -9,9 +9,8 @@ from sqlalchemy import Row, Select, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.bulk import id_in
-from receiver.db.cursors import MESSAGES, read_cursor, write_cursor
 from receiver.db.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED, Message
-from receiver.db.pagination import walk
+from receiver.db.pagination import MESSAGES, read_cursor, select_page_ids, write_cursor
 from receiver.errors import UnknownMessage, WrongOutcome
 from receiver.inbox.browse import COLUMNS, get_message, index_values, parse_message_id
 from receiver.queue.bells import Bells
@@ -105,7 +104,7 @@ def discard_message(
 def _stuck(session: Session, wanted: dict[str, Any], after: int, most: int) -> Select[int]:
     values = index_values(session, wanted.get("account"), wanted["outcome"])
     kept = Message.body.is_not(None)
-    return walk(Message.id, values, most, kept, beyond=after, oldest_first=True)
+    return select_page_ids(Message.id, values, most, kept, after=after, oldest_first=True)
 
 
 def _make_pending(session: Session, ids: Any, now: datetime) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes.feed import Changed, tell, what_changed
-from receiver.db.cursors import CONFLICTS, read_cursor, write_cursor
 from receiver.db.models import Order
+from receiver.db.pagination import CONFLICTS, read_cursor, write_cursor
 from receiver.errors import UnknownConflict
 from receiver.orders.find import find_order
 from receiver.orders.fold import Conflict

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from receiver.db.bulk import id_in
 from receiver.db.models import Order
-from receiver.db.pagination import each
+from receiver.db.pagination import select_pages
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
 
 # How many orders of one reference, or of one ambiguous name, a lookup shows.
@@ -64,7 +64,7 @@ def find_orders_by_reference(
     session: Session, references: Collection[str]
 ) -> dict[str, list[Order]]:
     """Find the orders of each reference, the newest first: up to MOST_ORDERS, and one more."""
-    ids = each(Order.id, {Order.reference: sorted(set(references))}, MOST_ORDERS + 1)
+    ids = select_pages(Order.id, {Order.reference: sorted(set(references))}, MOST_ORDERS + 1)
     return _group(session, ((reference, order_id) for reference, order_id in session.execute(ids)))
 
 

@@ -11,9 +11,18 @@ from sqlalchemy import ColumnElement, Date, Select, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from receiver import statuses
-from receiver.db.cursors import read_cursor, write_cursor
 from receiver.db.models import Event, Order, Poll
-from receiver.db.pagination import Column, Values, are_fewer, distinct, each, snapshot, walk
+from receiver.db.pagination import (
+    Column,
+    IndexValues,
+    begin_consistent_read,
+    distinct_values,
+    has_fewer_rows,
+    read_cursor,
+    select_page_ids,
+    select_pages,
+    write_cursor,
+)
 from receiver.orders.fold import REPEATED_OBSERVATION, sort_position
 
 # The day of an order's last change, as the index orders_updated_idx spells it.
@@ -45,7 +54,7 @@ def list_orders(session: Session, filters: Filters) -> dict[str, Any]:
     """
     limit = filters["limit"]
     before = read_cursor(filters["cursor"]) if "cursor" in filters else None
-    snapshot(session)
+    begin_consistent_read(session)
     ids = matching(session, filters, before, limit + 1).subquery()
     rows = session.execute(ROWS.join(ids, Order.id == ids.c.id).order_by(Order.id.desc())).all()
     return {
@@ -75,24 +84,24 @@ def matching(session: Session, filters: Filters, before: int | None, most: int) 
     if "reference" in filters:
         conditions += [Order.reference == filters["reference"], *narrowed]
     elif wanted:
-        values: Values = {
+        values: IndexValues = {
             Order.status: wanted.get(Order.status, list(statuses.VOCABULARY)),
-            Order.account: wanted.get(Order.account) or distinct(session, Order.account),
+            Order.account: wanted.get(Order.account) or distinct_values(session, Order.account),
             Order.needs_attention: wanted.get(Order.needs_attention, [True, False]),
         }
         if days is None:
-            return walk(Order.id, values, most, beyond=before)
-        if are_fewer(session, Order.id, values, FEW):
+            return select_page_ids(Order.id, values, most, after=before)
+        if has_fewer_rows(session, Order.id, values, FEW):
             # First all of them, then those that changed since: asked for both at once, PostgreSQL
             # may read all that changed since, once for each combination.
-            found = each(Order.id, values, FEW, beyond=before, shown=[Order.updated_at])
+            found = select_pages(Order.id, values, FEW, after=before, columns=[Order.updated_at])
             _, _, _, order_id, updated_at = found.selected_columns
             since = found.where(updated_at >= filters["updated_since"])
             return since.with_only_columns(order_id).order_by(order_id.desc()).limit(most)
         conditions += narrowed
-        return walk(Order.id, {UPDATED_ON: days}, most, *conditions, beyond=before)
+        return select_page_ids(Order.id, {UPDATED_ON: days}, most, *conditions, after=before)
     elif days is not None:
-        return walk(Order.id, {UPDATED_ON: days}, most, *conditions, beyond=before)
+        return select_page_ids(Order.id, {UPDATED_ON: days}, most, *conditions, after=before)
     if before is not None:
         conditions.append(Order.id < before)
     return select(Order.id).where(*conditions).order_by(Order.id.desc()).limit(most)

@@ -11,9 +11,8 @@ from typing import Any, LiteralString
 import psycopg
 from sqlalchemy import Engine
 
-from receiver.db.cursors import write_cursor
 from receiver.db.group_commit import AutocommitPool, Batcher
-from receiver.db.pagination import HIGHEST_ID, MOST_LISTED
+from receiver.db.pagination import HIGHEST_ID, MOST_LISTED, write_cursor
 from receiver.errors import StorageUnavailable
 from receiver.orders.find import FOUND, MOST_ORDERS, refuse_nul, refuse_other_than_one
 
@@ -37,7 +36,7 @@ ORDER: LiteralString = f"""
     LEFT JOIN polls ON polls.order_id = orders.id
 """  # noqa: S608
 # The newest first, one more than a page may have. As a range of the index and in its whole order,
-# for the reason that pagination.each() gives.
+# for the reason that pagination.select_pages gives.
 REFERENCED: LiteralString = f"""
     SELECT asked.account AS asked_account, asked.name AS asked_name, found.*
     FROM unnest(%(accounts)s::text[], %(names)s::text[]) AS asked (account, name)

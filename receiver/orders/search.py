@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from receiver.db.models import Identifier, Order
-from receiver.db.pagination import distinct, snapshot
+from receiver.db.pagination import begin_consistent_read, distinct_values
 from receiver.orders.find import (
     MOST_ORDERS,
     find_orders,
@@ -44,8 +44,8 @@ def search(session: Session, name: str) -> Found:
     """Orders that go by a name, or by one that begins with it. The session's first statements."""
     if not 0 < len(name) <= MOST_CHARACTERS or "\x00" in name:
         return Found([], False, [])
-    snapshot(session)
-    accounts = distinct(session, Order.account)
+    begin_consistent_read(session)
+    accounts = distinct_values(session, Order.account)
     groups = [find_orders_by_reference(session, [name]).get(name, [])]
     if accounts:
         groups += find_orders(session, [(account, name) for account in accounts]).values()

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from flask import Response, request
 
-from receiver.db.pagination import snapshot
+from receiver.db.pagination import begin_consistent_read
 from receiver.orders import erasure, listing, register
 from receiver.orders.find import (
     MOST_ORDERS,
@@ -109,7 +109,7 @@ def look_up(asked: dict[str, Any]) -> Response:
     are others (`GET /v1/orders?reference=` lists them).
     """
     with app_context().sessions() as session:
-        snapshot(session)
+        begin_consistent_read(session)
         if "references" in asked:
             of = find_orders_by_reference(session, asked["references"])
             results = [({"reference": it}, of.get(it, [])) for it in asked["references"]]
