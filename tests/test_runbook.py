@@ -105,7 +105,7 @@ def test_links_within_the_runbook_lead_somewhere() -> None:
 
 
 def test_commands_in_the_runbook_are_there() -> None:
-    commands = {name for group in main.COMMANDS.values() for name in group}
+    commands = {name for group in main.command_table().values() for name in group}
     named = set(re.findall(r"`ordertrail ([a-z]+)", RUNBOOK))
     assert named
     assert named <= commands
