@@ -14,7 +14,8 @@ from sqlalchemy import delete, event, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
-from receiver.changes.feed import CHANNEL, Changed
+from receiver.changes.feed import CHANNEL
+from receiver.changes.order_changes import OrderChange
 from receiver.cli.main import main
 from receiver.db.models import Change, Order
 from receiver.db.pagination import CHANGES, write_cursor
@@ -316,7 +317,7 @@ def tell_of(session: Session, *names: str) -> None:
     """Tell of a change of the one order, without any."""
     order = session.scalars(select(Order)).one()
     order.version += 1
-    feed.tell(session, [Changed(order, names)], datetime.now(UTC))
+    feed.record_changes(session, [OrderChange(order, names)], datetime.now(UTC))
 
 
 @pytest.fixture
@@ -346,7 +347,7 @@ def test_a_second_writers_numbers_wait_for_the_firsts_commit(
             )  # fmt: skip
             session.add(order)
             session.flush()
-            feed.tell(session, [Changed(order, ("created",))], datetime.now(UTC))
+            feed.record_changes(session, [OrderChange(order, ("created",))], datetime.now(UTC))
         second_done.set()
 
     with sessions() as first:
@@ -418,12 +419,12 @@ def test_a_page_is_a_range_of_the_primary_key(sessions: Sessions) -> None:
             return "\n".join(rows.scalars())
 
         for limit in (100, 1000):
-            assert len(feed.page(session, 9000, limit)) == limit
+            assert len(feed.read_changes(session, 9000, limit)) == limit
             told = plan()
             assert "Index Scan using changes_pkey" in told
             assert "Index Scan using orders_pkey" in told
             assert "Sort" not in told
-        assert feed.latest(session) == 20_000
+        assert feed.latest_change(session) == 20_000
         assert "Index Only Scan Backward using changes_pkey" in plan()
 
 

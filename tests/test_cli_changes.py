@@ -112,7 +112,7 @@ def test_ctrl_c_while_a_change_is_printed_loses_none(
     register("a")
     register("b")
     with sessions() as session:
-        rows = feed.page(session, 1, 10)
+        rows = feed.read_changes(session, 1, 10)
     terminal = InterruptedOutput()
     monkeypatch.setattr("sys.stdout", terminal)
     command._Follower(sessions, 1, as_json).follow(rows)
@@ -155,7 +155,7 @@ def test_a_database_that_goes_away_meanwhile_is_waited_for(
     environ: dict[str, str], register: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register("a")
-    real, looks = feed.page, iter(range(100))
+    real, looks = feed.read_changes, iter(range(100))
 
     def page(session: Session, after: int, limit: int) -> Any:
         look = next(looks)
@@ -167,7 +167,7 @@ def test_a_database_that_goes_away_meanwhile_is_waited_for(
             raise KeyboardInterrupt
         return real(session, after, limit)
 
-    monkeypatch.setattr(feed, "page", page)
+    monkeypatch.setattr(feed, "read_changes", page)
     monkeypatch.setattr(command, "POLL_SECONDS", 0)
     done = typed(environ, "changes", "--follow", "--after", "beginning", "--json")
     assert done.exit_code == 0

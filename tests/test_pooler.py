@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from receiver.changes.feed import page
+from receiver.changes.feed import read_changes
 from receiver.db.engine import SETTINGS, create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.migrate import migrate
@@ -190,7 +190,7 @@ def test_the_whole_service_works_through_it(
         # Reads: a list in REPEATABLE READ, the feed, somebody who waits for it.
         assert len(webs[0].get("/v1/orders?limit=200", bearer).json["orders"]) == 120
         with sessions() as session:
-            assert len(page(session, 0, 200)) == 120
+            assert len(read_changes(session, 0, 200)) == 120
         waited = webs[1].get("/v1/changes?after=now&wait=1", bearer)
         assert waited.json["changes"] == []
         assert webs[0].get("/readyz").json["status"] == "ready"

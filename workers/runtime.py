@@ -9,7 +9,7 @@ from redis import Redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.changes.feed import announcer
+from receiver.changes.feed import create_feed_bell
 from receiver.db.engine import create_engine_for, session_factory
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
@@ -41,4 +41,4 @@ def runtime() -> Runtime:
     settings = Settings.from_env(os.environ)
     engine = create_engine_for(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     redis = connect_redis(settings.redis_url)
-    return Runtime(settings, engine, session_factory(engine), redis, announcer(redis))
+    return Runtime(settings, engine, session_factory(engine), redis, create_feed_bell(redis))

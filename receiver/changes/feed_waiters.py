@@ -98,7 +98,7 @@ class Watcher:
                     return
             try:
                 with self._sessions() as session:
-                    latest = feed.latest(session)
+                    latest = feed.latest_change(session)
                 reachable = True
             except Exception as failure:  # noqa: BLE001 (those who wait have nobody else)
                 if reachable:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
+from receiver.changes.order_changes import CREATED
 from receiver.cli.options import json_option, validate_options
 from receiver.cli.output import GrowingTable, JsonObject, Row, print_json, print_note
 from receiver.cli.session import load_settings, open_database
@@ -45,11 +46,11 @@ def changes_command(follow: bool, after: str | None, limit: int | None, as_json:
     cursor = None if start == BEGINNING else filters["after"]
     with open_database(load_settings()) as sessions:
         with sessions() as session:
-            number, rows = feed.begin(session, cursor, filters["limit"])
+            number, rows = feed.start_reading(session, cursor, filters["limit"])
         if follow:
             _Follower(sessions, number, as_json).follow(rows)
             return
-    page = ChangePageSchema().dump(feed.told(number, rows))
+    page = ChangePageSchema().dump(feed.render_changes(number, rows))
     if as_json:
         print_json(page)
         return
@@ -81,7 +82,7 @@ def _change_row(change: JsonObject) -> Row:
         str(change["version"]),
         change["status"],
         # Everything about a new order is new.
-        feed.CREATED if feed.CREATED in change["changed"] else ", ".join(change["changed"]),
+        CREATED if CREATED in change["changed"] else ", ".join(change["changed"]),
     ]
 
 
@@ -91,7 +92,7 @@ class _Follower:
     def __init__(self, sessions: sessionmaker[Session], after: int, as_json: bool) -> None:
         self._sessions = sessions
         self._number = after
-        self._cursor = feed.told(after, [])["next_cursor"]
+        self._cursor = feed.render_changes(after, [])["next_cursor"]
         self._as_json = as_json
         self._table = _new_table()
 
@@ -115,7 +116,7 @@ class _Follower:
         while True:
             try:
                 with self._sessions() as session:
-                    rows = feed.page(session, self._number, PAGE_SIZE)
+                    rows = feed.read_changes(session, self._number, PAGE_SIZE)
             except OperationalError:
                 if not reported:
                     print_note("PostgreSQL cannot be reached; trying again every second.")
@@ -127,7 +128,7 @@ class _Follower:
             return rows
 
     def _print(self, rows: Sequence[RowMapping]) -> None:
-        for change in ChangePageSchema().dump(feed.told(self._number, rows))["changes"]:
+        for change in ChangePageSchema().dump(feed.render_changes(self._number, rows))["changes"]:
             with _interrupt_deferred():
                 if self._as_json:
                     print_json(change, indent=None)

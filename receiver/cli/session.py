@@ -86,7 +86,7 @@ def make_bells(settings: Settings) -> Bells:
 
         return ring_now
 
-    return Bells(bell(ring_doorbell), bell(feed.announce))
+    return Bells(bell(ring_doorbell), bell(feed.announce_changes))
 
 
 def require_account(settings: Settings, account: str | None) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import cast, func, select
 from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.changes.feed import Changed, tell, what_changed
+from receiver.changes.feed import record_changes
+from receiver.changes.order_changes import changed_names, copy_shown, touch_order
 from receiver.db.models import Order
 from receiver.db.pagination import CONFLICTS, read_cursor, write_cursor
 from receiver.errors import UnknownConflict
@@ -102,16 +103,15 @@ def close_conflict(
             raise UnknownConflict(
                 f"order {order.courier_order_id!r} has no conflict {conflict_id!r}"
             )
+        before = copy_shown(order)
         closing = {"closed_at": rfc3339(now), "closed_by": remark["by"], "note": remark["note"]}
         order.conflicts = [
             conflict | closing if conflict["id"] == conflict_id else conflict
             for conflict in order.conflicts
         ]
         order.needs_attention = find_status(order.status).attention or any_open(order.conflicts)
-        changed = what_changed(order)
-        order.version += 1
-        order.updated_at = now
-        tell(session, [Changed(order, tuple(changed))], now)
+        changed = changed_names(before, order)
+        record_changes(session, [touch_order(order, changed, now)], now)
     bells.feed()
     return next(conflict for conflict in order.conflicts if conflict["id"] == conflict_id)
 

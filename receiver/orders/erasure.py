@@ -15,7 +15,13 @@ from sqlalchemy import ColumnElement, Select, or_, select, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
-from receiver.changes.feed import EVENTS, Changed
+from receiver.changes.order_changes import (
+    EVENTS,
+    OrderChange,
+    changed_names,
+    copy_shown,
+    touch_order,
+)
 from receiver.couriers.snapshot import Snapshot
 from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import PENDING, Event, Message, Order
@@ -65,7 +71,7 @@ def erase_personal_data(
     """
     with sessions.begin() as session:
         order = find_order(session, account, order_id, lock=True)
-        feed.tell(session, forget(session, [order], now), now)
+        feed.record_changes(session, forget(session, [order], now), now)
     with sessions.begin() as session:
         drop_bodies(session, session.scalars(told_of([order], Message.outcome != PENDING)).all())
     contract = settings.accounts.get(order.account)
@@ -73,7 +79,7 @@ def erase_personal_data(
     bells.feed()
 
 
-def forget(session: Session, orders: Collection[Order], now: datetime) -> list[Changed]:
+def forget(session: Session, orders: Collection[Order], now: datetime) -> list[OrderChange | None]:
     """Forget what locked orders and their events hold of people; what changed by that."""
     personal = defaultdict(list)
     for event in session.scalars(
@@ -89,16 +95,12 @@ def forget(session: Session, orders: Collection[Order], now: datetime) -> list[C
         order.erased_at = order.erased_at or now
         for event in personal[order.id]:
             event.proofs, event.reason = [], impersonal(event.reason)
-        changed = [
-            *(["reason"] if order.reason != impersonal(order.reason) else []),
-            *(["metadata"] if order.shop_metadata else []),
-            *([EVENTS] if personal[order.id] else []),
-        ]
+        before = copy_shown(order)
         order.shop_metadata, order.reason = {}, impersonal(order.reason)
-        if changed:
-            order.version += 1
-            order.updated_at = now
-            changes.append(Changed(order, tuple(changed)))
+        changed = changed_names(before, order)
+        changes.append(
+            touch_order(order, [*changed, *([EVENTS] if personal[order.id] else [])], now)
+        )
     return changes
 
 

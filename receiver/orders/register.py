@@ -8,7 +8,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
 from receiver import statuses
-from receiver.changes.feed import CREATED, Changed, tell, what_changed
+from receiver.changes.feed import record_changes
+from receiver.changes.order_changes import CREATED, changed_names, copy_shown, touch_order
 from receiver.couriers import DRIVERS
 from receiver.db.models import PARKED, PENDING, AccountState, Identifier, Message, Order
 from receiver.errors import NotPolled, UnknownAccount
@@ -87,24 +88,21 @@ def record_order(
         # Not as it was when its name was looked up, before it was locked.
         .execution_options(populate_existing=True)
     ).one()
-    # Without autoflush, since a flush would forget what changed.
-    with session.no_autoflush:
-        if reference is not None:
-            order.shop_reference = order.reference = reference
-        # Metadata may name people, and an erased order must not keep personal data.
-        if metadata is not None and order.erased_at is None:
-            order.shop_metadata = metadata
-        add_etas(session, [order])
-        changed = [*([CREATED] if is_new else []), *what_changed(order)]
+    before = copy_shown(order)
+    if reference is not None:
+        order.shop_reference = order.reference = reference
+    # Metadata may name people, and an erased order must not keep personal data.
+    if metadata is not None and order.erased_at is None:
+        order.shop_metadata = metadata
+    add_etas(session, [order])
+    changed = [*([CREATED] if is_new else []), *changed_names(before, order)]
+    change = touch_order(order, changed, now)
     if hidden := shadowed_reference(order):
         session.execute(
             insert(Identifier)
             .values(account=account, value=hidden, order_id=order.id)
             .on_conflict_do_nothing()
         )
-    if changed and not is_new:
-        order.version += 1
-        order.updated_at = now
     session.execute(
         update(Message)
         .where(
@@ -114,7 +112,7 @@ def record_order(
         )
         .values(outcome=PENDING, reason=None, processed_at=None, retried_at=None)
     )
-    tell(session, [Changed(order, tuple(changed))] if changed else [], now)
+    record_changes(session, [change], now)
     return order, is_new
 
 

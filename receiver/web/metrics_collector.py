@@ -140,7 +140,7 @@ def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
         ("database_size_bytes", "Size of the database.", database_size),
         ("last_sweep_timestamp_seconds", "When a worker swept, to within 10 s.", swept_at),
         ("last_fold_timestamp_seconds", "When a batch was last folded.", folded_at),
-        ("changes_latest", "Number of the newest change.", feed.latest(session)),
+        ("changes_latest", "Number of the newest change.", feed.latest_change(session)),
     ):
         yield _gauge(name, help_text, {(): value})
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from receiver.changes import feed
-from receiver.changes.feed import Changed
+from receiver.changes.order_changes import OrderChange
 from receiver.couriers import DRIVERS
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.db.bulk import update_rows
@@ -47,7 +47,7 @@ class FoldedBatch:
     """
 
     outcomes: dict[int, Outcome]
-    changes: Sequence[Changed] = ()
+    changes: Sequence[OrderChange] = ()
     erased: Sequence[int] = ()
     missed: Mapping[str, int] = field(default_factory=dict)
     new_events: Sequence[Mapping[str, Any]] = ()
@@ -153,4 +153,4 @@ def record_outcomes(
     # These come last: from here on the other workers wait for this one's commit.
     names = {message_id: outcome.outcome for message_id, outcome in folded.outcomes.items()}
     record_statistics(session, batch, names, folded.new_events, folded.missed, now)
-    feed.tell(session, folded.changes, now)
+    feed.record_changes(session, folded.changes, now)

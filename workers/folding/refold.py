@@ -10,7 +10,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from receiver.changes.feed import CREATED, EVENTS, SHOWN, Changed
+from receiver.changes.order_changes import (
+    CREATED,
+    EVENTS,
+    OrderChange,
+    changed_names,
+    touch_order,
+)
 from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import Event, Identifier, Order
 from receiver.db.order_state import AnyOrder, OrderState
@@ -56,7 +62,7 @@ class RefoldResult:
     new_events  the rows of events that were reported for the first time
     """
 
-    changes: list[Changed] = field(default_factory=list)
+    changes: list[OrderChange] = field(default_factory=list)
     news: list[OrderNews] = field(default_factory=list)
     erased: list[int] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
@@ -104,10 +110,8 @@ def refold_orders(
         changed = [CREATED] if is_new else []
         changed += changed_names(before[order.id], order)
         changed += [EVENTS] if rows[order.id] else []
-        if changed:
-            order.version += not is_new
-            order.updated_at = now
-            result.changes.append(Changed(order, tuple(changed)))
+        if change := touch_order(order, changed, now):
+            result.changes.append(change)
         items = assigned.by_order.get((order.account, order.courier_order_id), ())
         by_webhook = any(item.message.kind == "webhook" for item in items)
         if by_webhook or (items and changed):
@@ -117,11 +121,6 @@ def refold_orders(
     write_events(session, [row for order_rows in rows.values() for row in order_rows])
     write_identifiers(session, [row for order in orders for row in _identifier_rows(order)])
     return result
-
-
-def changed_names(before: OrderState, after: OrderState) -> list[str]:
-    """Return the names, as the API has them, of what an order shows differently than before."""
-    return [shown for name, shown in SHOWN.items() if getattr(before, name) != getattr(after, name)]
 
 
 def _find_orders_of_stops(session: Session, stops: Collection[tuple[str, str]]) -> set[int]:

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, delete, func, select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
-from receiver.changes.feed import EVENTS, Changed
+from receiver.changes.order_changes import EVENTS, OrderChange, changed_names, touch_order
 from receiver.db.bulk import pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
@@ -33,7 +33,7 @@ from workers.folding.order_store import (
     update_orders,
     write_events,
 )
-from workers.folding.refold import EventRow, apply_fold, changed_names, merge_snapshots
+from workers.folding.refold import EventRow, apply_fold, merge_snapshots
 from workers.folding.tour_plans import store_tours
 
 # How many orders are locked, and held in memory, at a time.
@@ -70,7 +70,7 @@ class RebuildReport:
     messages: int = 0
     differences: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
-    changes: list[Changed] = field(default_factory=list)
+    changes: list[OrderChange] = field(default_factory=list)
     news: list[OrderNews] = field(default_factory=list)
 
 
@@ -108,7 +108,7 @@ def rebuild_orders(
             if dry_run:
                 session.rollback()
             else:
-                feed.tell(session, report.changes, now)
+                feed.record_changes(session, report.changes, now)
                 session.commit()
         yield report
 
@@ -157,10 +157,8 @@ def _rebuild_chunk(
         names = changed_names(before[order.id], order)
         names += [EVENTS] if changed or vanished else []
         # A difference only in how an order is stored is not visible to the shop.
-        if names:
-            report.changes.append(Changed(order, tuple(names)))
-            order.version += 1
-            order.updated_at = now
+        if change := touch_order(order, names, now):
+            report.changes.append(change)
         if order.status != before[order.id].status:
             report.news.append(OrderNews(order, webhook=False))
     update_orders(session, [order for order in orders if order != before[order.id]])

@@ -161,7 +161,7 @@ class Retention:
                 raise
             return 0
         drop_bodies(session, message_ids)
-        feed.tell(session, forget(session, orders, now), now)
+        feed.record_changes(session, forget(session, orders, now), now)
         return len(ids)
 
     def drop_bodies(self, session: Session, now: datetime) -> int:

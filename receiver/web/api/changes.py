@@ -41,15 +41,15 @@ def follow_changes(filters: dict[str, Any]) -> tuple[dict[str, Any], int, dict[s
     """
     limit, wait = filters["limit"], filters["wait"]
     with _reading_session() as session:
-        after, rows = feed.begin(session, filters.get("after"), limit)
+        after, rows = feed.start_reading(session, filters.get("after"), limit)
     if not rows and wait and app_context().watcher.wait(after, wait):
         with _reading_session() as session:
-            rows = feed.page(session, after, limit)
+            rows = feed.read_changes(session, after, limit)
     if rows:
         age = datetime.now(UTC) - rows[0]["changed_at"]
         counters.FEED_AGE.observe(max(0.0, age.total_seconds()))
     # A client that got a cached answer would never move on.
-    return feed.told(after, rows), 200, {"Cache-Control": "no-store"}
+    return feed.render_changes(after, rows), 200, {"Cache-Control": "no-store"}
 
 
 @contextmanager

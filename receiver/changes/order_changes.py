@@ -1,0 +1,66 @@
+"""What changed in an order: the names for the feed, and the order's new version."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import SimpleNamespace
+
+from receiver.db.order_state import AnyOrder
+
+# The first change of an order, and one that adds or changes events of its timeline.
+CREATED = "created"
+EVENTS = "events"
+
+# The attributes that an order shows, and their names in the API. The others are internal, or say
+# when we last received something: a message that repeats what is known raises no version.
+SHOWN = {
+    name: name
+    for name in (
+        "identifiers",
+        "reference",
+        "status",
+        "courier_status",
+        "status_at",
+        "reason",
+        "needs_attention",
+        "source",
+        "tracking_url",
+        "eta",
+        "label_url",
+        "pickup_at",
+        "parcels",
+        "milestones",
+        "conflicts",
+    )
+} | {"shop_metadata": "metadata"}
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChange:
+    """An order that changed, and the names of what changed."""
+
+    order: AnyOrder
+    names: tuple[str, ...]
+
+
+def copy_shown(order: AnyOrder) -> SimpleNamespace:
+    """Copy what an order shows, for changed_names()."""
+    return SimpleNamespace(**{name: getattr(order, name) for name in SHOWN})
+
+
+def changed_names(before: AnyOrder | SimpleNamespace, after: AnyOrder) -> list[str]:
+    """Return the API's names of what an order shows differently than before."""
+    return [shown for name, shown in SHOWN.items() if getattr(before, name) != getattr(after, name)]
+
+
+def touch_order(order: AnyOrder, changed: Sequence[str], now: datetime) -> OrderChange | None:
+    """Raise the version of an order that changed, and return the change for the feed.
+
+    changed: the API's names; with CREATED the order is new and keeps its first version.
+    """
+    if not changed:
+        return None
+    if CREATED not in changed:
+        order.version += 1
+    order.updated_at = now
+    return OrderChange(order, tuple(changed))
