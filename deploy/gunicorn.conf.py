@@ -120,6 +120,6 @@ def _end_waiting(worker, sleep):
     """Answer the readers that wait for changes when the worker is told to stop."""
     while worker.alive:
         sleep(0.2)
-    worker.wsgi.extensions["ordertrail"].watcher.close()
+    worker.wsgi.extensions["ordertrail"].feed_waiters.close()
     # Writes the refusals of the last seconds; later ones are lost with the process.
     worker.wsgi.extensions["ordertrail"].credential_recorder.close()

@@ -7,7 +7,7 @@ from flask import Flask
 from receiver import telemetry
 from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.changes.feed import create_feed_bell
-from receiver.changes.feed_waiters import Watcher
+from receiver.changes.feed_waiters import FeedWaiters
 from receiver.db.engine import create_engine_for, session_factory
 from receiver.inbox.accept import Inbox
 from receiver.orders.read_batching import OrderReader
@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         credential_recorder=CredentialRecorder(session_factory(engine), settings.accounts),
         doorbell=doorbell,
         feed_bell=create_feed_bell(redis),
-        watcher=Watcher(session_factory(engine), redis),
+        feed_waiters=FeedWaiters(session_factory(engine), redis),
         metrics_collector=MetricsCollector(settings, session_factory(engine), redis),
     )
     if settings.otel_exporter_otlp_endpoint:

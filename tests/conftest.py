@@ -183,7 +183,7 @@ def app(sessions: sessionmaker[Session], redis: Redis, settings: Settings) -> It
     yield app
     app.extensions["ordertrail"].credential_recorder.close()
     app.extensions["ordertrail"].metrics_collector.close()
-    app.extensions["ordertrail"].watcher.close()
+    app.extensions["ordertrail"].feed_waiters.close()
     app.extensions["ordertrail"].engine.dispose()
     app.extensions["ordertrail"].redis.close()
 
@@ -281,7 +281,7 @@ def new_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
     for app in apps:
         app.extensions["ordertrail"].credential_recorder.close()
         app.extensions["ordertrail"].metrics_collector.close()
-        app.extensions["ordertrail"].watcher.close()
+        app.extensions["ordertrail"].feed_waiters.close()
         app.extensions["ordertrail"].engine.dispose()
         app.extensions["ordertrail"].redis.close()
 

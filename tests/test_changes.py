@@ -455,7 +455,7 @@ def test_news_wakes_a_waiting_reader_at_once(
     app: Flask, shop: FlaskClient, monkeypatch: pytest.MonkeyPatch, after_now: bool
 ) -> None:
     # So that nothing but the announcement can wake it.
-    monkeypatch.setattr("receiver.changes.feed_waiters.LOOK_SECONDS", 60)
+    monkeypatch.setattr("receiver.changes.feed_waiters.CHECK_SECONDS", 60)
     found: list[tuple[Told, float]] = []
     asked = {"after": "now"} if after_now else {}
     reader = app.test_client()
@@ -472,26 +472,26 @@ def test_news_wakes_a_waiting_reader_at_once(
     assert found[0][0]["changes"][0]["courier_order_id"] == "u-1"
 
 
-def test_nobody_looks_or_listens_while_nobody_waits(app: Flask, shop: FlaskClient) -> None:
+def test_nothing_is_checked_or_subscribed_while_nobody_waits(app: Flask, shop: FlaskClient) -> None:
     here = app.extensions["ordertrail"]
-    watcher = here.watcher
+    feed_waiters = here.feed_waiters
     ask(shop)
-    assert (watcher._looker, watcher._listener) == (None, None)
+    assert not feed_waiters._active
     ask(shop, wait=1)
-    wait_until(lambda: (watcher._looker, watcher._listener) == (None, None))
+    wait_until(lambda: not feed_waiters._active)
     wait_until(lambda: not here.redis.pubsub_numsub(CHANNEL)[0][1])
 
 
-def test_those_who_wait_are_sent_home_at_a_stop(app: Flask, shop: FlaskClient) -> None:
-    watcher = app.extensions["ordertrail"].watcher
-    threading.Timer(0.5, watcher.close).start()
+def test_every_wait_ends_when_the_process_stops(app: Flask, shop: FlaskClient) -> None:
+    feed_waiters = app.extensions["ordertrail"].feed_waiters
+    threading.Timer(0.5, feed_waiters.close).start()
     page, seconds = timed(shop, wait=30)
     assert page["changes"] == []
     assert seconds < 5
     assert timed(shop, wait=30)[1] < 1
 
 
-def test_where_too_many_wait_the_next_is_told_to_come_back(
+def test_a_reader_beyond_the_limit_is_told_to_retry_later(
     shop: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.changes.feed_waiters.MOST_WAITING", 0)

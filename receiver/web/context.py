@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.accounts.refused_credentials import CredentialRecorder
-from receiver.changes.feed_waiters import Watcher
+from receiver.changes.feed_waiters import FeedWaiters
 from receiver.inbox.accept import Inbox
 from receiver.orders.read_batching import OrderReader
 from receiver.queue.bells import Bells
@@ -31,7 +31,7 @@ class AppContext:
     credential_recorder: CredentialRecorder
     doorbell: Doorbell
     feed_bell: Doorbell
-    watcher: Watcher
+    feed_waiters: FeedWaiters
     metrics_collector: MetricsCollector
 
     @property

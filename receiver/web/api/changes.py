@@ -42,7 +42,7 @@ def follow_changes(filters: dict[str, Any]) -> tuple[dict[str, Any], int, dict[s
     limit, wait = filters["limit"], filters["wait"]
     with _reading_session() as session:
         after, rows = feed.start_reading(session, filters.get("after"), limit)
-    if not rows and wait and app_context().watcher.wait(after, wait):
+    if not rows and wait and app_context().feed_waiters.wait(after, wait):
         with _reading_session() as session:
             rows = feed.read_changes(session, after, limit)
     if rows:
