@@ -24,7 +24,7 @@ from tests.bodies import START
 from tests.sandbox import Clock, Courier
 from workers.folding.drain import drain_batch
 from workers.polling import leases, outage_recovery
-from workers.polling.account_poller import Asker
+from workers.polling.account_poller import AccountPoller
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -44,14 +44,14 @@ class World:
         self.sessions, self.redis = sessions, redis
         self.stop = threading.Event()
         self.account = settings.accounts[courier.account.lower().replace("_", "-")]
-        self.asker = self.new_asker()
+        self.poller = self.new_poller()
         with sessions.begin() as session:
-            outage_recovery.start(session, self.account.slug, clock())
+            outage_recovery.start_polling(session, self.account.slug, clock())
 
-    def new_asker(self) -> Asker:
+    def new_poller(self) -> AccountPoller:
         access = self.account.access
         assert access is not None
-        return Asker(
+        return AccountPoller(
             self.account,
             access,
             self.settings.poll_interval_factor,
@@ -62,7 +62,7 @@ class World:
         )
 
     def close(self) -> None:
-        self.asker.courier.close()
+        self.poller.courier.close()
 
     def place(self, life: sandbox.orders.Life, **given: Any) -> sandbox.Order:
         """Place an order with the courier, and put it on record."""
@@ -101,7 +101,7 @@ class World:
                     "now": self.clock(),
                 },
             )
-            leases.adopt(session, self.account.slug, self.clock())
+            leases.add_missing_polls(session, self.account.slug, self.clock())
         return placed
 
     def hook(self, body: bytes) -> None:
@@ -125,13 +125,13 @@ class World:
         before = len(self.courier.ledger)
         # A new second by the pace, which goes by the real clock.
         self.redis.flushdb()
-        while self.asker.ask_next():
+        while self.poller.poll_next():
             self.redis.flushdb()
         self.drain()
         return len(self.courier.ledger) - before
 
-    def tend(self) -> int:
-        return self.asker.tend()
+    def check_for_outage(self) -> int:
+        return self.poller.check_for_outage()
 
     def next_due(self) -> datetime | None:
         with self.sessions() as session:

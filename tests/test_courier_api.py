@@ -31,11 +31,16 @@ from receiver.errors import (
     OrdertrailError,
     UnknownToCourier,
 )
-from workers.polling.courier_api import CourierApi, Patience, retry_after, trusted
+from workers.polling.courier_api import (
+    CourierApi,
+    Timeouts,
+    parse_retry_after,
+    trusted_certificates,
+)
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 TOKEN = "tkn-5f2c9a77"
-SHORT = Patience(connect=2.0, read=1.0, whole=1.5)
+SHORT = Timeouts(connect=1.0, read=1.0, whole=1.5)
 # What a machine that is busy elsewhere may take on top.
 SLACK = 2.0
 LIMIT = 10_000
@@ -158,10 +163,10 @@ def api(
     courier: Courier | str,
     driver: str = "tiramizoo",
     token: str = TOKEN,
-    patience: Patience = SHORT,
+    timeouts: Timeouts = SHORT,
 ) -> CourierApi:
     url = courier if isinstance(courier, str) else courier.url
-    return CourierApi("shop-1", Access(url, "shop", token), known(driver), patience)
+    return CourierApi("shop-1", Access(url, "shop", token), known(driver), timeouts)
 
 
 def known(driver: str) -> Api:
@@ -172,7 +177,7 @@ def known(driver: str) -> Api:
 
 def ask(courier: Courier, most_bytes: int = LIMIT) -> bytes:
     with closing(api(courier)) as asked:
-        return asked.ask(f"{courier.url}/orders/41", most_bytes, NOW)
+        return asked.fetch_object(f"{courier.url}/orders/41", most_bytes, NOW)[0]
 
 
 def refused(
@@ -181,7 +186,7 @@ def refused(
     """The error that asking comes to; whichever it is, it names the account and not the token."""
     asked = api(courier) if isinstance(courier, Courier) else courier
     with closing(asked), pytest.raises(kind) as caught:
-        asked.ask(f"{asked._access.url}/orders/41", most_bytes, NOW)
+        asked.fetch_object(f"{asked._access.url}/orders/41", most_bytes, NOW)
     told = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
     assert TOKEN not in told
     assert str(caught.value).startswith("account shop-1: the courier ")
@@ -225,7 +230,7 @@ def test_a_connection_is_used_again_and_no_cookie_is_kept(serve: Serve) -> None:
     courier = serve(says(answer(b"{}", "200 OK", "Set-Cookie: session=1; Path=/")))
     with closing(api(courier)) as asked:
         for _ in range(3):
-            asked.ask(f"{courier.url}/orders/41", LIMIT, NOW)
+            asked.fetch(f"{courier.url}/orders/41", LIMIT, NOW)
     assert (courier.connections, len(courier.requests)) == (1, 3)
     assert "cookie" not in "".join(courier.requests).lower()
 
@@ -273,7 +278,7 @@ def test_an_address_outside_the_accounts_api_is_never_asked(serve: Serve, url: s
     courier = serve(says(answer()))
     host = courier.url.removesuffix("/api")
     with closing(api(courier)) as asked, pytest.raises(ValueError, match="account shop-1") as told:
-        asked.ask(url.format(base=courier.url, host=host), LIMIT, NOW)
+        asked.fetch(url.format(base=courier.url, host=host), LIMIT, NOW)
     assert TOKEN not in str(told.value)
     assert courier.requests == []
 
@@ -294,7 +299,7 @@ def test_a_token_that_no_header_can_hold_is_refused_before_anything_is_sent(
 def test_a_token_with_letters_beyond_ascii_is_sent_as_utf_8(serve: Serve) -> None:
     courier = serve(says(answer()))
     with closing(api(courier, token="schlüssel")) as asked:
-        asked.ask(f"{courier.url}/orders/41", LIMIT, NOW)
+        asked.fetch(f"{courier.url}/orders/41", LIMIT, NOW)
     assert "Api-Token: schlüssel\r\n" in courier.requests[0]
 
 
@@ -335,8 +340,8 @@ def test_a_refusal_is_told_by_its_meaning_whatever_it_holds(
 
 def test_a_refusal_whose_body_never_ends_is_told_at_once(serve: Serve) -> None:
     head = b"HTTP/1.1 401 No\r\nContent-Length: 100\r\n\r\nx"
-    waits = Patience(30, 30, 30)
-    assert in_time(CourierRefused, api(serve(says(head, hangs=True)), patience=waits), 0)
+    waits = Timeouts(30, 30, 30)
+    assert in_time(CourierRefused, api(serve(says(head, hangs=True)), timeouts=waits), 0)
 
 
 @pytest.mark.parametrize(
@@ -451,10 +456,10 @@ def in_time(kind: type[OrdertrailError], courier: Courier | CourierApi, seconds:
 
 
 def test_a_courier_is_waited_for_as_long_as_was_promised() -> None:
-    assert Patience() == Patience(connect=3.0, read=5.0, whole=8.0)
+    assert Timeouts() == Timeouts(connect=3.0, read=5.0, whole=8.0)
     asked = CourierApi("shop-1", Access("http://127.0.0.1:9", None, TOKEN), known("tiramizoo"))
     with closing(asked):
-        assert asked._patience == Patience()
+        assert asked._timeouts == Timeouts()
 
 
 @pytest.mark.parametrize(
@@ -468,8 +473,8 @@ def test_a_courier_is_waited_for_as_long_as_was_promised() -> None:
 )
 def test_a_courier_that_hangs_is_given_up(serve: Serve, begun: bytes) -> None:
     courier = serve(says(begun, hangs=True))
-    waits = Patience(connect=30, read=0.2, whole=30)
-    assert in_time(CourierUnavailable, api(courier, patience=waits), waits.read)
+    waits = Timeouts(connect=30, read=0.2, whole=30)
+    assert in_time(CourierUnavailable, api(courier, timeouts=waits), waits.read)
 
 
 LONG = answer(of_size(5_000), "200 OK", "X-Padding: " + "x" * 500)
@@ -494,7 +499,7 @@ def test_a_deadline_is_of_one_request_and_not_of_the_next(serve: Serve) -> None:
     courier = serve(says(answer()))
     with closing(api(courier)) as asked:
         for _ in range(3):
-            assert asked.ask(f"{courier.url}/orders/41", LIMIT, NOW) == b"{}"
+            assert asked.fetch(f"{courier.url}/orders/41", LIMIT, NOW) == b"{}"
             time.sleep(SHORT.whole / 2)
 
 
@@ -508,7 +513,7 @@ def test_a_courier_that_takes_no_connection_is_given_up() -> None:
                 waiting.connect(listener.getsockname())
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         began = time.monotonic()
-        assert "took no connection" in str(refused(CourierUnavailable, api(url)))
+        assert "connection in time" in str(refused(CourierUnavailable, api(url)))
         assert time.monotonic() - began < SHORT.connect + SLACK
 
 
@@ -525,7 +530,7 @@ def test_threads_that_share_an_api_neither_wait_for_each_other_nor_lend_each_oth
     def ask_slowly(asked: CourierApi) -> None:
         began = time.monotonic()
         with suppress(CourierUnavailable):
-            asked.ask(f"{courier.url}/slow", LIMIT, NOW)
+            asked.fetch(f"{courier.url}/slow", LIMIT, NOW)
         given_up.append(time.monotonic() - began)
 
     quick = 0
@@ -536,7 +541,7 @@ def test_threads_that_share_an_api_neither_wait_for_each_other_nor_lend_each_oth
             time.sleep(0.01)
         until = time.monotonic() + 2 * SLACK
         while slow.is_alive() and time.monotonic() < until:
-            quick += asked.ask(f"{courier.url}/quick", LIMIT, NOW) == b"{}"
+            quick += asked.fetch(f"{courier.url}/quick", LIMIT, NOW) == b"{}"
             time.sleep(0.05)
         slow.join()
     assert quick > 1
@@ -567,13 +572,26 @@ def test_a_courier_that_echoes_our_token_as_no_http_does_not_bring_it_into_an_er
     serve: Serve,
 ) -> None:
     error = refused(CourierUnavailable, serve(says(f"Api-Token: {TOKEN}\r\n\r\n".encode())))
-    assert "no HTTP" in str(error)
+    assert "in HTTP" in str(error)
 
 
 def test_a_courier_that_is_not_there_cannot_be_reached() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    assert "refused" in str(refused(CourierUnavailable, api(url)))
+    assert "cannot be reached" in str(refused(CourierUnavailable, api(url)))
+
+
+def test_the_lookup_of_a_name_does_not_outlast_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = threading.Event()
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_, **__: slow.wait(SHORT.whole + SLACK) or []
+    )
+    try:
+        assert in_time(CourierUnavailable, api("http://courier.example"), SHORT.connect)
+    finally:
+        slow.set()
 
 
 def test_a_courier_whose_name_cannot_be_one_cannot_be_reached() -> None:
@@ -590,9 +608,9 @@ def tls(tmp_path: Path) -> Iterator[tuple[ssl.SSLContext, Path]]:
     file.write_text(CERTIFICATE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
-    trusted.cache_clear()
+    trusted_certificates.cache_clear()
     yield context, file
-    trusted.cache_clear()
+    trusted_certificates.cache_clear()
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(
@@ -696,7 +714,7 @@ def test_a_busy_courier_that_breaks_off_or_goes_on_for_ever_is_still_busy(serve:
 
 @pytest.mark.parametrize("offset", [timedelta(0), timedelta(hours=2)])
 def test_a_date_to_come_back_at_is_counted_from_now(offset: timedelta) -> None:
-    assert retry_after("Fri, 01 May 2026 12:02:00 GMT", NOW - offset) == 120 + (
+    assert parse_retry_after("Fri, 01 May 2026 12:02:00 GMT", NOW - offset) == 120 + (
         offset.total_seconds()
     )
 
@@ -705,10 +723,10 @@ def test_a_date_to_come_back_at_is_counted_from_now(offset: timedelta) -> None:
     "value", ["", "soon", "1e9", "+5", "Fri, 99 May 2026 12:02:00 GMT", "\u0661"]
 )
 def test_what_names_no_time_to_come_back_at_is_none(value: str) -> None:
-    assert retry_after(value, NOW) is None
+    assert parse_retry_after(value, NOW) is None
 
 
 @given(st.text(max_size=40) | st.text("0123456789 ,:+-.FriMayGMT", max_size=40))
 def test_any_words_are_a_time_to_come_back_at_or_none(value: str) -> None:
-    seconds = retry_after(value, NOW)
+    seconds = parse_retry_after(value, NOW)
     assert seconds is None or isinstance(seconds, float)

@@ -27,7 +27,7 @@ from tests.test_courier_api import CERTIFICATE
 from workers.cli.doctor import command, findings, postgresql, redis, webhook
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding
 from workers.cli.doctor.http_probe import ProbeResponse, send_probe
-from workers.polling.courier_api import trusted
+from workers.polling.courier_api import trusted_certificates
 
 Sessions = sessionmaker[Session]
 STRONG = "mK3vQ9xWz7Lp2RtY8bNc"
@@ -524,7 +524,7 @@ def test_when_a_certificate_ends_is_read_off_the_connection(
     file = tmp_path / "certificate.pem"
     file.write_text(CERTIFICATE)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    trusted.cache_clear()
+    trusted_certificates.cache_clear()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
@@ -534,7 +534,7 @@ def test_when_a_certificate_ends_is_read_off_the_connection(
     told = send_probe("POST", f"https://127.0.0.1:{server.server_port}/", {}, b"{}")
     thread.join(20)
     server.server_close()
-    trusted.cache_clear()
+    trusted_certificates.cache_clear()
     assert told.status == 501
     assert told.certificate_until is not None
     assert told.certificate_until > datetime(2030, 1, 1, tzinfo=UTC)

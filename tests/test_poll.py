@@ -23,9 +23,10 @@ from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, ev
 from tests.sandbox.wire import Answer, Request
 from tests.service import PATIENCE, at_once
 from workers.folding.order_store import lock_orders
-from workers.polling import answers, leases, outage_recovery, poll_results
-from workers.polling.account_poller import Asker
-from workers.polling.circuit_breaker import BREAKER, FAILURES
+from workers.polling import leases, outage_recovery
+from workers.polling.account_poller import AccountPoller
+from workers.polling.circuit_breaker import FAILURES, PAUSES
+from workers.polling.poll_answers import PollAnswer, answer_message
 
 SECOND = timedelta(seconds=1)
 
@@ -103,7 +104,7 @@ def test_an_answer_is_kept_while_its_order_is_being_folded(world: World) -> None
     world.clock.move_to(world.poll(order.id).due_at or START)
     with world.sessions.begin() as folding:
         assert lock_orders(folding, OrderRow.id == world.order(order.id).id)
-        assert world.asker.ask_next()
+        assert world.poller.poll_next()
     assert len(world.messages()) == 1
 
 
@@ -340,7 +341,7 @@ def test_new_credentials_are_tried_at_once(world: World) -> None:
     world.clock.move_to(START + HOUR)
     assert [world.ask(), world.ask()] == [1, 0]
     with world.sessions.begin() as session:
-        outage_recovery.start(session, world.account.slug, world.clock())
+        outage_recovery.start_polling(session, world.account.slug, world.clock())
     assert world.ask() == 1
 
 
@@ -364,7 +365,7 @@ def test_a_courier_that_fails_gets_a_pause_and_then_one_request_at_a_time(
         world.clock.move_to(paused_until)
         assert world.ask() == 1
     world.courier.faults.clear()
-    world.clock.move(BREAKER.maximum)
+    world.clock.move(PAUSES.maximum)
     world.ask()
     world.clock.move(HOUR)
     world.ask()
@@ -480,12 +481,12 @@ def test_an_order_that_one_worker_asks_about_is_not_taken_by_another(world: Worl
     world.place(evenly("created", start=START, apart=HOUR))
     slug, now = world.account.slug, START + HOUR
     with world.sessions.begin() as session:
-        [claim] = leases.claim(session, slug, now, 10)
-        assert leases.claim(session, slug, now, 10) == []
+        [lease] = leases.lease_orders(session, slug, now, 10)
+        assert leases.lease_orders(session, slug, now, 10) == []
     with world.sessions.begin() as session:
-        assert leases.claim(session, slug, now + leases.LEASE - SECOND, 10) == []
-        [again] = leases.claim(session, slug, now + leases.LEASE, 10)
-    assert again.order_id == claim.order_id
+        assert leases.lease_orders(session, slug, now + leases.LEASE_DURATION - SECOND, 10) == []
+        [again] = leases.lease_orders(session, slug, now + leases.LEASE_DURATION, 10)
+    assert again.order_id == lease.order_id
 
 
 def mended(world: World) -> dict[tuple[str, str], float]:
@@ -511,7 +512,7 @@ def test_as_many_are_taken_as_are_wanted_however_postgresql_goes_about_it(
             session.execute(text(order_first))
             for way in off:
                 session.execute(text(f"SET LOCAL enable_{way} = off"))
-            taken = leases.claim(session, world.account.slug, START + HOUR, most)
+            taken = leases.lease_orders(session, world.account.slug, START + HOUR, most)
         assert len(taken) == most
     with world.sessions() as session:
         assert (
@@ -526,18 +527,18 @@ def test_the_word_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -
     order = world.place(evenly("created", start=START, apart=HOUR))
     slug, now = world.account.slug, START + HOUR
     with world.sessions.begin() as session:
-        [late] = leases.claim(session, slug, now, 10)
+        [late] = leases.lease_orders(session, slug, now, 10)
     with world.sessions.begin() as session:
-        leases.claim(session, slug, now + leases.LEASE, 10)
+        leases.lease_orders(session, slug, now + leases.LEASE_DURATION, 10)
     assert mended(world) == {(slug, "leases"): 1}
     with world.sessions.begin() as session:
-        incoming, schedule = answers.incoming(slug, b"{}", now), world.asker.api.schedule
-        assert poll_results.record(session, {late: incoming}, schedule, 1.0, lambda *_: False) == 0
-        leases.release(session, [late])
-        poll_results.try_again(session, [late], now, 1.0)
-        poll_results.not_known(session, late, world.account, schedule, now, 1.0)
+        recorder, message = world.poller.recorder, answer_message(world.account, b"{}", now)
+        assert recorder.record_answers(session, [PollAnswer(late, message, None)]) == 0
+        leases.release_leases(session, [late])
+        recorder.record_failure(session, [late], now)
+        recorder.record_unknown_order(session, late, now)
     poll = world.poll(order.id)
-    assert (poll.leased_until, poll.failures) == (now + 2 * leases.LEASE, 0)
+    assert (poll.leased_until, poll.failures) == (now + 2 * leases.LEASE_DURATION, 0)
     assert world.messages() == []
 
 
@@ -546,15 +547,15 @@ def test_what_was_planned_while_somebody_asked_stays_planned(world: World) -> No
     world.live_until(START + 2 * HOUR)
     world.clock.move_to(world.poll(order.id).due_at or START)
     with world.sessions.begin() as session:
-        [claim] = leases.claim(session, world.account.slug, world.clock(), 10)
+        [lease] = leases.lease_orders(session, world.account.slug, world.clock(), 10)
     asked_at = world.clock()
     world.clock.move(SECOND)
     world.hook(world.courier.hook_message(order, 1).body)
     planned = world.poll(order.id).due_at
     with world.sessions.begin() as session:
-        incoming = answers.incoming(world.account.slug, b"{}", asked_at)
-        schedule = world.asker.api.schedule
-        assert poll_results.record(session, {claim: incoming}, schedule, 1.0, lambda *_: False) == 1
+        message = answer_message(world.account, b"{}", asked_at)
+        answer = PollAnswer(lease, message, None)
+        assert world.poller.recorder.record_answers(session, [answer]) == 1
     assert world.poll(order.id).due_at == planned
     assert world.poll(order.id).leased_until is None
 
@@ -574,17 +575,17 @@ def test_four_workers_together_keep_to_the_pace_that_their_account_bears(
     world = new_world(Cottoncast)
     orders = [world.place(evenly("N", start=START, apart=HOUR)) for _ in range(7)]
     world.clock.move_to(START + 2 * HOUR)
-    askers = [world.new_asker() for _ in range(4)]
+    pollers = [world.new_poller() for _ in range(4)]
 
     until = time.monotonic() + PATIENCE
 
-    def ask(asker: Asker) -> None:
+    def ask(poller: AccountPoller) -> None:
         while len(world.courier.ledger) < len(orders) and time.monotonic() < until:
-            asker.ask_around()
+            poller.poll_due_orders()
             time.sleep(0.02)
-        asker.courier.close()
+        poller.courier.close()
 
-    at_once(*(partial(ask, asker) for asker in askers))
+    at_once(*(partial(ask, poller) for poller in pollers))
     lines = world.courier.ledger.lines()
     assert {it.path for it in lines} == {f"/order/{order.id}" for order in orders}
     assert len(lines) == len(orders)
@@ -601,7 +602,7 @@ def test_two_thousand_due_orders_cost_little_more_than_twenty_requests(world: Wo
     requests = world.ask()
     assert 20 <= requests <= 25
     with world.sessions() as session:
-        assert leases.due(session, world.account.slug, world.clock(), 10) == []
+        assert leases.find_due_orders(session, world.account.slug, world.clock(), 10) == []
     assert len(world.messages()) == 2000
     assert world.state().requests == requests
     assert world.state().requests_saved == 2000 - requests
@@ -674,7 +675,7 @@ def test_orders_that_their_courier_forgot_for_a_while_are_listed_again(world: Wo
         session.execute(text("UPDATE polls SET due_at = :now"), {"now": world.clock()})
     world.courier.faults.clear()
     world.close()
-    world.asker = world.new_asker()
+    world.poller = world.new_poller()
     assert world.ask() == 1
 
 
@@ -688,10 +689,10 @@ def test_a_list_is_broken_off_where_the_worker_is_to_stop(world: World) -> None:
         return answer(request)
 
     world.courier.route = stop  # type: ignore[method-assign]
-    world.asker.ask_around()
+    world.poller.poll_due_orders()
     assert len(world.courier.ledger) == 1
     with world.sessions() as session:
-        assert len(leases.due(session, world.account.slug, world.clock(), 1000)) == 200
+        assert len(leases.find_due_orders(session, world.account.slug, world.clock(), 1000)) == 200
 
 
 # --- confirmation of unsigned hooks ---
@@ -746,12 +747,12 @@ def test_after_an_outage_of_ours_every_open_order_is_due_at_once(world: World) -
     order = world.place(life)
     over = world.place(evenly("created", "cancelled", start=START, apart=MINUTE))
     world.live_until(START + 29 * HOUR)
-    world.tend()
+    world.check_for_outage()
     assert shortly(world, order.id) > HOUR
     world.clock.move(MINUTE)
-    assert world.tend() == 0
+    assert world.check_for_outage() == 0
     world.clock.move(3 * MINUTE)
-    assert world.tend() == 1
+    assert world.check_for_outage() == 1
     assert shortly(world, order.id) == timedelta()
     assert world.poll(over.id).finished_at is not None
 
@@ -759,17 +760,17 @@ def test_after_an_outage_of_ours_every_open_order_is_due_at_once(world: World) -
 def test_what_was_planned_by_a_clock_that_was_wrong_is_planned_anew(world: World) -> None:
     order = world.place(evenly("created", "dispatched", start=START, apart=5 * HOUR))
     world.live_until(START + HOUR)
-    world.tend()
+    world.check_for_outage()
     right = world.clock()
     world.clock.move(400 * DAY)
-    world.tend()
+    world.check_for_outage()
     world.courier.faults.next(1, "too_many", seconds=86_400)
     world.ask()
     with world.sessions.begin() as session:
-        assert leases.claim(session, world.account.slug, world.clock(), 10)
+        assert leases.lease_orders(session, world.account.slug, world.clock(), 10)
     world.clock.move_to(right + MINUTE)
     assert world.ask() == 0
-    assert world.tend() == 1
+    assert world.check_for_outage() == 1
     world.ask()
     world.clock.move_to(START + 6 * HOUR)
     world.ask()
@@ -779,9 +780,9 @@ def test_what_was_planned_by_a_clock_that_was_wrong_is_planned_anew(world: World
 def test_clocks_that_differ_a_little_are_no_outage(world: World) -> None:
     world.place(evenly("created", start=START, apart=HOUR))
     world.live_until(START + HOUR)
-    world.tend()
+    world.check_for_outage()
     world.clock.move(-10 * MINUTE)
-    assert world.tend() == 0
+    assert world.check_for_outage() == 0
     assert world.state().recovered_at is None
 
 
@@ -791,7 +792,7 @@ def test_a_silence_longer_than_ever_before_makes_open_orders_due_once(world: Wor
     recoveries = set()
     for _ in range(400):
         world.clock.move(90 * SECOND)
-        world.tend()
+        world.check_for_outage()
         world.ask()
         recoveries.add(world.state().recovered_at)
     # Once for each silence, and the next one has to be longer.
@@ -803,7 +804,7 @@ def test_a_silence_longer_than_ever_before_makes_open_orders_due_once(world: Wor
     assert longest > 9 * HOUR
     for _ in range(400):
         world.clock.move(60 * SECOND)
-        world.tend()
+        world.check_for_outage()
     assert {world.state().recovered_at} == recoveries - {None}
 
 
@@ -815,7 +816,7 @@ def test_orders_from_before_the_account_could_be_polled_are_taken_in(
     off.hook(off.courier.hook_message(order, 0).body)
     with sessions.begin() as session:
         session.execute(text("DELETE FROM polls"))
-        outage_recovery.start(session, off.account.slug, off.clock())
+        outage_recovery.start_polling(session, off.account.slug, off.clock())
     off.clock.move_to(START + HOUR)
     off.ask()
     assert off.order(order.id).status == "delivered"
@@ -825,7 +826,7 @@ def test_an_order_whose_plan_was_lost_is_mended(world: World) -> None:
     order = world.place(evenly("created", start=START, apart=HOUR))
     with world.sessions.begin() as session:
         session.execute(text("UPDATE polls SET due_at = NULL"))
-    assert world.tend() == 1
+    assert world.check_for_outage() == 1
     assert shortly(world, order.id) == timedelta()
     assert mended(world) == {(world.account.slug, "next_polls"): 1}
 

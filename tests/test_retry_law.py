@@ -55,7 +55,7 @@ def minutes_until_right(world: World, outage: timedelta, asking: bool) -> int:
 def live(world: World, began: datetime, ended: datetime, asking: bool) -> int:
     right_at = ended
     recovered = False
-    world.tend()
+    world.check_for_outage()
     while world.clock() < START + 25 * DAY:
         down = began <= world.clock() < ended
         world.courier.hooks.send_due()
@@ -63,7 +63,7 @@ def live(world: World, began: datetime, ended: datetime, asking: bool) -> int:
             world.drain()
             if asking:
                 if world.clock() >= ended and not recovered:
-                    recovered = bool(world.tend())
+                    recovered = bool(world.check_for_outage())
                 world.ask()
         is_wrong = world.clock() >= ended and wrong(world)
         following = [world.courier.hooks.next_due(), *([world.next_due()] if asking else [])]

@@ -288,7 +288,7 @@ def test_no_secret_and_nobody_is_told_of_in_logs_redis_or_answers(
             else:
                 wait_until(lambda: not waits())
         # The worker asks a courier that is not there.
-        wait_until(lambda: "a courier did not tell" in (tmp_path / "worker.log").read_text())
+        wait_until(lambda: "courier_request_failed" in (tmp_path / "worker.log").read_text())
         for answer in answers:
             assert_tells_nothing(answer, "an answer")
         assert_tells_nothing(everything_in(redis), "Redis")

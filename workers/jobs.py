@@ -96,7 +96,7 @@ def drain() -> None:
 @job
 def poll() -> None:
     """Start polling the orders that are due."""
-    _poller().poll()
+    _poller().start_threads()
 
 
 @job

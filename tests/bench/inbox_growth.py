@@ -28,7 +28,7 @@ from tests.bench.samples import filled, hook
 from tests.bench.stage import TOKEN, Stage, say
 from tests.bench.table import Figure, Goal, milliseconds
 from workers.folding.drain import drain_batch
-from workers.polling.leases import claim, release
+from workers.polling.leases import lease_orders, release_leases
 
 MESSAGES_AN_ORDER = 5
 BATCH = 32
@@ -127,8 +127,8 @@ def poll_claim(side: Side) -> float:
     with side.sessions() as session:
         now = datetime.now(UTC)
         claims = []
-        took = timed(lambda: claims.extend(claim(session, "tiramizoo", now, 50)))
-        release(session, claims)
+        took = timed(lambda: claims.extend(lease_orders(session, "tiramizoo", now, 50)))
+        release_leases(session, claims)
         session.rollback()
     return took
 

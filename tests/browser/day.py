@@ -99,7 +99,7 @@ class Day:
         settings = Settings.from_env(self.environ)
         self.worlds = [World(it, self.clock, settings, sessions, redis) for it in self.couriers]
         for world in self.worlds:
-            self.stack.callback(world.asker.courier.close)
+            self.stack.callback(world.poller.courier.close)
 
     def live(self) -> None:
         """From its start until now, step by step; what came in within one is read at its end."""

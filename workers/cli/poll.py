@@ -41,7 +41,7 @@ def poll_command(all_open: bool, account: str | None) -> None:
     with open_database(settings) as sessions:
         for slug in polled:
             with sessions.begin() as session:
-                outage_recovery.start(session, slug, now)
-                count = leases.make_due(session, slug, now, stopped=True)
+                outage_recovery.start_polling(session, slug, now)
+                count = leases.make_open_orders_due(session, slug, now, stopped=True)
             orders = count_noun(count, "open order is", "open orders are")
             print_line(f"{slug}: {orders} due for polling now")

@@ -1,10 +1,10 @@
-"""Asking one account's courier: what to ask about next, and what comes of it."""
+"""Poll the due orders of one account, one by one or by pages of the courier's list."""
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import ceil
 
 import structlog
@@ -12,7 +12,6 @@ from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis import Redis, RedisError
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -26,41 +25,41 @@ from receiver.errors import (
     OrdertrailError,
     Undecodable,
     UnknownToCourier,
-    UnreadableBody,
 )
-from receiver.inbox.accept import Incoming
 from receiver.logs import exception_fields
 from receiver.queue.doorbell import ring_doorbell
 from receiver.settings import Account
 from receiver.stats import totals
-from workers.polling import (
-    answers,
-    circuit_breaker,
-    leases,
-    list_planner,
-    outage_recovery,
-    poll_results,
-)
-from workers.polling.circuit_breaker import Turn
+from workers.polling import circuit_breaker, outage_recovery
+from workers.polling.circuit_breaker import Permit
 from workers.polling.courier_api import CourierApi
-from workers.polling.leases import Claim
+from workers.polling.leases import (
+    LEASE_DURATION,
+    Lease,
+    find_due_orders,
+    lease_orders,
+    release_leases,
+)
+from workers.polling.list_planner import MAX_ORDERS, ListPlanner
+from workers.polling.poll_answers import PollAnswer, answer_message, read_answer, read_list
+from workers.polling.poll_results import ResultRecorder
 
 log = structlog.get_logger(__name__)
 
-# Threads that ask one account's courier, in each worker.
-ASKERS = 4
-# Orders taken at once for a list.
-LIST_MOST = 2_000
-ONE_ORDER_BYTES = 1_048_576
-PAGE_BYTES = 8 * 1_048_576
-# A list ends well before the leases on its orders do, and no more orders than this are asked about
-# one by one behind it.
-LISTING_SECONDS = leases.LEASE.total_seconds() / 2
-MOST_LEFT = 20
+# Threads that poll one account, in each worker.
+MAX_THREADS = 4
+MAX_ORDER_BYTES = 1_048_576
+MAX_PAGE_BYTES = 8 * 1_048_576
+# The courier's clock and ours may differ, and a list starts after the given time.
+CLOCK_MARGIN = timedelta(minutes=5)
+# A list ends well before the leases on its orders do, and no more orders than this are polled one
+# by one after it.
+LIST_SECONDS = LEASE_DURATION.total_seconds() / 2
+MAX_LEFT = 20
 
-# How a request came out, beside `answered`, `unreadable` and `unknown`.
-NONSENSE = "nonsense"
-RESULTS: dict[type[OrdertrailError], str] = {
+# The results of a request, as the metrics name them.
+ANSWERED, UNREADABLE, UNKNOWN, NONSENSE = "answered", "unreadable", "unknown", "nonsense"
+FAILURES: dict[type[OrdertrailError], str] = {
     BrokenAnswer: NONSENSE,
     CourierBusy: "busy",
     CourierRefused: "refused",
@@ -74,8 +73,8 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Asker:
-    """Asks one account's courier about the orders that are due."""
+class AccountPoller:
+    """Polls the due orders of one account."""
 
     def __init__(
         self,
@@ -93,6 +92,8 @@ class Asker:
         self.slug = account.slug
         self.api: Api = api
         self.courier = CourierApi(account.slug, access, api)
+        self.recorder = ResultRecorder(account, api.schedule, factor)
+        self._planner = ListPlanner(account.slug)
         self._access = access
         self._factor = factor
         self._sessions = sessions
@@ -102,253 +103,217 @@ class Asker:
         self._limiter = MovingWindowRateLimiter(
             RedisStorage("redis://", connection_pool=redis.connection_pool)
         )
-        self._pace = pace(api.per_second, factor)
-        self._one_by_one_until = 0.0
+        self._rate_limit = rate_limit(api.per_second, factor)
 
-    def tend(self) -> int:
-        """See whether an outage is to be made good; then how many orders are due, up to ASKERS."""
+    def check_for_outage(self) -> int:
+        """Make orders due after an outage; return how many orders are due, up to MAX_THREADS."""
         now = self._now()
         with self._sessions.begin() as session:
-            outage_recovery.tend(session, self.slug, self.api.schedule, self._factor, now)
-            return len(leases.due(session, self.slug, now, ASKERS))
+            schedule = self.api.schedule
+            outage_recovery.check_for_outage(session, self.slug, schedule, self._factor, now)
+            return len(find_due_orders(session, self.slug, now, MAX_THREADS))
 
-    def ask_around(self) -> None:
-        """Ask about one order after the other until none is due, or the account has to wait."""
+    def poll_due_orders(self) -> None:
+        """Poll until no order is due or the account has to wait."""
         try:
-            while not self._stop.is_set() and self.ask_next():
+            while not self._stop.is_set() and self.poll_next():
                 pass
-        except Exception as failure:  # noqa: BLE001 (a thread's outermost edge; the leases run out)
+        except Exception as error:  # noqa: BLE001 (the outermost edge of a thread; leases run out)
             log.error(  # noqa: TRY400 (a traceback may show an answer)
-                "asking a courier failed", account=self.slug, **exception_fields(failure)
+                "poll_failed", account=self.slug, **exception_fields(error)
             )
 
-    def ask_next(self) -> bool:
-        """Ask about what is due longest, or about many by list; whether to go on."""
+    def poll_next(self) -> bool:
+        """Poll the order that is due longest, or many orders by list; return whether to go on."""
         now = self._now()
         with self._sessions() as session:
-            is_due = bool(leases.due(session, self.slug, now, 1))
-            since = self._list_since(session, now)
-        if not is_due or not self._in_pace():
+            is_due = bool(find_due_orders(session, self.slug, now, 1))
+            since = self._planner.plan_list(session, now) if self.api.list_url else None
+        if not is_due or not self._within_rate_limit():
             return False
-        turn, claimed = self._take(now, since)
-        if turn is None or not claimed:
+        permit, leases = self._lease(now, since)
+        if permit is None or not leases:
             return False
         try:
             if since is None:
-                return self._ask_one(turn, claimed[0])
-            return self._list(turn, claimed, since)
+                return self._poll_order(permit, leases[0])
+            return self._poll_list(permit, leases, since)
         except Exception:
-            # The leases would run out by themselves, but this is sooner.
+            # Sooner than the leases run out by themselves.
             with suppress(SQLAlchemyError), self._sessions.begin() as session:
-                poll_results.try_again(session, claimed, self._now(), self._factor)
+                self.recorder.record_failure(session, leases, self._now())
             raise
 
-    def _list_since(self, session: Session, now: datetime) -> datetime | None:
-        if self.api.list_url is None or time.monotonic() < self._one_by_one_until:
-            return None
-        placed = leases.due(session, self.slug, now, LIST_MOST, listable=True)
-        if len(placed) <= list_planner.LEAST:
-            return None
-        since = list_planner.cheapest_cut(
-            placed, lambda since, most: list_planner.placed_since(session, self.slug, since, most)
-        )
-        if since is None:
-            # Not to be reckoned anew for each order.
-            self._one_by_one(minutes=1 / 60)
-        return since
-
-    def _in_pace(self) -> bool:
-        return self._limiter.hit(self._pace, self.slug)
-
-    def _take(self, now: datetime, since: datetime | None) -> tuple[Turn | None, list[Claim]]:
-        """Leave to ask, and what to ask about: one order, or all to be listed since a time."""
+    def _lease(self, now: datetime, since: datetime | None) -> tuple[Permit | None, list[Lease]]:
+        """Return a permit and leases on one order, or on all that a list since a time may hold."""
         with self._sessions.begin() as session:
-            turn = circuit_breaker.turn(session, self.slug, self._now())
-            if turn is None:
+            permit = circuit_breaker.request_permit(session, self.slug, self._now())
+            if permit is None:
                 return None, []
-            most = 1 if since is None else LIST_MOST
-            claimed = leases.claim(session, self.slug, now, most, since)
-            if not claimed:
-                circuit_breaker.give_back(session, self.slug, turn, now)
-            return turn, claimed
+            limit = 1 if since is None else MAX_ORDERS
+            leases = lease_orders(session, self.slug, now, limit, since)
+            if not leases:
+                circuit_breaker.return_permit(session, permit, now)
+            return permit, leases
+
+    def _within_rate_limit(self) -> bool:
+        return self._limiter.hit(self._rate_limit, self.slug)
+
+    def _wait_for_permit(self) -> Permit | None:
+        """Return a permit for a further request: wait for the rate limit, but not for a pause."""
+        for _ in range(200):
+            if not self._stop.is_set() and self._within_rate_limit():
+                with self._sessions.begin() as session:
+                    return circuit_breaker.request_permit(session, self.slug, self._now())
+            if self._stop.wait(0.05):
+                break
+        return None
 
     # --- one order ---
 
-    def _ask_one(self, turn: Turn, claim: Claim) -> bool:
+    def _poll_order(self, first_permit: Permit, lease: Lease) -> bool:
+        """Poll an order at each of its URLs until the courier knows it; return whether to go on."""
         asked_at = self._now()
-        leave: Turn | None = turn
-        for url in self._addresses(claim):
-            leave = leave or self._wait_for_turn()
-            if leave is None:
-                return self._give_back([claim])
+        permit: Permit | None = first_permit
+        for url in self._order_urls(lease):
+            permit = permit or self._wait_for_permit()
+            if permit is None:
+                return self._release([lease])
             try:
-                body = self.courier.ask(url, ONE_ORDER_BYTES, self._now())
+                body, document = self.courier.fetch_object(url, MAX_ORDER_BYTES, self._now())
             except UnknownToCourier:
-                self._count("unknown")
                 with self._sessions.begin() as session:
-                    circuit_breaker.answered(session, self.slug, leave)
-                leave = None
+                    circuit_breaker.record_api_success(session, permit)
+                    self._count(session, UNKNOWN)
+                permit = None
                 continue
-            except (BrokenAnswer, CourierBusy, CourierRefused, CourierUnavailable) as failure:
-                return self._failed(leave, [claim], failure, asked_at)
-            wrong = answers.what_is_wrong(self.account, claim, body, asked_at)
-            incoming = answers.incoming(self.slug, body, asked_at, wrong)
-            self._take_in(leave, {claim: incoming}, "unreadable" if wrong else "answered")
+            except tuple(FAILURES) as error:
+                return self._record_failure(permit, [lease], error, asked_at)
+            answer = read_answer(self.account, lease, body, document, asked_at)
+            self._record_answers(
+                permit, [answer], UNREADABLE if answer.message.reason else ANSWERED
+            )
             return True
         with self._sessions.begin() as session:
-            poll_results.not_known(
-                session, claim, self.account, self.api.schedule, asked_at, self._factor
-            )
-            if leave is not None:
-                # Nothing was sent: no address can be made of this id.
-                circuit_breaker.give_back(session, self.slug, leave, self._now())
+            self.recorder.record_unknown_order(session, lease, asked_at)
+            if permit is not None:
+                # No request was sent: no URL can be made of this id.
+                circuit_breaker.return_permit(session, permit, self._now())
         return True
 
-    def _addresses(self, claim: Claim) -> Iterator[str]:
-        """Where to ask about an order, one after the other until the courier knows it."""
+    def _order_urls(self, lease: Lease) -> Iterator[str]:
         with suppress(UnknownToCourier):
-            yield self.api.order_url(self._access, claim.courier_order_id)
-        if self.api.order_url_by_reference is not None and not claim.is_courier_id:
-            name = claim.reference or claim.courier_order_id
+            yield self.api.order_url(self._access, lease.courier_order_id)
+        if self.api.order_url_by_reference is not None and not lease.is_courier_id:
+            name = lease.reference or lease.courier_order_id
             with suppress(UnknownToCourier):
                 yield self.api.order_url_by_reference(self._access, name)
 
     # --- many orders ---
 
-    def _list(self, turn: Turn, claimed: list[Claim], since: datetime) -> bool:
-        """Fetch orders page by page; the few that no page tells of are asked about one by one."""
-        left = {claim.courier_order_id: claim for claim in claimed}
-        until = time.monotonic() + LISTING_SECONDS
-        pages, page = 1, 0
-        while left and page < pages and time.monotonic() < until:
+    def _poll_list(self, first_permit: Permit, leases: list[Lease], since: datetime) -> bool:
+        """Fetch orders page by page, then the few that no page held one by one."""
+        left = {lease.courier_order_id: lease for lease in leases}
+        until = time.monotonic() + LIST_SECONDS
+        page_count, page = 1, 0
+        while left and page < page_count and time.monotonic() < until:
             page += 1
-            leave = turn if page == 1 else self._wait_for_turn()
-            if leave is None:
-                return self._give_back(left.values())
+            permit = first_permit if page == 1 else self._wait_for_permit()
+            if permit is None:
+                return self._release(left.values())
             asked_at = self._now()
             try:
-                told_of, pages = self._page(since - list_planner.MARGIN, page, asked_at, left)
-            except (BrokenAnswer, UnknownToCourier, Undecodable) as odd:
-                # Whatever is wrong with the list, the orders may be had one by one.
-                self._one_by_one(minutes=10)
-                self._give_back(left.values())
-                broken = BrokenAnswer(f"the list of orders cannot be used: {odd}", None)
-                return self._failed(leave, [], broken, asked_at)
-            except (CourierBusy, CourierRefused, CourierUnavailable) as failure:
-                return self._failed(leave, list(left.values()), failure, asked_at)
-            self._take_in(leave, told_of, "answered", saved=len(told_of) - 1)
-            for claim in told_of:
-                del left[claim.courier_order_id]
-            if pages - page > len(left):
-                # The list is longer than we reckoned: the rest costs less one by one.
+                answers, page_count = self._fetch_page(since - CLOCK_MARGIN, page, asked_at, left)
+            except (BrokenAnswer, UnknownToCourier, Undecodable) as error:
+                # Whatever is wrong with the list, the orders can be polled one by one.
+                self._planner.pause(timedelta(minutes=10))
+                self._release(left.values())
+                broken = BrokenAnswer(f"the list of orders cannot be used: {error}", None)
+                return self._record_failure(permit, [], broken, asked_at)
+            except (CourierBusy, CourierRefused, CourierUnavailable) as error:
+                return self._record_failure(permit, list(left.values()), error, asked_at)
+            self._record_answers(permit, answers.values(), ANSWERED, saved=len(answers) - 1)
+            for name in answers:
+                del left[name]
+            if page_count - page > len(left):
+                # The list is longer than planned: one by one takes fewer requests.
                 break
-        if len(left) > MOST_LEFT:
-            self._one_by_one(minutes=1)
-            self._give_back(left.values())
+        if len(left) > MAX_LEFT:
+            self._planner.pause(timedelta(minutes=1))
+            self._release(left.values())
             return True
-        for claim in list(left.values()):
-            leave = self._wait_for_turn()
-            if leave is None or not self._ask_one(leave, claim):
-                return self._give_back(left.values())
-            del left[claim.courier_order_id]
+        for name, lease in list(left.items()):
+            permit = self._wait_for_permit()
+            if permit is None or not self._poll_order(permit, lease):
+                return self._release(left.values())
+            del left[name]
         return True
 
-    def _one_by_one(self, minutes: float) -> None:
-        """Do without lists for a while."""
-        self._one_by_one_until = time.monotonic() + 60 * minutes
-
-    def _page(
-        self, since: datetime, page: int, asked_at: datetime, left: Mapping[str, Claim]
-    ) -> tuple[dict[Claim, Incoming], int]:
-        """What a page tells of the orders that are left, and how many pages there are."""
-        assert self.api.list_url and self.api.read_list_page  # noqa: S101, PT018 (see _list_since)
+    def _fetch_page(
+        self, since: datetime, page: int, asked_at: datetime, leases: dict[str, Lease]
+    ) -> tuple[dict[str, PollAnswer], int]:
+        """Return what a page says about leased orders, by their name, and the number of pages."""
+        assert self.api.list_url and self.api.read_list_page  # noqa: S101, PT018 (see poll_next)
         url = self.api.list_url(self._access, since, page)
-        listed = self.api.read_list_page(self.courier.ask(url, PAGE_BYTES, self._now()))
-        told_of: dict[Claim, Incoming] = {}
-        for body in listed.orders:
-            try:
-                ids = answers.ids(self.account, body, asked_at)
-            except (Undecodable, UnreadableBody):
-                # It is asked about by itself, and what comes then is quarantined under its name.
-                continue
-            for name in ids & left.keys():
-                told_of[left[name]] = answers.incoming(self.slug, body, asked_at)
-        return told_of, listed.page_count
+        listed = self.api.read_list_page(self.courier.fetch(url, MAX_PAGE_BYTES, self._now()))
+        return read_list(self.account, listed.orders, leases, asked_at), listed.page_count
 
-    def _wait_for_turn(self) -> Turn | None:
-        """Leave to go on: waits for the account's pace, and not for the end of a pause."""
-        for _ in range(200):
-            if not self._stop.is_set() and self._in_pace():
-                with self._sessions.begin() as session:
-                    return circuit_breaker.turn(session, self.slug, self._now())
-            if self._stop.wait(0.05):
-                break
-        return None
+    # --- results ---
 
-    # --- what comes of it ---
-
-    def _take_in(
-        self, turn: Turn, told_of: Mapping[Claim, Incoming], result: str, saved: int = 0
+    def _record_answers(
+        self, permit: Permit, answers: Collection[PollAnswer], result: str, saved: int = 0
     ) -> None:
-        """Keep what was told; an answer that is nonsense speaks against the courier as a whole,
-        one that cannot be used only against the order.
+        """Store answers and wake a worker. Nonsense is a failure of the courier's API, an answer
+        that cannot be used only one of the order.
         """
         with self._sessions.begin() as session:
-            kept = poll_results.record(
-                session, told_of, self.api.schedule, self._factor, self._tells_the_same
-            )
+            stored = self.recorder.record_answers(session, answers)
             if result == NONSENSE:
-                circuit_breaker.failed(session, self.slug, turn, self._now(), self._factor)
+                circuit_breaker.record_api_failure(session, permit, self._now(), self._factor)
             else:
-                circuit_breaker.answered(session, self.slug, turn, saved)
-        self._count(result)
-        if kept:
+                circuit_breaker.record_api_success(session, permit, saved)
+            self._count(session, result)
+        if stored:
             try:
                 ring_doorbell(self._redis)
             except (RedisError, OSError):
-                # Without Redis this job would not have come: it is kept, and the sweep will ring.
-                log.warning("doorbell does not work, the sweep will")
+                # The answers are stored, and the sweep finds them.
+                log.warning("ring_failed", bell="doorbell")
 
-    def _tells_the_same(self, before: bytes, incoming: Incoming) -> bool:
-        return answers.tell_the_same(self.account, before, incoming)
-
-    def _failed(
-        self, turn: Turn, asked: list[Claim], failure: OrdertrailError, asked_at: datetime
+    def _record_failure(
+        self, permit: Permit, leases: list[Lease], error: OrdertrailError, asked_at: datetime
     ) -> bool:
-        """Write down that the courier did not tell; whether to go on asking."""
-        log.warning("a courier did not tell", account=self.slug, why=str(failure))
-        if isinstance(failure, BrokenAnswer) and failure.body is not None and len(asked) == 1:
-            incoming = answers.incoming(self.slug, failure.body, asked_at, str(failure))
-            self._take_in(turn, {asked[0]: incoming}, NONSENSE)
+        """Record that the courier did not answer; return whether to go on polling."""
+        log.warning("courier_request_failed", account=self.slug, error=str(error))
+        if isinstance(error, BrokenAnswer) and error.body is not None and len(leases) == 1:
+            message = answer_message(self.account, error.body, asked_at, str(error))
+            self._record_answers(permit, [PollAnswer(leases[0], message, None)], NONSENSE)
             return True
         now = self._now()
         with self._sessions.begin() as session:
-            if isinstance(failure, CourierBusy):
-                leases.release(session, asked)
-                circuit_breaker.told_to_wait(session, self.slug, turn, now, failure.seconds)
-            elif isinstance(failure, CourierRefused):
-                leases.release(session, asked)
-                circuit_breaker.turned_away(session, self.slug, turn, now)
+            if isinstance(error, CourierBusy):
+                release_leases(session, leases)
+                circuit_breaker.record_rate_limit(session, permit, now, error.seconds)
+            elif isinstance(error, CourierRefused):
+                release_leases(session, leases)
+                circuit_breaker.record_refused_credentials(session, permit, now)
             else:
-                poll_results.try_again(session, asked, now, self._factor)
-                circuit_breaker.failed(session, self.slug, turn, now, self._factor)
-        self._count(RESULTS[type(failure)])
-        return not isinstance(failure, CourierBusy | CourierRefused)
+                self.recorder.record_failure(session, leases, now)
+                circuit_breaker.record_api_failure(session, permit, now, self._factor)
+            self._count(session, FAILURES[type(error)])
+        return not isinstance(error, CourierBusy | CourierRefused)
 
-    def _give_back(self, left: Collection[Claim]) -> bool:
+    def _release(self, leases: Collection[Lease]) -> bool:
         with self._sessions.begin() as session:
-            leases.release(session, left)
+            release_leases(session, leases)
         return False
 
-    def _count(self, result: str) -> None:
-        with suppress(SQLAlchemyError), self._sessions.begin() as session:
-            # Its flush is not worth waiting for.
-            session.execute(text("SET LOCAL synchronous_commit = off"))
-            totals.add_totals(session, {(totals.POLLS, self.slug, result): 1})
+    def _count(self, session: Session, result: str) -> None:
+        totals.add_totals(session, {(totals.POLLS, self.slug, result): 1})
 
 
-def pace(per_second: float, factor: float) -> RateLimitItem:
-    """How many requests one account sends: POLL_INTERVAL_FACTOR stretches the time between two."""
+def rate_limit(per_second: float, factor: float) -> RateLimitItem:
+    """Return the requests that one account may send; factor: POLL_INTERVAL_FACTOR."""
     rate = per_second / factor
     if rate >= 1:
         return RateLimitItemPerSecond(int(rate))

@@ -1,10 +1,11 @@
-"""An account's row: what is counted of it, and whether its courier may be asked just now.
+"""The circuit breaker of each account: whether its courier's API may be called just now.
 
-The row is in PostgreSQL and not in Redis, so that a pause outlives a Redis that was emptied.
+Its state is the account's row in PostgreSQL, so that a pause survives a Redis that was emptied.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -13,12 +14,12 @@ from sqlalchemy.orm import Session
 from receiver.couriers.schedule import Backoff
 from receiver.db.models import AccountState
 
-# A courier that fails so often in a row is left alone for a while: 30 s, doubling to 10 min.
+# So many failures in a row pause the account: first for 30 s, then ever longer up to 10 min.
 FAILURES = 5
-BREAKER = Backoff(timedelta(seconds=30), timedelta(minutes=10))
-# How long the one who tries again has the word, before another may.
+PAUSES = Backoff(timedelta(seconds=30), timedelta(minutes=10))
+# How long a probe has to come to a result before another worker may probe.
 PROBE = timedelta(seconds=20)
-# Where a 429 names no time, and where the courier does not accept our credentials.
+# The pause after a 429 that names no time, and after refused credentials.
 BUSY_FOR = timedelta(seconds=60)
 REFUSED_FOR = timedelta(hours=1)
 
@@ -29,24 +30,26 @@ REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """Leave to send one request. probe: the account had a pause, and this one tries whether it is
-    over; nobody else may ask meanwhile.
+class Permit:
+    """The right to send one request to an account's courier.
+
+    probe: a pause has just passed, and this request alone tests whether the API works again.
     """
 
+    account: str
     probe: bool
 
 
-def turn(session: Session, account: str, now: datetime) -> Turn | None:
-    """Leave to ask the account's courier just now, None while there is a pause.
+def request_permit(session: Session, account: str, now: datetime) -> Permit | None:
+    """Return a permit for one request, None during a pause.
 
-    Of several workers that come when a pause has passed, one gets the word.
+    When a pause has passed, one worker gets a permit, as the probe.
     """
     paused_until = session.scalar(
         select(AccountState.paused_until).where(AccountState.account == account)
     )
     if paused_until is None:
-        return Turn(probe=False)
+        return Permit(account, probe=False)
     if paused_until > now:
         return None
     taken = session.execute(
@@ -55,69 +58,62 @@ def turn(session: Session, account: str, now: datetime) -> Turn | None:
         .values(paused_until=now + PROBE)
         .returning(AccountState.account)
     )
-    return Turn(probe=True) if taken.first() else None
+    return Permit(account, probe=True) if taken.first() else None
 
 
-ANSWERED = text("""
-    UPDATE accounts
-    SET requests = requests + 1, requests_saved = requests_saved + :saved, failures = 0,
-        paused_at = CASE WHEN :probe THEN NULL ELSE paused_at END,
-        paused_until = CASE WHEN :probe THEN NULL ELSE paused_until END,
-        pause_reason = CASE WHEN :probe THEN NULL ELSE pause_reason END
-    WHERE account = :account
-""")
+def return_permit(session: Session, permit: Permit, now: datetime) -> None:
+    """Return a permit that was not used; a probe's goes to the next worker that asks."""
+    if permit.probe:
+        _update(session, permit.account, paused_until=now)
 
 
-def answered(session: Session, account: str, whose: Turn, saved: int = 0) -> None:
-    """The courier answered. Only a probe ends a pause: an answer to what was asked before the
-    pause began says nothing about it.
+def record_api_success(session: Session, permit: Permit, saved: int = 0) -> None:
+    """Record that the courier answered. Only a probe ends a pause: the other requests may have been
+    sent before it began.
+
+    saved: how many requests a page of the list has saved.
     """
-    session.execute(
-        ANSWERED,
-        {"account": account, "probe": whose.probe, "saved": saved},
+    pause = {"paused_at": None, "paused_until": None, "pause_reason": None} if permit.probe else {}
+    _update(
+        session,
+        permit.account,
+        requests=AccountState.requests + 1,
+        requests_saved=AccountState.requests_saved + saved,
+        failures=0,
+        **pause,
     )
 
 
-def failed(session: Session, account: str, whose: Turn, now: datetime, factor: float) -> None:
-    """The courier failed us (5xx, no answer, nonsense); after FAILURES of that it gets a pause."""
+def record_api_failure(session: Session, permit: Permit, now: datetime, factor: float) -> None:
+    """Record that the API failed (5xx, no response, an unusable one); the FAILURES-th pauses it."""
     failures = session.execute(
         update(AccountState)
-        .where(AccountState.account == account)
+        .where(AccountState.account == permit.account)
         .values(failures=AccountState.failures + 1, requests=AccountState.requests + 1)
         .returning(AccountState.failures)
     ).scalar_one()
-    if failures >= FAILURES or whose.probe:
-        wait = BREAKER.delay(max(0, failures - FAILURES)) * factor
-        _pause(session, account, whose, now, wait, FAILING)
+    if failures >= FAILURES or permit.probe:
+        wait = PAUSES.delay(max(0, failures - FAILURES)) * factor
+        _pause(session, permit, now, wait, FAILING)
 
 
-def told_to_wait(
-    session: Session, account: str, whose: Turn, now: datetime, seconds: float | None
+def record_rate_limit(
+    session: Session, permit: Permit, now: datetime, seconds: float | None
 ) -> None:
-    """The courier said that it is asked too often; seconds: for how long to stay away."""
-    _count_request(session, account)
+    """Record a 429; seconds: how long the courier asks us to wait, None if it does not say."""
+    _update(session, permit.account, requests=AccountState.requests + 1)
     wait = timedelta(seconds=max(seconds, 1)) if seconds is not None else BUSY_FOR
-    _pause(session, account, whose, now, wait, BUSY)
+    _pause(session, permit, now, wait, BUSY)
 
 
-def turned_away(session: Session, account: str, whose: Turn, now: datetime) -> None:
-    """The courier does not accept our credentials: a person has to look."""
-    _count_request(session, account)
-    _pause(session, account, whose, now, REFUSED_FOR, REFUSED)
+def record_refused_credentials(session: Session, permit: Permit, now: datetime) -> None:
+    """Record that the courier refused our credentials, which only a person can correct."""
+    _update(session, permit.account, requests=AccountState.requests + 1)
+    _pause(session, permit, now, REFUSED_FOR, REFUSED)
 
 
-def give_back(session: Session, account: str, whose: Turn, now: datetime) -> None:
-    """A turn that was not used: a probe's word goes to the next who comes."""
-    if whose.probe:
-        session.execute(
-            update(AccountState).where(AccountState.account == account).values(paused_until=now)
-        )
-
-
-def start_anew(session: Session, account: str, now: datetime) -> None:
-    """Begin with a new worker: the account has its row, and credentials that were refused may be
-    others now.
-    """
+def start_account(session: Session, account: str, now: datetime) -> None:
+    """Create an account's row; end the pause of refused credentials, which may be new ones now."""
     session.execute(insert(AccountState).values(account=account).on_conflict_do_nothing())
     session.execute(
         update(AccountState)
@@ -126,15 +122,11 @@ def start_anew(session: Session, account: str, now: datetime) -> None:
     )
 
 
-def _count_request(session: Session, account: str) -> None:
-    session.execute(
-        update(AccountState)
-        .where(AccountState.account == account)
-        .values(requests=AccountState.requests + 1)
-    )
+def _update(session: Session, account: str, **values: Any) -> None:
+    session.execute(update(AccountState).where(AccountState.account == account).values(**values))
 
 
-# Another's failure that comes in late never makes a pause shorter; a probe's own turn is no pause.
+# A failure that is recorded late never makes a pause shorter. A probe's own paused_until is none.
 PAUSE = text("""
     UPDATE accounts
     SET paused_at = coalesce(paused_at, :now),
@@ -145,16 +137,6 @@ PAUSE = text("""
 """)
 
 
-def _pause(
-    session: Session, account: str, whose: Turn, now: datetime, wait: timedelta, reason: str
-) -> None:
-    session.execute(
-        PAUSE,
-        {
-            "account": account,
-            "probe": whose.probe,
-            "now": now,
-            "until": now + wait,
-            "reason": reason,
-        },
-    )
+def _pause(session: Session, permit: Permit, now: datetime, wait: timedelta, reason: str) -> None:
+    values = {"account": permit.account, "probe": permit.probe, "now": now, "until": now + wait}
+    session.execute(PAUSE, {**values, "reason": reason})

@@ -1,25 +1,25 @@
-"""Send one request to a courier's API and bring back its answer, or say what was wrong with it.
+"""Send one request to a courier's API, and return its response or say what was wrong with it.
 
-The only place that sends anything to a courier, alike for all of them. Nothing is trusted of what
-comes back: not its length, not that it will come to an end, not where it points.
+The only place that sends a request to a courier. Nothing in a response is trusted: not its length,
+not that it ends, not where it redirects to.
 
-Built on httpcore, the lower half of httpx. httpx knows no time limit for a whole request, and what
-it adds (redirects, cookies, decompression, proxies and passwords out of the environment, a log of
-addresses) is what must not happen here.
+Built on httpcore, the lower half of httpx: what httpx adds (redirects, cookies, decompression,
+proxies and passwords from the environment, a log of URLs) must not happen here. It runs on an event
+loop because only a coroutine can be cancelled wherever it waits, the lookup of a name included.
 """
 
+import asyncio
 import functools
 import re
-import socket
 import ssl
 import threading
-import time
-from collections.abc import Iterable
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import httpcore
 
@@ -35,34 +35,40 @@ from receiver.errors import (
 )
 from receiver.inbox.json_body import parse_body
 
+Result = TypeVar("Result")
+
 # 201 is what document 003 shows for a list of orders.
 ANSWERED = {200, 201}
 UNKNOWN = {404, 410}
 REFUSED = {401, 403}
 BUSY = 429
-# 408: the courier waited for us.
 TIMED_OUT = 408
-FAULT = 500
+SERVER_ERROR = 500
 
-# A courier that tells us to come back later than this means something else.
-MOST_SECONDS = timedelta(days=1).total_seconds()
+# A courier that asks for a longer wait means something else.
+MAX_WAIT_SECONDS = timedelta(days=1).total_seconds()
 SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
-# What is read of an answer that only says why it is none.
-MOST_OF_A_REFUSAL = 65_536
+# How much is read of the body of an error.
+MAX_ERROR_BYTES = 65_536
 # Idle connections are closed before most servers close them.
 KEEP_ALIVE_SECONDS = 15.0
 
-# What may stand in an address, and in a header: httpcore's own complaint would quote the token.
-ADDRESS = re.compile(r"[!\"$-~]+")
-HEADER = re.compile(rb"[!-~\x80-\xff]([ -~\x80-\xff]*[!-~\x80-\xff])?")
+# What a URL and a header may hold: httpcore's own complaint would quote the token.
+VALID_URL = re.compile(r"[!\"$-~]+")
+VALID_HEADER = re.compile(rb"[!-~\x80-\xff]([ -~\x80-\xff]*[!-~\x80-\xff])?")
 
-# What comes instead of an answer where the courier or the way to it is at fault.
-FAILURES = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.RemoteProtocolError)
+# Raised where the courier or the network on the way to it is at fault.
+FAILURES = (
+    TimeoutError,
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.RemoteProtocolError,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How many seconds a courier is waited for: for a connection, for the next bytes, for all."""
+class Timeouts:
+    """Seconds to wait for a connection, for the next bytes, and for the whole request."""
 
     connect: float = 3.0
     read: float = 5.0
@@ -73,12 +79,12 @@ class CourierApi:
     """The API of one account's courier. Threads may share it; a process made by fork must not."""
 
     def __init__(
-        self, slug: str, access: Access, api: Api, patience: Patience | None = None
+        self, slug: str, access: Access, api: Api, timeouts: Timeouts | None = None
     ) -> None:
         self._slug = slug
         self._access = access
         self._api = api
-        self._patience = patience or Patience()
+        self._timeouts = timeouts or Timeouts()
         self._headers = [
             (name.encode(), value.encode())
             for name, value in {
@@ -88,237 +94,183 @@ class CourierApi:
                 "Accept-Encoding": "identity",
             }.items()
         ]
-        self._deadline = Deadline()
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=trusted(),
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=trusted_certificates(),
             max_connections=None,
             keepalive_expiry=KEEP_ALIVE_SECONDS,
-            network_backend=Network(self._deadline),
         )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name=f"courier-api-{slug}", daemon=True
+        )
+        self._thread.start()
 
     def close(self) -> None:
         """Close every connection."""
-        self._pool.close()
+        self._run(self._pool.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
-    def ask(self, url: str, most_bytes: int, now: datetime) -> bytes:
-        """The courier's answer, a JSON object, word for word.
+    def fetch_object(self, url: str, max_bytes: int, now: datetime) -> tuple[bytes, dict[str, Any]]:
+        """Return the JSON object that the courier answers with, as it came and parsed.
 
-        now: what the time to come back at is counted from, where the courier names one.
+        Raises: like fetch, and BrokenAnswer if it is not a JSON object.
+        """
+        body = self.fetch(url, max_bytes, now)
+        try:
+            return body, parse_body(body)
+        except UnreadableBody as error:
+            message = self._message(f"sent an answer that cannot be read: {error}")
+            raise BrokenAnswer(message, body or None) from None
+
+    def fetch(self, url: str, max_bytes: int, now: datetime) -> bytes:
+        """Return the body of the courier's answer.
+
+        now: what a Retry-After that names a date is counted from.
 
         Raises: UnknownToCourier and BrokenAnswer, which are about the order; CourierUnavailable,
-            CourierBusy and CourierRefused, which are about the account; ValueError where the
-            address is not of this account's API.
+            CourierBusy and CourierRefused, which are about the account; ValueError if the URL is
+            not part of this account's API.
         """
         self._check(url)
-        self._deadline.set(self._patience.whole)
-        timeout = {
-            "connect": self._patience.connect,
-            "read": self._patience.read,
-            "write": self._patience.read,
-        }
         try:
-            with self._pool.stream(
-                "GET", url, headers=self._headers, extensions={"timeout": timeout}
-            ) as response:
-                if response.status not in ANSWERED:
-                    raise self._refusal(response, now)
-                return self._object(response, most_bytes)
-        except FAILURES as failure:
-            raise CourierUnavailable(self._says(_what_happened(failure))) from None
+            return self._run(self._fetch(url, max_bytes, now))
+        except FAILURES as error:
+            raise CourierUnavailable(self._message(_describe(error))) from None
 
     def _check(self, url: str) -> None:
-        """Nothing but the account's own API is ever asked: not by a driver's mistake either."""
+        """Allow no URL outside the account's own API, not by a driver's mistake either."""
         path = url.partition("?")[0].split("/")
         if not url.startswith(f"{self._access.url}/") or {".", ".."} & set(path):
-            raise ValueError(f"account {self._slug}: not an address of its courier's API")
-        if not ADDRESS.fullmatch(url):
+            raise ValueError(f"account {self._slug}: not a URL of its courier's API")
+        if not VALID_URL.fullmatch(url):
             raise CourierRefused(
-                self._says("cannot be asked: API_URL or ORDER_PATH holds a space, an umlaut or a #")
+                self._message(
+                    "cannot be polled: API_URL or ORDER_PATH holds a space, an umlaut or a #"
+                )
             )
-        if not all(HEADER.fullmatch(value) for _, value in self._headers):
+        if not all(VALID_HEADER.fullmatch(value) for _, value in self._headers):
             raise CourierRefused(
-                self._says("cannot be asked: API_TOKEN holds a line break, or a space at its end")
+                self._message("cannot be polled: API_TOKEN holds a line break, or ends in a space")
             )
 
-    def _object(self, response: httpcore.Response, most_bytes: int) -> bytes:
-        if not _is_plain(response):
-            raise BrokenAnswer(self._says("compressed its answer, though asked not to"), None)
-        body = _read(response, most_bytes)
-        if body is None:
-            raise BrokenAnswer(self._says(f"answered with more than {most_bytes} bytes"), None)
-        try:
-            parse_body(body)
-        except UnreadableBody as wrong:
-            told = self._says(f"answered what cannot be read: {wrong}")
-            raise BrokenAnswer(told, body or None) from None
-        return body
+    async def _fetch(self, url: str, max_bytes: int, now: datetime) -> bytes:
+        deadline = asyncio.get_running_loop().time() + self._timeouts.whole
+        timeout = {
+            "connect": self._timeouts.connect,
+            "read": self._timeouts.read,
+            "write": self._timeouts.read,
+        }
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout_at(deadline):
+                response = await stack.enter_async_context(
+                    self._pool.stream(
+                        "GET", url, headers=self._headers, extensions={"timeout": timeout}
+                    )
+                )
+            if response.status not in ANSWERED:
+                raise await self._error(response, deadline, now)
+            if not _is_uncompressed(response):
+                message = "compressed its answer, although the request forbade it"
+                raise BrokenAnswer(self._message(message), None)
+            body = await _read(response, max_bytes, deadline)
+            if body is None:
+                message = f"answered with more than {max_bytes} bytes"
+                raise BrokenAnswer(self._message(message), None)
+            return body
 
-    def _refusal(self, response: httpcore.Response, now: datetime) -> OrdertrailError:
-        """What an answer means that does not tell of an order."""
+    async def _error(
+        self, response: httpcore.Response, deadline: float, now: datetime
+    ) -> OrdertrailError:
+        """Return the error that a response without an answer means."""
         status = response.status
         if status in UNKNOWN:
-            return UnknownToCourier(self._says(f"does not know the order ({status})"))
+            return UnknownToCourier(self._message(f"does not know the order ({status})"))
         if status in REFUSED:
-            return CourierRefused(
-                self._says(f"refuses our credentials ({status}): look at API_USER and API_TOKEN")
-            )
-        if status >= FAULT or status == TIMED_OUT:
-            return CourierUnavailable(self._says(f"has a fault of its own ({status})"))
+            message = f"refuses our credentials ({status}): check API_USER and API_TOKEN"
+            return CourierRefused(self._message(message))
+        if status >= SERVER_ERROR or status == TIMED_OUT:
+            return CourierUnavailable(self._message(f"reports an error of its own ({status})"))
         if status == BUSY:
-            seconds = self._seconds(response, now)
-            wait = "later" if seconds is None else f"in {seconds:.0f} seconds"
-            return CourierBusy(self._says(f"is busy and wants to be asked {wait}"), seconds)
-        body = _read(response, MOST_OF_A_REFUSAL) if _is_plain(response) else None
-        return BrokenAnswer(self._says(f"answered neither yes nor no ({status})"), body or None)
+            seconds = await self._wait_seconds(response, deadline, now)
+            wait = "" if seconds is None else f", retry in {seconds:.0f} seconds"
+            return CourierBusy(self._message(f"is rate limiting us{wait} ({status})"), seconds)
+        body = None
+        if _is_uncompressed(response):
+            body = await _read(response, MAX_ERROR_BYTES, deadline)
+        message = f"answered with the unexpected status {status}"
+        return BrokenAnswer(self._message(message), body or None)
 
-    def _seconds(self, response: httpcore.Response, now: datetime) -> float | None:
-        """How long a busy courier wants to be left alone, by its header or else by its words."""
-        seconds = retry_after(_header(response, b"retry-after"), now)
+    async def _wait_seconds(
+        self, response: httpcore.Response, deadline: float, now: datetime
+    ) -> float | None:
+        """Return how long a 429 asks us to wait, by its header or else by its text."""
+        seconds = parse_retry_after(_header(response, b"retry-after"), now)
         if seconds is None and self._api.read_retry_after is not None:
             try:
-                said = _read(response, MOST_OF_A_REFUSAL) or b""
+                body = await _read(response, MAX_ERROR_BYTES, deadline) or b""
             except FAILURES:
-                said = b""
-            seconds = self._api.read_retry_after(said.decode(errors="replace"))
-        return None if seconds is None else min(max(0.0, seconds), MOST_SECONDS)
+                body = b""
+            seconds = self._api.read_retry_after(body.decode(errors="replace"))
+        return None if seconds is None else min(max(0.0, seconds), MAX_WAIT_SECONDS)
 
-    def _says(self, what: str) -> str:
+    def _run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _message(self, what: str) -> str:
         return f"account {self._slug}: the courier {what}"
 
 
 @functools.cache
-def trusted() -> ssl.SSLContext:
-    """Whose certificates count: the system's and certifi's authorities. Slow to read, so once."""
+def trusted_certificates() -> ssl.SSLContext:
+    """Return the certificate authorities of the system and of certifi. Slow to read, so cached."""
     return httpcore.default_ssl_context()
 
 
-def retry_after(value: str, now: datetime) -> float | None:
-    """The seconds in a Retry-After, which names them or a date; None where it names neither."""
+def parse_retry_after(value: str, now: datetime) -> float | None:
+    """Return the seconds in a Retry-After header, a number or a date; None if it is neither."""
     if SECONDS.fullmatch(value):
         return float(value)
     try:
         at = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
-    # `-0000` instead of GMT says no more than that.
+    # A date that ends in -0000 has no time zone.
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:
-    told = (value for known, value in response.headers if known.lower() == name)
-    return next(told, b"").decode("latin-1").strip()
+    values = (value for key, value in response.headers if key.lower() == name)
+    return next(values, b"").decode("latin-1").strip()
 
 
-def _is_plain(response: httpcore.Response) -> bool:
+def _is_uncompressed(response: httpcore.Response) -> bool:
     return _header(response, b"content-encoding").lower() in {"", "identity"}
 
 
-def _read(response: httpcore.Response, most_bytes: int) -> bytes | None:
-    """The body, None where it is larger: counted on what comes, whatever was promised."""
+async def _read(response: httpcore.Response, max_bytes: int, deadline: float) -> bytes | None:
+    """Return the body, None if it is larger, whatever Content-Length says."""
     body = bytearray()
-    for chunk in response.iter_stream():
-        body += chunk
-        if len(body) > most_bytes:
-            return None
+    async with asyncio.timeout_at(deadline):
+        async for chunk in response.aiter_stream():
+            body += chunk
+            if len(body) > max_bytes:
+                return None
     return bytes(body)
 
 
-def _what_happened(failure: Exception) -> str:
-    """A failure in words. Only what our own side says is quoted: theirs may echo the token."""
-    if isinstance(failure, httpcore.ConnectTimeout):
-        return "took no connection in time"
-    if isinstance(failure, httpcore.TimeoutException):
+def connect_error_reason(error: httpcore.ConnectError) -> str:
+    """Return why a connection failed: anyio's own words are general, those of its cause are not."""
+    return str(getattr(error.__context__, "__cause__", None) or error)
+
+
+def _describe(error: Exception) -> str:
+    """Describe a failure. Text that the courier sent is not quoted: it may echo the token."""
+    if isinstance(error, httpcore.ConnectTimeout):
+        return "did not accept a connection in time"
+    if isinstance(error, TimeoutError | httpcore.TimeoutException):
         return "did not answer in time"
-    if isinstance(failure, httpcore.ConnectError):
-        return f"cannot be reached: {failure}"
-    return "broke off, or answered in no HTTP"
-
-
-class Deadline(threading.local):
-    """When the request that a thread has under way must be over."""
-
-    at = 0.0
-
-    def set(self, seconds: float) -> None:
-        self.at = time.monotonic() + seconds
-
-    def within(self, seconds: float | None) -> float:
-        """How long the next step may take, of so many seconds.
-
-        Raises: TimeoutException of httpcore where the time is up.
-        """
-        left = self.at - time.monotonic()
-        if left <= 0:
-            raise httpcore.TimeoutException("the time for the whole request is up")
-        return left if seconds is None else min(left, seconds)
-
-
-class Network(httpcore.NetworkBackend):
-    """httpcore's connections, each step of them within the deadline.
-
-    httpcore limits the wait for each piece of an answer alone, so a courier that sends a byte now
-    and then could hold a thread for days. Looking up the courier's name is the one step that only
-    the system's resolver limits.
-    """
-
-    def __init__(self, deadline: Deadline) -> None:
-        self._deadline = deadline
-        self._plain = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as wrong:
-            raise httpcore.ConnectError(str(wrong)) from None
-        failure: Exception = httpcore.ConnectError("its name has no address")
-        # One by one, since left to itself each of a name's addresses would have the whole timeout.
-        for *_, address in found:
-            try:
-                stream = self._plain.connect_tcp(
-                    str(address[0]),
-                    port,
-                    self._deadline.within(timeout),
-                    local_address,
-                    socket_options,
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as wrong:
-                failure = wrong
-            else:
-                return Stream(stream, self._deadline)
-        raise failure
-
-
-class Stream(httpcore.NetworkStream):
-    """One connection, each step of it within the deadline."""
-
-    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
-        self._stream = stream
-        self._deadline = deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._deadline.within(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._deadline.within(timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        within = self._deadline.within(timeout)
-        return Stream(self._stream.start_tls(ssl_context, server_hostname, within), self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+    if isinstance(error, httpcore.ConnectError):
+        return f"cannot be reached: {connect_error_reason(error)}"
+    return "closed the connection early, or did not answer in HTTP"

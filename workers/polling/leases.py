@@ -1,7 +1,7 @@
-"""The table `polls` from the asking side: take what is due, give it back, make more of it due.
+"""Leases on the rows of `polls`: which orders are due, and who polls them.
 
-Whoever asks about an order holds a lease on it. A worker that dies takes its leases with it when
-they run out; one that comes back after that finds that its word no longer counts.
+A worker polls an order only while it holds a lease on it. The leases of a worker that dies run out;
+the result of a worker whose lease has run out is discarded.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,18 +19,18 @@ from receiver.statuses import TERMINAL_STATUSES
 
 log = structlog.get_logger(__name__)
 
-# Longer than any request may take, and than a whole list of pages at an account's pace.
-LEASE = timedelta(seconds=120)
+# Longer than any request, and than a whole list of pages at an account's rate limit.
+LEASE_DURATION = timedelta(seconds=120)
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """An order that we may ask about until leased_until, which is also what proves it.
+class Lease:
+    """The right to poll an order until leased_until, which also proves the right.
 
-    courier_order_id  the id by which its courier tells of it; until anything was heard of it, the
-                      name by which the shop put it on record
+    courier_order_id  the courier's id; before the first news of the order, the name under which the
+                      shop registered it
     is_courier_id     which of the two it is
-    due_at            for when it was planned
+    due_at            when the poll was due
     """
 
     order_id: int
@@ -42,85 +42,86 @@ class Claim:
     leased_until: datetime
 
 
-# MATERIALIZED: taken anew for each row of a join, it would take more than are wanted.
-CLAIM = text("""
+# MATERIALIZED: inlined into the join, the subquery may run once a row and lock more than :limit.
+LEASE_ORDERS = text("""
     WITH due AS MATERIALIZED (
-          SELECT order_id, leased_until IS NOT NULL AS was_held FROM polls
+          SELECT order_id, leased_until IS NOT NULL AS was_leased FROM polls
           WHERE account = :account AND due_at <= :now
                 AND (leased_until IS NULL OR leased_until <= :now)
                 AND (CAST(:since AS timestamptz) IS NULL
                      OR (placed_at >= :since AND (unknown_since IS NULL OR EXISTS (
                          SELECT FROM orders WHERE id = order_id AND last_heard_at IS NOT NULL))))
-          ORDER BY due_at LIMIT :most
+          ORDER BY due_at LIMIT :limit
           FOR UPDATE SKIP LOCKED)
     UPDATE polls SET leased_until = :until
     FROM due JOIN orders ON orders.id = due.order_id
     WHERE polls.order_id = due.order_id
     RETURNING polls.order_id, coalesce(identifiers ->> 'id', courier_order_id),
               last_heard_at IS NOT NULL, reference, polls.placed_at, due_at, leased_until,
-              was_held
+              was_leased
 """)
 
 
-def claim(
-    session: Session, account: str, now: datetime, most: int, since: datetime | None = None
-) -> list[Claim]:
-    """Take up to `most` orders that are due and that nobody asks about, the longest due first.
+def lease_orders(
+    session: Session, account: str, now: datetime, limit: int, since: datetime | None = None
+) -> list[Lease]:
+    """Lease orders that are due and that nobody polls, the longest overdue first.
 
-    since: only those placed since then that a list may tell of.
+    since: only those placed since then that a list may contain.
     """
-    values = {"account": account, "now": now, "until": now + LEASE, "most": most, "since": since}
-    rows = session.execute(CLAIM, values).all()
-    if freed := sum(row.was_held for row in rows):
-        log.warning("orders that a dead worker held are free again", account=account, orders=freed)
-        totals.add_totals(session, {(totals.MENDED, account, totals.LEASES): freed})
-    return [Claim(*row[:-1]) for row in rows]
+    until = now + LEASE_DURATION
+    values = {"account": account, "now": now, "until": until, "limit": limit, "since": since}
+    rows = session.execute(LEASE_ORDERS, values).all()
+    if expired := sum(row.was_leased for row in rows):
+        log.warning("leases_expired", account=account, orders=expired)
+        totals.add_totals(session, {(totals.MENDED, account, totals.LEASES): expired})
+    return [Lease(*row[:-1]) for row in rows]
 
 
-# An order that its courier said not to know, and never told of, stands on no list of its either.
-HEARD_OF = exists().where(Order.id == Poll.order_id, Order.last_heard_at.is_not(None))
-LISTABLE = Poll.unknown_since.is_(None) | HEARD_OF
+# The courier's lists do not contain an order that it said not to know and never reported.
+_REPORTED = exists().where(Order.id == Poll.order_id, Order.last_heard_at.is_not(None))
 
 
-def due(
-    session: Session, account: str, now: datetime, most: int, listable: bool = False
+def find_due_orders(
+    session: Session, account: str, now: datetime, limit: int, listable: bool = False
 ) -> Sequence[datetime]:
-    """When the orders were placed that are due and free, `most` of them at most.
+    """Return when each of the first `limit` orders that are due and not leased was placed.
 
-    listable: only those that a list may tell of.
+    listable: only those that a list may contain.
     """
-    found = select(Poll.placed_at).where(
+    due = select(Poll.placed_at).where(
         Poll.account == account,
         Poll.due_at <= now,
         Poll.leased_until.is_(None) | (Poll.leased_until <= now),
     )
     if listable:
-        found = found.where(LISTABLE)
-    return session.scalars(found.order_by(Poll.due_at).limit(most)).all()
+        due = due.where(Poll.unknown_since.is_(None) | _REPORTED)
+    return session.scalars(due.order_by(Poll.due_at).limit(limit)).all()
 
 
-def release(session: Session, claims: Collection[Claim]) -> None:
-    """Give orders back that were not asked about: they stay due."""
-    for poll in held(session, claims):
+def release_leases(session: Session, leases: Collection[Lease]) -> None:
+    """End leases on orders that were not polled; they stay due."""
+    for poll in lock_leased_polls(session, leases):
         poll.leased_until = None
 
 
-def held(session: Session, claims: Collection[Claim]) -> Sequence[Poll]:
-    """The rows of those claims that still hold, locked."""
-    until = {claim.order_id: claim.leased_until for claim in claims}
+def lock_leased_polls(session: Session, leases: Collection[Lease]) -> Sequence[Poll]:
+    """Lock and return the rows of the leases that have not been taken by another worker."""
+    until = {lease.order_id: lease.leased_until for lease in leases}
     rows = session.scalars(
         select(Poll).where(id_in(Poll.order_id, until)).order_by(Poll.order_id).with_for_update()
     )
     return [poll for poll in rows if poll.leased_until == until[poll.order_id]]
 
 
-def make_due(session: Session, account: str, now: datetime, stopped: bool = False) -> int:
-    """Every open order of an account is due now; how many there are.
+def make_open_orders_due(
+    session: Session, account: str, now: datetime, stopped: bool = False
+) -> int:
+    """Make every open order of an account due now, and return how many there are.
 
-    Its rows are locked in the order in which those who fold lock them, so that none waits in vain.
-
-    stopped: those that were given up as well.
+    stopped: also those whose polling has stopped.
     """
+    # Locked in the same order as by a drain, so that the two do not deadlock.
     result = session.execute(
         text("""
             UPDATE polls
@@ -139,8 +140,8 @@ def make_due(session: Session, account: str, now: datetime, stopped: bool = Fals
     return len(result.all())
 
 
-def free_from_the_future(session: Session, account: str, now: datetime) -> None:
-    """End the leases that no clock which is right can have given."""
+def end_future_leases(session: Session, account: str, now: datetime) -> None:
+    """End the leases that only a clock that was ahead can have given."""
     session.execute(
         text("""
             UPDATE polls SET leased_until = NULL
@@ -148,12 +149,12 @@ def free_from_the_future(session: Session, account: str, now: datetime) -> None:
                                WHERE account = :account AND leased_until > :latest
                                ORDER BY order_id FOR UPDATE)
         """),
-        {"account": account, "latest": now + LEASE},
+        {"account": account, "latest": now + LEASE_DURATION},
     )
 
 
-def adopt(session: Session, account: str, now: datetime) -> int:
-    """Take the open orders under polling that came before the account could be polled."""
+def add_missing_polls(session: Session, account: str, now: datetime) -> int:
+    """Start polling the open orders from before the account could be polled; return how many."""
     result = session.execute(
         text("""
             INSERT INTO polls (order_id, account, placed_at, due_at)
@@ -168,8 +169,8 @@ def adopt(session: Session, account: str, now: datetime) -> int:
     return len(result.all())
 
 
-def mend(session: Session, account: str, now: datetime) -> int:
-    """Make orders due that are neither due nor finished nor given up: their plan was lost."""
+def restore_lost_polls(session: Session, account: str, now: datetime) -> int:
+    """Make orders due whose polling has neither a next time nor an end; return how many."""
     lost = session.scalars(
         select(Poll)
         .where(

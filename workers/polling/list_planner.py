@@ -1,9 +1,10 @@
-"""Which orders are cheaper to fetch by pages of a list than one by one: counted in requests.
+"""Which due orders to fetch by pages of the courier's list instead of one by one.
 
-A list tells of every order placed since a time. So the newest of the orders that are due are
-fetched by list, as long as that costs less than asking about each, and the older ones by show.
+A list contains every order placed since a time. So the newest of the due orders are fetched by
+list, as far back as that takes fewer requests than polling each, and the older ones one by one.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from math import ceil
@@ -13,38 +14,65 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import func
 
 from receiver.db.models import Poll
+from workers.polling.leases import find_due_orders
 
-PAGE = 100
-# Fewer are asked about one by one without ado.
-LEAST = 4
-# Their clock and ours may differ, and a list tells of what is later than the time given.
-MARGIN = timedelta(minutes=5)
-# Where the list may begin is tried at so many of the due orders.
-CUTS = 16
+PAGE_SIZE = 100
+# Fewer due orders are always polled one by one.
+MIN_ORDERS = 4
+# How many due orders are considered for one list.
+MAX_ORDERS = 2_000
+# How many starting points of the list are compared.
+MAX_CUTS = 16
+
+
+class ListPlanner:
+    """Decide for one account when to use its courier's list of orders."""
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+        self._paused_until = 0.0
+
+    def plan_list(self, session: Session, now: datetime) -> datetime | None:
+        """Return since when to list the due orders, None to poll one by one."""
+        if time.monotonic() < self._paused_until:
+            return None
+        placed_at = find_due_orders(session, self._account, now, MAX_ORDERS, listable=True)
+        if len(placed_at) <= MIN_ORDERS:
+            return None
+        since = cheapest_cut(
+            placed_at, lambda since, limit: _count_placed(session, self._account, since, limit)
+        )
+        if since is None:
+            # Not computed again for each of these orders.
+            self.pause(timedelta(seconds=1))
+        return since
+
+    def pause(self, duration: timedelta) -> None:
+        """Use no list for a while."""
+        self._paused_until = time.monotonic() + duration.total_seconds()
 
 
 def cheapest_cut(
-    placed: Sequence[datetime], listed_since: Callable[[datetime, int], int]
+    placed_at: Sequence[datetime], count_listed: Callable[[datetime, int], int]
 ) -> datetime | None:
-    """Since when to list the orders that are due; None where asking one by one costs least.
+    """Return since when to list the due orders, None if polling one by one takes fewest requests.
 
-    placed: when each due order was placed. listed_since: how many orders a list since then tells
-    of, due or not, counted no further than is worth while.
+    placed_at: when each due order was placed. count_listed: counts the orders in a list since a
+    time, due or not, up to a limit.
     """
-    newest_first = sorted(placed, reverse=True)
-    cheapest, since = len(newest_first), None
-    step = max(1, len(newest_first) // CUTS)
-    cuts = {*range(LEAST, len(newest_first) + 1, step), len(newest_first)}
-    for listed in sorted(cut for cut in cuts if cut >= LEAST):
+    newest_first = sorted(placed_at, reverse=True)
+    fewest, since = len(newest_first), None
+    step = max(1, len(newest_first) // MAX_CUTS)
+    cuts = {*range(MIN_ORDERS, len(newest_first) + 1, step), len(newest_first)}
+    for listed in sorted(cut for cut in cuts if cut >= MIN_ORDERS):
         oldest = newest_first[listed - 1]
         one_by_one = len(newest_first) - listed
-        pages = ceil(listed_since(oldest, listed * PAGE) / PAGE)
-        if pages + one_by_one < cheapest:
-            cheapest, since = pages + one_by_one, oldest
+        pages = ceil(count_listed(oldest, listed * PAGE_SIZE) / PAGE_SIZE)
+        if pages + one_by_one < fewest:
+            fewest, since = pages + one_by_one, oldest
     return since
 
 
-def placed_since(session: Session, account: str, since: datetime, most: int) -> int:
-    """How many of an account's orders were placed since a time, counted no further than `most`."""
+def _count_placed(session: Session, account: str, since: datetime, limit: int) -> int:
     placed = select(Poll.order_id).where(Poll.account == account, Poll.placed_at >= since)
-    return session.scalar(select(func.count()).select_from(placed.limit(most).subquery())) or 0
+    return session.scalar(select(func.count()).select_from(placed.limit(limit).subquery())) or 0

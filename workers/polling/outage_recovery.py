@@ -1,7 +1,6 @@
-"""Recovery: after an outage of ours every open order is asked about, instead of waiting for luck.
+"""After an outage, poll every open order at once.
 
-The next retry of a courier's hook may be hours or days away, and a courier that calls once never
-calls again.
+A courier's next attempt to deliver a webhook may be hours or days away, and some make only one.
 """
 
 from datetime import datetime, timedelta
@@ -17,73 +16,75 @@ from workers.polling import circuit_breaker, leases
 
 log = structlog.get_logger(__name__)
 
-# A worker looks after an account every second; who was not looked after for so long was down.
+# Workers check each account every second, so a longer gap means that none was running.
 AWAY = timedelta(minutes=2)
-LEAST_AWAY = timedelta(seconds=15)
-# How seldom it is written down that somebody looks.
-NOTED_EVERY = timedelta(seconds=5)
-# Two hosts' clocks may differ, but not by this: where a worker looked so far in the future, the
-# clock was wrong and was set back, and all that was planned by it lies as far ahead.
+MIN_AWAY = timedelta(seconds=15)
+# How often a check is written down.
+RECORD_INTERVAL = timedelta(seconds=5)
+# The clocks of two hosts differ by less. A check so far in the future was made by a clock that was
+# ahead and has been set back; everything it planned lies in the future too.
 SET_BACK = timedelta(hours=1)
-# No pause lasts longer, see courier_api.MOST_SECONDS.
+# No pause lasts longer, see courier_api.MAX_WAIT_SECONDS.
 LONGEST_PAUSE = timedelta(days=1)
 
 
-def start(session: Session, account: str, now: datetime) -> None:
-    """Begin with a new worker: the account's row, and orders from before it could be polled."""
-    circuit_breaker.start_anew(session, account, now)
-    if adopted := leases.adopt(session, account, now):
-        log.info("open orders are polled from now on", account=account, orders=adopted)
+def start_polling(session: Session, account: str, now: datetime) -> None:
+    """Prepare an account when a worker starts, including its orders from before it was polled."""
+    circuit_breaker.start_account(session, account, now)
+    if added := leases.add_missing_polls(session, account, now):
+        log.info("open_orders_added", account=account, orders=added)
 
 
-def tend(session: Session, account: str, schedule: Schedule, factor: float, now: datetime) -> int:
-    """See whether we, or the courier's hooks, were away; how many orders became due by it.
+def check_for_outage(
+    session: Session, account: str, schedule: Schedule, factor: float, now: datetime
+) -> int:
+    """Make open orders due if we were down or the webhooks stopped; return how many became due.
 
-    The account's row comes last, as it does where messages are folded: two that take rows in
-    another order may wait for each other. Two workers that come at once do it both, to no harm.
+    Two workers that check at the same time both do it, which does no harm.
     """
     state = session.scalar(select(AccountState).where(AccountState.account == account))
-    seen = state.tended_at if state else None
-    if state is None or (seen is not None and -SET_BACK < now - seen < NOTED_EVERY * factor):
+    checked_at = state.tended_at if state else None
+    if state is None or (
+        checked_at is not None and -SET_BACK < now - checked_at < RECORD_INTERVAL * factor
+    ):
         return 0
     values: dict[str, datetime] = {"tended_at": now}
-    if seen is not None and _was_set_back(seen, now):
-        leases.free_from_the_future(session, account, now)
+    if checked_at is not None and _was_set_back(checked_at, now):
+        leases.end_future_leases(session, account, now)
         if state.paused_until is not None and state.paused_until > now + LONGEST_PAUSE:
             values["paused_until"] = now
-    due = lost = leases.mend(session, account, now)
+    due = lost = leases.restore_lost_polls(session, account, now)
     if lost:
-        log.warning("orders whose next poll was lost are asked about", account=account, orders=lost)
-    if why := _outage(state, schedule, factor, now):
-        due += leases.make_due(session, account, now)
-        log.warning("open orders are asked about at once", account=account, why=why, orders=due)
+        log.warning("lost_polls_restored", account=account, orders=lost)
+    if reason := _outage(state, schedule, factor, now):
+        due += leases.make_open_orders_due(session, account, now)
+        log.warning("open_orders_made_due", account=account, reason=reason, orders=due)
         values["recovered_at"] = now
+    # The account's row comes last, as in a drain, so that the two do not deadlock.
     session.execute(update(AccountState).where(AccountState.account == account).values(**values))
     if lost:
         totals.add_totals(session, {(totals.MENDED, account, totals.NEXT_POLLS): lost})
     return due
 
 
-def _was_away(seen: datetime, factor: float, now: datetime) -> bool:
-    return now - seen > max(AWAY * factor, LEAST_AWAY)
-
-
-def _was_set_back(seen: datetime, now: datetime) -> bool:
-    return seen - now >= SET_BACK
+def _was_set_back(checked_at: datetime, now: datetime) -> bool:
+    return checked_at - now >= SET_BACK
 
 
 def _outage(state: AccountState, schedule: Schedule, factor: float, now: datetime) -> str | None:
-    """Why messages may have passed us by, in words; None where nothing says so."""
-    if state.tended_at is not None and _was_away(state.tended_at, factor, now):
-        return f"we were away for {now - state.tended_at}"
-    if state.tended_at is not None and _was_set_back(state.tended_at, now):
-        return f"the clock was set back by {state.tended_at - now}"
-    heard_at = state.last_hook_at
-    if schedule.calls_once or heard_at is None:
+    """Return in words why webhooks may have been lost, None if nothing indicates it."""
+    checked_at = state.tended_at
+    if checked_at is not None and now - checked_at > max(AWAY * factor, MIN_AWAY):
+        return f"no worker was running for {now - checked_at}"
+    if checked_at is not None and _was_set_back(checked_at, now):
+        return f"the clock was set back by {checked_at - now}"
+    last_webhook_at = state.last_hook_at
+    if schedule.calls_once or last_webhook_at is None:
         return None
-    silent = now - heard_at
-    usual = max(state.longest_gap or timedelta(), schedule.default.first * factor)
-    # Once for each silence: from then on the orders' own schedules are enough.
-    if silent <= usual or (state.recovered_at is not None and state.recovered_at > heard_at):
+    silence = now - last_webhook_at
+    longest = max(state.longest_gap or timedelta(), schedule.default.first * factor)
+    # Once for each silence; after that the orders' own schedules are enough.
+    recovered = state.recovered_at is not None and state.recovered_at > last_webhook_at
+    if silence <= longest or recovered:
         return None
-    return f"no hook for {silent}, longer than ever before ({usual})"
+    return f"no webhook for {silence}, longer than ever before ({longest})"

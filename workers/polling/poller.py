@@ -1,7 +1,7 @@
-"""Poll: ask the couriers that stay silent, and let their answers in by the same door as hooks.
+"""Poll couriers that send no webhooks, and store their answers in the inbox like webhooks.
 
-A job of the queue only starts it: the asking itself goes on in threads, a few for each account, so
-that a courier that hangs delays neither the draining nor another courier's orders.
+A job only starts the polling; it runs in threads, a few for each account, so that a courier that
+hangs delays neither a drain nor another courier's orders.
 """
 
 import threading
@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.settings import Settings
 from workers.polling import outage_recovery
-from workers.polling.account_poller import ASKERS, Asker
+from workers.polling.account_poller import MAX_THREADS, AccountPoller
 
 
 class Poller:
-    """All askers of one worker process."""
+    """The pollers of all accounts in one worker process, and their threads."""
 
     def __init__(
         self,
@@ -26,33 +26,33 @@ class Poller:
         redis: Redis,
         stop: threading.Event,
     ) -> None:
-        self._askers = {
-            account.slug: Asker(
+        self._pollers = {
+            account.slug: AccountPoller(
                 account, access, settings.poll_interval_factor, sessions, redis, stop
             )
             for account in settings.accounts.values()
             if (access := account.access) is not None
         }
         self._threads = {
-            slug: ThreadPoolExecutor(ASKERS, thread_name_prefix=f"poll-{slug}")
-            for slug in self._askers
+            slug: ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=f"poll-{slug}")
+            for slug in self._pollers
         }
-        self._running: dict[str, list[Future[None]]] = {slug: [] for slug in self._askers}
+        self._running: dict[str, list[Future[None]]] = {slug: [] for slug in self._pollers}
         with sessions.begin() as session:
-            for slug in sorted(self._askers):
-                outage_recovery.start(session, slug, datetime.now(UTC))
+            for slug in sorted(self._pollers):
+                outage_recovery.start_polling(session, slug, datetime.now(UTC))
 
-    def poll(self) -> None:
-        """Set as many askers going as there is work for; returns at once."""
-        for slug, asker in self._askers.items():
+    def start_threads(self) -> None:
+        """Start as many threads as there are due orders, up to MAX_THREADS for each account."""
+        for slug, poller in self._pollers.items():
             running = [future for future in self._running[slug] if not future.done()]
-            wanted = min(asker.tend(), ASKERS) - len(running)
-            running += [self._threads[slug].submit(asker.ask_around) for _ in range(wanted)]
+            missing = min(poller.check_for_outage(), MAX_THREADS) - len(running)
+            running += [self._threads[slug].submit(poller.poll_due_orders) for _ in range(missing)]
             self._running[slug] = running
 
     def close(self) -> None:
-        """Let the askers finish the request that they are at; `stop` has been set before."""
+        """Wait for the requests that are under way; `stop` has been set before."""
         for threads in self._threads.values():
             threads.shutdown(wait=True, cancel_futures=True)
-        for asker in self._askers.values():
-            asker.courier.close()
+        for poller in self._pollers.values():
+            poller.courier.close()

@@ -16,7 +16,7 @@ from receiver.db.models import Order
 from receiver.settings import Account, Settings
 from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, compare_clocks
 from workers.cli.doctor.http_probe import REDIRECTS, NoResponse, ProbeResponse, send_probe
-from workers.polling.courier_api import ANSWERED, BUSY, FAULT, REFUSED, UNKNOWN
+from workers.polling.courier_api import ANSWERED, BUSY, REFUSED, SERVER_ERROR, UNKNOWN
 
 # A Date header has whole seconds and is made before the response has arrived.
 DATE_UNCERTAINTY_SECONDS = 2.0
@@ -83,7 +83,7 @@ def _interpret(
     meaning, advice = "unexpected response", f"Check {url_setting}."
     if status == BUSY:
         meaning, advice = "too many requests", "Find out who else uses the same credentials."
-    elif status >= FAULT:
+    elif status >= SERVER_ERROR:
         meaning, advice = "the courier's API has a fault", "Wait: polls are retried."
     return WARNING, meaning, advice
 

@@ -3,6 +3,7 @@
 Redirects are not followed, since couriers do not follow them either.
 """
 
+import asyncio
 import ssl
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from email.utils import parsedate_to_datetime
 
 import httpcore
 
-from workers.polling.courier_api import Deadline, Network, trusted
+from workers.polling.courier_api import connect_error_reason, trusted_certificates
 
 # For the whole request; and how much of a response is read, in bytes.
 TIME_LIMIT_SECONDS = 8.0
@@ -45,45 +46,12 @@ def send_probe(
     method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
 ) -> ProbeResponse:
     """Send one request. Raises: NoResponse."""
-    deadline = Deadline()
-    deadline.set(TIME_LIMIT_SECONDS)
-    timeout = dict.fromkeys(("connect", "read", "write", "pool"), TIME_LIMIT_SECONDS)
-    started, sent_at = time.monotonic(), datetime.now(UTC)
-    backend, context = Network(deadline), trusted()
     try:
-        with (
-            httpcore.ConnectionPool(ssl_context=context, network_backend=backend) as pool,
-            pool.stream(
-                method,
-                url,
-                headers=list(headers.items()),
-                content=body,
-                extensions={"timeout": timeout},
-            ) as response,
-        ):
-            certificate_until = _certificate_until(response)
-            content = bytearray()
-            for chunk in response.iter_stream():
-                content += chunk
-                if len(content) > MOST_BYTES:
-                    break
-            received = {
-                name.decode("latin-1").lower(): value.decode("latin-1")
-                for name, value in response.headers
-            }
-            return ProbeResponse(
-                response.status,
-                received,
-                bytes(content),
-                round((time.monotonic() - started) * 1000),
-                sent_at,
-                _parse_date(received.get("date", "")),
-                certificate_until,
-            )
-    except httpcore.TimeoutException:
+        return asyncio.run(asyncio.wait_for(_send(method, url, headers, body), TIME_LIMIT_SECONDS))
+    except (TimeoutError, httpcore.TimeoutException):
         raise NoResponse("no response in time") from None
     except httpcore.ConnectError as error:
-        raise NoResponse(f"no connection: {error}") from None
+        raise NoResponse(f"no connection: {connect_error_reason(error)}") from None
     except (
         httpcore.NetworkError,
         httpcore.ProtocolError,
@@ -93,6 +61,35 @@ def send_probe(
         ValueError,
     ) as error:
         raise NoResponse(f"the connection failed ({type(error).__name__})") from None
+
+
+async def _send(
+    method: str, url: str, headers: Mapping[str, str], body: bytes | None
+) -> ProbeResponse:
+    started, sent_at = time.monotonic(), datetime.now(UTC)
+    async with (
+        httpcore.AsyncConnectionPool(ssl_context=trusted_certificates()) as pool,
+        pool.stream(method, url, headers=list(headers.items()), content=body) as response,
+    ):
+        certificate_until = _certificate_until(response)
+        content = bytearray()
+        async for chunk in response.aiter_stream():
+            content += chunk
+            if len(content) > MOST_BYTES:
+                break
+        received = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in response.headers
+        }
+        return ProbeResponse(
+            response.status,
+            received,
+            bytes(content),
+            round((time.monotonic() - started) * 1000),
+            sent_at,
+            _parse_date(received.get("date", "")),
+            certificate_until,
+        )
 
 
 def _certificate_until(response: httpcore.Response) -> datetime | None:
