@@ -1,29 +1,29 @@
-"""JSON as a courier sent it, laid out for reading and word for word."""
+"""Texts for people: JSON with line breaks, numbers with their nouns, durations."""
 
 import json
 import re
 from datetime import timedelta
 from itertools import pairwise
 
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
-OPENING, CLOSING = {"{", "["}, {"}", "]"}
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+_OPENING, _CLOSING = {"{", "["}, {"}", "]"}
 
 
-def laid_out(text: str) -> str:
-    """JSON with line breaks and indents, and else word for word: names given twice, too.
+def indent_json(text: str) -> str:
+    """Return JSON with line breaks and indents; a text that is not JSON comes back unchanged.
 
-    What is not JSON comes back as it is.
+    Every token stays as the courier sent it, also repeated names and the digits of numbers, because
+    these may be why a message is quarantined.
     """
     try:
         json.loads(text)
     except (ValueError, RecursionError):
         return text
-    parts = TOKEN.findall(text)
     lines, depth, line = [], 0, ""
-    for part, following in pairwise([*parts, ""]):
+    for part, following in pairwise([*_TOKEN.findall(text), ""]):
         line += ": " if part == ":" else part
-        opens = part in OPENING and following not in CLOSING
-        closes = following in CLOSING and part not in OPENING
+        opens = part in _OPENING and following not in _CLOSING
+        closes = following in _CLOSING and part not in _OPENING
         depth += opens - closes
         if opens or closes or part == ",":
             lines.append(line)

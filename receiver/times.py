@@ -1,10 +1,10 @@
-"""Times as everybody outside is told them."""
+"""The format of times in the API."""
 
 from datetime import UTC, datetime
 
 
 def rfc3339(at: datetime | None) -> str | None:
-    """A time as the API shows it: UTC with Z, fractions only where there are any."""
+    """Format a time as RFC 3339 in UTC with Z, with a fraction only where there is one."""
     if at is None:
         return None
     utc = at if at.tzinfo is UTC else at.astimezone(UTC)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.cli import main
 from receiver.cli.output import format_json
-from receiver.text import laid_out
+from receiver.text import indent_json
 from tests.bodies import life, tiramizoo_order
 from tests.command import HARMLESS, HOSTILE, process, told, typed
 from tests.service import ROOT
@@ -290,9 +290,9 @@ def test_an_id_that_is_no_utf_8_is_wrong_usage(environ: dict[str, str]) -> None:
     ],
 )  # fmt: skip
 def test_a_body_is_laid_out_token_by_token(body: str, shown: str) -> None:
-    assert laid_out(body) == shown
+    assert indent_json(body) == shown
 
 
 def test_a_body_nested_too_deep_is_left_as_it_is() -> None:
     body = "[" * 100_000 + "]" * 100_000
-    assert laid_out(body) == body
+    assert indent_json(body) == body

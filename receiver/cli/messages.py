@@ -46,7 +46,7 @@ from receiver.schemas.message import (
     RetriedSchema,
     RetrySchema,
 )
-from receiver.text import count_noun, laid_out
+from receiver.text import count_noun, indent_json
 
 
 @click.group(invoke_without_command=True)
@@ -159,7 +159,7 @@ def _print_message(message: JsonObject) -> None:
 def _body_lines(message: JsonObject) -> Iterator[str]:
     if message["body"] is not None:
         # Not splitlines(): the other line separators are control characters to a terminal.
-        yield from laid_out(message["body"]).split("\n")
+        yield from indent_json(message["body"]).split("\n")
     elif message["body_base64"] is not None:
         yield "The body is not UTF-8; in base64:"
         yield message["body_base64"]

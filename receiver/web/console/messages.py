@@ -11,7 +11,7 @@ from receiver.inbox import browse
 from receiver.inbox.retry import discard_message, retry_message, retry_messages
 from receiver.schemas.conflict import ConflictNoteSchema
 from receiver.schemas.message import MessageFiltersSchema, RetrySchema
-from receiver.text import laid_out
+from receiver.text import indent_json
 from receiver.web.api.messages import RETRY_FOR_SECONDS
 from receiver.web.console.pages import asked, done, read
 from receiver.web.console.session_guard import form
@@ -49,7 +49,7 @@ def show(message_id: str) -> str:
     """One message, with its body laid out for reading."""
     with app_context().sessions() as session:
         found = browse.get_message(session, message_id)
-    body = laid_out(found["body"]) if found["body"] is not None else found["body_base64"]
+    body = indent_json(found["body"]) if found["body"] is not None else found["body_base64"]
     return render_template("console/message.html", message=found, body=body, name=g.visitor.name)
 
 

@@ -18,7 +18,7 @@ from receiver.orders.register import request_refresh
 from receiver.orders.search import LEAST_CHARACTERS, search
 from receiver.schemas.order import OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
-from receiver.text import laid_out
+from receiver.text import indent_json
 from receiver.web.console.order_timeline_svg import draw
 from receiver.web.console.pages import asked, done, order_url, read
 from receiver.web.console.session_guard import form
@@ -104,7 +104,7 @@ def _milestones(order: Order) -> list[tuple[str, str]]:
 
 def _shown(body: dict[str, str]) -> str | None:
     if "body" in body:
-        return laid_out(body["body"])
+        return indent_json(body["body"])
     return body.get("body_base64")
 
 
