@@ -67,7 +67,7 @@ def test_a_warning_ends_with_one_and_is_one_line(
     skip_a_full_disk(done)
     assert done.exit_code == 1
     [line] = lines(done)
-    assert line.startswith("warning   poll_failing  the courier's API failed 7 requests in a row")
+    assert line.startswith("warning   poll_failing  The courier's API failed 7 requests in a row")
     assert line.endswith(
         f"(account tiramizoo; since {NOW - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ})"
     )

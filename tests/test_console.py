@@ -536,7 +536,7 @@ def test_the_first_page_tells_what_is_wrong_and_how_each_account_fares(
     text = seen(ann.get("/ops?over=24h"))
     assert "What is wrong" in text
     assert "could not be read" in text
-    assert "no worker runs" in text
+    assert "No worker is running" in text
     assert "Refused at the door, 30 days" in text
     assert "cottoncast missing" in text
     assert "The last 24 hours" in text
