@@ -15,7 +15,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
 from receiver.db.models import AccountState, Message, Order, Poll
-from receiver.inbox.accept import Incoming, keep
+from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.orders.poll_plan import OrderNews, plan_polls
 from receiver.orders.register import record_order
 from receiver.settings import Settings
@@ -107,11 +107,11 @@ class World:
     def hook(self, body: bytes) -> None:
         """Let a hook in, and fold it."""
         trust = "signed" if self.courier.signs else "token"
-        incoming = Incoming(
+        incoming = IncomingMessage(
             self.account.slug, "orders", "webhook", trust, body, received_at=self.clock()
         )
         with self.sessions.begin() as session:
-            keep(session, [incoming])
+            store_messages(session, [incoming])
         self.drain()
 
     def drain(self) -> int:

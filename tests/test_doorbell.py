@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import APPLIED, PENDING, Message
-from receiver.inbox.accept import Incoming, keep
+from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.queue.doorbell import DRAIN_JOB, RING_SECONDS, Doorbell, ring_doorbell
 from receiver.queue.job_queue import get_queue, mark_job_started, waiting_key
 from receiver.queue.liveness import ALIVE_SECONDS, CLOCK_KEY, clock_alive_since
@@ -152,7 +152,9 @@ def keep_silently(sessions: Sessions, body: bytes, account: str = "tiramizoo") -
     """Keep a message a minute ago and ring for nobody."""
     a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
     with sessions.begin() as session:
-        keep(session, [Incoming(account, "orders", "webhook", "token", body, a_minute_ago)])
+        store_messages(
+            session, [IncomingMessage(account, "orders", "webhook", "token", body, a_minute_ago)]
+        )
 
 
 @contextmanager

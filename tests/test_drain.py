@@ -31,7 +31,7 @@ from receiver.db.models import (
     TourStop,
 )
 from receiver.db.order_state import OrderState
-from receiver.inbox.accept import Incoming, keep
+from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.orders.register import record_order
 from receiver.settings import Settings
 from tests.bodies import (
@@ -78,7 +78,7 @@ def put(
 ) -> list[int]:
     """Keep bodies as the door does, a second apart; their ids in the inbox."""
     incoming = [
-        Incoming(
+        IncomingMessage(
             account=account,
             topic=topic,
             kind="webhook",
@@ -90,7 +90,7 @@ def put(
     ]
     with sessions.begin() as session:
         # One at a time, so that the first has the lowest id.
-        return [keep(session, [one])[0].message_id for one in incoming]
+        return [store_messages(session, [one])[0].message_id for one in incoming]
 
 
 def work(sessions: Sessions, settings: Settings, now: datetime = NOW) -> int:

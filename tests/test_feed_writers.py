@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import Message, Order
-from receiver.inbox.accept import Incoming, keep
+from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.orders.register import record_order
 from receiver.settings import Settings
 from tests.bodies import after, cottoncast_status, raw
@@ -82,10 +82,10 @@ class Writer(threading.Thread):
                 for name in names
             ]
             now = datetime.now(UTC)
-            keep(
+            store_messages(
                 session,
                 [
-                    Incoming("cottoncast", "orders", "webhook", "signed", raw(body), now)
+                    IncomingMessage("cottoncast", "orders", "webhook", "signed", raw(body), now)
                     for body in bodies
                 ],
             )

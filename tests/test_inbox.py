@@ -21,7 +21,7 @@ from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import APPLIED, PENDING, QUARANTINED, Message
 from receiver.errors import StorageUnavailable
 from receiver.inbox import accept as module
-from receiver.inbox.accept import Accepted, Inbox, Incoming, keep
+from receiver.inbox.accept import Accepted, Inbox, IncomingMessage, store_messages
 from tests.service import at_once, wait_until, waiting_for
 
 Sessions = sessionmaker[Session]
@@ -29,15 +29,15 @@ Sessions = sessionmaker[Session]
 NOW = datetime(2026, 4, 16, 7, 0, tzinfo=UTC)
 
 
-def incoming(body: bytes = b"{}", **changed: Any) -> Incoming:
+def incoming(body: bytes = b"{}", **changed: Any) -> IncomingMessage:
     """A message on its way in."""
-    return replace(Incoming("tiramizoo", "orders", "webhook", "token", body, NOW), **changed)
+    return replace(IncomingMessage("tiramizoo", "orders", "webhook", "token", body, NOW), **changed)
 
 
-def keep_now(sessions: Sessions, *batch: Incoming) -> list[Accepted]:
+def keep_now(sessions: Sessions, *batch: IncomingMessage) -> list[Accepted]:
     """Keep a batch in a transaction of its own."""
     with sessions.begin() as session:
-        return keep(session, batch)
+        return store_messages(session, batch)
 
 
 def messages(sessions: Sessions) -> list[Message]:
@@ -197,11 +197,11 @@ def table_locked(sessions: Sessions) -> Iterator[None]:
 
 
 def in_one_batch(
-    inbox: Inbox, sessions: Sessions, *batch: Incoming
+    inbox: Inbox, sessions: Sessions, *batch: IncomingMessage
 ) -> list[Accepted | BaseException]:
     """Let messages wait together behind one that is being written; what each was answered."""
 
-    def accept(row: Incoming) -> Accepted | BaseException:
+    def accept(row: IncomingMessage) -> Accepted | BaseException:
         try:
             return inbox.accept(row)
         except Exception as failure:  # noqa: BLE001 (an answer like any other)
@@ -373,7 +373,7 @@ def test_a_sender_is_refused_in_time_while_postgresql_is_frozen(
 
 def incoming_in_memory() -> int:
     gc.collect()
-    return sum(type(thing) is Incoming for thing in gc.get_objects())
+    return sum(type(thing) is IncomingMessage for thing in gc.get_objects())
 
 
 def test_what_nobody_waits_for_any_more_is_not_held_in_memory(

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.alerts import AlertContext, SystemState, find_alerts
 from receiver.db.models import AccountState, Refusal, Tally
-from receiver.inbox.accept import Incoming, keep
+from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.queue.liveness import record_sweep
 from receiver.settings import Settings
 from tests.bodies import raw, tiramizoo_order
@@ -74,10 +74,10 @@ class Stage:
         bodies = [raw(tiramizoo_order(f"order {it}", {"created": self.now})) for it in numbers]
         with self.sessions.begin() as session:
             for at in range(0, count, 200):
-                keep(session, [self.hook(body) for body in bodies[at : at + 200]])
+                store_messages(session, [self.hook(body) for body in bodies[at : at + 200]])
 
-    def hook(self, body: bytes) -> Incoming:
-        return Incoming("tiramizoo", "orders", "webhook", "token", body, self.now)
+    def hook(self, body: bytes) -> IncomingMessage:
+        return IncomingMessage("tiramizoo", "orders", "webhook", "token", body, self.now)
 
     def look(self, drains: bool = True) -> None:
         """What goes on by itself, and a look at what is wrong."""

@@ -19,7 +19,7 @@ from receiver.changes.feed import read_changes
 from receiver.db.engine import SETTINGS, create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.migrate import migrate
-from receiver.inbox.accept import Incoming, keep
+from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.settings import Settings
 from tests import pgbouncer
 from tests.bodies import raw, tiramizoo_order
@@ -121,7 +121,9 @@ def test_more_writers_than_connections_keep_all_they_are_told(pool: Engine) -> N
             body = b"%d of %d" % (number, writer)
             now = datetime.now(UTC)
             with sessions.begin() as session:
-                keep(session, [Incoming("a", "orders", "webhook", "token", body, now)])
+                store_messages(
+                    session, [IncomingMessage("a", "orders", "webhook", "token", body, now)]
+                )
 
     at_once(*[lambda writer=writer: write(writer) for writer in range(8)])
     with sessions() as session:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 
 from receiver.couriers import DRIVERS
 from receiver.db.models import Order
-from receiver.inbox.accept import Incoming, keep
+from receiver.inbox.accept import IncomingMessage, store_messages
 from tests.bodies import START
 from tests.emptying import empty
 from tests.polling import DAY, HOUR, MakeWorld, World
@@ -34,10 +34,10 @@ def minutes_until_right(world: World, outage: timedelta, asking: bool) -> int:
         if began <= world.clock() < ended:
             return Answer(503, b"")
         with world.sessions.begin() as session:
-            incoming = Incoming(
+            incoming = IncomingMessage(
                 world.account.slug, "orders", "webhook", "token", request.body, world.clock()
             )
-            keep(session, [incoming])
+            store_messages(session, [incoming])
         return Answer(200, b'{"status":"ok"}')
 
     server = Server(receive)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import Message, Order, UnmappedWord
-from receiver.inbox.accept import Incoming, keep
+from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.settings import Settings
 from receiver.stats import totals
 from receiver.stats.history import KEPT_FOR, Point, delete_old_history, read_history
@@ -21,7 +21,9 @@ def put(sessions: Sessions, minutes: float, body: Any, account: str = "tiramizoo
     """A hook that arrives so many minutes after START."""
     sent = body if isinstance(body, bytes) else raw(body)
     with sessions.begin() as session:
-        keep(session, [Incoming(account, "orders", "webhook", "token", sent, after(minutes))])
+        store_messages(
+            session, [IncomingMessage(account, "orders", "webhook", "token", sent, after(minutes))]
+        )
 
 
 def drained(sessions: Sessions, settings: Settings, minutes: float) -> None:

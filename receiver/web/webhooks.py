@@ -24,7 +24,7 @@ from receiver.errors import (
     UnknownOrder,
     UnreadableBody,
 )
-from receiver.inbox.accept import Incoming
+from receiver.inbox.accept import IncomingMessage
 from receiver.inbox.json_body import parse_body
 from receiver.orders.erasure_unread import forget_where_erased
 from receiver.settings import Account
@@ -73,7 +73,7 @@ def accept_webhook(account: str, topic: str, token: str | None = None) -> Respon
     body, trust = _read_verified_body(app, courier_account, driver, token)
     content, reason = _parse(body)
     accepted = app.inbox.accept(
-        Incoming(
+        IncomingMessage(
             account=account,
             topic=topic,
             kind="webhook",

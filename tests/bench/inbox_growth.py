@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.app import create_app
-from receiver.inbox.accept import Incoming, keep
+from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.settings import Settings
 from tests.bench import growth
 from tests.bench.load import PLACE
@@ -72,11 +72,11 @@ class Side:
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     given: int = 0
 
-    def new(self) -> Incoming:
+    def new(self) -> IncomingMessage:
         """A hook of an order that was never heard of."""
         self.given += 1
         body = filled(hook(), f"g{self.given:011}")
-        return Incoming("tiramizoo", "orders", "webhook", "token", body, datetime.now(UTC))
+        return IncomingMessage("tiramizoo", "orders", "webhook", "token", body, datetime.now(UTC))
 
     def some(self) -> int:
         """The number of any order."""
@@ -97,7 +97,7 @@ def accept(side: Side) -> float:
 
     def act() -> None:
         with side.sessions.begin() as session:
-            keep(session, batch)
+            store_messages(session, batch)
 
     took = timed(act)
     # Folded outside the measurement: what waits is measured by `drain`.
@@ -108,7 +108,7 @@ def accept(side: Side) -> float:
 
 def drain(side: Side) -> float:
     with side.sessions.begin() as session:
-        keep(session, [side.new() for _ in range(FOLDED)])
+        store_messages(session, [side.new() for _ in range(FOLDED)])
     return timed(lambda: drain_batch(side.sessions, side.settings, datetime.now(UTC)))
 
 

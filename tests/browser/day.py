@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.inbox.accept import Incoming, keep
+from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.settings import Settings
 from tests import sandbox
 from tests.bodies import raw, shipmentapi_order, tiramizoo_order, tour_plan
@@ -117,9 +117,9 @@ class Day:
 
     def _take(self, come: Come) -> None:
         trust = "signed" if come.account == "cottoncast" else "token"
-        incoming = Incoming(come.account, come.topic, "webhook", trust, come.body, come.at)
+        incoming = IncomingMessage(come.account, come.topic, "webhook", trust, come.body, come.at)
         with self.sessions.begin() as session:
-            keep(session, [incoming])
+            store_messages(session, [incoming])
         self.clock.move_to(max(come.at + self.chance.uniform(0.02, 0.4) * SECOND, self.clock()))
         self.worlds[0].drain()
 

@@ -9,7 +9,7 @@ from receiver.couriers import DRIVERS
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.db.models import PENDING, QUARANTINED
 from receiver.errors import Undecodable, UnreadableBody
-from receiver.inbox.accept import Incoming
+from receiver.inbox.accept import IncomingMessage
 from receiver.inbox.json_body import parse_body
 from receiver.settings import Account
 from workers.folding.order_identity import further_names
@@ -25,7 +25,7 @@ class PollAnswer:
     """
 
     lease: Lease
-    message: Incoming
+    message: IncomingMessage
     decoded: Decoded | None
 
 
@@ -69,9 +69,9 @@ def read_list(
 
 def answer_message(
     account: Account, body: bytes, asked_at: datetime, problem: str | None = None
-) -> Incoming:
+) -> IncomingMessage:
     """Return an answer as a message, quarantined if there is a problem with it."""
-    return Incoming(
+    return IncomingMessage(
         account=account.slug,
         topic="orders",
         kind="poll",

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from receiver.couriers.schedule import Backoff, Schedule, plan_next_poll
 from receiver.db.bulk import id_in
 from receiver.db.models import Message, Order, Poll
-from receiver.inbox.accept import keep
+from receiver.inbox.accept import store_messages
 from receiver.orders.poll_plan import needs_confirmation, poll_state
 from receiver.settings import Account
 from receiver.statuses import TERMINAL_STATUSES
@@ -63,7 +63,7 @@ class ResultRecorder:
             if poll.due_at is not None:
                 # Folding the answer undoes this if it brings news.
                 self._stop_without_news(poll, asked_at)
-        stored = keep(session, [by_order[poll.order_id].message for poll in changed])
+        stored = store_messages(session, [by_order[poll.order_id].message for poll in changed])
         for poll, accepted in zip(changed, stored, strict=True):
             poll.answer_id = accepted.message_id
         _count_repetitions(session, repeated)
