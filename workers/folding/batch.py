@@ -6,12 +6,10 @@ The caller (drain.py) decides which messages are folded together, and commits.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from receiver.changes import feed
-from receiver.changes.order_changes import OrderChange
 from receiver.couriers import DRIVERS
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.db.bulk import update_rows
@@ -24,7 +22,7 @@ from receiver.orders.poll_plan import plan_polls
 from receiver.orders.tour_etas import lock_tours
 from receiver.settings import Account, Settings
 from workers.folding.order_identity import ReceivedSnapshot, assign_snapshots, further_names
-from workers.folding.refold import refold_orders
+from workers.folding.refold import RefoldResult, refold_orders
 from workers.folding.statistics import record_statistics
 from workers.folding.tour_plans import store_tours
 
@@ -41,16 +39,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class FoldedBatch:
-    """The outcome of each message by its id, and what else has to be recorded before the commit.
-
-    erased: ids of the messages whose bodies must not be kept; missed, new_events: see RefoldResult.
-    """
+    """The outcome of each message by its id, and what was done to the orders."""
 
     outcomes: dict[int, Outcome]
-    changes: Sequence[OrderChange] = ()
-    erased: Sequence[int] = ()
-    missed: Mapping[str, int] = field(default_factory=dict)
-    new_events: Sequence[Mapping[str, Any]] = ()
+    orders: RefoldResult = field(default_factory=RefoldResult)
 
 
 def fold_messages(
@@ -102,13 +94,8 @@ def fold_messages(
         )
     for message_id, courier_order_id in assigned.renamed.items():
         outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
-    return FoldedBatch(
-        outcomes,
-        refolded.changes,
-        [*refolded.erased, *erased],
-        refolded.missed,
-        refolded.new_events,
-    )
+    refolded.erased += erased
+    return FoldedBatch(outcomes, refolded)
 
 
 def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded:
@@ -148,9 +135,9 @@ def record_outcomes(
             for message_id, outcome in folded.outcomes.items()
         ],
     )
-    if folded.erased:
-        drop_bodies(session, folded.erased)
+    if folded.orders.erased:
+        drop_bodies(session, folded.orders.erased)
     # These come last: from here on the other workers wait for this one's commit.
     names = {message_id: outcome.outcome for message_id, outcome in folded.outcomes.items()}
-    record_statistics(session, batch, names, folded.new_events, folded.missed, now)
-    feed.record_changes(session, folded.changes, now)
+    record_statistics(session, batch, names, folded.orders, now)
+    feed.record_changes(session, folded.orders.changes, now)

@@ -57,7 +57,7 @@ class RefoldResult:
 
     changes     the orders that changed, for the feed
     news        the orders that a webhook was about, or that a poll changed
-    erased      ids of the messages whose order has no personal data any more
+    erased      ids of the messages whose bodies must not be kept
     missed      per account, the states that only a poll reported though a webhook should have
     new_events  the rows of events that were reported for the first time
     """

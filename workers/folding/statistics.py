@@ -2,9 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -23,35 +21,22 @@ from receiver.stats.totals import (
     TotalKey,
     add_totals,
 )
+from workers.folding.refold import EventRow, RefoldResult
 
-# A row of the table `events`.
-EventRow = Mapping[str, Any]
-
-
-@dataclass(slots=True)
-class HistoryStep:
-    """What a batch adds to one row of `tallies`: an account's five minutes."""
-
-    hooks: int = 0
-    answers: int = 0
-    missed: int = 0
-    quarantined: int = 0
-    parked: int = 0
-    events: int = 0
-    waited: float = 0.0
-    longest_wait: float = 0.0
-    lagged: int = 0
-    lag: float = 0.0
-    longest_lag: float = 0.0
-
-
+# The columns of `tallies`, a row for an account's five minutes.
+COLUMNS = (
+    *("hooks", "answers", "missed", "quarantined", "parked", "events", "waited", "longest_wait"),
+    *("lagged", "lag", "longest_lag"),
+)
 MAXIMA = {"longest_wait", "longest_lag"}
 ADD_STEP = "(account, at) DO UPDATE SET " + ", ".join(
-    f"{field.name} = greatest(known.{field.name}, excluded.{field.name})"
-    if field.name in MAXIMA
-    else f"{field.name} = known.{field.name} + excluded.{field.name}"
-    for field in fields(HistoryStep)
+    f"{name} = greatest(known.{name}, excluded.{name})"
+    if name in MAXIMA
+    else f"{name} = known.{name} + excluded.{name}"
+    for name in COLUMNS
 )
+# What a batch adds to one row.
+HistoryStep = dict[str, float]
 
 ADD_WORD = """(account, word) DO UPDATE
     SET first_at = least(known.first_at, excluded.first_at),
@@ -83,23 +68,21 @@ def record_statistics(
     session: Session,
     batch: Sequence[Message],
     outcomes: Mapping[int, str],
-    new_events: Sequence[EventRow],
-    missed: Mapping[str, int],
+    orders: RefoldResult,
     now: datetime,
 ) -> None:
     """Add a batch to the statistics, among the last statements before the commit.
 
-    outcomes: by message's id. new_events: the events that were reported for the first time.
-    missed: per account, the states that only a poll reported.
+    outcomes: by message's id.
     """
     if not batch:
         return
     # The rows of accounts first: whoever has locked them may write the rest without a deadlock.
-    _count_messages(session, batch, missed, now)
+    _count_messages(session, batch, orders.missed, now)
     events_of: dict[int, list[EventRow]] = defaultdict(list)
-    for event in new_events:
+    for event in orders.new_events:
         events_of[event["message_id"]].append(event)
-    steps: dict[tuple[str, datetime], HistoryStep] = defaultdict(HistoryStep)
+    steps: dict[tuple[str, datetime], HistoryStep] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
     totals: Counter[TotalKey] = Counter()
     for message in batch:
         step = steps[message.account, start_of_step(message.received_at)]
@@ -109,15 +92,15 @@ def record_statistics(
         if message.retried_at is None:
             _add_message(step, totals, message, outcome, now)
         _add_events(step, totals, message, events_of.get(message.id, ()))
-    for account, states in missed.items():
+    for account, states in orders.missed.items():
         if states:
-            steps[max(key for key in steps if key[0] == account)].missed += states
+            steps[max(key for key in steps if key[0] == account)]["missed"] += states
     totals[BATCHES, "", ""] += 1
     SIZE.observe(totals, "", len(batch))
-    rows = [{"account": account, "at": at, **asdict(step)} for (account, at), step in steps.items()]
-    insert_rows(session, Tally, sorted(rows, key=lambda row: (row["account"], row["at"])), ADD_STEP)
+    rows = [{"account": account, "at": at, **steps[account, at]} for account, at in sorted(steps)]
+    insert_rows(session, Tally, rows, ADD_STEP)
     add_totals(session, totals)
-    _record_unmapped_words(session, batch, new_events)
+    _record_unmapped_words(session, batch, orders.new_events)
 
 
 def _count_messages(
@@ -152,12 +135,12 @@ def _add_message(
     now: datetime,
 ) -> None:
     wait = max(0.0, (now - message.received_at).total_seconds())
-    step.hooks += message.kind == "webhook"
-    step.answers += message.kind == "poll"
-    step.quarantined += outcome == QUARANTINED
-    step.parked += outcome == PARKED
-    step.waited += wait
-    step.longest_wait = max(step.longest_wait, wait)
+    step["hooks"] += message.kind == "webhook"
+    step["answers"] += message.kind == "poll"
+    step["quarantined"] += outcome == QUARANTINED
+    step["parked"] += outcome == PARKED
+    step["waited"] += wait
+    step["longest_wait"] = max(step["longest_wait"], wait)
     WAIT.observe(totals, message.account, wait)
 
 
@@ -166,15 +149,15 @@ def _add_events(
 ) -> None:
     if not events:
         return
-    step.events += len(events)
+    step["events"] += len(events)
     totals[EVENTS, message.account, ""] += len(events)
     # A webhook repeats older states beside its news: the newest time shows how late it is.
     reported = [event["told_at"] for event in events if event["told_at"] is not None]
     if message.kind == "webhook" and reported:
         lag = max(0.0, (message.received_at - max(reported)).total_seconds())
-        step.lagged += 1
-        step.lag += lag
-        step.longest_lag = max(step.longest_lag, lag)
+        step["lagged"] += 1
+        step["lag"] += lag
+        step["longest_lag"] = max(step["longest_lag"], lag)
         LAG.observe(totals, message.account, lag)
 
 
