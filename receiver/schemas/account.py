@@ -167,7 +167,7 @@ class AlertSchema(Answer):
         "2026-04-16T07:00:00Z", "When the problem began; null: not known.", allow_none=True
     )
     count = integer(12, "How many orders or messages are affected.")
-    summary = string("the courier does not accept our credentials", "What is wrong.")
+    summary = string("The courier's API refuses our credentials", "What is wrong.")
     what_to_do = string("Check COURIER_TIRAMIZOO_API_TOKEN", "What usually solves the problem.")
     runbook = string(
         "deploy/runbook.md#poll-refused", "The section of the runbook about this problem."
