@@ -15,7 +15,7 @@ from receiver.couriers import DRIVERS
 from receiver.couriers.contract import SampleState
 from receiver.db.models import Order
 from receiver.orders import erasure_unread
-from receiver.orders.erasure_unread import forget_unread, is_named, names_of
+from receiver.orders.erasure_unread import erase_unread_bodies, is_named, names_by_key
 from tests.bodies import START, raw, shipmentapi_order, tiramizoo_order
 from tests.conftest import API_TOKEN
 from tests.shop import deliver, fill, get
@@ -115,7 +115,7 @@ values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0
 def test_a_body_names_an_order_by_the_whole_value_of_a_key(
     courier: str, key: str, name: str, other: str, escaped: bool, depth: int
 ) -> None:
-    names = names_of(an_order(courier, name, reference=name), {})
+    names = names_by_key(an_order(courier, name, reference=name), {})
 
     def names_it(told: str) -> bool:
         body: Any = {"colour": name, name: 1, key: told}
@@ -129,7 +129,7 @@ def test_a_body_names_an_order_by_the_whole_value_of_a_key(
 
 @pytest.mark.parametrize("number", [0, 4711, 10**30])
 def test_a_number_names_an_order_by_its_text(number: int) -> None:
-    names = names_of(an_order("cottoncast", str(number)), {})
+    names = names_by_key(an_order("cottoncast", str(number)), {})
     assert is_named(raw({"orderID": number}), names)
     assert not is_named(raw({"orderID": number + 1, "size": number}), names)
 
@@ -170,20 +170,17 @@ def test_an_order_of_an_account_that_is_switched_off_is_erased(
 
 
 def test_an_order_whose_courier_has_no_driver_any_more_is_looked_for_under_all_keys() -> None:
-    names = names_of(an_order("long gone", "E-41"), {})
+    names = names_by_key(an_order("long gone", "E-41"), {})
     assert is_named(b'{"orderID": "E-41"}', names)
     assert is_named(b'{"uuid": "E-41"}', names)
     assert not is_named(b'{"colour": "E-41"}', names)
 
 
-@pytest.mark.parametrize(("rows", "most"), [(3, 8_000_000), (300, 1)])
-def test_any_number_of_messages_is_looked_through_a_stretch_at_a_time(
+def test_any_number_of_messages_is_searched(
     shop: FlaskClient,
     drain: Callable[[], int],
     sessions: sessionmaker[Session],
     monkeypatch: pytest.MonkeyPatch,
-    rows: int,
-    most: int,
 ) -> None:
     deliver(shop, tiramizoo_order("E-41"))
     named = [number % 3 == 0 for number in range(20)]
@@ -193,8 +190,7 @@ def test_any_number_of_messages_is_looked_through_a_stretch_at_a_time(
     for stuck in get(shop, "/messages", outcome="quarantined")["messages"][::2]:
         answer = shop.post(f"/v1/messages/{stuck['id']}/discard", json={"by": "me"})
         assert answer.status_code == 200
-    monkeypatch.setattr(erasure_unread, "ROWS", rows)
-    monkeypatch.setattr(erasure_unread, "BYTES", most)
+    monkeypatch.setattr(erasure_unread, "ROWS", 3)
     erase(shop, "tiramizoo/E-41")
     assert kept(sessions)[1:] == [not it for it in named]
     # Rows without bodies are passed over.
@@ -219,5 +215,5 @@ def test_a_message_that_was_sent_back_meanwhile_is_left_to_the_workers(
     monkeypatch.setattr(erasure_unread, "is_named", sent_back)
     with sessions() as session:
         order = session.query(Order).one()
-    forget_unread(sessions, order, {})
+    erase_unread_bodies(sessions, order, {})
     assert kept(sessions) == [True]

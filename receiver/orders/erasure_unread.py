@@ -1,97 +1,88 @@
-"""Messages that could not be read: which of them name an order whose personal data is erased.
+"""Erase the bodies of messages that could not be read and that name an erased order.
 
-They are quarantined, or were and are discarded, and it is not known of which order they are; what
-they hold is kept until somebody deals with them. So a body is looked through for the keys under
-which its courier names an order (couriers.base.Keys), and goes only where one of them has this
-order's name. So does one that cannot be read after that.
+Such a message is quarantined (or was, and is discarded), so it is not known which order it is
+about, and its body is kept until somebody deals with it. A body is searched for the JSON keys under
+which its courier names an order (IdentifierKeys), and erased where one of them has one of the
+order's names as its value. Keys matter: an order whose id is `41` is named by `"id": 41`, and not
+by `"quantity": 41`.
 """
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import select, text, union, update
+from sqlalchemy import select, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
 from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import DISCARDED, QUARANTINED, Identifier, Message, Order
-from receiver.orders import details
+from receiver.orders.names import courier_reference
 from receiver.settings import Account
 
 UNREAD = (QUARANTINED, DISCARDED)
 ERASED = "its body was erased with the personal data of an order that it names"
 
-# What may be a name where a body is no JSON, and how many of them are looked up.
-MAYBE = re.compile(rb"[\w./:@+-]+")
+# What may be a name in a body that is not JSON, and how many of them are looked up.
+WORD = re.compile(rb"[\w./:@+-]+")
 MOST_NAMES = 2_000
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-# What is looked through at once: so many rows, and of their bodies no more than a few large ones.
-ROWS = 300
-BYTES = 8 * 1024 * 1024
+# How many bodies are in memory at once.
+ROWS = 20
 
-STRETCH = text("""
-    SELECT id, body FROM (
-        SELECT id, body, sum(size) OVER (ORDER BY id) - size AS before FROM (
-            SELECT id, body, coalesce(octet_length(body), 0) AS size FROM messages
-            WHERE account = :account AND outcome = :outcome AND id > :after
-            ORDER BY id LIMIT :rows) AS stretch) AS measured
-    WHERE before < :bytes ORDER BY id
-""")
-
-# The names of an order, by the key under which a body would have them.
-Names = Mapping[str, Collection[str]]
+# The names of an order, by the JSON key that would have them.
+NamesByKey = Mapping[str, Collection[str]]
 
 
-def forget_unread(
+def erase_unread_bodies(
     sessions: sessionmaker[Session], order: Order, field_map: Mapping[str, Any]
 ) -> None:
-    """Forget the bodies of the account's unread messages that name an order.
+    """Erase the bodies of the account's unread messages that name an order.
 
-    A stretch at a time, each in a transaction of its own: nothing is held while bodies are looked
-    through, and a message that somebody sent back to the workers meanwhile is left to them.
+    No message is locked while bodies are searched, and one that was retried meanwhile is left to
+    the workers, who erase it themselves.
     """
-    names = names_of(order, field_map)
-    for outcome in UNREAD:
-        after = 0
-        while stretch := _stretch(sessions, order.account, outcome, after):
-            after = stretch[-1][0]
-            naming = [message_id for message_id, body in stretch if body and is_named(body, names)]
-            if naming:
-                with sessions.begin() as session:
-                    _forget(session, naming)
-
-
-def _stretch(
-    sessions: sessionmaker[Session], account: str, outcome: str, after: int
-) -> list[tuple[int, bytes | None]]:
-    values = {"account": account, "outcome": outcome, "after": after, "rows": ROWS, "bytes": BYTES}
+    names = names_by_key(order, field_map)
+    unread = select(Message.id, Message.body).where(
+        Message.account == order.account,
+        Message.outcome.in_(UNREAD),
+        Message.body.is_not(None),
+    )
+    with sessions() as session:
+        rows = session.execute(unread.execution_options(yield_per=ROWS))
+        naming = [message_id for message_id, body in rows if body and is_named(body, names)]
     with sessions.begin() as session:
-        return [(message_id, body) for message_id, body in session.execute(STRETCH, values)]
+        _erase_bodies(session, naming)
 
 
-def _forget(session: Session, message_ids: Collection[int]) -> None:
-    still_unread = (id_in(Message.id, message_ids), Message.outcome.in_(UNREAD))
-    locked = select(Message.id).where(*still_unread).order_by(Message.id).with_for_update()
+def erase_if_named_order_is_erased(
+    sessions: sessionmaker[Session], account: Account, message_id: int, body: bytes
+) -> None:
+    """Erase the body of a message that was just quarantined, if it names an erased order."""
+    with sessions.begin() as session:
+        if names_erased_order(session, account, body):
+            _erase_bodies(session, [message_id])
+
+
+def _erase_bodies(session: Session, message_ids: Collection[int]) -> None:
+    unread = (id_in(Message.id, message_ids), Message.outcome.in_(UNREAD))
+    locked = select(Message.id).where(*unread).order_by(Message.id).with_for_update()
     session.execute(update(Message).where(Message.id.in_(locked)).values(body=None, reason=ERASED))
 
 
-def forget_where_erased(
-    sessions: sessionmaker[Session], contract: Account, message_id: int, body: bytes
-) -> None:
-    """Forget the body of a message, just quarantined, that names an order without personal data."""
-    with sessions.begin() as session:
-        if names_erased(session, contract, body):
-            _forget(session, [message_id])
-
-
-def names_erased(session: Session, contract: Account, body: bytes) -> bool:
-    """Whether a body names an order of the account whose personal data is erased."""
-    keys = DRIVERS[contract.driver].identifier_keys_with(contract.field_map)
-    wanted = [(contract.slug, it) for it in _names_in(body, keys.order | keys.reference)]
+def names_erased_order(session: Session, account: Account, body: bytes) -> bool:
+    """Return whether a body names an order of the account whose personal data is erased."""
+    keys = DRIVERS[account.driver].identifier_keys_with(account.field_map)
+    if pairs := _read_pairs(body):
+        candidates = [text for key, text in pairs if key in keys.order | keys.reference]
+    else:
+        candidates = [word.decode() for word in WORD.findall(body)]
+    # Half a surrogate pair is in no name that we store.
+    names = [name for name in dict.fromkeys(candidates) if not SURROGATE.search(name)]
+    wanted = [(account.slug, name) for name in names[:MOST_NAMES]]
     if not wanted:
         return False
     named = union(
@@ -101,106 +92,61 @@ def names_erased(session: Session, contract: Account, body: bytes) -> bool:
     )
     erased = select(Order).where(Order.id.in_(named), Order.erased_at.is_not(None))
     return any(
-        is_named(body, names_of(order, contract.field_map)) for order in session.scalars(erased)
+        is_named(body, names_by_key(order, account.field_map)) for order in session.scalars(erased)
     )
 
 
-def _names_in(body: bytes, keys: Collection[str]) -> list[str]:
-    """What may be names of orders in a body, as is_named reads it."""
-    if pairs := _pairs(body):
-        names = dict.fromkeys(
-            it for key, value in pairs if _kept(key) in keys for it in _texts(value)
-        )
-    else:
-        names = dict.fromkeys(word.decode() for word in MAYBE.findall(body))
-    # Half a surrogate pair is in no name that we keep.
-    return [it for it in names if it.isascii() or not SURROGATE.search(it)][:MOST_NAMES]
+def names_by_key(order: Order, field_map: Mapping[str, Any]) -> NamesByKey:
+    """Return under which JSON keys a body would have which names of an order.
 
-
-def names_of(order: Order, field_map: Mapping[str, Any]) -> Names:
-    """Under which keys a body would have which names of an order.
-
-    The shop's own number is kept apart from the courier's names unless the courier can be asked by
-    it: with the others it may look like another order's id. The driver is the order's own, since
-    its account may be switched off; where that is gone from the code too, any driver's keys count.
+    The driver is the order's own, since its account may be switched off; if that driver is gone
+    from the code too, the keys of all drivers count.
     """
-    own = {order.courier_order_id, *order.identifiers.values()}
-    told = details.detail_value(order.details or {}, "reference")
-    references = {it for it in (order.reference, order.shop_reference, told) if it}
-    names: dict[str, set[str]] = defaultdict(set)
+    ids = {order.courier_order_id, *order.identifiers.values()}
+    references = {order.reference, order.shop_reference, courier_reference(order)} - {None, ""}
+    names: dict[str, set[Any]] = defaultdict(set)
     driver = DRIVERS.get(order.courier)
-    for it in [driver] if driver else DRIVERS.values():
-        keys = it.identifier_keys_with(field_map)
-        together = own | references if it.names_orders_by_reference else set()
+    for candidate in [driver] if driver else DRIVERS.values():
+        keys = candidate.identifier_keys_with(field_map)
+        all_names = ids | references if candidate.names_orders_by_reference else set()
         for key in keys.order:
-            names[key] |= own | together
+            names[key] |= ids | all_names
         for key in keys.reference:
-            names[key] |= references | together
+            names[key] |= references | all_names
     return names
 
 
-def is_named(body: bytes, names: Names) -> bool:
-    """Whether a body has one of the names under its key, however deep that stands.
+def is_named(body: bytes, names: NamesByKey) -> bool:
+    """Return whether a body has one of the names under its key, at any depth.
 
-    JSON is read more leniently than from a courier: any bytes that Python takes for it, a key that
-    is there twice, and each number by its own text. What is no JSON, or has no key in it, names an
-    order where any of the names stands among its bytes, by itself or as JSON writes it. That may
-    erase a body of another order, which is better than to keep the address of somebody who was told
-    that it is gone.
+    JSON is read more leniently than from a courier: duplicate keys all count, and numbers count by
+    their text. A body that is not JSON, or has no key with a text, names an order where one of the
+    names is anywhere in its bytes, plain or escaped. That may erase a body of another order, which
+    is better than to keep the address of somebody who was told that it is gone.
     """
-    all_names = {it for some in names.values() for it in some}
-    if not _may_stand_in(body, all_names):
-        return False
-    pairs = _pairs(body)
-    if not pairs:
-        return _stands_in(body, all_names)
-    return any(
-        it in wanted
-        for key, value in pairs
-        if (wanted := names.get(_kept(key)))
-        for it in _texts(value)
-    )
+    if pairs := _read_pairs(body):
+        return any(text in names.get(key, ()) for key, text in pairs)
+    all_names = {name for values in names.values() for name in values}
+    forms = {form for name in all_names for form in (name, json.dumps(name)[1:-1])}
+    return any(form.encode() in body for form in forms)
 
 
-def _pairs(body: bytes) -> list[tuple[str, Any]]:
-    """Every key of a body with its value, however deep they stand; none where it is no JSON."""
-    pairs: list[tuple[str, Any]] = []
+def _read_pairs(body: bytes) -> list[tuple[str, str]]:
+    """Return every key of a JSON body with its text, or with each text of its list; else nothing.
+
+    Without U+0000, as we store texts.
+    """
+    found: list[tuple[str, str]] = []
+
+    def collect(pairs: list[tuple[str, Any]]) -> None:
+        for key, value in pairs:
+            texts = value if isinstance(value, list) else [value]
+            found.extend((key, text) for text in texts if isinstance(text, str))
+
     try:
         json.loads(
-            body,
-            object_pairs_hook=pairs.extend,
-            parse_int=str,
-            parse_float=str,
-            parse_constant=str,
+            body, object_pairs_hook=collect, parse_int=str, parse_float=str, parse_constant=str
         )
     except (ValueError, RecursionError):
         return []
-    return pairs
-
-
-def _may_stand_in(body: bytes, names: Collection[str]) -> bool:
-    """Whether there is any need to read a body, which takes ten times as long as this.
-
-    Without an escape (but for that of a slash) a text stands in JSON as it is; UTF-16 has zeros.
-    """
-    plain = body.replace(rb"\/", b"/")
-    return b"\\" in plain or b"\0" in plain or any(it.encode() in plain for it in names)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield _kept(value)
-    elif isinstance(value, list):
-        for it in value:
-            yield from _texts(it)
-
-
-def _kept(value: str) -> str:
-    """A text as we keep it (body.parse)."""
-    return value.replace("\x00", "")
-
-
-def _stands_in(body: bytes, names: Collection[str]) -> bool:
-    return any(
-        form in body for it in names for form in (it.encode(), json.dumps(it)[1:-1].encode())
-    )
+    return [(key.replace("\x00", ""), text.replace("\x00", "")) for key, text in found]

@@ -17,7 +17,7 @@ from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.inbox.json_body import parse_body
 from receiver.orders.erasure import drop_bodies
-from receiver.orders.erasure_unread import ERASED, names_erased
+from receiver.orders.erasure_unread import ERASED, names_erased_order
 from receiver.orders.poll_plan import plan_polls
 from receiver.orders.tour_etas import lock_tours
 from receiver.settings import Account, Settings
@@ -63,7 +63,7 @@ def fold_messages(
         except (Undecodable, UnreadableBody) as error:
             reason = str(error).replace("\x00", "")[:2000]
             account = accounts.get(message.account)
-            if account and names_erased(session, account, message.body or b""):
+            if account and names_erased_order(session, account, message.body or b""):
                 erased.append(message.id)
                 reason = ERASED
             outcomes[message.id] = Outcome(QUARANTINED, reason)

@@ -21,7 +21,7 @@ from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import Event, Identifier, Order
 from receiver.db.order_state import AnyOrder, OrderState
 from receiver.orders import conflicts, details
-from receiver.orders.erasure import without_people
+from receiver.orders.erasure import erase_from_snapshot
 from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
 from receiver.orders.names import shadowed_reference
 from receiver.orders.poll_plan import OrderNews, polling_schedule
@@ -142,7 +142,9 @@ def _add_snapshots(
 ) -> list[EventRow]:
     """Add snapshots to an order and fold it; return the event rows that are new or changed."""
     if order.erased_at is not None:
-        items = [ReceivedSnapshot(item.message, without_people(item.snapshot)) for item in items]
+        items = [
+            ReceivedSnapshot(item.message, erase_from_snapshot(item.snapshot)) for item in items
+        ]
     entries = {key: entry_from_row(row) for key, row in stored.items()}
     known = merge_snapshots(entries, order.details, items)
     received = [item.message.received_at for item in items]

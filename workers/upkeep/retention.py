@@ -37,7 +37,7 @@ from receiver.db.models import (
     Message,
     Order,
 )
-from receiver.orders.erasure import drop_bodies, forget, told_of
+from receiver.orders.erasure import drop_bodies, erase_from_orders, select_messages_of
 from receiver.settings import Settings
 
 # Rows per transaction: a few milliseconds of locks.
@@ -153,7 +153,7 @@ class Retention:
             with session.begin_nested():
                 message_ids = session.scalars(
                     select(Message.id)
-                    .where(Message.id.in_(told_of(orders, *read)))
+                    .where(Message.id.in_(select_messages_of(orders, *read)))
                     .with_for_update(nowait=True)
                 ).all()
         except OperationalError as failure:
@@ -161,7 +161,7 @@ class Retention:
                 raise
             return 0
         drop_bodies(session, message_ids)
-        feed.record_changes(session, forget(session, orders, now), now)
+        feed.record_changes(session, erase_from_orders(session, orders, now), now)
         return len(ids)
 
     def drop_bodies(self, session: Session, now: datetime) -> int:
