@@ -102,12 +102,7 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
-    """End the workers that this one replaces.
-
-    `ordertrail run` loads web while the release migrates, and opens the gate afterwards.
-    """
-    if "ORDERTRAIL_GATE" in os.environ:
-        os.read(int(os.environ["ORDERTRAIL_GATE"]), 1)
+    """End the workers that this one replaces, now that it has loaded."""
     for pid in worker.replaces:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)

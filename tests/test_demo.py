@@ -104,7 +104,7 @@ def test_a_port_that_another_service_has_is_told_in_one_line(temporary: Path) ->
         other.shutdown()
     assert process.returncode == 1
     told = (
-        f"demo: port {port} on 127.0.0.1 is taken by another program: choose another port with"
+        f"demo: port {port} on 127.0.0.1 is used by another program: choose another port with"
         " --port, or leave that out and a free one is taken"
     )
     assert said.splitlines()[1:] == [told]

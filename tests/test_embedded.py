@@ -246,13 +246,13 @@ def test_a_wheel_that_is_not_there_is_named(
 
 
 @pytest.mark.parametrize("death_signal", [signal.SIGTERM, signal.SIGINT])
-def test_a_process_on_the_leash_does_not_outlive_a_killed_parent(
+def test_a_child_process_does_not_outlive_a_killed_parent(
     tmp_path: Path, death_signal: signal.Signals
 ) -> None:
     script = f"""
 import signal
-from receiver.standalone import leash
-process = leash.start(
+from receiver.standalone import child_process
+process = child_process.start(
     ["sleep", "60"], death_signal=signal.{death_signal.name}, cwd="/", env={{}}
 )
 print(process.pid, flush=True)
@@ -268,7 +268,7 @@ process.wait()
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_a_process_on_the_leash_never_starts_where_its_parent_is_gone_already() -> None:
+def test_a_child_process_does_not_start_where_its_parent_has_ended() -> None:
     stranger = 2**22 + 1
     orders = [str(int(signal.SIGTERM)), str(stranger), "-1", "-1"]
     told = subprocess.run(
@@ -282,7 +282,7 @@ def test_a_process_on_the_leash_never_starts_where_its_parent_is_gone_already() 
     assert "started" not in told.stdout
 
 
-def test_the_leash_hands_signals_on_as_a_shell_would(tmp_path: Path) -> None:
+def test_a_child_process_has_the_default_signal_handlers(tmp_path: Path) -> None:
     """Python ignores SIGPIPE; what it starts must not inherit that."""
     shell = shutil.which("sh")
     assert shell

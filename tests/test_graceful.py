@@ -28,6 +28,7 @@ from tests.bodies import after, cottoncast_signature, cottoncast_status, raw
 from tests.conftest import API_TOKEN
 from tests.service import (
     CLOCK,
+    ROOT,
     WORKER,
     Web,
     head,
@@ -160,8 +161,18 @@ def test_the_old_worker_answers_until_the_new_one_has_loaded(
     gate, opener = os.pipe()
     # One byte, one worker: the first passes.
     os.write(opener, b"1")
-    told = {**environ, "ORDERTRAIL_GATE": str(gate)}
-    with running_web(told, tmp_path / "web.log", keep=(gate,)) as web:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "gunicorn.conf.py").write_text(
+        f"""
+exec(open({str(ROOT / "deploy" / "gunicorn.conf.py")!r}).read())
+loaded = post_worker_init
+
+def post_worker_init(worker):
+    os.read({gate}, 1)
+    loaded(worker)
+"""
+    )
+    with running_web(environ, tmp_path / "web.log", cwd=tmp_path, keep=(gate,)) as web:
         master = master_of(web)
         callers = Callers([web.port])
         with callers.calling():

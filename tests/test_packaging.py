@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from receiver.standalone.launch import procfile
+from receiver.standalone.launch import read_procfile
 from tests.service import ROOT, Web, free_port, running, wait_until
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -68,7 +68,7 @@ def test_what_the_procfile_names_is_laid_out_in_the_wheel_as_in_the_tree(wheel: 
         for name in OF_THE_TREE:
             in_tree = ROOT / Path(name).relative_to(INSTALLED)
             assert opened.read(name) == in_tree.read_bytes()
-    commands = procfile(ROOT / "Procfile")
+    commands = read_procfile(ROOT / "Procfile")
     named = {word for argv in commands.values() for word in argv if (ROOT / word).is_file()}
     named -= {sys.executable}
     assert {f"{INSTALLED}/{word}" for word in named} <= OF_THE_TREE
@@ -136,7 +136,7 @@ def test_the_procfile_runs_from_the_wheel_where_no_tree_is_in_sight(
         "PATH": os.pathsep.join([str(installed / "bin"), str(Path(sys.executable).parent)]),
     }
     place = installed / INSTALLED
-    commands = procfile(place / "Procfile")
+    commands = read_procfile(place / "Procfile")
     where = [sys.executable, "-c", "import receiver, workers.folding.drain as d; print(d.__file__)"]
     said = subprocess.run(where, cwd=place, env=env, capture_output=True, text=True, check=True)
     assert Path(said.stdout.strip()).is_relative_to(installed)

@@ -21,7 +21,7 @@ import psycopg
 import pytest
 
 from receiver.db.migrate import migrate
-from receiver.standalone.datadir import DataDirError, hold, keep_secrets
+from receiver.standalone.datadir import DataDirError, load_or_generate_secrets, lock_data_dir
 from receiver.standalone.embedded import running
 from tests.service import ROOT, wait_until
 
@@ -114,9 +114,9 @@ class Run:
         for process in psutil.Process(self.process.pid).children():
             with suppress(psutil.Error):
                 line = " ".join(process.cmdline())
-                on_leash = "leash.py" in line
+                starting = "child_process.py" in line
                 found |= {
-                    name: process for name, mark in marks.items() if mark in line and not on_leash
+                    name: process for name, mark in marks.items() if mark in line and not starting
                 }
         return found
 
@@ -262,11 +262,11 @@ def test_another_run_on_the_same_data_waits_and_then_names_the_one_that_runs(liv
     said: list[str] = []
     with (
         pytest.raises(DataDirError) as refused,
-        hold(data_dir(live), "http://there", waits.append, said.append),
+        lock_data_dir(data_dir(live), "http://there", waits.append, said.append),
     ):
         pass
     holder = f"its data is in use by pid {live.process.pid} at {live.url}"
-    assert f"{holder}: stop that one first" in str(refused.value)
+    assert f"{holder}: stop it first" in str(refused.value)
     assert f"{holder}; waiting for it to stop" in said[0]
     assert 9 < sum(waits) < 11
 
@@ -275,7 +275,7 @@ def test_a_taken_port_is_told_before_anything_starts(live: Run, tmp_path: Path) 
     port = live.url.rpartition(":")[2]
     with run(tmp_path, PORT=port) as second:
         assert second.ends() == 1
-    assert f"port {port} on 127.0.0.1 is taken by another program" in second.said
+    assert f"port {port} on 127.0.0.1 is used by another program" in second.said
     assert not (tmp_path / ".data" / "postgres").exists()
 
 
@@ -347,15 +347,15 @@ def test_servers_that_are_given_are_used_and_none_started(
     assert names == {"metrics", "parts.lock", "run.env", "run.lock", "secrets.env"}
 
 
-def test_nobody_is_answered_before_the_release_is_through(
+def test_no_request_is_answered_before_the_release_has_ended(
     tmp_path: Path, given_servers: dict[str, str]
 ) -> None:
     url = given_servers["DATABASE_URL"]
     migrate(url)
     with psycopg.connect(url) as slow, run(tmp_path, **given_servers) as outside:
         slow.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
-        outside.says("Booting worker")
-        with pytest.raises(httpx.ReadTimeout):
+        outside.says("migration_retried")
+        with pytest.raises(httpx.ConnectError):
             httpx.get(f"{outside.url}/livez", timeout=3)
         slow.rollback()
         outside.ready()
@@ -379,8 +379,8 @@ def test_data_dir_stays_held_until_the_last_part_of_a_killed_run_has_ended(
     fcntl.flock(part, fcntl.LOCK_EX)
     said: list[str] = []
     with (
-        pytest.raises(DataDirError, match="what is left of an earlier run"),
-        hold(tmp_path, "http://here", never, said.append),
+        pytest.raises(DataDirError, match="processes of an earlier run"),
+        lock_data_dir(tmp_path, "http://here", never, said.append),
     ):
         pass
     assert len(said) == 1
@@ -388,31 +388,31 @@ def test_data_dir_stays_held_until_the_last_part_of_a_killed_run_has_ended(
     def end_it(_: float) -> None:
         fcntl.flock(part, fcntl.LOCK_UN)
 
-    with hold(tmp_path, "http://here", end_it, said.append):
+    with lock_data_dir(tmp_path, "http://here", end_it, said.append):
         assert (tmp_path / "run.lock").read_text() == f"pid {os.getpid()} at http://here"
     os.close(part)
 
 
 def test_secrets_are_kept_and_only_new_ones_are_made(tmp_path: Path) -> None:
-    first = keep_secrets(tmp_path, ["ONE"])
-    both = keep_secrets(tmp_path, ["ONE", "TWO"])
+    first = load_or_generate_secrets(tmp_path, ["ONE"])
+    both = load_or_generate_secrets(tmp_path, ["ONE", "TWO"])
     assert both["ONE"] == first["ONE"]
     (tmp_path / "secrets.env").write_text("# by hand\n\nONE=old,new\n")
-    changed = keep_secrets(tmp_path, ["ONE", "TWO"])
+    changed = load_or_generate_secrets(tmp_path, ["ONE", "TWO"])
     assert changed["ONE"] == "old,new"
     assert changed["TWO"] != both["TWO"]
-    assert keep_secrets(tmp_path, ["TWO", "ONE"]) == changed
+    assert load_or_generate_secrets(tmp_path, ["TWO", "ONE"]) == changed
     assert [file.name for file in tmp_path.iterdir()] == ["secrets.env"]
 
 
 def test_secrets_that_cannot_be_read_are_not_made_anew(tmp_path: Path) -> None:
     (tmp_path / "secrets.env").write_text("ONE\n")
-    with pytest.raises(DataDirError, match="line 1: should be NAME=value"):
-        keep_secrets(tmp_path, ["ONE"])
+    with pytest.raises(DataDirError, match="line 1: must be NAME=value"):
+        load_or_generate_secrets(tmp_path, ["ONE"])
     assert (tmp_path / "secrets.env").read_text() == "ONE\n"
     with run(tmp_path, DATA_DIR=".") as refused:
         assert refused.ends() == 1
-    assert refused.said.splitlines()[-1].endswith("line 1: should be NAME=value")
+    assert refused.said.splitlines()[-1].endswith("line 1: must be NAME=value")
 
 
 def test_a_data_directory_that_cannot_be_made_is_told_by_its_name(tmp_path: Path) -> None:

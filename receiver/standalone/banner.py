@@ -1,4 +1,4 @@
-"""What `ordertrail run` prints: lines of its own, and when it is ready what is where."""
+"""What `ordertrail run` prints: status lines, and addresses and examples when it is ready."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,19 +10,19 @@ from receiver.couriers.parsing import hmac_sha256_hex
 from receiver.settings import Account, Settings
 
 
-def say(line: str) -> None:
-    """A line of our own among the parts' log lines."""
-    tell(f"ordertrail: {line}")
+def print_status(line: str) -> None:
+    """Print a line of the supervisor among the log lines of its processes."""
+    print_text(f"ordertrail: {line}")
 
 
-def tell(text: str) -> None:
-    """Write to the terminal, which may be gone by now; that must not keep us from stopping."""
+def print_text(text: str) -> None:
+    """Print to the terminal; if it is closed by now, that must not prevent a clean stop."""
     with suppress(OSError):
         os.write(1, f"{text}\n".encode())
 
 
-def banner(settings: Settings, places: Mapping[str, str], logs: Iterable[Path]) -> str:
-    """The whole text. places: further lines, what it is -> where it is."""
+def banner_text(settings: Settings, places: Mapping[str, str], logs: Iterable[Path]) -> str:
+    """Return the text for when the service is ready. places: further lines, label -> value."""
     url = settings.url
     rows = {
         "service": url,
@@ -33,46 +33,44 @@ def banner(settings: Settings, places: Mapping[str, str], logs: Iterable[Path]) 
         "logs": ", ".join(["this terminal (JSON lines)", *map(str, logs)]),
         "API token": ", ".join(settings.api_tokens),
     }
-    rows |= {f"webhook {slug}": webhook(url, it) for slug, it in settings.accounts.items()}
+    accounts = settings.accounts
+    rows |= {f"webhook {slug}": _webhook_url(url, account) for slug, account in accounts.items()}
     width = max(map(len, rows))
     lines = [
         "",
-        "Ordertrail is ready. Ctrl-C stops it; the data stays.",
+        "Ordertrail is ready. Ctrl-C stops it; the data is kept.",
         "",
-        *(f"  {name:<{width}}  {value}" for name, value in rows.items()),
+        *(f"  {label:<{width}}  {value}" for label, value in rows.items()),
         "",
-        "Send a message from each courier:",
+        "Send a sample webhook of each courier:",
         "",
-        *(f"  {line}" for line in sends(url, settings.accounts.values())),
+        *(f"  {line}" for line in _send_commands(url, accounts.values())),
         "",
-        "Read what it says back:",
+        "Read an order back:",
         "",
-        *(f"  {line}" for line in reads(url, settings)),
+        *(f"  {line}" for line in _read_commands(settings)),
         "",
     ]
     return "\n".join(lines)
 
 
-def webhook(url: str, account: Account) -> str:
-    """The address that the courier calls with an order's news."""
+def _webhook_url(url: str, account: Account) -> str:
     address = f"{url}/webhooks/{account.slug}/orders"
     return address if DRIVERS[account.driver].signed else f"{address}/{account.secrets[0]}"
 
 
-def sends(url: str, accounts: Iterable[Account]) -> Iterator[str]:
-    """A line for the shell per account: the courier's sample body, signed where it signs."""
+def _send_commands(url: str, accounts: Iterable[Account]) -> Iterator[str]:
     for account in accounts:
         driver = DRIVERS[account.driver]
-        line = f"curl -sS {webhook(url, account)} -H 'Content-Type: application/json'"
+        command = f"curl -sS {_webhook_url(url, account)} -H 'Content-Type: application/json'"
         if driver.signature_header:
             signature = hmac_sha256_hex(account.secrets[0], driver.sample_body())
-            line += f" -H '{driver.signature_header}: {signature}'"
-        yield f"{line} --data-binary '{driver.sample_body().decode()}'"
+            command += f" -H '{driver.signature_header}: {signature}'"
+        yield f"{command} --data-binary '{driver.sample_body().decode()}'"
 
 
-def reads(url: str, settings: Settings) -> Iterator[str]:
-    """A line for the shell that reads an order back: the first account's sample."""
+def _read_commands(settings: Settings) -> Iterator[str]:
     for account in list(settings.accounts.values())[:1]:
         order = f"{account.slug}/{DRIVERS[account.driver].sample_order_id}"
         token = f"-H 'Authorization: Bearer {settings.api_tokens[0]}'"
-        yield f"curl -sS {token} {url}/v1/orders/{order}"
+        yield f"curl -sS {token} {settings.url}/v1/orders/{order}"

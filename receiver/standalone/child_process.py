@@ -1,9 +1,9 @@
-"""Processes that cannot outlive the one that started them, and their leftovers.
+"""Child processes that do not outlive their parent.
 
-`start` runs a command through this very file as a tiny script: the kernel is asked to signal the
-process when its parent dies, rights are dropped, and the command takes the process over (same pid).
-A script and not `preexec_fn`, which may deadlock where the parent has threads. Elsewhere than on
-Linux there is no such signal: there, a parent that is killed leaves its parts running.
+`start` runs a command through this file as a small script: it asks the kernel to signal the process
+when its parent dies, drops privileges, and executes the command in the same process. It is a script
+and not a `preexec_fn`, which may deadlock where the parent has threads. Only Linux has this signal:
+elsewhere, the children of a parent that is killed keep running.
 """
 
 import ctypes
@@ -25,17 +25,17 @@ def start(
     user: tuple[int, int] | None = None,
     keep: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own, where a terminal's Ctrl-C does not reach it.
+    """Start a command in its own session, so that Ctrl-C in a terminal does not reach it.
 
-    log:  a file descriptor for both outputs; None inherits ours.
-    user: (uid, gid) to become; None stays who we are.
-    keep: file descriptors it inherits.
+    log: a file descriptor for stdout and stderr; None: ours.
+    user: the (uid, gid) to run as; None: ours.
+    keep: file descriptors that it inherits.
     """
     uid, gid = user or (-1, -1)
-    leash = [sys.executable, "-I", "-S", __file__]
-    orders = [str(int(death_signal)), str(os.getpid()), str(uid), str(gid)]
+    script = [sys.executable, "-I", "-S", __file__]
+    arguments = [str(int(death_signal)), str(os.getpid()), str(uid), str(gid)]
     return subprocess.Popen(
-        [*leash, *orders, *argv],
+        [*script, *arguments, *argv],
         cwd=cwd,
         env=env,
         stdin=subprocess.DEVNULL,
@@ -47,7 +47,7 @@ def start(
 
 
 def end_session(leader: int) -> None:
-    """Kill what is left of the session of a leader that has ended (a web worker, a work horse)."""
+    """Kill the processes that are left of a session whose leader has ended, such as web workers."""
     import psutil  # noqa: PLC0415 - the script above starts without site-packages
 
     for pid in psutil.pids():
@@ -59,24 +59,24 @@ def end_session(leader: int) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Take the orders SIGNAL PARENT UID GID, then become the command that follows them."""
+    """Execute a command; argv: SIGNAL PARENT UID GID, then the command."""
     death_signal, parent, uid, gid = (int(word) for word in argv[:4])
     if uid != -1:
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
     if sys.platform == "linux":
-        # After the change of user, which clears it; exec keeps it.
+        # After the change of user, which resets it; exec does not.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
-        sys.exit(f"leash: {parent} had ended before {argv[4]} could start")
-    # Python ignores it, the command must not; and a mask set by our caller is not for it either.
+        sys.exit(f"ordertrail: {argv[4]} was not started: its parent {parent} has ended")
+    # Python ignores SIGPIPE, and our caller may have blocked signals; neither is for the command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     try:
         os.execvp(argv[4], argv[4:])
     except OSError as error:
-        sys.exit(f"leash: cannot start {argv[4]}: {error.strerror}")
+        sys.exit(f"ordertrail: cannot start {argv[4]}: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""DATA_DIR of `ordertrail run`: one run at a time holds it, and it keeps the generated secrets."""
+"""DATA_DIR of `ordertrail run`: locked by one run at a time, with the generated secrets."""
 
 import fcntl
 import os
@@ -14,70 +14,70 @@ SECRETS_FILE = "secrets.env"
 RUN_FILE = "run.env"
 SECRET_BYTES = 32
 
-# How long a second run waits, in seconds: for a run that may be about to be stopped, and for one
-# that stops, whose web process may take its whole grace to end.
-PATIENCE_RUNNING = 10.0
-PATIENCE_STOPPING = 30.0
-LOOK_EVERY = 0.1
+# How long a second run waits, in seconds: for a run that may soon be stopped, and for one that is
+# stopping, whose web process may use all of its graceful timeout.
+WAIT_FOR_RUNNING = 10.0
+WAIT_FOR_STOPPING = 30.0
+RETRY_SECONDS = 0.1
 
 
 class DataDirError(Exception):
-    """DATA_DIR cannot be used; one line that says why and what to do."""
+    """DATA_DIR is not usable; one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
-class Hold:
-    """A hold on DATA_DIR. Two locks: `run` is the supervisor's own; `parts` is inherited.
+class DataDirLock:
+    """The locks on DATA_DIR: `run` is the supervisor's own, `parts` is inherited by all processes.
 
-    So the directory stays held until the last process of a killed run has ended, whoever it was,
-    and two servers never write the same data.
+    So the directory stays locked until the last process of a killed run has ended, and two servers
+    never write the same data.
     """
 
     run: int
     parts: int
 
-    def stopping(self) -> None:
-        """Tell those who wait that it will not be long."""
+    def announce_stop(self) -> None:
+        """Let a run that waits know that this one is stopping."""
         fcntl.flock(self.run, fcntl.LOCK_UN)
 
 
 @contextmanager
-def hold(
-    data_dir: Path, url: str, pause: Callable[[float], None], say: Callable[[str], None]
-) -> Iterator[Hold]:
-    """Hold the directory, waiting for an earlier run to end.
+def lock_data_dir(
+    data_dir: Path, url: str, sleep: Callable[[float], None], report: Callable[[str], None]
+) -> Iterator[DataDirLock]:
+    """Lock the directory; wait for an earlier run to end.
 
-    pause:  waits so many seconds; may raise to give up.
-    Raises: DataDirError, naming who holds it, when patience is at its end.
+    sleep: may raise to give up.
+    Raises: DataDirError, which names the run that has the lock.
     """
     run, parts = _open(data_dir / "run.lock"), _open(data_dir / "parts.lock")
     try:
-        waited, told = 0.0, ""
-        while holder := _holder(data_dir, run, parts):
-            who, patience = holder
-            if waited >= patience:
-                raise DataDirError(f"{who}: stop that one first, or choose another DATA_DIR")
-            if who != told:
-                say(f"{who}; waiting for it to stop")
-                waited, told = 0.0, who
-            pause(LOOK_EVERY)
-            waited += LOOK_EVERY
+        waited, reported = 0.0, ""
+        while locked := _try_lock(data_dir, run, parts):
+            problem, wait_seconds = locked
+            if waited >= wait_seconds:
+                raise DataDirError(f"{problem}: stop it first, or choose another DATA_DIR")
+            if problem != reported:
+                report(f"{problem}; waiting for it to stop")
+                waited, reported = 0.0, problem
+            sleep(RETRY_SECONDS)
+            waited += RETRY_SECONDS
         os.ftruncate(run, 0)
         os.pwrite(run, f"pid {os.getpid()} at {url}".encode(), 0)
-        yield Hold(run, parts)
+        yield DataDirLock(run, parts)
     finally:
         os.close(run)
         os.close(parts)
 
 
-def _holder(data_dir: Path, run: int, parts: int) -> tuple[str, float] | None:
-    """Who holds the directory and how long to wait for it; None where it is ours now."""
+def _try_lock(data_dir: Path, run: int, parts: int) -> tuple[str, float] | None:
+    """Return who has the lock and how long to wait for it; None where it is ours now."""
     if not _lock(run):
-        who = os.pread(run, 200, 0).decode() or "another run"
-        return f"{data_dir} is in use by {who}", PATIENCE_RUNNING
+        owner = os.pread(run, 200, 0).decode() or "another run"
+        return f"{data_dir} is in use by {owner}", WAIT_FOR_RUNNING
     if not _lock(parts):
         fcntl.flock(run, fcntl.LOCK_UN)
-        return f"{data_dir} is in use by what is left of an earlier run", PATIENCE_STOPPING
+        return f"{data_dir} is in use by processes of an earlier run", WAIT_FOR_STOPPING
     return None
 
 
@@ -93,10 +93,10 @@ def _lock(opened: int) -> bool:
     return True
 
 
-def keep_secrets(data_dir: Path, names: Iterable[str]) -> dict[str, str]:
-    """The values of these names: those kept in DATA_DIR, and new ones for the rest, kept from now.
+def load_or_generate_secrets(data_dir: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the secrets of these names from DATA_DIR; generate and store those that are missing.
 
-    Shape:  a file of lines NAME=value, readable by its owner only.
+    Shape: a file of lines NAME=value, readable by its owner only.
     Raises: DataDirError where the file cannot be read.
     """
     file = data_dir / SECRETS_FILE
@@ -108,8 +108,8 @@ def keep_secrets(data_dir: Path, names: Iterable[str]) -> dict[str, str]:
     return {name: known[name] for name in names}
 
 
-def what_commands_need(given: Mapping[str, str]) -> dict[str, str]:
-    """What was given to a run that a command typed in another shell has to know as well."""
+def settings_for_commands(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of a run that commands in another shell need as well."""
     wanted = ("COURIER_", "API_TOKENS", "POLL_INTERVAL_FACTOR", "HOST", "PORT")
     return {
         name: value
@@ -118,8 +118,8 @@ def what_commands_need(given: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def tell_run(data_dir: Path, env: Mapping[str, str]) -> None:
-    """Leave what a shell needs to use this run's servers: `set -a; . .data/run.env`."""
+def write_run_file(data_dir: Path, env: Mapping[str, str]) -> None:
+    """Write the settings with which a shell can use this run: `set -a; . .data/run.env`."""
     _write(data_dir / RUN_FILE, {name: shlex.quote(value) for name, value in env.items()})
 
 
@@ -128,8 +128,8 @@ def _read(file: Path) -> dict[str, str]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as wrong:
-        raise DataDirError(f"the secrets in {file} cannot be read: {wrong}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataDirError(f"the secrets in {file} cannot be read: {error}") from None
     file.chmod(0o600)
     known = {}
     for number, line in enumerate(lines, 1):
@@ -137,13 +137,13 @@ def _read(file: Path) -> dict[str, str]:
             continue
         name, equals, value = line.partition("=")
         if not equals:
-            raise DataDirError(f"{file}, line {number}: should be NAME=value")
+            raise DataDirError(f"{file}, line {number}: must be NAME=value")
         known[name.strip()] = value.strip()
     return known
 
 
 def _write(file: Path, values: Mapping[str, str]) -> None:
-    """Replace a private file in one step: a crash leaves the old one or the new one."""
+    """Replace a private file atomically: after a crash it is the old one or the new one."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
         opened.writelines(f"{name}={value}\n" for name, value in values.items())

@@ -1,4 +1,4 @@
-"""What `ordertrail run` settles before it starts anything: what is given, what is to be made."""
+"""What `ordertrail run` determines before it starts anything: environment, commands, port."""
 
 import errno
 import shlex
@@ -10,17 +10,17 @@ from pathlib import Path
 from receiver.couriers import DRIVERS
 from receiver.settings import ACCOUNT_NAME
 
-# Where the Procfile and what it names stand: in the tree, or in what a wheel brings of it.
+# The directory of the Procfile and the files that it names: a checkout, or their copies in a wheel.
 TREE = Path(__file__).resolve().parents[2]
 ROOT = TREE if (TREE / "Procfile").is_file() else Path(__file__).resolve().parent / "installed"
 
 
 class CannotRun(Exception):
-    """Something stands in the way of a start; one line that says what and what to do."""
+    """The service cannot be started; one line that says why and what to do."""
 
 
-def procfile(path: Path) -> dict[str, list[str]]:
-    """The Procfile's commands by name; `python` becomes the Python that runs us."""
+def read_procfile(path: Path) -> dict[str, list[str]]:
+    """Return the Procfile's commands by name; `python` is replaced by the running Python."""
     commands = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         name, colon, command = line.partition(":")
@@ -30,10 +30,10 @@ def procfile(path: Path) -> dict[str, list[str]]:
     return commands
 
 
-def usable(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment as every part can read it, whose working directory is another than ours.
+def normalize_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without empty values and with absolute paths in *_FILE.
 
-    Empty counts as not set, as in the settings.
+    The processes have another working directory than ours.
     """
     given = {name: value for name, value in environ.items() if value}
     files = {
@@ -43,40 +43,37 @@ def usable(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_missing(name: str, given: Mapping[str, str]) -> bool:
-    """Whether the environment gives neither NAME nor NAME_FILE."""
+    """Tell whether the environment has neither NAME nor NAME_FILE."""
     return name not in given and f"{name}_FILE" not in given
 
 
-def secrets_to_make(given: Mapping[str, str]) -> list[str]:
-    """The secrets that nobody gave: the API's, one per courier, one per account that is named."""
-    named = (ACCOUNT_NAME.fullmatch(name.removesuffix("_FILE")) for name in given)
-    accounts = [name.upper() for name in DRIVERS] + [it["account"] for it in named if it]
+def missing_secrets(given: Mapping[str, str]) -> list[str]:
+    """Return the secrets to generate: the API token, and one for each courier and account."""
+    matches = (ACCOUNT_NAME.fullmatch(name.removesuffix("_FILE")) for name in given)
+    accounts = [name.upper() for name in DRIVERS] + [match["account"] for match in matches if match]
     names = ["API_TOKENS", *(f"COURIER_{account}_SECRETS" for account in accounts)]
     return [name for name in dict.fromkeys(names) if is_missing(name, given)]
 
 
 def placeholders(given: Mapping[str, str]) -> dict[str, str]:
-    """Stand-ins for all that we make ourselves, so that the rest is checked before we do."""
-    made = dict.fromkeys(secrets_to_make(given), "made-later")
-    urls = {"DATABASE_URL": "postgresql:///made-later", "REDIS_URL": "unix:///made-later"}
-    return made | {name: url for name, url in urls.items() if is_missing(name, given)}
+    """Return placeholders for all that is generated, to check the other settings before that."""
+    values = dict.fromkeys(missing_secrets(given), "generated-later")
+    urls = {"DATABASE_URL": "postgresql:///later", "REDIS_URL": "unix:///later"}
+    return values | {name: url for name, url in urls.items() if is_missing(name, given)}
 
 
 def check_port(host: str, port: int) -> None:
-    """Look whether the web process will be able to listen.
-
-    Raises: CannotRun where it will not.
-    """
+    """Check that the web process can listen. Raises: CannotRun."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As gunicorn does: a port that an earlier run has just left is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as wrong:
-            if wrong.errno != errno.EADDRINUSE:
-                raise CannotRun(f"cannot listen on {host}, port {port}: {wrong}") from None
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise CannotRun(f"cannot listen on {host}, port {port}: {error}") from None
             raise CannotRun(
-                f"port {port} on {host} is taken by another program: stop that one,"
+                f"port {port} on {host} is used by another program: stop it,"
                 " or choose another port, for instance with PORT=8001"
             ) from None

@@ -1,4 +1,4 @@
-"""Processes that are kept running, and the signals that ask for their end."""
+"""Processes that are restarted when they end, and the signals that request a stop."""
 
 import os
 import select
@@ -14,19 +14,19 @@ from typing import Self
 
 from receiver.standalone import child_process
 
-# Seconds until a part that ended is started again, and how long it must live to be trusted anew.
+# Seconds until an ended process is restarted, and how long it must run for the backoff to reset.
 BACKOFF_FIRST = 0.5
 BACKOFF_LAST = 10.0
 STEADY = 30.0
 
 
-class Stopped(Exception):
-    """Somebody asked for the end, by Ctrl-C or a signal."""
+class StopRequested(Exception):
+    """Ctrl-C or a signal requested the end."""
 
 
 @dataclass
-class Part:
-    """One process that is started again whenever it ends."""
+class SupervisedProcess:
+    """A process that is started again whenever it ends."""
 
     name: str
     start: Callable[[], subprocess.Popen[bytes]]
@@ -36,8 +36,11 @@ class Part:
     due_at: float = 0.0
     backoff: float = BACKOFF_FIRST
 
-    def tend(self, now: float, say: Callable[[str], None]) -> None:
-        """Start it where it is due; where it has ended, say so and make it due. now: monotonic."""
+    def supervise(self, now: float, report: Callable[[str], None]) -> None:
+        """Start it if it is due; if it has ended, report that and schedule the next start.
+
+        now: monotonic, in seconds.
+        """
         if self.process is None:
             if now < self.due_at:
                 return
@@ -45,28 +48,28 @@ class Part:
             try:
                 self.process = self.start()
                 return
-            except OSError as wrong:
-                how = f"could not be started: {wrong}"
+            except OSError as error:
+                outcome = f"could not be started: {error}"
         else:
             code = self.process.poll()
             if code is None:
                 return
-            how = f"ended ({_how(code)})"
-            # Before the next one starts: a dead gunicorn's workers still hold its port.
+            outcome = f"ended ({_describe_exit(code)})"
+            # Before the restart: the workers of a dead gunicorn still hold its port.
             child_process.end_session(self.process.pid)
             self.process = None
         if now - self.started_at > STEADY:
             self.backoff = BACKOFF_FIRST
-        say(f"{self.name} {how}; next try in {self.backoff:g} s")
+        report(f"{self.name} {outcome}; restarting in {self.backoff:g} s")
         self.due_at = now + self.backoff
         self.backoff = min(2 * self.backoff, BACKOFF_LAST)
 
 
-class Signals:
-    """SIGINT, SIGTERM and SIGHUP ask for the end; the end of a child only wakes us."""
+class StopSignals:
+    """Handles SIGINT, SIGTERM and SIGHUP as stop requests; SIGCHLD only interrupts a sleep."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.stop_requested = False
 
     def __enter__(self) -> Self:
         self._reader, self._writer = socket.socketpair()
@@ -74,61 +77,46 @@ class Signals:
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGINT, self._ask)
-        signal.signal(signal.SIGTERM, self._ask)
-        # Under nohup a closed terminal is to be ignored, by us too.
+        signal.signal(signal.SIGINT, self._request_stop)
+        signal.signal(signal.SIGTERM, self._request_stop)
+        # Under nohup SIGHUP is ignored, and that has to stay so.
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, self._ask)
+            signal.signal(signal.SIGHUP, self._request_stop)
         return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
-        raised: BaseException | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         signal.set_wakeup_fd(-1)
         self._reader.close()
         self._writer.close()
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
+    def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stop_requested = True
 
     def sleep(self, seconds: float) -> None:
-        """Wait, but no longer than until the next signal."""
+        """Sleep until the next signal, at most so many seconds."""
         select.select([self._reader], [], [], seconds)
         with suppress(BlockingIOError):
             self._reader.recv(4096)
 
-    def pause(self, seconds: float) -> None:
-        """The same.
-
-        Raises: Stopped where the end was asked for.
-        """
-        if not self.asked:
+    def sleep_or_stop(self, seconds: float) -> None:
+        """Sleep likewise. Raises: StopRequested."""
+        if not self.stop_requested:
             self.sleep(seconds)
-        if self.asked:
-            raise Stopped
+        if self.stop_requested:
+            raise StopRequested
 
 
-class Gate:
-    """What processes that start early wait at: a pipe, whose other end closes when it opens."""
-
-    def __init__(self) -> None:
-        self.waiting, self._closed_by_us = os.pipe()
-        self._is_open = False
-
-    def open(self) -> None:
-        """Let everybody through, now and later."""
-        if not self._is_open:
-            self._is_open = True
-            os.close(self._closed_by_us)
-
-
-def end(parts: Sequence[Part], seconds: float, sleep: Callable[[float], None]) -> None:
-    """Stop parts together; what still runs after so many seconds is killed with all it started."""
-    running = [part.process for part in parts if part.process is not None]
-    for part in parts:
+def stop_processes(
+    supervised: Sequence[SupervisedProcess], seconds: float, sleep: Callable[[float], None]
+) -> None:
+    """Stop processes together; kill those that still run after so many seconds."""
+    running = [part.process for part in supervised if part.process is not None]
+    for part in supervised:
         if part.process is not None and part.process.poll() is None:
             part.process.send_signal(part.stop_signal)
     deadline = time.monotonic() + seconds
@@ -142,7 +130,7 @@ def end(parts: Sequence[Part], seconds: float, sleep: Callable[[float], None]) -
         child_process.end_session(process.pid)
 
 
-def _how(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     with suppress(ValueError):

@@ -1,7 +1,7 @@
-"""`ordertrail run`: everything on one machine, kept running until it is told to stop.
+"""Run the service on one machine until a stop is requested.
 
-One process, one thread: it holds DATA_DIR, starts the embedded servers and the Procfile's own
-commands, starts again whatever ends, and stops all of it in order.
+One process with one thread: it locks DATA_DIR, starts the embedded servers and the commands of the
+Procfile, restarts whatever ends, and stops everything in order.
 """
 
 import http
@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,15 +23,15 @@ from urllib.parse import urlsplit
 
 from receiver.settings import BadSettings, Settings
 from receiver.standalone import child_process
-from receiver.standalone.banner import banner, say, tell
+from receiver.standalone.banner import banner_text, print_status, print_text
 from receiver.standalone.datadir import (
     SECRETS_FILE,
     DataDirError,
-    Hold,
-    hold,
-    keep_secrets,
-    tell_run,
-    what_commands_need,
+    DataDirLock,
+    load_or_generate_secrets,
+    lock_data_dir,
+    settings_for_commands,
+    write_run_file,
 )
 from receiver.standalone.embedded import EmbeddedError, Home, Postgres, Server, Valkey, private_dir
 from receiver.standalone.launch import (
@@ -39,73 +39,75 @@ from receiver.standalone.launch import (
     CannotRun,
     check_port,
     is_missing,
+    missing_secrets,
+    normalize_environment,
     placeholders,
-    procfile,
-    secrets_to_make,
-    usable,
+    read_procfile,
 )
-from receiver.standalone.process import Gate, Part, Signals, Stopped, end
+from receiver.standalone.process import (
+    StopRequested,
+    StopSignals,
+    SupervisedProcess,
+    stop_processes,
+)
 
 DATABASE = "ordertrail"
 
-# Seconds.
-LOOK_EVERY = 0.2
-SERVER_START = 120.0
-SLOW_START = 60.0
-STOP = 15.0
-SERVER_STOP = 30.0
+CHECK_SECONDS = 0.2
+SERVER_START_SECONDS = 120.0
+SLOW_START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+SERVER_STOP_SECONDS = 30.0
 
 
 def run(environ: Mapping[str, str]) -> int:
-    """Run until a signal asks for the end.
+    """Run until a signal requests a stop.
 
-    Returns the exit code: 0 stopped as asked, 1 could not start, 2 the settings are wrong.
+    Returns the exit code: 0 stopped as requested, 1 could not start, 2 the settings have faults.
     """
-    given = usable(environ)
+    given = normalize_environment(environ)
     try:
-        with Signals() as signals:
+        with StopSignals() as signals:
             settings = Settings.from_env({**placeholders(given), **given})
             data_dir = settings.data_dir.resolve()
             private_dir(data_dir)
-            with hold(data_dir, settings.url, signals.pause, say) as held:
+            with lock_data_dir(data_dir, settings.url, signals.sleep_or_stop, print_status) as lock:
                 check_port(settings.host, settings.port)
-                Supervisor(data_dir, held, signals).run(given, settings)
-    except Stopped:
-        say("stopped")
+                Supervisor(data_dir, lock, signals).run(given, settings)
+    except StopRequested:
+        print_status("stopped")
         return 0
-    except BadSettings as wrong:
-        print(wrong, file=sys.stderr)
+    except BadSettings as error:
+        print(error, file=sys.stderr)
         return 2
-    except (CannotRun, DataDirError, EmbeddedError, OSError) as wrong:
-        print(f"ordertrail: {wrong}", file=sys.stderr)
+    except (CannotRun, DataDirError, EmbeddedError, OSError) as error:
+        print(f"ordertrail: {error}", file=sys.stderr)
         return 1
 
 
 class Supervisor:
-    """What runs, and what it takes to stop it."""
+    """Starts, restarts and stops the embedded servers and the Procfile's commands."""
 
-    def __init__(self, data_dir: Path, held: Hold, signals: Signals) -> None:
+    def __init__(self, data_dir: Path, lock: DataDirLock, signals: StopSignals) -> None:
         self.data_dir = data_dir
-        self.held = held
+        self.lock = lock
         self.signals = signals
-        self.gate = Gate()
         self.home: Home | None = None
-        self.servers: list[Part] = []
-        self.commands: list[Part] = []
+        self.servers: list[SupervisedProcess] = []
+        self.commands: list[SupervisedProcess] = []
 
     def run(self, given: Mapping[str, str], settings: Settings) -> NoReturn:
-        """Start everything in order, then tend it.
+        """Start everything in order, then supervise it.
 
-        Raises: Stopped when a signal asks for the end, after everything has stopped; CannotRun and
-            EmbeddedError likewise.
+        Raises: StopRequested, CannotRun, EmbeddedError; each after everything has stopped.
         """
         try:
-            say(f"starting, with its data in {self.data_dir}")
-            made = keep_secrets(self.data_dir, secrets_to_make(given))
-            env = self._environment(given, settings) | made
+            print_status(f"starting, with the data in {self.data_dir}")
+            secrets = load_or_generate_secrets(self.data_dir, missing_secrets(given))
+            env = self._environment(given, settings) | secrets
             urls = self._start_servers(env)
             env |= urls
-            tell_run(self.data_dir, what_commands_need(given) | made | urls)
+            write_run_file(self.data_dir, settings_for_commands(given) | secrets | urls)
             settings = Settings.from_env(env)
             self._start_commands(env, settings)
             places = {
@@ -113,21 +115,23 @@ class Supervisor:
                 "Valkey": urls.get("REDIS_URL", "yours, at REDIS_URL"),
                 "secrets": str(self.data_dir / SECRETS_FILE),
             }
-            tell(banner(settings, places, sorted(self.data_dir.glob("*.log"))))
+            print_text(banner_text(settings, places, sorted(self.data_dir.glob("*.log"))))
             while True:
-                self._tend()
+                self._supervise()
         finally:
             self._stop()
 
     def _environment(self, given: Mapping[str, str], settings: Settings) -> dict[str, str]:
-        """What the commands are given beside the secrets and the addresses of the servers."""
+        """Return the commands' environment without secrets and the servers' addresses."""
         read = {
             "HOST": settings.host,
             "PORT": str(settings.port),
             "DATA_DIR": str(self.data_dir),
         }
-        # gunicorn's settings read no NAME_FILE, and both at once would be a fault.
-        rest = {name: it for name, it in given.items() if name.removesuffix("_FILE") not in read}
+        # deploy/gunicorn.conf.py reads no NAME_FILE, and to set both would be a fault.
+        rest = {
+            name: value for name, value in given.items() if name.removesuffix("_FILE") not in read
+        }
         return {
             **rest,
             **read,
@@ -136,116 +140,99 @@ class Supervisor:
         }
 
     def _start_servers(self, env: Mapping[str, str]) -> dict[str, str]:
-        """Start the embedded servers that are needed; the names and addresses of these."""
+        """Start the embedded servers that are needed; return their addresses by setting."""
         urls = {}
         if is_missing("DATABASE_URL", env):
-            postgres = Postgres(self._make_home(), keep=(self.held.parts,))
-            self._serve(postgres)
+            postgres = Postgres(self._make_home(), keep=(self.lock.parts,))
+            self._start_server(postgres)
             postgres.create_database(DATABASE)
             urls["DATABASE_URL"] = postgres.url(DATABASE)
         if is_missing("REDIS_URL", env):
-            valkey = Valkey(self._make_home(), keep=(self.held.parts,))
-            self._serve(valkey)
+            valkey = Valkey(self._make_home(), keep=(self.lock.parts,))
+            self._start_server(valkey)
             urls["REDIS_URL"] = valkey.url()
         return urls
 
     def _make_home(self) -> Home:
-        self.home = self.home or Home.make(self.data_dir, say)
+        self.home = self.home or Home.make(self.data_dir, print_status)
         return self.home
 
-    def _serve(self, server: Server) -> None:
+    def _start_server(self, server: Server) -> None:
         server.prepare()
         process = server.start()
-        part = Part(server.name, server.start, server.stop_signal, process, time.monotonic())
-        self.servers.append(part)
-        server.wait_ready(process, SERVER_START, self.signals.pause)
+        self.servers.append(
+            SupervisedProcess(
+                server.name, server.start, server.stop_signal, process, time.monotonic()
+            )
+        )
+        server.wait_ready(process, SERVER_START_SECONDS, self.signals.sleep_or_stop)
 
     def _metrics_dir(self) -> Path:
-        """Where every process counts for /metrics: empty, for old files would be counted again."""
+        """Make the directory of the processes' counters; old files would be counted again."""
         metrics = self.data_dir / "metrics"
         with suppress(FileNotFoundError):
             shutil.rmtree(metrics)
         metrics.mkdir(mode=0o700)
         return metrics
 
-    def _start(self, argv: list[str], env: dict[str, str], *keep: int) -> subprocess.Popen[bytes]:
-        # Where we are killed, gunicorn must be asked, for it ends its workers. The rest is killed
-        # outright: it would first finish what it does, with servers that are ending as well.
-        asked = "gunicorn" in argv
+    def _start(self, argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+        # If we are killed, gunicorn needs SIGTERM to stop its workers. The others are killed: they
+        # would finish their work first, while the servers are stopping as well.
         return child_process.start(
             argv,
-            death_signal=signal.SIGTERM if asked else signal.SIGKILL,
+            death_signal=signal.SIGTERM if "gunicorn" in argv else signal.SIGKILL,
             cwd=str(ROOT),
             env=env,
-            keep=(self.held.parts, *keep),
+            keep=(self.lock.parts,),
         )
 
     def _start_commands(self, env: dict[str, str], settings: Settings) -> None:
-        """Start the Procfile's commands, web first of all.
-
-        Most of a start is Python importing, so what can wait does: web loads while the release
-        migrates, and the rest loads when web is ready. Web answers nobody before the release is
-        through: its workers read from the gate, which ends when we close our side.
-        """
-        argv = procfile(ROOT / "Procfile")
-        env_of_web = {**env, "ORDERTRAIL_GATE": str(self.gate.waiting)}
-        web = Part("web", partial(self._start, argv["web"], env_of_web, self.gate.waiting))
-        self.commands.append(web)
-        web.tend(time.monotonic(), say)
-        self._release(argv["release"], env)
-        self.gate.open()
-        self._wait_for("web", settings, lambda told: told is not None)
-        for name in ("worker", "clock"):
-            self.commands.append(Part(name, partial(self._start, argv[name], env)))
-        # For the lines to paste: what they send is to be readable when they ask for it.
-        self._wait_for("worker", settings, lambda told: told and told.get("workers"))
+        """Migrate, then start web, worker and clock and wait until web and worker are ready."""
+        commands = read_procfile(ROOT / "Procfile")
+        self._release(commands["release"], env)
+        for name in ("web", "worker", "clock"):
+            self.commands.append(SupervisedProcess(name, partial(self._start, commands[name], env)))
+        slow_at = time.monotonic() + SLOW_START_SECONDS
+        # The worker, too: an order can be read back as soon as the banner says so.
+        while not (_read_readiness(settings.url) or {}).get("workers"):
+            self._supervise()
+            if time.monotonic() > slow_at:
+                print_status(f"still starting; see the log lines, and {settings.url}/readyz")
+                slow_at = float("inf")
 
     def _release(self, argv: list[str], env: dict[str, str]) -> None:
         process = self._start(argv, env)
-        release = Part("release", lambda: process, process=process)
+        release = SupervisedProcess("release", lambda: process, process=process)
         try:
             while process.poll() is None:
-                self.signals.pause(LOOK_EVERY)
+                self.signals.sleep_or_stop(CHECK_SECONDS)
         finally:
-            end([release], STOP, self.signals.sleep)
+            stop_processes([release], STOP_SECONDS, self.signals.sleep)
         if process.returncode != 0:
             raise CannotRun(f"the release failed, see above: {shlex.join(argv)}")
 
-    def _wait_for(self, what: str, settings: Settings, is_there: Callable[[Any], bool]) -> None:
-        """Tend what runs until /readyz says what we wait for."""
-        url = settings.url
-        slow_at = time.monotonic() + SLOW_START
-        while not is_there(_readiness(url)):
-            self._tend()
-            if time.monotonic() > slow_at:
-                say(
-                    f"{what} is not there yet; waiting on (look at the log lines, and {url}/readyz)"
-                )
-                slow_at = float("inf")
-
-    def _tend(self) -> None:
-        self.signals.pause(LOOK_EVERY)
-        for part in (*self.servers, *self.commands):
-            part.tend(time.monotonic(), say)
+    def _supervise(self) -> None:
+        self.signals.sleep_or_stop(CHECK_SECONDS)
+        for process in (*self.servers, *self.commands):
+            process.supervise(time.monotonic(), print_status)
 
     def _stop(self) -> None:
-        say("stopping")
-        self.held.stopping()
-        self.gate.open()
-        end(self.commands[::-1], STOP, self.signals.sleep)
-        end(self.servers[::-1], SERVER_STOP, self.signals.sleep)
+        print_status("stopping")
+        self.lock.announce_stop()
+        stop_processes(self.commands[::-1], STOP_SECONDS, self.signals.sleep)
+        stop_processes(self.servers[::-1], SERVER_STOP_SECONDS, self.signals.sleep)
         if self.home:
             self.home.close()
 
 
-def _readiness(url: str) -> Any:
-    """What GET /readyz says where it says 200; None where it does not."""
+def _read_readiness(url: str) -> dict[str, Any] | None:
+    """Return what GET /readyz answers; None where it does not answer 200."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=2)
     try:
         connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        return json.load(answer) if answer.status == http.HTTPStatus.OK else None
+        response = connection.getresponse()
+        return dict(json.load(response)) if response.status == http.HTTPStatus.OK else None
     except (OSError, ValueError, http.client.HTTPException):
         return None
     finally:

@@ -14,7 +14,7 @@ from compose_spec import PyCompose
 
 from receiver.couriers import DRIVERS
 from receiver.settings import ACCOUNT_NAME, GENERAL
-from receiver.standalone.launch import procfile
+from receiver.standalone.launch import read_procfile
 from tests.service import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -47,7 +47,7 @@ def test_the_dockerfile_passes_hadolint() -> None:
 
 
 def test_the_image_runs_the_procfiles_web_as_nobody_in_particular() -> None:
-    commands = procfile(ROOT / "Procfile")
+    commands = read_procfile(ROOT / "Procfile")
     (command,) = instructions("CMD")
     assert json.loads(command) == commands["web"]
     assert instructions("USER") == ["10001:10001"]
@@ -107,7 +107,7 @@ def test_its_check_sees_what_is_wrong(compose: Any, spoil: Callable[[Any], None]
 
 
 def test_compose_runs_the_procfiles_lines(compose: Any) -> None:
-    commands = procfile(ROOT / "Procfile")
+    commands = read_procfile(ROOT / "Procfile")
     told = {name: compose["services"][name] for name in OURS}
     found = {
         name: [sys.executable if word == "python" else word for word in it["command"]]

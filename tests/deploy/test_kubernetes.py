@@ -11,7 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # it is there for the description's tools
 
 from receiver.settings import GENERAL
-from receiver.standalone.launch import procfile
+from receiver.standalone.launch import read_procfile
 from tests.service import ROOT
 
 DIRECTORY = ROOT / "deploy" / "kubernetes"
@@ -72,7 +72,7 @@ def test_that_check_sees_what_is_wrong(manifests: list[Any]) -> None:
 
 def test_pods_run_the_procfiles_lines(pods: dict[str, Any]) -> None:
     assert sorted(pods) == sorted(COMPONENTS)
-    commands = procfile(ROOT / "Procfile")
+    commands = read_procfile(ROOT / "Procfile")
     for name, pod in pods.items():
         (container,) = pod["containers"]
         command = container.get("command")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.standalone.launch import procfile
+from receiver.standalone.launch import read_procfile
 from tests.service import ROOT
 
 UNITS = ROOT / "deploy" / "systemd"
@@ -43,7 +43,7 @@ def lines(unit: str, name: str) -> list[str]:
 def test_a_unit_runs_the_procfiles_line(name: str) -> None:
     (told,) = lines(SERVICES[name], "ExecStart")
     program, *arguments = shlex.split(told)
-    expected = procfile(ROOT / "Procfile")[name]
+    expected = read_procfile(ROOT / "Procfile")[name]
     expected[0] = "python" if expected[0] == sys.executable else expected[0]
     assert [program.removeprefix(VENV), *arguments] == expected
     assert program.startswith(VENV)

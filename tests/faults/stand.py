@@ -24,7 +24,7 @@ import psycopg
 from receiver.db.migrate import migrate
 from receiver.standalone import child_process
 from receiver.standalone.embedded import Home, Postgres, Valkey
-from receiver.standalone.process import BACKOFF_FIRST, Part
+from receiver.standalone.process import BACKOFF_FIRST, SupervisedProcess
 from tests import conftest
 from tests.faults.proxy import Proxy
 from tests.service import CLOCK, ROOT, WEB, WORKER, wait_until
@@ -64,11 +64,13 @@ class Stand:
             "PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics"),
         }
         self.parts = {
-            "postgres": Part("postgres", self.postgres.start, self.postgres.stop_signal),
-            "valkey": Part("valkey", self.valkey.start, self.valkey.stop_signal),
-            "web": Part("web", lambda: self._start("web", WEB)),
-            "worker": Part("worker", lambda: self._start("worker", WORKER)),
-            "clock": Part("clock", lambda: self._start("clock", CLOCK)),
+            "postgres": SupervisedProcess(
+                "postgres", self.postgres.start, self.postgres.stop_signal
+            ),
+            "valkey": SupervisedProcess("valkey", self.valkey.start, self.valkey.stop_signal),
+            "web": SupervisedProcess("web", lambda: self._start("web", WEB)),
+            "worker": SupervisedProcess("worker", lambda: self._start("worker", WORKER)),
+            "clock": SupervisedProcess("clock", lambda: self._start("clock", CLOCK)),
         }
         self._down: set[str] = set()
         self._tending = threading.Lock()
@@ -90,7 +92,7 @@ class Stand:
         for server in (self.postgres, self.valkey):
             server.prepare()
             part = self.parts[server.name]
-            part.tend(time.monotonic(), self._say)
+            part.supervise(time.monotonic(), self._say)
             assert part.process
             server.wait_ready(part.process)
         self.postgres.create_database(DATABASE)
@@ -125,7 +127,7 @@ class Stand:
                     if name not in self._down:
                         # Each fault is the first one.
                         part.backoff = BACKOFF_FIRST
-                        part.tend(time.monotonic(), self._say)
+                        part.supervise(time.monotonic(), self._say)
 
     def _say(self, line: str) -> None:
         with (self.logs / "upkeep.log").open("a") as log:
