@@ -24,7 +24,11 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def insert_rows(
-    session: Session, model: type[Base], rows: Rows, on_conflict: str = "DO NOTHING"
+    session: Session,
+    model: type[Base],
+    rows: Rows,
+    on_conflict: str = "DO NOTHING",
+    **parameters: object,
 ) -> int:
     """Insert rows in their order, and return how many were inserted or updated.
 
@@ -33,6 +37,7 @@ def insert_rows(
 
     rows: by column name, all with the same columns; an `id` that is given is used.
     on_conflict: what follows ON CONFLICT; the stored row is called `known`, the new one `excluded`.
+    parameters: of on_conflict.
     """
     if not rows:
         return 0
@@ -42,7 +47,7 @@ def insert_rows(
         SELECT {names} FROM json_populate_recordset(CAST(NULL AS {table}), :rows)
         ON CONFLICT {on_conflict}
     """)  # noqa: S608 (names of our own tables and columns)
-    return session.connection().execute(statement, {"rows": _to_json(rows)}).rowcount
+    return session.connection().execute(statement, {"rows": _to_json(rows), **parameters}).rowcount
 
 
 def update_rows(session: Session, model: type[Base], rows: Rows, key: str = "id") -> int:

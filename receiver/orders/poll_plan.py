@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.schedule import PollState, Schedule, plan_next_poll
+from receiver.db.bulk import insert_rows
+from receiver.db.models import Poll
 from receiver.db.order_state import AnyOrder
 from receiver.settings import Account
 from receiver.statuses import find_status
@@ -58,14 +60,7 @@ def _placed_at(order: AnyOrder) -> datetime:
 
 
 # answer_id: 0 keeps the known one; NULL makes the next answer count as new, whatever it says.
-PLAN = text("""
-    INSERT INTO polls AS known (order_id, account, placed_at, due_at, finished_at, answer_id)
-    SELECT order_id, account, placed_at, due_at, CASE WHEN due_at IS NULL THEN :now END, answer_id
-    FROM unnest(CAST(:order_id AS bigint[]), CAST(:account AS text[]),
-                CAST(:placed_at AS timestamptz[]), CAST(:due_at AS timestamptz[]),
-                CAST(:answer_id AS bigint[]))
-         AS planned (order_id, account, placed_at, due_at, answer_id)
-    ON CONFLICT (order_id) DO UPDATE
+RESTART_SCHEDULE = """(order_id) DO UPDATE
     SET placed_at = least(known.placed_at, excluded.placed_at),
         due_at = CASE WHEN excluded.due_at IS NOT NULL
                       THEN greatest(excluded.due_at, known.polled_at + :least_between) END,
@@ -73,7 +68,7 @@ PLAN = text("""
         quiet = 0, unchanged_for = '0', failures = 0, unknown_since = NULL,
         stopped_at = NULL, stop_reason = NULL,
         answer_id = CASE WHEN excluded.answer_id IS NULL THEN NULL ELSE known.answer_id END
-""")
+"""
 
 
 def plan_polls(
@@ -96,13 +91,17 @@ def plan_polls(
         due_at = plan_next_poll(schedule, poll_state(order, None), factor)
         if news.webhook and needs_confirmation(order, accounts[order.account]):
             due_at = now
-        answer_id = None if news.webhook else 0
-        rows.append((order.id, order.account, _placed_at(order), due_at, answer_id))
-    if not rows:
-        return
-    names = ("order_id", "account", "placed_at", "due_at", "answer_id")
-    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-    session.execute(PLAN, {"now": now, "least_between": MINIMUM_INTERVAL * factor, **columns})
+        rows.append(
+            {
+                "order_id": order.id,
+                "account": order.account,
+                "placed_at": _placed_at(order),
+                "due_at": due_at,
+                "finished_at": now if due_at is None else None,
+                "answer_id": None if news.webhook else 0,
+            }
+        )
+    insert_rows(session, Poll, rows, RESTART_SCHEDULE, least_between=MINIMUM_INTERVAL * factor)
 
 
 def needs_confirmation(order: AnyOrder, account: Account) -> bool:
