@@ -1,25 +1,22 @@
-"""The clock process: `python -m workers.clock`. It queues what is due, and does none of it.
+"""The clock process, `python -m workers.clock`: it queues the jobs that are due.
 
-Beside that it watches (workers/alerting/watch.py), which is not to depend on workers.
+It also watches for alerts (workers/alerting/watch.py), which must not depend on workers.
 
-Any number of clocks may run: whoever sets a job's key in Redis first has queued it for this
-interval. RQ's own cron would do, but it can only pickle its jobs.
+Any number of clocks may run: whichever sets a job's key in Redis first queues the job. RQ's own
+cron would do, but it can only pickle its jobs.
 """
 
-import signal
-import sys
 import threading
 from datetime import UTC, datetime
 
 import structlog
 from redis import Redis, RedisError
 
-from receiver import logs, telemetry
+from receiver.logs import exception_fields
 from receiver.queue.job_queue import enqueue_once
 from receiver.queue.liveness import record_clock_tick
-from receiver.settings import BadSettings
 from workers.alerting.watch import AlertWatch
-from workers.runtime import runtime
+from workers.runtime import STOP, start_process
 
 log = structlog.get_logger(__name__)
 
@@ -57,30 +54,23 @@ def interval_key(job: str) -> str:
 
 
 def main() -> None:
-    """Tick until told to stop."""
-    logs.configure("clock")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        here = runtime()
-    except BadSettings as bad:
-        sys.exit(str(bad))
-    redis = here.redis
-    telemetry.start(
-        "clock", here.engine, here.settings.sentry_dsn, here.settings.otel_exporter_otlp_endpoint
-    )
-    alert_watch = AlertWatch(here.settings, here.sessions, redis)
-    threading.Thread(target=alert_watch.run, args=(stop,), daemon=True).start()
+    """Queue jobs and watch for alerts until the process is to stop."""
+    runtime = start_process("clock")
+    log.info("clock_started")
+    alert_watch = AlertWatch(runtime.settings, runtime.sessions, runtime.redis)
+    threading.Thread(target=alert_watch.run, args=(STOP,), daemon=True).start()
     reachable = True
-    while not stop.wait(TICK_SECONDS):
+    while not STOP.wait(TICK_SECONDS):
         try:
-            queue_due_jobs(redis)
+            queue_due_jobs(runtime.redis)
+            if not reachable:
+                log.info("redis_recovered")
             reachable = True
-        except (RedisError, OSError) as failure:
+        except (RedisError, OSError) as error:
             if reachable:
-                log.warning("Redis is away", error=str(failure))
+                log.warning("redis_unreachable", **exception_fields(error))
             reachable = False
+    log.info("clock_stopped")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from receiver.queue.liveness import record_sweep
 from workers.folding.drain import drain_batch
 from workers.folding.poison import CrashGuard
 from workers.polling.poller import Poller
-from workers.runtime import STOP, runtime
+from workers.runtime import STOP, get_runtime
 from workers.upkeep.retention import Retention
 from workers.upkeep.sweep import count_repeated_ring, find_overdue_messages
 
@@ -47,7 +47,7 @@ def job(work: Job) -> Job:
     def run() -> None:
         # Without Redis the mark that the job waits expires by itself.
         with suppress(RedisError, OSError):
-            mark_job_started(runtime().redis, name)
+            mark_job_started(get_runtime().redis, name)
         try:
             with telemetry.job_span(work.__name__):
                 work()
@@ -66,19 +66,19 @@ def _crash_guard() -> CrashGuard:
 
 @functools.cache
 def _poller() -> Poller:
-    process = runtime()
+    process = get_runtime()
     return Poller(process.settings, process.sessions, process.redis, STOP)
 
 
 @functools.cache
 def _retention() -> Retention:
-    return Retention(runtime().settings)
+    return Retention(get_runtime().settings)
 
 
 @job
 def drain() -> None:
     """Empty the inbox."""
-    process = runtime()
+    process = get_runtime()
     started, folded = time.monotonic(), 0
     while size := drain_batch(
         process.sessions, process.settings, datetime.now(UTC), _crash_guard()
@@ -102,7 +102,7 @@ def poll() -> None:
 @job
 def sweep() -> None:
     """Ring the doorbell for messages that no drain came for."""
-    process = runtime()
+    process = get_runtime()
     now = datetime.now(UTC)
     with process.sessions.begin() as session:
         record_sweep(session, now)
@@ -116,7 +116,7 @@ def sweep() -> None:
 @job
 def retain() -> None:
     """Drop what is past its retention; the rest waits for the next time."""
-    dropped = _retention().drop_due(runtime().sessions, datetime.now(UTC), RETENTION_SECONDS)
+    dropped = _retention().drop_due(get_runtime().sessions, datetime.now(UTC), RETENTION_SECONDS)
     if dropped:
         log.info("expired_data_dropped", **dropped)
 

@@ -1,7 +1,9 @@
-"""What one background process is made of: built once from the environment, used by every job."""
+"""The settings and connections of one background process, built once from the environment."""
 
 import functools
 import os
+import signal
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -9,17 +11,18 @@ from redis import Redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver import logs, telemetry
 from receiver.changes.feed import create_feed_bell
 from receiver.db.engine import create_engine_for, session_factory
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
-from receiver.settings import Settings
+from receiver.settings import BadSettings, Settings
 
-# Set once the process is told to stop; not in worker.py, which runs as __main__ and would be
+# Set when the process is to stop. It is not in worker.py, which runs as __main__ and would be
 # imported a second time.
 STOP = threading.Event()
 
-# Far more than any statement of a job takes, and soon enough to do the rest on another connection.
+# Far longer than any statement of a job takes.
 STATEMENT_SECONDS = 10
 
 
@@ -33,8 +36,8 @@ class Runtime:
 
 
 @functools.cache
-def runtime() -> Runtime:
-    """The runtime of this process.
+def get_runtime() -> Runtime:
+    """Return the runtime of this process.
 
     Raises: BadSettings.
     """
@@ -42,3 +45,20 @@ def runtime() -> Runtime:
     engine = create_engine_for(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     redis = connect_redis(settings.redis_url)
     return Runtime(settings, engine, session_factory(engine), redis, create_feed_bell(redis))
+
+
+def start_process(name: str) -> Runtime:
+    """Set up logs, signals and telemetry of a process, `worker` or `clock`, and return its runtime.
+
+    It ends the process with a message if the settings are wrong.
+    """
+    logs.configure(name)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: STOP.set())
+    try:
+        runtime = get_runtime()
+    except BadSettings as error:
+        sys.exit(str(error))
+    settings = runtime.settings
+    telemetry.start(name, runtime.engine, settings.sentry_dsn, settings.otel_exporter_otlp_endpoint)
+    return runtime
