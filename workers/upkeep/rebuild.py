@@ -121,7 +121,6 @@ def _rebuild_chunk(
 ) -> RebuildReport:
     report = RebuildReport(orders=len(orders))
     messages = _load_messages(session, orders)
-    partly_dropped = _find_partly_dropped(session, orders)
     stored = load_events(session, [order.id for order in orders])
     before = {order.id: copy(order) for order in orders}
     entries: dict[int, dict[str, TimelineEntry]] = {}
@@ -138,7 +137,7 @@ def _rebuild_chunk(
         order.details = merge_snapshots(
             entries[order.id], details.remove_messages(order.details, readable), items
         )
-        if key in partly_dropped:
+        if any(message.body is None for message in messages.get(key, ())):
             _keep_trust_and_proofs(entries[order.id], known)
     add_etas(session, orders)
 
@@ -175,7 +174,6 @@ def _load_messages(session: Session, orders: Sequence[OrderState]) -> dict[Order
         select(Message).where(
             pairs_in(Message.account, Message.courier_order_id, keys),
             Message.outcome == APPLIED,
-            Message.body.is_not(None),
         )
     ):
         found[message.account, message.courier_order_id or ""].append(message)
@@ -192,6 +190,8 @@ def _decode_messages(
     items: list[ReceivedSnapshot] = []
     readable: set[int] = set()
     for message in messages:
+        if message.body is None:
+            continue
         report.messages += 1
         try:
             decoded = decode_message(message, accounts)
@@ -204,16 +204,6 @@ def _decode_messages(
             for snapshot in decoded.orders
         ]
     return items, readable
-
-
-def _find_partly_dropped(session: Session, orders: Sequence[OrderState]) -> set[OrderKey]:
-    """Return those of the orders of which a message has no body any more."""
-    keys = [(order.account, order.courier_order_id) for order in orders]
-    columns = (Message.account, Message.courier_order_id)
-    dropped = select(*columns).where(
-        pairs_in(*columns, keys), Message.outcome == APPLIED, Message.body.is_(None)
-    )
-    return {(account, order_id or "") for account, order_id in session.execute(dropped.distinct())}
 
 
 def _keep_trust_and_proofs(entries: dict[str, TimelineEntry], stored: Mapping[str, Event]) -> None:
