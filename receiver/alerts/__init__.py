@@ -25,21 +25,22 @@ __all__ = [
 def find_alerts(context: AlertContext) -> list[Alert]:
     """Return an alert for every condition that holds, the critical ones first."""
     alerts = [
-        _alert(condition, finding)
+        _alert(context, condition, finding)
         for condition in CATALOGUE.values()
         for finding in condition.find(context)
     ]
     return sorted(alerts, key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))
 
 
-def _alert(condition: Condition, finding: Finding) -> Alert:
-    account, what_to_do = finding.account, finding.what_to_do or condition.what_to_do
-    if account is not None:
-        what_to_do = what_to_do.replace("COURIER_<ACCOUNT>_", account.env_name(""))
+def _alert(context: AlertContext, condition: Condition, finding: Finding) -> Alert:
+    what_to_do = finding.what_to_do or condition.what_to_do
+    if finding.account is not None:
+        prefix = context.settings.accounts[finding.account].env_name("")
+        what_to_do = what_to_do.replace("COURIER_<ACCOUNT>_", prefix)
     return Alert(
         condition=condition.name,
         severity=finding.severity or condition.severity,
-        account=account.slug if account else None,
+        account=finding.account,
         since=finding.since,
         count=finding.count,
         example=finding.example,

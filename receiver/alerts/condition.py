@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from receiver.alerts.context import AlertContext
-from receiver.settings import Account
 
 WARNING, CRITICAL = "warning", "critical"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a condition found in one account, or in the whole service (account: None).
+    """What a condition found in one account (its slug), or in the whole service (account: None).
 
     summary, severity: where they differ from those in the catalogue.
     example: the id of one of the `count` orders or messages that it is about.
     """
 
-    account: Account | None = None
+    account: str | None = None
     summary: str = ""
     since: datetime | None = None
     count: int = 1

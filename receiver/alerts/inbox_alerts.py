@@ -90,7 +90,7 @@ def find_messages_quarantined(context: AlertContext) -> Iterator[Finding]:
     newest_ids = {row.account: row.id for row in newest}
     for oldest in context.rows(select_unprocessed_messages(context, QUARANTINED)):
         yield Finding(
-            context.settings.accounts[oldest.account],
+            oldest.account,
             f"{count_noun(oldest.total, 'message', limit=MOST_COUNTED)} could not be read",
             since=oldest.received_at,
             count=oldest.total,
@@ -104,7 +104,7 @@ def find_messages_parked(context: AlertContext) -> Iterator[Finding]:
         if age > PARKED_TOO_LONG:
             orders = "its order" if oldest.total == 1 else "their orders"
             yield Finding(
-                context.settings.accounts[oldest.account],
+                oldest.account,
                 f"{_messages_waiting(oldest.total)} for the shop to register {orders}, the oldest"
                 f" for {duration_text(age)}",
                 since=oldest.received_at,
@@ -119,7 +119,7 @@ def find_word_unmapped(context: AlertContext) -> Iterator[Finding]:
         more = f" and {len(words) - WORDS_NAMED} more" if len(words) > WORDS_NAMED else ""
         noun = "a word that is" if len(words) == 1 else "words that are"
         yield Finding(
-            context.settings.accounts[account],
+            account,
             f"The courier uses {noun} mapped to no status: {named}{more}",
             since=words[0][0].first_at,
             count=len(words),

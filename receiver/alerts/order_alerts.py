@@ -35,7 +35,7 @@ def find_orders_stuck(context: AlertContext) -> Iterator[Finding]:
         )
         noun = "An order does" if count == 1 else "Orders do"
         yield Finding(
-            context.settings.accounts[account],
+            account,
             f"{noun} not move on: {by_status}",
             since=since,
             count=count,
@@ -47,7 +47,7 @@ def find_eta_slipped(context: AlertContext) -> Iterator[Finding]:
     for row in context.rows(select_late_orders(context)):
         orders = count_noun(row.total, "order is", "orders are", limit=MOST_COUNTED)
         yield Finding(
-            context.settings.accounts[row.account],
+            row.account,
             f"{orders} more than {duration_text(ETA_GRACE)} past"
             f" {'its' if row.total == 1 else 'their'} ETA",
             since=datetime.fromisoformat(row.eta) + ETA_GRACE,
@@ -59,7 +59,7 @@ def find_eta_slipped(context: AlertContext) -> Iterator[Finding]:
 def find_orders_in_conflict(context: AlertContext) -> Iterator[Finding]:
     for row in context.rows(select_orders_in_conflict(context)):
         yield Finding(
-            context.settings.accounts[row.account],
+            row.account,
             f"The courier reported contradictory facts about"
             f" {count_noun(row.total, 'order', limit=MOST_COUNTED)}",
             since=row.updated_at,

@@ -35,7 +35,7 @@ _ORDER_ID = (
 def find_poll_refused(context: AlertContext) -> Iterator[Finding]:
     for account, _, state in context.accounts():
         if state and state.paused_at and state.pause_reason == "refused":
-            yield Finding(account, since=state.paused_at)
+            yield Finding(account.slug, since=state.paused_at)
 
 
 def find_poll_failing(context: AlertContext) -> Iterator[Finding]:
@@ -48,7 +48,7 @@ def find_poll_failing(context: AlertContext) -> Iterator[Finding]:
         ):
             requests = count_noun(state.failures, "request")
             yield Finding(
-                account,
+                account.slug,
                 f"The courier's API failed {requests} in a row",
                 since=state.paused_at,
                 count=state.failures,
@@ -70,7 +70,7 @@ def find_polls_late(context: AlertContext) -> Iterator[Finding]:
     )
     for late in context.rows(lateral_groups(keys, rows, Poll.due_at)):
         yield Finding(
-            context.settings.accounts[late.account],
+            late.account,
             f"The poll of {_orders(late.total)} is overdue by more than"
             f" {duration_text(LATE_AFTER)}",
             since=late.due_at,
@@ -87,7 +87,7 @@ def find_orders_unknown(context: AlertContext) -> Iterator[Finding]:
     )
     for unknown in context.rows(lateral_groups(keys, rows, Poll.unknown_since)):
         yield Finding(
-            context.settings.accounts[unknown.account],
+            unknown.account,
             f"The courier's API does not know {_orders(unknown.total)}",
             since=unknown.unknown_since,
             count=unknown.total,
@@ -106,7 +106,7 @@ def find_orders_given_up(context: AlertContext) -> Iterator[Finding]:
     rows = select(*columns).where(Poll.account == keys.c.account, Poll.stopped_at > since)
     for newest in context.rows(lateral_groups(keys, rows, Poll.stopped_at.desc())):
         yield Finding(
-            context.settings.accounts[newest.account],
+            newest.account,
             f"{_orders(newest.total)} {'is' if newest.total == 1 else 'are'} no longer polled"
             f" ({newest.stop_reason})",
             since=newest.at,

@@ -3,8 +3,9 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Text, func, select, true
+from sqlalchemy import Row, func, select, text
 
 from receiver import statuses
 from receiver.accounts.credential_diagnosis import NOT_EXAMINED, describe_cause
@@ -14,10 +15,10 @@ from receiver.accounts.refused_credentials import (
     read_secret_uses,
 )
 from receiver.alerts.condition import WARNING, Finding
-from receiver.alerts.context import AlertContext, Rows, key_table
+from receiver.alerts.context import AlertContext
 from receiver.alerts.learned_silence import Silence, explain_silence, read_pasts
 from receiver.couriers.contract import Driver
-from receiver.db.models import PENDING, Message, Order, Refusal, Tally
+from receiver.db.models import Refusal, Tally
 from receiver.stats.history import EPOCH, KEPT_FOR, start_of_step
 from receiver.statuses import OPEN_STATUSES
 from receiver.text import count_noun
@@ -38,14 +39,10 @@ FLOOD_LEARNING = timedelta(days=7)
 def find_courier_silent(context: AlertContext) -> Iterator[Finding]:
     """Find accounts whose silence is unusual; one whose every webhook is refused is not silent."""
     refused = {
-        finding.account.slug
-        for finding in find_credentials_refused(context)
-        if finding.account and finding.severity is None
+        finding.account for finding in find_credentials_refused(context) if not finding.severity
     }
     open_orders = {
-        row.account: row
-        for row in context.rows(_select_open_orders(context))
-        if row.account not in refused
+        row.account: row for row in _read_open_orders(context) if row.account not in refused
     }
     silences: dict[str, Silence] = {}
     last_webhooks: dict[str, datetime | None] = {}
@@ -66,7 +63,7 @@ def find_courier_silent(context: AlertContext) -> Iterator[Finding]:
         never = last_webhooks[slug] is None
         silent = "has never called" if never else f"has been silent since {since:%d %b %H:%M} UTC"
         yield Finding(
-            context.settings.accounts[slug],
+            slug,
             f"The courier {silent}, with {count_noun(count, 'open order')}: {reason}",
             since=since,
             count=count,
@@ -95,7 +92,7 @@ def find_credentials_refused(context: AlertContext) -> Iterator[Finding]:
         cause = f", most likely {likely}" if main.likely != NOT_EXAMINED else ""
         since_then = "" if accepted else "; none has been accepted since"
         yield Finding(
-            context.settings.accounts[slug],
+            slug,
             f"{requests} refused for a {main.reason} credential{cause}{since_then}",
             since=since,
             count=count,
@@ -110,7 +107,9 @@ def find_old_secret_used(context: AlertContext) -> Iterator[Finding]:
         at = find_old_secret_use(uses, account)
         if at is not None and context.now - at <= OLD_SECRET_WITHIN:
             secrets = account.env_name("SECRETS")
-            yield Finding(account, f"A secret that is not the first of {secrets} is in use", at)
+            yield Finding(
+                account.slug, f"A secret that is not the first of {secrets} is in use", at
+            )
 
 
 def find_hooks_flooding(context: AlertContext) -> Iterator[Finding]:
@@ -139,7 +138,7 @@ def find_hooks_flooding(context: AlertContext) -> Iterator[Finding]:
             continue
         minutes = round((context.now - recent) / timedelta(minutes=1))
         yield Finding(
-            context.settings.accounts[slug],
+            slug,
             f"{count_noun(count, 'webhook')} came within {minutes} minutes; the busiest ten"
             f" minutes before had {most:,}",
             since=recent,
@@ -160,59 +159,40 @@ def _read_refusals(context: AlertContext) -> Mapping[str, Sequence[Refusal]]:
     return by_account
 
 
-def _select_open_orders(context: AlertContext) -> Rows:
-    """Select, by account, the open orders that a webhook is expected of.
+# By account, the open orders that a webhook is expected of. known_since: when the account's first
+# webhook came. pending_at: when its newest message came that waits for a worker.
+_OPEN_ORDERS = text("""
+    SELECT account, total, oldest,
+        (SELECT courier_order_id FROM orders WHERE id = newest_id) AS newest,
+        (SELECT received_at FROM messages WHERE account = counted.account AND outcome = 'pending'
+         ORDER BY id DESC LIMIT 1) AS pending_at,
+        (SELECT min(at) FROM tallies WHERE account = counted.account AND hooks > 0) AS known_since
+    FROM (
+        SELECT keys.account, count(*) AS total, min(created_at) AS oldest, max(id) AS newest_id
+        FROM unnest(CAST(:accounts AS text[]), CAST(:statuses AS text[])) AS keys (account, status)
+        CROSS JOIN LATERAL (
+            SELECT id, created_at FROM orders
+            WHERE status = keys.status AND account = keys.account AND updated_at > :since
+            LIMIT :most
+        ) AS fresh
+        GROUP BY keys.account
+    ) AS counted
+""")
 
-    total, newest: how many, and the id of the newest. oldest: when the oldest was created.
-    known_since: when the account's first webhook came. pending_at: when its newest message came
-    that waits for a worker.
-    """
-    keys = key_table(
-        {"account": Text, "status": Text},
-        [
-            (account.slug, status)
-            for account, driver, _ in context.accounts()
-            for status in _expecting_statuses(driver)
-        ],
-    )
-    fresh = (
-        select(Order.id, Order.created_at)
-        .where(
-            Order.status == keys.c.status,
-            Order.account == keys.c.account,
-            Order.updated_at > context.now - FRESH,
-        )
-        .limit(MOST_ORDERS)
-        .lateral("fresh")
-    )
-    orders = (
-        select(
-            keys.c.account,
-            func.count().label("total"),
-            func.min(fresh.c.created_at).label("oldest"),
-            func.max(fresh.c.id).label("newest_id"),
-        )
-        .select_from(keys)
-        .join(fresh, true())
-        .group_by(keys.c.account)
-        .subquery("orders_of_account")
-    )
-    pending_at = (
-        select(Message.received_at)
-        .where(Message.account == orders.c.account, Message.outcome == PENDING)
-        .order_by(Message.id.desc())
-        .limit(1)
-    )
-    known_since = select(func.min(Tally.at)).where(
-        Tally.account == orders.c.account, Tally.hooks > 0
-    )
-    newest = select(Order.courier_order_id).where(Order.id == orders.c.newest_id)
-    return select(
-        *(orders.c.account, orders.c.total, orders.c.oldest),
-        newest.scalar_subquery().label("newest"),
-        pending_at.scalar_subquery().label("pending_at"),
-        known_since.scalar_subquery().label("known_since"),
-    )
+
+def _read_open_orders(context: AlertContext) -> Sequence[Row[Any]]:
+    keys = [
+        (account.slug, status)
+        for account, driver, _ in context.accounts()
+        for status in _expecting_statuses(driver)
+    ]
+    parameters = {
+        "accounts": [account for account, _ in keys],
+        "statuses": [status for _, status in keys],
+        "since": context.now - FRESH,
+        "most": MOST_ORDERS,
+    }
+    return context.session.execute(_OPEN_ORDERS, parameters).all()
 
 
 def _expecting_statuses(driver: Driver) -> Collection[str]:
