@@ -50,3 +50,8 @@ def duration_text(duration: timedelta) -> str:
         if duration >= 2 * unit:
             return f"{round(duration / unit, 1):g} {name}"
     return count_noun(round(duration.total_seconds()), "second")
+
+
+def replace_unprintable(line: str) -> str:
+    """Replace what could break a line or control a terminal, whatever a courier sent."""
+    return "".join(char if char.isprintable() else "?" for char in line)

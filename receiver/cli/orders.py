@@ -7,6 +7,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from receiver.cli.explain_text import format_explanation
 from receiver.cli.options import (
     account_option,
     all_option,
@@ -37,7 +38,7 @@ from receiver.cli.session import (
     open_order,
     require_account,
 )
-from receiver.orders.explain import FLAGS, explain, page
+from receiver.orders.explain import FLAG_TEXTS, explain_order
 from receiver.orders.listing import list_events, list_orders
 from receiver.orders.order_json import render_order, render_order_page
 from receiver.schemas.explanation import ExplanationSchema
@@ -227,7 +228,7 @@ def _event_row(event: JsonObject) -> Row:
     notes = [
         *([] if event["applied"] else [f"not applied: {event['not_applied_why']}"]),
         *([event["reason"]] if event["reason"] else []),
-        *(FLAGS.get(flag, flag) for flag in event["flags"]),
+        *(FLAG_TEXTS.get(flag, flag) for flag in event["flags"]),
         *(" ".join(str(value) for value in proof.values() if value) for proof in event["proofs"]),
     ]
     return [
@@ -250,8 +251,8 @@ def explain_command(account: str, order_id: str, as_json: bool) -> None:
     ORDER_ID is the courier's id of the order, or any other identifier that the courier gave it.
     """
     with open_order(account, order_id) as (session, order):
-        explanation = explain(session, order)
+        explanation = explain_order(session, order)
     if as_json:
         print_json(ExplanationSchema().dump(explanation))
     else:
-        click.echo(page(explanation), nl=False)
+        click.echo(format_explanation(explanation), nl=False)

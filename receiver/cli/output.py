@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from receiver.orders.explain import clean
 from receiver.statuses import DELIVERED, find_status
+from receiver.text import replace_unprintable
 
 JsonObject = dict[str, Any]
 Fact = tuple[str, str | Text | None]
@@ -57,7 +57,7 @@ def format_time(time: str | None) -> str:
 
 def format_status(status: str, needs_attention: bool = False) -> Text:
     """Colour a status; one that needs attention also gets a mark, which is kept in a pipe."""
-    text = Text(clean(status))
+    text = Text(replace_unprintable(status))
     if needs_attention:
         text.append(" !")
         text.stylize("bold yellow")
@@ -70,12 +70,12 @@ def format_status(status: str, needs_attention: bool = False) -> Text:
 
 def print_line(text: str, style: str = "") -> None:
     """Print a line of any length without wrapping it."""
-    _print([Text(clean(text), style)])
+    _print([Text(replace_unprintable(text), style)])
 
 
 def print_note(text: str) -> None:
     """Print a line to stderr, so that it is not part of what a pipe reads."""
-    click.echo(clean(text), err=True)
+    click.echo(replace_unprintable(text), err=True)
 
 
 def print_facts(facts: Iterable[Fact]) -> None:
@@ -158,7 +158,7 @@ class GrowingTable:
 
 def _cell(value: str | Text | None) -> Text:
     # A Text is never parsed as markup.
-    return value if isinstance(value, Text) else Text(clean(value or ""))
+    return value if isinstance(value, Text) else Text(replace_unprintable(value or ""))
 
 
 def _print(parts: Sequence[Text | Table], width: int | None = None) -> None:

@@ -1,19 +1,27 @@
-"""Find orders by a name: the courier's id, a further name that it gave, or the reference."""
+"""Find orders: by a name that the courier gave, by reference, or by the beginning of either."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import LiteralString, TypeVar
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
 from receiver.db.bulk import id_in
-from receiver.db.models import Order
-from receiver.db.pagination import select_pages
+from receiver.db.models import Identifier, Order
+from receiver.db.pagination import begin_consistent_read, distinct_values, select_pages
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
 
 # How many orders of one reference, or of one ambiguous name, a lookup shows.
 MOST_ORDERS = 10
+
+# A search by the beginning of a name: how many rows of an index are read, how many orders are
+# returned, and how many characters the beginning must have.
+ROWS_READ = 50
+MOST_BEGINNING = 20
+LEAST_CHARACTERS = 3
+MOST_CHARACTERS = 255
 
 Name = tuple[str, str]
 Key = TypeVar("Key")
@@ -96,6 +104,66 @@ def _group(session: Session, pairs: Iterable[tuple[Key, int]]) -> dict[Key, list
         key: [orders[order_id] for order_id in sorted(found, reverse=True) if order_id in orders]
         for key, found in ids.items()
     }
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Orders that have a name, and orders with a name that begins with it, the newest first.
+
+    more: whether more orders have exactly this name.
+    """
+
+    exact: list[Order]
+    more: bool
+    beginning: list[Order]
+
+
+def search_orders(session: Session, text: str) -> SearchResult:
+    """Find orders of all accounts by a name or its beginning. Must begin the transaction."""
+    if not 0 < len(text) <= MOST_CHARACTERS or "\x00" in text:
+        return SearchResult([], False, [])
+    begin_consistent_read(session)
+    accounts = distinct_values(session, Order.account)
+    groups = [
+        *find_orders_by_reference(session, [text]).values(),
+        *find_orders(session, [(account, text) for account in accounts]).values(),
+    ]
+    exact = {order.id: order for group in groups for order in group}
+    ids: set[int] = set()
+    if len(text) >= LEAST_CHARACTERS:
+        ids = set(_find_beginning(session, text, accounts)) - exact.keys()
+    newest = sorted(ids, reverse=True)[:MOST_BEGINNING]
+    loaded = load_orders(session, newest)
+    return SearchResult(
+        [exact[order_id] for order_id in sorted(exact, reverse=True)][:MOST_ORDERS],
+        len(exact) > MOST_ORDERS,
+        [loaded[order_id] for order_id in newest],
+    )
+
+
+def _find_beginning(session: Session, text: str, accounts: list[str]) -> Iterator[int]:
+    yield from _read_index(session, text, Order.reference, Order.id)
+    for account in accounts:
+        of_order, of_identifier = Order.account == account, Identifier.account == account
+        yield from _read_index(session, text, Order.courier_order_id, Order.id, of_order)
+        yield from _read_index(session, text, Identifier.value, Identifier.order_id, of_identifier)
+
+
+def _read_index(
+    session: Session,
+    text: str,
+    column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None],
+    order_id: InstrumentedAttribute[int],
+    *conditions: ColumnElement[bool],
+) -> list[int]:
+    """Return the ids of the rows that begin with the text, among the next rows of the index.
+
+    The database's collation may sort other rows between them, so only those that are read are
+    found; an index for prefixes would cost every write.
+    """
+    following = select(column, order_id).where(*conditions, column >= text)
+    rows = session.execute(following.order_by(column).limit(ROWS_READ))
+    return [row[1] for row in rows if str(row[0]).startswith(text)]
 
 
 def refuse_nul(account: str, name: str) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from receiver.orders import conflicts as order_conflicts
-from receiver.orders.explain import explain
+from receiver.orders import explain
 from receiver.orders.find import find_order
 from receiver.schemas.conflict import (
     ConflictFiltersSchema,
@@ -24,7 +24,7 @@ conflicts = ApiBlueprint("attention", "Explanations of a status, and conflicting
 def explain_order(account: str, order_id: str) -> dict[str, Any]:
     """Explain the status of an order: all messages and events, and which events count or not."""
     with app_context().sessions() as session:
-        return explain(session, find_order(session, account, order_id))
+        return explain.explain_order(session, find_order(session, account, order_id))
 
 
 @conflicts.get("/conflicts")

@@ -13,8 +13,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from receiver.orders.explain import clean
 from receiver.statuses import find_status
+from receiver.text import replace_unprintable
 from receiver.web.console.template_filters import span, words
 from receiver.web.console.time_scale import Scale
 
@@ -179,7 +179,7 @@ def _event(mark: Mark) -> Markup:
     ring = Markup('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="9"/>').format(x, y)
     group = find_status(event["status"]).group
     return Markup('<g class="g-{}"><title>{}</title>{}{}</g>').format(
-        group, clean(text), shape, ring if event["set_status"] else ""
+        group, replace_unprintable(text), shape, ring if event["set_status"] else ""
     )
 
 
@@ -195,7 +195,7 @@ def _message(mark: Mark) -> Markup:
     }
     faint = "" if message["first_told"] or kind == "plan" else " faint"
     return Markup('<g><title>{}</title><path class="message {}{}" d="{}"/></g>').format(
-        clean(text), kind, faint, shapes[kind]
+        replace_unprintable(text), kind, faint, shapes[kind]
     )
 
 

@@ -11,11 +11,10 @@ from receiver.db.models import Order
 from receiver.inbox.browse import get_bodies
 from receiver.orders import conflicts
 from receiver.orders.erasure import erase_personal_data
-from receiver.orders.explain import FLAGS, because, explain
-from receiver.orders.find import find_order
+from receiver.orders.explain import FLAG_TEXTS, describe_setter, explain_order
+from receiver.orders.find import LEAST_CHARACTERS, find_order, search_orders
 from receiver.orders.listing import list_orders
 from receiver.orders.register import request_refresh
-from receiver.orders.search import LEAST_CHARACTERS, search
 from receiver.schemas.order import OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
@@ -53,7 +52,7 @@ def index() -> str | Response:
 
 def _found(name: str) -> str | Response:
     with app_context().sessions() as session:
-        found = search(session, name)
+        found = search_orders(session, name)
     if len(found.exact) == 1 and not found.beginning:
         return redirect(order_url(found.exact[0].account, found.exact[0].courier_order_id), 303)
     return render_template(
@@ -79,7 +78,7 @@ def show(account: str | None = None, order_id: str | None = None) -> str:
     app, now = app_context(), datetime.now(UTC)
     with app.sessions() as session:
         order = find_order(session, account, order_id)
-        told = explain(session, order)
+        told = explain_order(session, order)
         newest = told["messages"][::-1][:MOST_MESSAGES]
         raw = get_bodies(session, [int(it["id"]) for it in newest[:MOST_BODIES]])
     contract = app.settings.accounts.get(order.account)
@@ -87,12 +86,12 @@ def show(account: str | None = None, order_id: str | None = None) -> str:
         "console/order.html",
         order=order,
         told=told,
-        because=because(told),
+        because=describe_setter(told),
         picture=draw(told, now),
         messages=newest,
         bodies={number: _shown(body) for number, body in raw.items()},
         milestones=_milestones(order),
-        flags=FLAGS,
+        flags=FLAG_TEXTS,
         can_be_asked=contract is not None and contract.access is not None,
         open_conflicts=[it for it in order.conflicts if conflicts.is_open(it)],
     )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from markupsafe import Markup, escape
 
-from receiver.orders.explain import clean
+from receiver.text import replace_unprintable
 from receiver.times import rfc3339
 
 SECONDS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
@@ -23,7 +23,7 @@ def finished(told: Any) -> Any:
     """What every expression of a template comes out as."""
     if told is None:
         return ""
-    return clean(told) if type(told) is str else told
+    return replace_unprintable(told) if type(told) is str else told
 
 
 def moment(told: datetime | str) -> datetime:
@@ -93,7 +93,7 @@ def is_web_address(told: Any) -> bool:
 def link(told: Any) -> Markup | str:
     """A courier's address as a link that tells its site nothing of us; else as the text it is."""
     if not is_web_address(told):
-        return clean(str(told))
+        return replace_unprintable(str(told))
     return Markup('<a href="{}" rel="noopener noreferrer nofollow" target="_blank">{}</a>').format(
         told, told
     )
@@ -111,7 +111,7 @@ def short(seconds: float) -> str:
 
 def with_code(told: str) -> Markup:
     """Text in which `this` is code."""
-    parts = [escape(clean(part)) for part in told.split("`")]
+    parts = [escape(replace_unprintable(part)) for part in told.split("`")]
     marked = [Markup("<code>{}</code>").format(it) if n % 2 else it for n, it in enumerate(parts)]
     return Markup("").join(marked)
 
@@ -126,7 +126,7 @@ def after(received: str, occurred: str) -> str:
 
 def visible(text: str) -> Markup:
     """A text of several lines, for <pre>: all that cannot be seen in a line is shown as ?."""
-    return Markup("\n").join(clean(line) for line in text.split("\n"))
+    return Markup("\n").join(replace_unprintable(line) for line in text.split("\n"))
 
 
 FILTERS: Mapping[str, Any] = {
