@@ -21,7 +21,7 @@ def snapshot(
     identifiers: Mapping[str, str] | None = None,
     parcels: Mapping[str, Mapping[str, Any]] | None = None,
     eta: Eta | None = None,
-    **told: Any,
+    **reports: Any,
 ) -> Snapshot:
     return Snapshot(
         courier_order_id="1",
@@ -29,7 +29,7 @@ def snapshot(
         events=(),
         reference=reference,
         identifiers=identifiers or {},
-        details=told,
+        details=reports,
         eta=eta,
         parcels=parcels or {},
     )
@@ -43,8 +43,8 @@ def learn_in_turn(
     *snapshots: Snapshot, known: KnownDetails | None = None, first_id: int = 1
 ) -> KnownDetails:
     known = known or {}
-    for message_id, told in enumerate(snapshots, first_id):
-        known = merge_snapshot(known, told, message_id)
+    for message_id, item in enumerate(snapshots, first_id):
+        known = merge_snapshot(known, item, message_id)
     return known
 
 
@@ -157,9 +157,9 @@ def test_known_is_not_changed_by_learning_from_it() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_eta_that_was_told_last_counts(order: int) -> None:
-    told = [(arrival(60), after(0), 1), (arrival(90, "tour_plan"), after(10), 2)]
+    reports = [(arrival(60), after(0), 1), (arrival(90, "tour_plan"), after(10), 2)]
     known: KnownDetails = {}
-    for eta, told_at, message_id in told[::order]:
+    for eta, told_at, message_id in reports[::order]:
         known = add_eta(known, eta, told_at, message_id)
     assert details.current_eta(known) == {
         "from": "2026-04-16T08:30:00Z",
@@ -205,33 +205,33 @@ snapshots = st.builds(
         ),
     ),
 )
-numbered = st.lists(snapshots, max_size=6).map(lambda told: list(enumerate(told, 1)))
+numbered = st.lists(snapshots, max_size=6).map(lambda reports: list(enumerate(reports, 1)))
 randoms = st.randoms(use_true_random=False)
 
 
 def learn_all(
-    told: Sequence[tuple[int, Snapshot]], known: KnownDetails | None = None
+    reports: Sequence[tuple[int, Snapshot]], known: KnownDetails | None = None
 ) -> KnownDetails:
     known = known or {}
-    for message_id, item in told:
+    for message_id, item in reports:
         known = merge_snapshot(known, item, message_id)
     return known
 
 
 @given(numbered, randoms)
 def test_order_of_learning_does_not_matter(
-    told: list[tuple[int, Snapshot]], choose: random.Random
+    reports: list[tuple[int, Snapshot]], choose: random.Random
 ) -> None:
-    shuffled = choose.sample(told, len(told))
-    assert learn_all(shuffled) == learn_all(told)
+    shuffled = choose.sample(reports, len(reports))
+    assert learn_all(shuffled) == learn_all(reports)
 
 
 @given(numbered, randoms)
 def test_learning_again_changes_nothing(
-    told: list[tuple[int, Snapshot]], choose: random.Random
+    reports: list[tuple[int, Snapshot]], choose: random.Random
 ) -> None:
-    known = learn_all(told)
-    again = choose.choices(told, k=4) if told else []
+    known = learn_all(reports)
+    again = choose.choices(reports, k=4) if reports else []
     assert learn_all(again, known) == known
 
 
@@ -250,14 +250,14 @@ def test_order_of_learning_an_eta_from_a_plan_does_not_matter(
 
 @given(numbered)
 def test_what_was_told_is_never_lost_and_the_newest_stands(
-    told: list[tuple[int, Snapshot]],
+    reports: list[tuple[int, Snapshot]],
 ) -> None:
-    known = learn_all(told)
+    known = learn_all(reports)
     for name in ("tracking_url", "label_url", "pickup_at"):
         given_values = [
-            (item.recency, item.details[name]) for _, item in told if item.details.get(name)
+            (item.recency, item.details[name]) for _, item in reports if item.details.get(name)
         ]
         newest = max((recency for recency, _ in given_values), default=None)
         candidates = {value for recency, value in given_values if recency == newest}
         assert details.detail_value(known, name) in (candidates or {None})
-    assert set(known.get("parcels", {})) == {name for _, item in told for name in item.parcels}
+    assert set(known.get("parcels", {})) == {name for _, item in reports for name in item.parcels}

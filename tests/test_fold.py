@@ -64,7 +64,7 @@ def what_follows(standing: str, following: str) -> str:
     return APPLIES
 
 
-def told(
+def reported(
     status: str,
     at: datetime | None = None,
     word: str | None = None,
@@ -117,7 +117,7 @@ def test_no_events_is_pending() -> None:
 
 @pytest.mark.parametrize("status", MAPPED)
 def test_first_event_applies_whatever_it_is(status: str) -> None:
-    folded = fold_events([told(status, reason="because")])
+    folded = fold_events([reported(status, reason="because")])
     assert (folded.status, folded.reason, folded.status_at) == (status, "because", START)
     assert folded.courier_status == f"their {status}"
     assert folded.milestones == {status: START}
@@ -130,7 +130,7 @@ def test_first_event_applies_whatever_it_is(status: str) -> None:
 @pytest.mark.parametrize("following", VOCABULARY)
 @pytest.mark.parametrize("standing", MAPPED)
 def test_what_may_follow_a_status(standing: str, following: str) -> None:
-    first, second = told(standing, after(0)), told(following, after(1), word="their next")
+    first, second = reported(standing, after(0)), reported(following, after(1), word="their next")
     folded = fold_all(first, second)
     expected = what_follows(standing, following)
     verdict = folded.verdicts[1]
@@ -151,52 +151,54 @@ def test_what_may_follow_a_status(standing: str, following: str) -> None:
 
 
 def test_why_an_event_does_not_apply_names_both_statuses() -> None:
-    folded = fold_events([told("delivered", after(0)), told("picked_up", after(1))])
+    folded = fold_events([reported("delivered", after(0)), reported("picked_up", after(1))])
     assert folded.verdicts[1].why_not == "picked_up cannot follow delivered"
 
 
 @pytest.mark.parametrize("status", TERMINAL)
 def test_terminal_status_told_again_is_refused_and_keeps_its_first_time(status: str) -> None:
-    folded = fold_all(told(status, after(0)), told(status, after(60)))
+    folded = fold_all(reported(status, after(0)), reported(status, after(60)))
     assert folded.status_at == after(0)
     assert folded.verdicts[1].why_not == f"already {status}"
 
 
 @pytest.mark.parametrize("status", UNDERWAY)
 def test_other_status_told_again_counts_from_its_last_time(status: str) -> None:
-    folded = fold_all(told(status, after(0)), told(status, after(60)))
+    folded = fold_all(reported(status, after(0)), reported(status, after(60)))
     assert folded.status_at == after(60)
     assert folded.milestones == {status: after(0)}
 
 
 def test_lost_and_found_again() -> None:
     folded = fold_all(
-        told("in_transit", after(0)), told("lost", after(10)), told("in_transit", after(20))
+        reported("in_transit", after(0)),
+        reported("lost", after(10)),
+        reported("in_transit", after(20)),
     )
     assert (folded.status, folded.conflicts) == ("in_transit", ())
 
 
 def test_second_attempt_after_a_failed_delivery() -> None:
     folded = fold_all(
-        told("delivery_failed", after(0)),
-        told("picked_up", after(10)),
-        told("delivered", after(20)),
+        reported("delivery_failed", after(0)),
+        reported("picked_up", after(10)),
+        reported("delivered", after(20)),
     )
     assert (folded.status, folded.conflicts) == ("delivered", ())
 
 
 def test_status_before_delivered_that_arrives_later_does_not_undo_it() -> None:
     folded = fold_all(
-        told("delivered", after(30)),
-        told("out_for_delivery", after(20)),
-        told("picked_up", after(10)),
+        reported("delivered", after(30)),
+        reported("out_for_delivery", after(20)),
+        reported("picked_up", after(10)),
     )
     assert folded.status == "delivered"
     assert all(verdict.applied for verdict in folded.verdicts)
 
 
 def test_delivered_stamped_before_out_for_delivery_holds() -> None:
-    folded = fold_all(told("delivered", after(10)), told("out_for_delivery", after(20)))
+    folded = fold_all(reported("delivered", after(10)), reported("out_for_delivery", after(20)))
     assert folded.status == "delivered"
 
 
@@ -205,10 +207,10 @@ def test_delivered_stamped_before_out_for_delivery_holds() -> None:
 
 @pytest.mark.parametrize("status", ["exception", "delivery_failed"])
 def test_delivery_is_taken_back_within_a_day(status: str) -> None:
-    delivered = told("delivered", after(0))
+    delivered = reported("delivered", after(0))
     day = timedelta(hours=24)
-    assert fold_all(delivered, told(status, START + day)).status == status
-    late = fold_all(delivered, told(status, START + day + timedelta(microseconds=1)))
+    assert fold_all(delivered, reported(status, START + day)).status == status
+    late = fold_all(delivered, reported(status, START + day + timedelta(microseconds=1)))
     assert late.status == "delivered"
     assert late.conflicts == ()
     assert "24 hours" in (late.verdicts[1].why_not or "")
@@ -216,19 +218,19 @@ def test_delivery_is_taken_back_within_a_day(status: str) -> None:
 
 def test_delivery_told_again_does_not_make_the_day_longer() -> None:
     folded = fold_all(
-        told("delivered", after(0)),
-        told("delivered", after(23 * 60)),
-        told("exception", after(25 * 60)),
+        reported("delivered", after(0)),
+        reported("delivered", after(23 * 60)),
+        reported("exception", after(25 * 60)),
     )
     assert folded.status == "delivered"
 
 
 def test_delivery_after_a_correction_starts_a_day_of_its_own() -> None:
     folded = fold_all(
-        told("delivered", after(0)),
-        told("delivery_failed", after(23 * 60), word="first"),
-        told("delivered", after(24 * 60)),
-        told("delivery_failed", after(47 * 60), word="second"),
+        reported("delivered", after(0)),
+        reported("delivery_failed", after(23 * 60), word="first"),
+        reported("delivered", after(24 * 60)),
+        reported("delivery_failed", after(47 * 60), word="second"),
     )
     assert folded.status == "delivery_failed"
     assert len(folded.conflicts) == 2
@@ -236,7 +238,7 @@ def test_delivery_after_a_correction_starts_a_day_of_its_own() -> None:
 
 @pytest.mark.parametrize("hours", [1, 24, 24 * 30])
 def test_return_after_delivery_applies_at_any_time(hours: int) -> None:
-    folded = fold_all(told("delivered", after(0)), told("returned", after(hours * 60)))
+    folded = fold_all(reported("delivered", after(0)), reported("returned", after(hours * 60)))
     assert (folded.status, folded.conflicts) == ("returned", ())
 
 
@@ -244,7 +246,7 @@ def test_return_after_delivery_applies_at_any_time(hours: int) -> None:
 
 
 def test_conflict_says_what_followed_what_and_when() -> None:
-    cancelled, picked_up = told("cancelled", after(0)), told("picked_up", after(5))
+    cancelled, picked_up = reported("cancelled", after(0)), reported("picked_up", after(5))
     (conflict,) = fold_all(cancelled, picked_up).conflicts
     assert conflict.kind == "picked_up_after_cancelled"
     assert (conflict.occurred_at, conflict.event_key) == (after(5), picked_up.key)
@@ -253,7 +255,7 @@ def test_conflict_says_what_followed_what_and_when() -> None:
 
 def test_each_contradiction_is_a_conflict_of_its_own() -> None:
     folded = fold_all(
-        told("delivered", after(0)), told("lost", after(5)), told("cancelled", after(9))
+        reported("delivered", after(0)), reported("lost", after(5)), reported("cancelled", after(9))
     )
     assert folded.status == "delivered"
     assert [conflict.kind for conflict in folded.conflicts] == [
@@ -265,13 +267,15 @@ def test_each_contradiction_is_a_conflict_of_its_own() -> None:
 @pytest.mark.parametrize("end", TERMINAL)
 def test_later_fact_that_ends_the_order_settles_its_conflicts(end: str) -> None:
     folded = fold_all(
-        told("cancelled", after(0)), told("picked_up", after(5)), told(end, after(10), word="end")
+        reported("cancelled", after(0)),
+        reported("picked_up", after(5)),
+        reported(end, after(10), word="end"),
     )
     assert [conflict.settled_at for conflict in folded.conflicts] == [after(10)]
 
 
 def test_end_that_raises_a_conflict_itself_settles_nothing() -> None:
-    folded = fold_all(told("cancelled", after(0)), told("delivered", after(5)))
+    folded = fold_all(reported("cancelled", after(0)), reported("delivered", after(5)))
     assert [conflict.settled_at for conflict in folded.conflicts] == [None]
 
 
@@ -280,30 +284,30 @@ def test_end_that_raises_a_conflict_itself_settles_nothing() -> None:
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(MAPPED, 2)))
 def test_of_two_statuses_in_one_second_the_higher_rank_counts(one: str, other: str) -> None:
-    folded = fold_all(told(one), told(other))
+    folded = fold_all(reported(one), reported(other))
     assert folded.status == max(one, other, key=lambda status: VOCABULARY[status].rank)
     assert all(verdict.applied for verdict in folded.verdicts)
 
 
 def test_time_outweighs_rank() -> None:
-    later = told("picked_up", START + timedelta(microseconds=1))
-    assert fold_all(told("lost", START), later).status == "picked_up"
+    later = reported("picked_up", START + timedelta(microseconds=1))
+    assert fold_all(reported("lost", START), later).status == "picked_up"
 
 
 def test_of_two_words_of_one_status_in_one_second_the_couriers_order_counts() -> None:
-    first = told("info_received", word="zeta", step=0)
-    second = told("info_received", word="alpha", step=1)
+    first = reported("info_received", word="zeta", step=0)
+    second = reported("info_received", word="alpha", step=1)
     assert fold_all(first, second).courier_status == "alpha"
 
 
 def test_of_equals_in_everything_the_same_one_counts_whichever_came_first() -> None:
-    one, other = told("in_transit", word="one"), told("in_transit", word="other")
+    one, other = reported("in_transit", word="one"), reported("in_transit", word="other")
     assert fold_all(one, other).courier_status == "other"
 
 
 def test_state_that_its_snapshot_contradicts_stands_last_in_its_second() -> None:
-    believed = told("picked_up", flags=frozenset({"state_disagrees", "time_inferred"}))
-    assert fold_all(told("delivery_failed"), believed).status == "picked_up"
+    believed = reported("picked_up", flags=frozenset({"state_disagrees", "time_inferred"}))
+    assert fold_all(reported("delivery_failed"), believed).status == "picked_up"
 
 
 # Observations
@@ -326,7 +330,7 @@ def test_observation_after_another_starts_a_new_run() -> None:
 
 def test_observation_after_a_told_event_starts_a_new_run() -> None:
     folded = fold_all(
-        seen("in_transit", after(0)), told("exception", after(1)), seen("in_transit", after(2))
+        seen("in_transit", after(0)), reported("exception", after(1)), seen("in_transit", after(2))
     )
     assert folded.status == "in_transit"
     assert all(verdict.applied for verdict in folded.verdicts)
@@ -350,7 +354,7 @@ def test_observation_of_the_same_word_with_another_status_is_another() -> None:
 
 
 def test_told_event_is_never_a_repetition() -> None:
-    folded = fold_all(told("in_transit", after(0)), told("in_transit", after(1)))
+    folded = fold_all(reported("in_transit", after(0)), reported("in_transit", after(1)))
     assert all(verdict.applied for verdict in folded.verdicts)
 
 
@@ -359,14 +363,14 @@ def test_told_event_is_never_a_repetition() -> None:
 
 @pytest.mark.parametrize("status", MAPPED)
 def test_unknown_word_never_displaces_a_mapped_status(status: str) -> None:
-    folded = fold_all(told(status, after(0)), told("unknown", after(1), word="abducted"))
+    folded = fold_all(reported(status, after(0)), reported("unknown", after(1), word="abducted"))
     assert folded.status == status
     assert folded.verdicts[1].why_not == "the courier's word 'abducted' is not in our map"
 
 
 def test_unknown_words_alone_show_the_newest() -> None:
     folded = fold_all(
-        told("unknown", after(1), word="abducted"), told("unknown", after(0), word="probed")
+        reported("unknown", after(1), word="abducted"), reported("unknown", after(0), word="probed")
     )
     assert (folded.status, folded.courier_status) == ("unknown", "abducted")
     assert folded.status_at == after(1)
@@ -375,7 +379,9 @@ def test_unknown_words_alone_show_the_newest() -> None:
 
 
 def test_unknown_is_left_as_soon_as_anything_mapped_is_known() -> None:
-    folded = fold_all(told("unknown", after(9), word="abducted"), told("info_received", after(0)))
+    folded = fold_all(
+        reported("unknown", after(9), word="abducted"), reported("info_received", after(0))
+    )
     assert folded.status == "info_received"
 
 
@@ -384,13 +390,15 @@ def test_unknown_is_left_as_soon_as_anything_mapped_is_known() -> None:
 
 def test_milestone_is_when_a_status_was_first_reached() -> None:
     folded = fold_all(
-        told("picked_up", after(0)), told("delivery_failed", after(1)), told("picked_up", after(2))
+        reported("picked_up", after(0)),
+        reported("delivery_failed", after(1)),
+        reported("picked_up", after(2)),
     )
     assert folded.milestones == {"picked_up": after(0), "delivery_failed": after(1)}
 
 
 def test_what_does_not_apply_is_no_milestone() -> None:
-    folded = fold_all(told("delivered", after(0)), told("lost", after(1)))
+    folded = fold_all(reported("delivered", after(0)), reported("lost", after(1)))
     assert folded.milestones == {"delivered": after(0)}
 
 
@@ -398,17 +406,17 @@ def test_what_does_not_apply_is_no_milestone() -> None:
 
 
 def parcel(name: str, status: str, minutes: float) -> Event:
-    return told(status, after(minutes), parcel=name)
+    return reported(status, after(minutes), parcel=name)
 
 
 def test_order_without_parcel_events_is_its_own_events() -> None:
-    events = [told("picked_up", after(0)), told("delivered", after(1))]
+    events = [reported("picked_up", after(0)), reported("delivered", after(1))]
     assert fold_order(events) == (fold_events(events), {})
 
 
 def test_delivered_of_the_whole_waits_for_every_parcel() -> None:
     events = [
-        told("delivered", after(5)),
+        reported("delivered", after(5)),
         parcel("P1", "delivered", 5),
         parcel("P2", "in_transit", 5),
     ]
@@ -420,7 +428,7 @@ def test_delivered_of_the_whole_waits_for_every_parcel() -> None:
 
 def test_delivery_of_the_last_parcel_is_the_delivery_of_the_order() -> None:
     events = [
-        told("in_transit", after(0)),
+        reported("in_transit", after(0)),
         parcel("P2", "delivered", 20),
         parcel("P1", "delivered", 10),
     ]
@@ -431,7 +439,7 @@ def test_delivery_of_the_last_parcel_is_the_delivery_of_the_order() -> None:
 
 def test_cancelled_parcel_is_not_waited_for() -> None:
     events = [
-        told("in_transit", after(0)),
+        reported("in_transit", after(0)),
         parcel("P1", "delivered", 10),
         parcel("P2", "cancelled", 5),
     ]
@@ -440,7 +448,11 @@ def test_cancelled_parcel_is_not_waited_for() -> None:
 
 
 def test_parcels_do_not_change_each_others_status() -> None:
-    events = [parcel("P1", "lost", 1), parcel("P2", "in_transit", 2), told("in_transit", after(0))]
+    events = [
+        parcel("P1", "lost", 1),
+        parcel("P2", "in_transit", 2),
+        reported("in_transit", after(0)),
+    ]
     folded, of_parcels = fold_order(events)
     assert folded.status == "in_transit"
     assert of_parcels == {"P1": "lost", "P2": "in_transit"}
@@ -650,9 +662,9 @@ def test_entries_that_are_combined_already_combine_with_more(
 
 
 def test_event_told_twice_keeps_who_told_it_first_and_all_that_either_said() -> None:
-    bare = TimelineEntry(told("exception"), after(5), 7, "webhook", "token")
+    bare = TimelineEntry(reported("exception"), after(5), 7, "webhook", "token")
     full = TimelineEntry(
-        told("exception", reason="rain", flags=frozenset({"zone_assumed"})),
+        reported("exception", reason="rain", flags=frozenset({"zone_assumed"})),
         after(9),
         8,
         "poll",
@@ -666,8 +678,12 @@ def test_event_told_twice_keeps_who_told_it_first_and_all_that_either_said() -> 
 
 def test_same_word_and_time_read_as_two_statuses_comes_to_the_same_in_any_order() -> None:
     """ShipmentAPI's `accepted` of one time, told without and with a pickup time."""
-    bare = TimelineEntry(told("info_received", word="accepted"), after(1), 1, "webhook", "token")
-    more = TimelineEntry(told("awaiting_pickup", word="accepted"), after(20), 2, "poll", "fetched")
+    bare = TimelineEntry(
+        reported("info_received", word="accepted"), after(1), 1, "webhook", "token"
+    )
+    more = TimelineEntry(
+        reported("awaiting_pickup", word="accepted"), after(20), 2, "poll", "fetched"
+    )
     for arrival in ([bare, more], [more, bare], [bare, more, bare], [more, bare, more]):
         events = [entry.event for entry in combined(arrival).values()]
         assert fold_events(events).status == "awaiting_pickup"

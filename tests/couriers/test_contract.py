@@ -40,7 +40,7 @@ from tests.bodies import (
 )
 from tests.couriers.case import TOKEN, USER, Bodies, Case
 
-HEARD = MessageContext(datetime(2026, 5, 1, 12, 0, tzinfo=UTC))
+CONTEXT = MessageContext(datetime(2026, 5, 1, 12, 0, tzinfo=UTC))
 
 # Each courier's own test file says what holds for it alone.
 CASES: dict[str, Case] = {
@@ -105,18 +105,18 @@ def spoilt(draw: st.DrawFn, bodies: Bodies) -> dict[str, Any]:
     return body
 
 
-def times_in(told: Any) -> Iterator[datetime]:
+def times_in(value: Any) -> Iterator[datetime]:
     """Every time in what was decoded, also those written out in details."""
-    if isinstance(told, datetime):
-        yield told
-    elif dataclasses.is_dataclass(told):
-        for field in dataclasses.fields(told):
-            yield from times_in(getattr(told, field.name))
-    elif isinstance(told, tuple | list):
-        for item in told:
+    if isinstance(value, datetime):
+        yield value
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from times_in(getattr(value, field.name))
+    elif isinstance(value, tuple | list):
+        for item in value:
             yield from times_in(item)
-    elif isinstance(told, dict):
-        for name, item in told.items():
+    elif isinstance(value, dict):
+        for name, item in value.items():
             if name in {"pickup_at", "from", "to"} and item is not None:
                 assert item.endswith("Z")
                 yield datetime.fromisoformat(item)
@@ -126,20 +126,20 @@ def times_in(told: Any) -> Iterator[datetime]:
 
 def check(name: str, topic: str, body: dict[str, Any]) -> None:
     """A body is decoded or refused, and whatever was decoded can be folded."""
-    decoded = check_with(DRIVERS[name].topics[topic], body, HEARD)
+    decoded = check_with(DRIVERS[name].topics[topic], body, CONTEXT)
     assert all(snapshot.events for snapshot in decoded.orders)
 
 
-def check_with(decode: Decode, body: dict[str, Any], heard: MessageContext) -> Decoded:
+def check_with(decode: Decode, body: dict[str, Any], context: MessageContext) -> Decoded:
     try:
-        decoded = decode(body, heard)
+        decoded = decode(body, context)
     except Undecodable:
         return Decoded()
     assert isinstance(decoded, Decoded)
     assert all(at.utcoffset() == timedelta(0) for at in times_in(decoded))
     for snapshot in decoded.orders:
         assert snapshot.courier_order_id
-        assert snapshot.recency <= heard.received_at
+        assert snapshot.recency <= context.received_at
         fold_events(snapshot.events)
         fold_order(snapshot.events)
         for event in snapshot.events:
@@ -159,7 +159,7 @@ def test_every_topic_has_bodies_that_are_decoded(name: str) -> None:
     for topic, bodies in case.bodies.items():
         assert bodies
         for body in bodies:
-            assert driver.topics[topic](body, HEARD) != Decoded()
+            assert driver.topics[topic](body, CONTEXT) != Decoded()
 
 
 @pytest.mark.parametrize("name", DRIVERS)
@@ -176,8 +176,8 @@ def test_words_are_mapped_to_statuses_of_the_vocabulary(name: str) -> None:
 def test_words_have_their_place_in_the_map_as_step(name: str) -> None:
     driver = DRIVERS[name]
     for step, word in enumerate(driver.words):
-        body = driver.sample_body(SampleState("an id", word, "41", HEARD.received_at))
-        (snapshot,) = driver.topics["orders"](json.loads(body), HEARD).orders
+        body = driver.sample_body(SampleState("an id", word, "41", CONTEXT.received_at))
+        (snapshot,) = driver.topics["orders"](json.loads(body), CONTEXT).orders
         assert step in {event.step for event in snapshot.events if event.courier_status == word}
 
 
@@ -191,13 +191,13 @@ def test_every_word_of_the_map_is_mapped_and_no_other(name: str) -> None:
 @pytest.mark.parametrize("name", DRIVERS)
 def test_every_name_of_an_order_stands_under_one_of_the_keys(name: str) -> None:
     driver, case = DRIVERS[name], CASES[name]
-    told = [
+    bodies = [
         (driver.topics[topic], body) for topic, bodies in case.bodies.items() for body in bodies
     ]
-    told += [(driver.api.decode, answer) for answer in case.answers] if driver.api else []
-    told.append((driver.topics["orders"], json.loads(driver.sample_body())))
-    for decode, body in told:
-        decoded = decode(body, HEARD)
+    bodies += [(driver.api.decode, answer) for answer in case.answers] if driver.api else []
+    bodies.append((driver.topics["orders"], json.loads(driver.sample_body())))
+    for decode, body in bodies:
+        decoded = decode(body, CONTEXT)
         names = {stop.order_key for tour in decoded.tours for stop in tour.stops}
         references = set()
         for snapshot in decoded.orders:
@@ -214,7 +214,7 @@ def test_every_name_of_an_order_stands_under_one_of_the_keys(name: str) -> None:
 def test_sample_decodes_to_the_order_it_names(name: str) -> None:
     driver = DRIVERS[name]
     assert driver.sample_body() == driver.sample_body()
-    (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body()), HEARD).orders
+    (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body()), CONTEXT).orders
     assert snapshot.courier_order_id == driver.sample_order_id
     assert snapshot.reference == f"SAMPLE-{name[0].upper()}"
     folded = fold_events([event for event in snapshot.events if not event.parcel])
@@ -226,8 +226,8 @@ def test_an_empty_reference_is_none_and_an_empty_id_is_refused(name: str) -> Non
     driver = DRIVERS[name]
 
     def read(order_id: str, reference: str) -> Decoded:
-        moved = SampleState(order_id, driver.sample_order[1], reference, HEARD.received_at)
-        return driver.topics["orders"](json.loads(driver.sample_body(moved)), HEARD)
+        state = SampleState(order_id, driver.sample_order[1], reference, CONTEXT.received_at)
+        return driver.topics["orders"](json.loads(driver.sample_body(state)), CONTEXT)
 
     (snapshot,) = read("an id", "").orders
     assert snapshot.reference is None
@@ -241,8 +241,8 @@ SAMPLED = [(name, word) for name, driver in DRIVERS.items() for word in driver.w
 @pytest.mark.parametrize(("name", "word"), SAMPLED)
 def test_sample_tells_whatever_word_it_is_to_tell(name: str, word: str) -> None:
     driver = DRIVERS[name]
-    moved = SampleState("an id", word, "41", HEARD.received_at - timedelta(hours=3))
-    (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body(moved)), HEARD).orders
+    state = SampleState("an id", word, "41", CONTEXT.received_at - timedelta(hours=3))
+    (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body(state)), CONTEXT).orders
     assert (snapshot.courier_order_id, snapshot.reference) == ("an id", "41")
     folded = fold_events([event for event in snapshot.events if not event.parcel])
     assert (folded.status, folded.courier_status) == (driver.words[word], word)
@@ -251,8 +251,8 @@ def test_sample_tells_whatever_word_it_is_to_tell(name: str, word: str) -> None:
 @pytest.mark.parametrize("name", DRIVERS)
 def test_sample_of_a_word_that_nobody_knows_is_unknown(name: str) -> None:
     driver = DRIVERS[name]
-    moved = SampleState("an id", "teleported", "41", HEARD.received_at)
-    (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body(moved)), HEARD).orders
+    state = SampleState("an id", "teleported", "41", CONTEXT.received_at)
+    (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body(state)), CONTEXT).orders
     (event,) = [event for event in snapshot.events if event.courier_status == "teleported"]
     assert event.status == statuses.UNKNOWN
 
@@ -280,7 +280,7 @@ def test_address_that_is_none_of_the_web_is_not_shown_and_costs_nothing_else(add
         ),
     }
     for name, body in bodies.items():
-        (snapshot,) = DRIVERS[name].topics["orders"](body, HEARD).orders
+        (snapshot,) = DRIVERS[name].topics["orders"](body, CONTEXT).orders
         shown = [snapshot.details, *snapshot.parcels.values()]
         assert all(it.get("tracking_url") is None for it in shown)
         assert all(it.get("label_url") is None for it in shown)
@@ -290,7 +290,7 @@ def test_address_that_is_none_of_the_web_is_not_shown_and_costs_nothing_else(add
 @pytest.mark.parametrize(("name", "topic"), ENTRANCES)
 def test_every_topic_refuses_an_empty_object(name: str, topic: str) -> None:
     with pytest.raises(Undecodable):
-        DRIVERS[name].topics[topic]({}, HEARD)
+        DRIVERS[name].topics[topic]({}, CONTEXT)
 
 
 @pytest.mark.parametrize(("name", "topic"), ENTRANCES)
@@ -328,7 +328,7 @@ def test_word_that_is_not_in_the_map_is_unknown(word: str) -> None:
         # ShipmentAPI's words come in any spelling.
         spelt = "_".join(word.casefold().replace("-", " ").replace("_", " ").split())
         known = word in driver.words or (name == "shipmentapi" and spelt in driver.words)
-        (snapshot,) = driver.topics["orders"](body, HEARD).orders
+        (snapshot,) = driver.topics["orders"](body, CONTEXT).orders
         (event,) = snapshot.events
         assert (event.status == statuses.UNKNOWN) == (not known)
         assert event.courier_status == word
@@ -381,7 +381,7 @@ def test_a_courier_that_is_asked_has_answers_that_are_decoded(driver: Driver) ->
         assert check_with(api_of(driver).decode, answer, POLLED) != Decoded()
 
 
-POLLED = MessageContext(HEARD.received_at, "poll")
+POLLED = MessageContext(CONTEXT.received_at, "poll")
 
 
 @each_asked
@@ -432,7 +432,7 @@ HOSTILE = [
 ]
 
 
-def stays(driver: Driver, name: str) -> None:
+def check_url(driver: Driver, name: str) -> None:
     """Addresses built with this name are the name's own place under the base, and nothing else."""
     for url, place in zip(built(driver, name), CASES[driver.name].places, strict=True):
         parts = urlsplit(url)
@@ -443,15 +443,15 @@ def stays(driver: Driver, name: str) -> None:
         assert url.isascii()
         assert url.isprintable()
         assert " " not in url
-        told = parts.path.removeprefix(before).removesuffix(after)
-        assert "/" not in told
-        assert unquote(told) == name
+        segment = parts.path.removeprefix(before).removesuffix(after)
+        assert "/" not in segment
+        assert unquote(segment) == name
 
 
 @each_asked
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
 def test_no_name_of_an_order_leads_out_of_its_place(driver: Driver, name: str) -> None:
-    stays(driver, name)
+    check_url(driver, name)
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_any_name_stays_in_its_place_or_is_nobodys(driver: Driver, name: str) ->
         parts = name.replace("\\", "/").split("/")
         assert not name or "." in parts or ".." in parts
         return
-    stays(driver, name)
+    check_url(driver, name)
 
 
 @each_asked
@@ -485,7 +485,7 @@ def test_the_token_is_in_the_headers_and_never_in_an_address(driver: Driver) -> 
     assert api.headers(access()) == CASES[driver.name].credentials
     urls = built(driver, "41")
     if api.list_url is not None:
-        urls.append(api.list_url(access(), HEARD.received_at, 1))
+        urls.append(api.list_url(access(), CONTEXT.received_at, 1))
     assert not [url for url in urls if TOKEN in url or not url.startswith(f"{BASE}/")]
     assert TOKEN not in repr(access())
 
@@ -573,6 +573,6 @@ def test_a_courier_that_calls_is_only_asked_when_it_is_silent(name: str) -> None
 def test_the_words_of_a_busy_courier_tell_how_long_to_wait(
     text: str, seconds: float | None
 ) -> None:
-    wait_told = api_of(DRIVERS["tiramizoo"]).read_retry_after
-    assert wait_told is not None
-    assert wait_told(text) == seconds
+    read_retry_after = api_of(DRIVERS["tiramizoo"]).read_retry_after
+    assert read_retry_after is not None
+    assert read_retry_after(text) == seconds

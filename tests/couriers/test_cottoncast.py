@@ -248,12 +248,12 @@ def test_parcels_courier_is_its_name_or_else_its_short_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "is_new"), [(True, True), (False, False), ("yes", None), (None, None)]
+    ("given_value", "is_new"), [(True, True), (False, False), ("yes", None), (None, None)]
 )
 def test_whether_a_shipment_is_new_is_noted_where_it_can_be_told(
-    told: object, is_new: bool | None
+    given_value: object, is_new: bool | None
 ) -> None:
-    body = cottoncast_status("E", shipments=[cottoncast_shipment("P1", new=told)])
+    body = cottoncast_status("E", shipments=[cottoncast_shipment("P1", new=given_value)])
     assert decode(body).parcels["P1"]["is_new"] is is_new
 
 
@@ -274,11 +274,11 @@ def test_unknown_code_of_a_shipment_is_unknown_for_its_parcel_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"), [("3AF7", "3AF7"), (41, "41"), ("041", "041"), (0, "0")]
+    ("given", "given_value"), [("3AF7", "3AF7"), (41, "41"), ("041", "041"), (0, "0")]
 )
-def test_ids_are_text_or_numbers_that_stand_for_it(given: object, told: str) -> None:
+def test_ids_are_text_or_numbers_that_stand_for_it(given: object, given_value: str) -> None:
     snapshot = decode(cottoncast_status(order_id=given, ref=given))
-    assert (snapshot.courier_order_id, snapshot.reference) == (told, told)
+    assert (snapshot.courier_order_id, snapshot.reference) == (given_value, given_value)
 
 
 def test_ref_may_be_missing() -> None:
@@ -292,9 +292,11 @@ def test_ref_may_be_missing() -> None:
 @pytest.mark.parametrize("shipment", [{"trackingcode": ""}, {"code": ""}])
 def test_an_empty_tracking_code_or_code_of_a_shipment_is_none(shipment: dict[str, Any]) -> None:
     missing = dict.fromkeys(shipment)
-    told, untold = (cottoncast_shipment("P1", "D", timestamp=5) | it for it in (shipment, missing))
-    assert decode(cottoncast_status(shipments=[told])) == decode(
-        cottoncast_status(shipments=[untold])
+    given_value, missing_value = (
+        cottoncast_shipment("P1", "D", timestamp=5) | it for it in (shipment, missing)
+    )
+    assert decode(cottoncast_status(shipments=[given_value])) == decode(
+        cottoncast_status(shipments=[missing_value])
     )
 
 
@@ -493,8 +495,8 @@ def test_any_other_code_of_the_order_is_no_event_and_not_unknown(
     code: str | None, label: str | None
 ) -> None:
     assert shown(show_order(code=code, label=label)).events == ()
-    told = told_by(shown(show_order(shipment("D"), code=code, label=label)))
-    assert told == [("D", "", None, OBSERVED)]
+    given_value = told_by(shown(show_order(shipment("D"), code=code, label=label)))
+    assert given_value == [("D", "", None, OBSERVED)]
 
 
 def test_of_several_shipments_each_tells_of_its_parcel_and_the_least_far_of_the_order() -> None:
@@ -543,8 +545,8 @@ def test_a_shipment_in_the_orders_own_state_has_its_time() -> None:
 
 
 def test_a_shipment_has_no_time_of_an_order_whose_letter_means_something_else() -> None:
-    told = told_by(shown(show_order(shipment("C"), code="C", label="Complete")))
-    assert told == [("C", "", None, OBSERVED)]
+    given_value = told_by(shown(show_order(shipment("C"), code="C", label="Complete")))
+    assert given_value == [("C", "", None, OBSERVED)]
 
 
 def test_collected_is_never_delivered_in_what_is_shown_either() -> None:

@@ -64,8 +64,8 @@ def decode(
     received_at: datetime = HEARD_AT,
     kind: str = "webhook",
 ) -> Snapshot:
-    heard = MessageContext(received_at, kind, field_map or {})
-    (snapshot,) = driver.topics["orders"](dict(body), heard).orders
+    context = MessageContext(received_at, kind, field_map or {})
+    (snapshot,) = driver.topics["orders"](dict(body), context).orders
     return snapshot
 
 

@@ -68,7 +68,7 @@ CASE = Case(
     credentials={"Api-Token": TOKEN},
 )
 
-HEARD_AT = after(24 * 60)
+RECEIVED_AT = after(24 * 60)
 MICROSECOND = timedelta(microseconds=1)
 
 STATUS_OF = {
@@ -84,14 +84,14 @@ STATUS_OF = {
 
 
 def decode(
-    body: Mapping[str, Any], received_at: datetime = HEARD_AT, kind: str = "webhook"
+    body: Mapping[str, Any], received_at: datetime = RECEIVED_AT, kind: str = "webhook"
 ) -> Snapshot:
     (snapshot,) = driver.topics["orders"](dict(body), MessageContext(received_at, kind)).orders
     return snapshot
 
 
 def decode_plan(body: Mapping[str, Any]) -> Decoded:
-    return driver.topics["tours"](dict(body), MessageContext(HEARD_AT))
+    return driver.topics["tours"](dict(body), MessageContext(RECEIVED_AT))
 
 
 def timeline(snapshot: Snapshot) -> list[tuple[str, datetime]]:
@@ -158,7 +158,7 @@ def test_v1_order_of_the_document() -> None:
     assert snapshot.identifiers == {"tracking_code": "10018-A5TB-YKI4"}
     assert timeline(snapshot) == [
         ("created", datetime(2013, 3, 12, 10, 13, 46, tzinfo=UTC)),
-        ("processing", HEARD_AT),
+        ("processing", RECEIVED_AT),
     ]
     assert fold_events(snapshot.events).status == "info_received"
     assert list(snapshot.parcels) == ["3E39C50E40226436"]
@@ -405,22 +405,22 @@ def test_empty_pictures_prove_nothing() -> None:
 def test_v1_state_is_an_observation_at_arrival_and_created_at_is_still_told() -> None:
     snapshot = decode(tiramizoo_v1(state="delivered", created_at=after(0)))
     observed = only(snapshot, "delivered")
-    assert observed.occurred_at == HEARD_AT
+    assert observed.occurred_at == RECEIVED_AT
     assert observed.reported_at is None
     assert observed.flags == {"time_inferred"}
     created = only(snapshot, "created")
     assert (created.occurred_at, created.flags) == (after(0), frozenset())
-    assert snapshot.recency == HEARD_AT
+    assert snapshot.recency == RECEIVED_AT
 
 
 def test_v1_without_created_at_is_the_observation_alone() -> None:
     snapshot = decode(tiramizoo_v1(state="processing", created_at=None))
-    assert timeline(snapshot) == [("processing", HEARD_AT)]
+    assert timeline(snapshot) == [("processing", RECEIVED_AT)]
 
 
 def test_v1_state_created_is_observed_as_any_other() -> None:
     snapshot = decode(tiramizoo_v1(state="created", created_at=after(0)))
-    assert timeline(snapshot) == [("created", after(0)), ("created", HEARD_AT)]
+    assert timeline(snapshot) == [("created", after(0)), ("created", RECEIVED_AT)]
 
 
 # A state that its own times contradict
@@ -445,15 +445,15 @@ def test_state_older_than_the_newest_column_is_believed_and_flagged() -> None:
 
 def test_state_believed_stands_last_even_where_the_clock_is_wrong() -> None:
     """Both times lie ahead, so both count at arrival; the state was told last all the same."""
-    ahead = {"created": HEARD_AT, "delivery_failed": HEARD_AT + timedelta(days=3)}
+    ahead = {"created": RECEIVED_AT, "delivery_failed": RECEIVED_AT + timedelta(days=3)}
     snapshot = decode(tiramizoo_order(times=ahead, state="picked_up"))
-    assert {event.occurred_at for event in snapshot.events} == {HEARD_AT}
+    assert {event.occurred_at for event in snapshot.events} == {RECEIVED_AT}
     assert fold_events(snapshot.events).courier_status == "picked_up"
 
 
 def test_contradicted_state_takes_the_same_place_when_it_is_sent_again_later() -> None:
     body = tiramizoo_order(times=life("created", "dispatched"), state="picked_up")
-    again = decode(body, received_at=HEARD_AT + timedelta(days=7))
+    again = decode(body, received_at=RECEIVED_AT + timedelta(days=7))
     assert set(again.events) == set(decode(body).events)
 
 
@@ -485,33 +485,33 @@ def test_recency_counts_the_times_of_history() -> None:
 
 
 def test_recency_does_not_lie_ahead_of_arrival() -> None:
-    body = tiramizoo_order(times={"created": HEARD_AT + timedelta(days=365)})
-    assert decode(body).recency == HEARD_AT
+    body = tiramizoo_order(times={"created": RECEIVED_AT + timedelta(days=365)})
+    assert decode(body).recency == RECEIVED_AT
 
 
 def test_recency_of_a_poll_is_when_we_asked() -> None:
-    assert decode(tiramizoo_order(times=life("created")), kind="poll").recency == HEARD_AT
+    assert decode(tiramizoo_order(times=life("created")), kind="poll").recency == RECEIVED_AT
 
 
 def test_recency_without_any_time_is_arrival() -> None:
-    assert decode(tiramizoo_order(times={}, state="created")).recency == HEARD_AT
+    assert decode(tiramizoo_order(times={}, state="created")).recency == RECEIVED_AT
 
 
 # Clocks and zones
 
 
 def test_time_more_than_five_minutes_ahead_counts_at_arrival() -> None:
-    ahead = HEARD_AT + timedelta(minutes=5, seconds=1)
+    ahead = RECEIVED_AT + timedelta(minutes=5, seconds=1)
     (event,) = decode(tiramizoo_order(times={"created": ahead})).events
     assert (event.occurred_at, event.reported_at, event.flags) == (
-        HEARD_AT,
+        RECEIVED_AT,
         ahead,
         frozenset({"clock_skew"}),
     )
 
 
 def test_time_five_minutes_ahead_is_taken_as_told() -> None:
-    ahead = HEARD_AT + timedelta(minutes=5)
+    ahead = RECEIVED_AT + timedelta(minutes=5)
     (event,) = decode(tiramizoo_order(times={"created": ahead})).events
     assert (event.occurred_at, event.flags) == (ahead, frozenset())
 
@@ -764,7 +764,7 @@ def test_page_of_the_document_is_read() -> None:
     assert page.page_count == 1
     (order,) = page.orders
     assert order in raw
-    assert driver.topics["orders"](json.loads(order), MessageContext(HEARD_AT, "poll")).orders
+    assert driver.topics["orders"](json.loads(order), MessageContext(RECEIVED_AT, "poll")).orders
 
 
 def test_page_of_the_older_api_is_read() -> None:
