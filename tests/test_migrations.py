@@ -20,12 +20,10 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from receiver.db.locks import MIGRATION_LOCK
 from receiver.db.migrate import alembic_config, migrate
 from receiver.db.models import Base
 from tests.service import ROOT, wait_until
-
-# What migrations/env.py takes before it touches anything.
-MIGRATION_LOCK = 7_203_118_402
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from receiver.changes.order_changes import OrderChange
 from receiver.db.bulk import insert_rows
+from receiver.db.locks import FEED_LOCK, take_lock
 from receiver.db.models import Change, Order
 from receiver.db.pagination import CHANGES, read_cursor, write_cursor
 from receiver.errors import InvalidCursor
@@ -26,10 +27,6 @@ NOW = "now"
 
 # The Redis channel on which a writer announces that there are new changes. The message is empty.
 CHANNEL = "ordertrail:changes"
-
-# Any number that nothing else locks.
-FEED_LOCK = 7_203_118_404
-LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 
 
 def record_changes(session: Session, changes: Iterable[OrderChange | None], now: datetime) -> None:
@@ -52,7 +49,7 @@ def record_changes(session: Session, changes: Iterable[OrderChange | None], now:
     if not rows:
         return
     session.flush()
-    session.execute(LOCK, {"key": FEED_LOCK})
+    take_lock(session, FEED_LOCK)
     insert_rows(session, Change, rows)
 
 

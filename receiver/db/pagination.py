@@ -80,14 +80,6 @@ def select_page_ids(
     return ordered.order_by(found_id.asc() if oldest_first else found_id.desc())
 
 
-def has_fewer_rows(
-    session: Session, row_id: InstrumentedAttribute[int], values: IndexValues, number: int
-) -> bool:
-    """Return whether fewer rows than `number` have these values, by reading no more than that."""
-    found = select_pages(row_id, values, number).limit(number).subquery()
-    return (session.scalar(select(func.count()).select_from(found)) or 0) < number
-
-
 def select_pages(
     row_id: InstrumentedAttribute[int],
     values: IndexValues,

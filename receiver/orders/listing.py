@@ -11,13 +11,13 @@ from sqlalchemy import ColumnElement, Date, Select, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from receiver import statuses
+from receiver.db.counting import count_rows
 from receiver.db.models import Event, Order, Poll
 from receiver.db.pagination import (
     Column,
     IndexValues,
     begin_consistent_read,
     distinct_values,
-    has_fewer_rows,
     read_cursor,
     select_page_ids,
     select_pages,
@@ -91,7 +91,7 @@ def matching(session: Session, filters: Filters, before: int | None, most: int) 
         }
         if days is None:
             return select_page_ids(Order.id, values, most, after=before)
-        if has_fewer_rows(session, Order.id, values, FEW):
+        if count_rows(session, select_pages(Order.id, values, FEW), FEW) < FEW:
             # First all of them, then those that changed since: asked for both at once, PostgreSQL
             # may read all that changed since, once for each combination.
             found = select_pages(Order.id, values, FEW, after=before, columns=[Order.updated_at])

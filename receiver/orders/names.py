@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from receiver.db.locks import take_lock
 from receiver.db.order_state import AnyOrder
 from receiver.orders import details
 
@@ -37,6 +37,5 @@ def lock_names(session: Session, accounts: Collection[str], registering: bool) -
     good, or a message parked just after the registration that should release it. Transactions that
     only fold share the lock. Must be called before any row of an order is locked.
     """
-    lock = func.pg_advisory_xact_lock if registering else func.pg_advisory_xact_lock_shared
     for account in sorted(accounts):
-        session.execute(select(lock(func.hashtextextended(f"names of {account}", 0))))
+        take_lock(session, f"names of {account}", shared=not registering)

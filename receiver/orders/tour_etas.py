@@ -6,19 +6,17 @@ A plan names an order by any of its identifiers or by its reference, so it is ma
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.couriers.snapshot import Eta
 from receiver.db.bulk import pairs_in
+from receiver.db.locks import TOURS_LOCK, take_lock
 from receiver.db.models import Tour, TourStop
 from receiver.db.order_state import AnyOrder
 from receiver.errors import UnknownTour
 from receiver.orders import details
 from receiver.orders.names import names_of
-
-# Any number that nothing else locks.
-TOURS_LOCK = 7_203_118_403
 
 
 def lock_tours(session: Session, writing: bool) -> None:
@@ -28,8 +26,7 @@ def lock_tours(session: Session, writing: bool) -> None:
     the other writes, and the ETA would be lost. Those without plans do not wait for one another.
     Taken before any row is locked.
     """
-    shared = "" if writing else "_shared"
-    session.execute(text(f"SELECT pg_advisory_xact_lock{shared}(:key)"), {"key": TOURS_LOCK})
+    take_lock(session, TOURS_LOCK, shared=not writing)
 
 
 def add_etas(session: Session, orders: Sequence[AnyOrder]) -> None:

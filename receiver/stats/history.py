@@ -1,7 +1,7 @@
 """The history of what came in, for charts and for learning what is usual.
 
 A row of `tallies` is five minutes of one account, by the time at which the messages arrived.
-Workers write them with each batch (workers/folding/fold_stats.py), so that they add up over
+Workers write them with each batch (workers/folding/statistics.py), so that they add up over
 processes.
 """
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from redis import Redis
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.alerts import AlertContext, find_alerts
+from receiver.db.locks import ALERTS_LOCK, try_lock
 from receiver.logs import exception_fields
 from receiver.settings import Settings
 from receiver.stats.history import delete_old_history
@@ -25,8 +25,6 @@ INTERVAL_SECONDS = 15.0
 # Workers and clock start together, and the first sweep takes a moment.
 FIRST_INTERVAL_SECONDS = 30.0
 CLEAN_UP_EVERY = timedelta(hours=1)
-# Any number that no other advisory lock has.
-WATCH_LOCK = 7_203_118_409
 
 
 class AlertWatch:
@@ -40,7 +38,7 @@ class AlertWatch:
     def check(self, now: datetime) -> None:
         """Record the alerts that opened and closed, and send the pushes that are due."""
         with self._sessions.begin() as session:
-            if not session.scalar(select(func.pg_try_advisory_xact_lock(WATCH_LOCK))):
+            if not try_lock(session, ALERTS_LOCK):
                 return
             context = AlertContext.read(session, self._settings, self._redis, now)
             update_notices(session, find_alerts(context), self._urls, now)

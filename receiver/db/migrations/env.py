@@ -14,10 +14,9 @@ from sqlalchemy import Connection, event, text
 
 from receiver.db.connection import BEHIND_POOLER, set_statements
 from receiver.db.engine import create_engine_for
+from receiver.db.locks import MIGRATION_LOCK
 from receiver.db.models import Base
 
-# An advisory lock that nothing else takes: hosts that deploy at the same time migrate in turn.
-MIGRATION_LOCK = 7_203_118_402
 # Every statement that comes after a waiting ALTER TABLE waits as well; accept waits 5 seconds.
 LOCK_MILLISECONDS = 2_000
 TURN_SECONDS = 0.2
@@ -37,7 +36,7 @@ def without_time_limit(connection: Connection) -> Connection:
 
 
 def wait_for_turn(connection: Connection) -> None:
-    """Wait until nobody else migrates, and keep others out until the connection's transaction ends.
+    """Wait until nobody else migrates, and keep others out until the transaction ends.
 
     The lock is the transaction's and not the session's, which a pooler would lose. No snapshot is
     held while we wait or afterwards, because an index that is built concurrently waits for those.
