@@ -13,7 +13,7 @@ from receiver.alerts.context import AlertContext, Rows, key_table, lateral_group
 from receiver.couriers import DRIVERS
 from receiver.db.counting import MOST_COUNTED, count_rows
 from receiver.db.models import PARKED, QUARANTINED, Message, Order, UnmappedWord
-from receiver.inbox.pending import pending
+from receiver.inbox.pending import select_pending
 from receiver.settings import Account
 from receiver.text import count_noun, duration_text
 
@@ -188,7 +188,7 @@ def read_unmapped_words(
 
 def _pending(sent_back: bool) -> Select[Message]:
     retried = Message.retried_at.is_not(None) if sent_back else Message.retried_at.is_(None)
-    return pending().where(retried)
+    return select_pending().where(retried)
 
 
 def _count_new(context: AlertContext) -> int:

@@ -9,7 +9,7 @@ from receiver.db.order_state import AnyOrder
 from receiver.orders import details
 
 
-def names_of(order: AnyOrder) -> set[str]:
+def list_names(order: AnyOrder) -> set[str]:
     """Return every name by which a message or a tour plan may mean an order.
 
     The courier's own reference is among them also where the shop registered another.

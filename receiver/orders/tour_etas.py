@@ -1,6 +1,6 @@
-"""Tour plans and orders find each other, whichever comes first.
+"""The ETAs of orders from tour plans, whichever of the two arrives first.
 
-A plan names an order by any of its identifiers or by its reference, so it is matched by name.
+A plan names an order by any of its identifiers or by its reference, so they are matched by name.
 """
 
 from collections import defaultdict
@@ -16,41 +16,41 @@ from receiver.db.models import Tour, TourStop
 from receiver.db.order_state import AnyOrder
 from receiver.errors import UnknownTour
 from receiver.orders import details
-from receiver.orders.names import names_of
+from receiver.orders.names import list_names
 
 
 def lock_tours(session: Session, writing: bool) -> None:
-    """Keep a plan and an order that it names from missing each other.
+    """Keep a concurrent plan and a new order that it names from missing each other.
 
-    Two transactions at once, one with a plan and one with a new order, would each not see what
-    the other writes, and the ETA would be lost. Those without plans do not wait for one another.
-    Taken before any row is locked.
+    Two such transactions would not see each other's rows, and the ETA would be lost. Transactions
+    without plans share the lock. Must be called before any row is locked.
     """
     take_lock(session, TOURS_LOCK, shared=not writing)
 
 
 def add_etas(session: Session, orders: Sequence[AnyOrder]) -> None:
-    """Give each order the ETAs of the tour stops that name it."""
+    """Add to each order the ETAs of the tour stops that name it."""
     by_name: dict[tuple[str, str], list[AnyOrder]] = defaultdict(list)
     for order in orders:
-        for name in names_of(order):
+        for name in list_names(order):
             by_name[order.account, name].append(order)
     if not by_name:
         return
-    named = pairs_in(TourStop.account, TourStop.order_key, list(by_name))
-    # Bare rows: they are only read.
-    stops = select(*TourStop.__table__.columns).where(named)
+    # Columns and not objects, since the rows are only read.
+    stops = select(*TourStop.__table__.columns).where(
+        pairs_in(TourStop.account, TourStop.order_key, list(by_name))
+    )
     for stop in session.execute(stops):
+        eta = Eta(stop.eta, stop.eta, "tour_plan")
         for order in by_name[stop.account, stop.order_key]:
-            told = Eta(stop.eta, stop.eta, "tour_plan")
             order.details = details.add_eta(
-                order.details or {}, told, stop.received_at, stop.message_id
+                order.details or {}, eta, stop.received_at, stop.message_id
             )
             order.eta = details.current_eta(order.details)
 
 
 def find_tour(session: Session, account: str, tour_id: str) -> Tour:
-    """A tour as the newest plan that names it has it.
+    """Find a tour, as the newest plan that names it describes it.
 
     Raises: UnknownTour.
     """

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.errors import MissingBearerToken
-from receiver.inbox.pending import Progress, progress
+from receiver.inbox.pending import Progress, read_progress
 from receiver.queue.liveness import count_live_workers
 from receiver.stats.counters import metrics_registry
 from receiver.times import rfc3339
@@ -39,7 +39,7 @@ def readyz() -> tuple[dict[str, Any], int]:
     try:
         with app.sessions() as session:
             read_only = session.scalar(text("SHOW transaction_read_only")) == "on"
-            done = progress(session, datetime.now(UTC))
+            done = read_progress(session, datetime.now(UTC))
         postgresql = "read-only" if read_only else "ok"
     except SQLAlchemyError:
         postgresql = "unreachable"

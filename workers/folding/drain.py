@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.bulk import id_in, row_class
 from receiver.db.models import APPLIED, QUARANTINED, Message
-from receiver.inbox.pending import pending
+from receiver.inbox.pending import select_pending
 from receiver.logs import exception_fields
 from receiver.settings import Settings
 from workers.folding.batch import FoldedBatch, Outcome, fold_messages, record_outcomes
@@ -215,7 +215,7 @@ def lock_batch(session: Session) -> Sequence[Message]:
     New messages come first, the oldest first. If they do not fill the batch, some follow that were
     sent back: few, so that messages that arrive meanwhile do not wait long.
     """
-    messages = pending().where(IS_NO_SUSPECT)
+    messages = select_pending().where(IS_NO_SUSPECT)
     batch = _lock(session, messages.where(Message.retried_at.is_(None)), BATCH)
     if len(batch) < BATCH:
         limit = min(SENT_BACK, BATCH - len(batch))
@@ -224,7 +224,7 @@ def lock_batch(session: Session) -> Sequence[Message]:
 
 
 def _lock_ids(session: Session, ids: Sequence[int]) -> Sequence[Message]:
-    return _lock(session, pending().where(id_in(Message.id, ids)), len(ids))
+    return _lock(session, select_pending().where(id_in(Message.id, ids)), len(ids))
 
 
 def _lock(session: Session, messages: Select[Message], limit: int) -> Sequence[Message]:

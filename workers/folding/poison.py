@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from receiver.db.bulk import id_in
 from receiver.db.models import Message
-from receiver.inbox.pending import pending
+from receiver.inbox.pending import select_pending
 
 # After so many tries a message is quarantined unread: one in a batch, two alone.
 MAX_TRIES = 3
@@ -78,7 +78,7 @@ def mark_as_tried(session: Session, ids: Sequence[int], guard: CrashGuard) -> No
 
 def find_suspects(session: Session, exclude: Sequence[int]) -> list[int]:
     """Return the ids of pending messages that a process tried to read, without those given."""
-    statement = pending().with_only_columns(Message.id).where(IS_SUSPECT)
+    statement = select_pending().with_only_columns(Message.id).where(IS_SUSPECT)
     if exclude:
         statement = statement.where(~id_in(Message.id, exclude))
     return list(session.scalars(statement.order_by(Message.id).limit(MAX_SUSPECTS)))

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from receiver.db.counting import count_rows
 from receiver.db.models import Message
-from receiver.inbox.pending import pending, waiting_since
+from receiver.inbox.pending import pending_since, select_pending
 from receiver.stats import totals
 
 # A drain comes sooner than this to a message that was rung for.
@@ -25,10 +25,10 @@ class OverdueMessages:
 
 def find_overdue_messages(session: Session, now: datetime) -> OverdueMessages | None:
     """Return the pending messages if the first of them is overdue, otherwise None."""
-    since = waiting_since(session)
+    since = pending_since(session)
     if since is None or now - since <= OVERDUE_AFTER:
         return None
-    count = count_rows(session, pending().with_only_columns(Message.id), MAX_COUNTED)
+    count = count_rows(session, select_pending().with_only_columns(Message.id), MAX_COUNTED)
     return OverdueMessages(count, round((now - since).total_seconds(), 1))
 
 

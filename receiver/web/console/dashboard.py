@@ -12,7 +12,7 @@ from receiver.accounts.refused_credentials import read_refusals
 from receiver.alerts import Alert, AlertContext, find_alerts
 from receiver.db.models import PARKED, PENDING, QUARANTINED
 from receiver.inbox import browse
-from receiver.inbox.pending import progress
+from receiver.inbox.pending import read_progress
 from receiver.stats.history import BUCKET, Point, read_history, start_of_step
 from receiver.web.console.charts import Chart, Series, spark
 from receiver.web.console.pages import asked, order_url
@@ -57,7 +57,7 @@ def show() -> str:
         cards = list_account_statuses(session, accounts, at)["couriers"]
         counts = {it: browse.count_messages(session, it) for it in (PENDING, QUARANTINED, PARKED)}
         refused = read_refusals(session)[:MOST_REFUSALS]
-        waiting = progress(session, at).waiting_seconds
+        waiting = read_progress(session, at).waiting_seconds
         points = read_history(session, at - window.whole, at, window.step)
         sparks = {
             it: read_history(session, at - SPARK.whole, at, SPARK.step, it) for it in accounts

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from receiver.cli.session import open_database
 from receiver.db.counting import MOST_COUNTED, count_rows
 from receiver.db.models import Message
-from receiver.inbox.pending import pending, progress
+from receiver.inbox.pending import read_progress, select_pending
 from receiver.queue.job_queue import get_queue
 from receiver.queue.liveness import clock_alive_since, count_live_workers
 from receiver.queue.redis_client import connect_redis
@@ -87,10 +87,10 @@ def _check_failed_jobs(redis: Redis) -> Findings:
 
 def _check_backlog(session: Session, workers: int | None) -> Finding:
     """Check what waits, for a worker that hangs still has a heartbeat for a minute."""
-    waiting = progress(session, datetime.now(UTC)).waiting_seconds
+    waiting = read_progress(session, datetime.now(UTC)).waiting_seconds
     if waiting is None or waiting < WAIT_WARNING:
         return Finding("backlog", OK, "no message waits long")
-    count = count_rows(session, pending().with_only_columns(Message.id))
+    count = count_rows(session, select_pending().with_only_columns(Message.id))
     messages = count_noun(count, "message waits", "messages wait", MOST_COUNTED)
     advice = "Start more workers." if workers else "Start a worker."
     level = BROKEN if waiting > WAIT_BROKEN or not workers else WARNING
