@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Integer, Text, func, select, true
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from receiver.alerts.context import key_table
-from receiver.db.models import Tally
 from receiver.stats.history import BUCKET
 from receiver.text import count_noun
 
@@ -63,32 +60,32 @@ class Past:
     missed: int
 
 
+_SUMS = text("""
+    SELECT keys.account, keys.number, sums.*
+    FROM unnest(CAST(:accounts AS text[]), CAST(:numbers AS int[]), CAST(:firsts AS timestamptz[]),
+                CAST(:lasts AS timestamptz[])) AS keys (account, number, first, last)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(hooks), 0), coalesce(sum(missed), 0) FROM tallies
+        WHERE account = keys.account AND at BETWEEN keys.first AND keys.last
+    ) AS sums
+""")
+
+
 def read_pasts(
     session: Session, silences: Mapping[str, Silence], now: datetime
 ) -> Mapping[str, Past]:
     """Read the past of each silent account, in one statement."""
     if not silences:
         return {}
-    moment = TIMESTAMP(timezone=True)
-    keys = key_table(
-        {"account": Text, "number": Integer, "first": moment, "last": moment},
-        [
-            (account, *window)
-            for account, silence in silences.items()
-            for window in _windows(silence, now)
-        ],
-    )
-    sums = (
-        select(
-            func.coalesce(func.sum(Tally.hooks), 0).label("webhooks"),
-            func.coalesce(func.sum(Tally.missed), 0).label("missed"),
-        )
-        .where(Tally.account == keys.c.account, Tally.at.between(keys.c.first, keys.c.last))
-        .lateral("sums")
-    )
-    statement = select(keys.c.account, keys.c.number, *sums.c).select_from(keys).join(sums, true())
+    windows = [
+        (account, *window)
+        for account, silence in silences.items()
+        for window in _windows(silence, now)
+    ]
+    names = ("accounts", "numbers", "firsts", "lasts")
+    parameters = dict(zip(names, map(list, zip(*windows, strict=True)), strict=True))
     found: dict[str, dict[int, tuple[int, int]]] = {account: {} for account in silences}
-    for account, number, webhooks, missed in session.execute(statement):
+    for account, number, webhooks, missed in session.execute(_SUMS, parameters):
         found[account][number] = webhooks, missed
     return {account: _past(silence, found[account], now) for account, silence in silences.items()}
 

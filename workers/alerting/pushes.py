@@ -35,24 +35,21 @@ def name_targets(urls: Sequence[str]) -> dict[str, str]:
     return {hashlib.sha256(url.encode()).hexdigest()[:12]: url for url in urls}
 
 
-def send_due_pushes(sessions: sessionmaker[Session], urls: Mapping[str, str], now: datetime) -> int:
-    """Send the pushes that are due, one message a target; return how many targets got theirs.
-
-    urls: by target.
-    """
+def send_due_pushes(
+    sessions: sessionmaker[Session], urls: Mapping[str, str], now: datetime
+) -> None:
+    """Send the pushes that are due, one message a target. urls: by target."""
     with sessions.begin() as session:
         claimed = _claim(session, now)
     by_target: dict[str, list[PushedNotice]] = defaultdict(list)
     for push, notice in claimed:
         by_target[push.target].append((push, notice))
-    sent = 0
     for target, pushes in by_target.items():
         if target not in urls:
             # It was removed from ALERT_URLS.
             _record(sessions, pushes, now, given_up_at=now)
         elif _send(urls[target], pushes):
             _record(sessions, pushes, now, sent_at=now)
-            sent += 1
         else:
             log.warning("alert_push_failed", target=target, alerts=len(pushes))
             given_up = [pair for pair in pushes if pair[0].attempts >= MOST_ATTEMPTS]
@@ -60,7 +57,6 @@ def send_due_pushes(sessions: sessionmaker[Session], urls: Mapping[str, str], no
                 log.error("alert_push_given_up", target=target, alerts=len(given_up))
                 _record(sessions, given_up, now, given_up_at=now)
             _record(sessions, [pair for pair in pushes if pair not in given_up], now)
-    return sent
 
 
 def _claim(session: Session, now: datetime) -> list[PushedNotice]:
