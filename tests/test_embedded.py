@@ -176,7 +176,7 @@ def test_data_of_another_version_is_refused_and_untouched(tmp_path: Path) -> Non
     data = tmp_path / "postgres"
     data.mkdir()
     (data / "PG_VERSION").write_text("16\n")
-    with pytest.raises(EmbeddedError, match=r"postgres holds no data of PostgreSQL 18$"):
+    with pytest.raises(EmbeddedError, match=r"postgres is not a data directory of PostgreSQL 18$"):
         Postgres(Home.make(tmp_path)).prepare()
     assert [file.name for file in data.iterdir()] == ["PG_VERSION"]
 
@@ -229,7 +229,7 @@ def test_root_lets_its_servers_user_pass_and_opens_nothing_else(tmp_path: Path) 
     told: list[str] = []
     home = Home.make(private / "data", told.append)
     # Not only the sockets: these stand elsewhere where the path is too long for them.
-    home.own(private / "data" / "server")
+    home.make_private(private / "data" / "server")
     home.close()
     is_root = os.geteuid() == 0
     assert stat.S_IMODE(private.stat().st_mode) == (0o701 if is_root else 0o700)

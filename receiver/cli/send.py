@@ -215,7 +215,7 @@ def _print_where_to_read(account: Account, topic: str, subject: str | None, base
     """Print how to read the order: by a command on the server, and by curl from anywhere."""
     print_line("")
     if subject is None:
-        print_line(f"Stored, but {account.driver} cannot be decoded from it: see the quarantine:")
+        print_line(f"Stored, but {account.driver} cannot decode it. It will be quarantined:")
         path, command = "messages?outcome=quarantined", "messages --outcome quarantined"
     else:
         print_line("Stored. Read it back with:")

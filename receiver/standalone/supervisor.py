@@ -33,7 +33,14 @@ from receiver.standalone.datadir import (
     settings_for_commands,
     write_run_file,
 )
-from receiver.standalone.embedded import EmbeddedError, Home, Postgres, Server, Valkey, private_dir
+from receiver.standalone.embedded import (
+    EmbeddedError,
+    Home,
+    Postgres,
+    Server,
+    Valkey,
+    make_data_dir,
+)
 from receiver.standalone.launch import (
     ROOT,
     CannotRun,
@@ -70,7 +77,7 @@ def run(environ: Mapping[str, str]) -> int:
         with StopSignals() as signals:
             settings = Settings.from_env({**placeholders(given), **given})
             data_dir = settings.data_dir.resolve()
-            private_dir(data_dir)
+            make_data_dir(data_dir)
             with lock_data_dir(data_dir, settings.url, signals.sleep_or_stop, print_status) as lock:
                 check_port(settings.host, settings.port)
                 Supervisor(data_dir, lock, signals).run(given, settings)

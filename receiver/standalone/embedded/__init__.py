@@ -1,8 +1,8 @@
-"""A PostgreSQL and a Valkey of our own, for one machine and for the tests.
+"""An embedded PostgreSQL and Valkey, for `ordertrail run` and for the tests.
 
-Both are real servers out of Python wheels, run in the foreground as children, reached by unix
-sockets in a private directory. The wheels bring starters of their own, which are not used: they
-leave paths unquoted, trust recycled pids and open every parent directory to all.
+Both are real servers from Python wheels, run in the foreground as child processes and reached by
+unix sockets in a private directory. The wheels' own start scripts are not used: they do not quote
+paths, trust reused pids and make every parent directory accessible to all.
 """
 
 import subprocess
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from receiver.standalone.embedded.home import EmbeddedError, Home, private_dir
+from receiver.standalone.embedded.home import EmbeddedError, Home, make_data_dir
 from receiver.standalone.embedded.postgres import Postgres
 from receiver.standalone.embedded.server import NOTHING, Server
 from receiver.standalone.embedded.valkey import Valkey
@@ -24,17 +24,17 @@ __all__ = [
     "Running",
     "Server",
     "Valkey",
-    "private_dir",
+    "make_data_dir",
     "running",
 ]
 
-# Safe against a killed server, not against a power cut: for data that a test throws away.
-THROW_AWAY: Mapping[str, str] = MappingProxyType({"fsync": "off", "full_page_writes": "off"})
+# Data survives a killed server, but not a power cut: for tests only.
+NOT_DURABLE: Mapping[str, str] = MappingProxyType({"fsync": "off", "full_page_writes": "off"})
 
 
 @dataclass(frozen=True)
 class Running:
-    """Two servers that run, with their processes."""
+    """Two running servers with their processes."""
 
     postgres: Postgres
     postgres_process: subprocess.Popen[bytes]
@@ -45,10 +45,10 @@ class Running:
 @contextmanager
 def running(
     data_dir: Path,
-    postgres_settings: Mapping[str, str] = THROW_AWAY,
+    postgres_settings: Mapping[str, str] = NOT_DURABLE,
     valkey_settings: Mapping[str, str] = NOTHING,
 ) -> Iterator[Running]:
-    """Both servers on one directory, for the tests: ready inside, stopped behind."""
+    """Run both servers in one directory, for the tests."""
     with ExitStack() as stack:
         home = Home.make(data_dir)
         stack.callback(home.close)

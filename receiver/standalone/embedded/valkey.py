@@ -9,7 +9,7 @@ from receiver.standalone.embedded.server import Server, packaged
 
 
 class Valkey(Server):
-    """Valkey 9: an append-only file flushed each second, nothing evicted, no TCP."""
+    """Valkey 9: an append-only file flushed every second, no eviction, no TCP."""
 
     name = "valkey"
     stop_signal = signal.SIGTERM
@@ -38,11 +38,11 @@ class Valkey(Server):
         return [str(self.binary()), *options]
 
     def url(self, database: int = 0) -> str:
-        """The address, for redis-py."""
+        """Return the address, for redis-py."""
         return f"unix://{quote(str(self.socket))}?db={database}"
 
     def answers(self) -> bool:
-        # By hand: a client library takes longer to import than this server to start.
+        # Without redis-py, which takes longer to import than this server to start.
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(5)
             try:
