@@ -6,10 +6,11 @@ the result of a worker whose lease has run out is discarded.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
-from sqlalchemy import exists, select, text
+from sqlalchemy import ColumnElement, exists, func, select, text, update
 from sqlalchemy.orm import Session
 
 from receiver.db.bulk import id_in
@@ -21,6 +22,12 @@ log = structlog.get_logger(__name__)
 
 # Longer than any request, and than a whole list of pages at an account's rate limit.
 LEASE_DURATION = timedelta(seconds=120)
+# Earlier than any order.
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+Conditions = Sequence[ColumnElement[bool]]
+# The session holds none of the rows that these statements update.
+NO_SYNC = {"synchronize_session": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,44 +49,43 @@ class Lease:
     leased_until: datetime
 
 
-# MATERIALIZED: inlined into the join, the subquery may run once a row and lock more than :limit.
-LEASE_ORDERS = text("""
-    WITH due AS MATERIALIZED (
-          SELECT order_id, leased_until IS NOT NULL AS was_leased FROM polls
-          WHERE account = :account AND due_at <= :now
-                AND (leased_until IS NULL OR leased_until <= :now)
-                AND (CAST(:since AS timestamptz) IS NULL
-                     OR (placed_at >= :since AND (unknown_since IS NULL OR EXISTS (
-                         SELECT FROM orders WHERE id = order_id AND last_heard_at IS NOT NULL))))
-          ORDER BY due_at LIMIT :limit
-          FOR UPDATE SKIP LOCKED)
-    UPDATE polls SET leased_until = :until
-    FROM due JOIN orders ON orders.id = due.order_id
-    WHERE polls.order_id = due.order_id
-    RETURNING polls.order_id, coalesce(identifiers ->> 'id', courier_order_id),
-              last_heard_at IS NOT NULL, reference, polls.placed_at, due_at, leased_until,
-              was_leased
-""")
-
-
 def lease_orders(
     session: Session, account: str, now: datetime, limit: int, since: datetime | None = None
 ) -> list[Lease]:
     """Lease orders that are due and that nobody polls, the longest overdue first.
 
-    since: only those placed since then that a list may contain.
+    since: only those that a list since then may contain.
     """
-    until = now + LEASE_DURATION
-    values = {"account": account, "now": now, "until": until, "limit": limit, "since": since}
-    rows = session.execute(LEASE_ORDERS, values).all()
+    chosen = (
+        select(Poll.order_id, Poll.leased_until.is_not(None).label("was_leased"))
+        .where(*_due(account, now), *_listable(since))
+        .order_by(Poll.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("chosen")
+        # Inlined into the join, the subquery may run once a row and lock more than `limit`.
+        .prefix_with("MATERIALIZED")
+    )
+    rows = session.execute(
+        update(Poll)
+        .where(Poll.order_id == chosen.c.order_id, Order.id == chosen.c.order_id)
+        .values(leased_until=now + LEASE_DURATION)
+        .returning(
+            Poll.order_id,
+            func.coalesce(Order.identifiers["id"].astext, Order.courier_order_id),
+            Order.last_heard_at.is_not(None),
+            Order.reference,
+            Poll.placed_at,
+            Poll.due_at,
+            Poll.leased_until,
+            chosen.c.was_leased,
+        ),
+        execution_options=NO_SYNC,
+    ).all()
     if expired := sum(row.was_leased for row in rows):
         log.warning("leases_expired", account=account, orders=expired)
         totals.add_totals(session, {(totals.MENDED, account, totals.LEASES): expired})
     return [Lease(*row[:-1]) for row in rows]
-
-
-# The courier's lists do not contain an order that it said not to know and never reported.
-_REPORTED = exists().where(Order.id == Poll.order_id, Order.last_heard_at.is_not(None))
 
 
 def find_due_orders(
@@ -90,13 +96,22 @@ def find_due_orders(
     listable: only those that a list may contain.
     """
     due = select(Poll.placed_at).where(
-        Poll.account == account,
-        Poll.due_at <= now,
-        Poll.leased_until.is_(None) | (Poll.leased_until <= now),
+        *_due(account, now), *_listable(BEGINNING if listable else None)
     )
-    if listable:
-        due = due.where(Poll.unknown_since.is_(None) | _REPORTED)
     return session.scalars(due.order_by(Poll.due_at).limit(limit)).all()
+
+
+def _due(account: str, now: datetime) -> Conditions:
+    free = Poll.leased_until.is_(None) | (Poll.leased_until <= now)
+    return [Poll.account == account, Poll.due_at <= now, free]
+
+
+def _listable(since: datetime | None) -> Conditions:
+    """A list does not contain an order that the courier said not to know and never reported."""
+    if since is None:
+        return []
+    reported = exists().where(Order.id == Poll.order_id, Order.last_heard_at.is_not(None))
+    return [Poll.placed_at >= since, Poll.unknown_since.is_(None) | reported]
 
 
 def release_leases(session: Session, leases: Collection[Lease]) -> None:
@@ -121,41 +136,39 @@ def make_open_orders_due(
 
     stopped: also those whose polling has stopped.
     """
-    # Locked in the same order as by a drain, so that the two do not deadlock.
-    result = session.execute(
-        text("""
-            UPDATE polls
-            SET due_at = :now, finished_at = NULL, stopped_at = NULL, stop_reason = NULL,
-                quiet = 0, failures = 0, unknown_since = NULL,
-                unchanged_for = CASE WHEN :stopped THEN '0' ELSE unchanged_for END
-            WHERE order_id IN (
-                SELECT order_id FROM polls JOIN orders ON orders.id = order_id
-                WHERE polls.account = :account AND orders.status <> ALL(:terminal)
-                      AND (due_at > :now OR (:stopped AND stopped_at IS NOT NULL))
-                ORDER BY order_id FOR UPDATE OF polls)
-            RETURNING order_id
-        """),
-        {"account": account, "now": now, "terminal": TERMINAL_STATUSES, "stopped": stopped},
-    )
-    return len(result.all())
+    wanted = Poll.due_at > now
+    values: dict[str, Any] = {"due_at": now, "quiet": 0, "failures": 0}
+    if stopped:
+        wanted |= Poll.stopped_at.is_not(None)
+        values["unchanged_for"] = timedelta()
+    cleared = ("finished_at", "stopped_at", "stop_reason", "unknown_since")
+    is_open = exists().where(Order.id == Poll.order_id, Order.status.not_in(TERMINAL_STATUSES))
+    return _update_polls(session, account, [wanted, is_open], **values, **dict.fromkeys(cleared))
 
 
 def end_future_leases(session: Session, account: str, now: datetime) -> None:
     """End the leases that only a clock that was ahead can have given."""
-    session.execute(
-        text("""
-            UPDATE polls SET leased_until = NULL
-            WHERE order_id IN (SELECT order_id FROM polls
-                               WHERE account = :account AND leased_until > :latest
-                               ORDER BY order_id FOR UPDATE)
-        """),
-        {"account": account, "latest": now + LEASE_DURATION},
-    )
+    future = [Poll.leased_until > now + LEASE_DURATION]
+    _update_polls(session, account, future, leased_until=None)
+
+
+def restore_lost_polls(session: Session, account: str, now: datetime) -> int:
+    """Make orders due whose polling has neither a next time nor an end; return how many."""
+    lost = [column.is_(None) for column in (Poll.due_at, Poll.finished_at, Poll.stopped_at)]
+    return _update_polls(session, account, lost, due_at=now)
+
+
+def _update_polls(session: Session, account: str, where: Conditions, **values: Any) -> int:
+    """Update rows, locked in the same order as by a drain, so that the two do not deadlock."""
+    locked = select(Poll.order_id).where(Poll.account == account, *where)
+    locked = locked.order_by(Poll.order_id).with_for_update()
+    changed = update(Poll).where(Poll.order_id.in_(locked)).values(values).returning(Poll.order_id)
+    return len(session.execute(changed, execution_options=NO_SYNC).all())
 
 
 def add_missing_polls(session: Session, account: str, now: datetime) -> int:
     """Start polling the open orders from before the account could be polled; return how many."""
-    result = session.execute(
+    added = session.execute(
         text("""
             INSERT INTO polls (order_id, account, placed_at, due_at)
             SELECT id, account, created_at, :now FROM orders
@@ -166,22 +179,4 @@ def add_missing_polls(session: Session, account: str, now: datetime) -> int:
         """),
         {"account": account, "now": now, "terminal": TERMINAL_STATUSES},
     )
-    return len(result.all())
-
-
-def restore_lost_polls(session: Session, account: str, now: datetime) -> int:
-    """Make orders due whose polling has neither a next time nor an end; return how many."""
-    lost = session.scalars(
-        select(Poll)
-        .where(
-            Poll.account == account,
-            Poll.due_at.is_(None),
-            Poll.finished_at.is_(None),
-            Poll.stopped_at.is_(None),
-        )
-        .order_by(Poll.order_id)
-        .with_for_update(skip_locked=True)
-    ).all()
-    for poll in lost:
-        poll.due_at = now
-    return len(lost)
+    return len(added.all())
