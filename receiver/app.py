@@ -14,8 +14,7 @@ from receiver.orders.read_batching import OrderReader
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
-from receiver.web import api, problems, security_headers, webhooks
-from receiver.web.console import setup as console
+from receiver.web import api, console, problems, security_headers, webhooks
 from receiver.web.context import AppContext
 from receiver.web.health import ops
 from receiver.web.metrics_collector import MetricsCollector
@@ -32,12 +31,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises: BadSettings.
     """
     settings = settings or Settings.from_env(os.environ)
-    app = Flask(
-        __name__,
-        static_url_path="/ops/static",
-        static_folder="web/console/static",
-        template_folder="web/console/templates",
-    )
+    # Static files and templates belong to the console's blueprint.
+    app = Flask(__name__, static_folder=None, template_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined] # of Flask's default provider
     # A redirect to a tidier URL is a failed delivery to a courier that wants 200.
     app.url_map.merge_slashes = False

@@ -1,7 +1,5 @@
-"""What the console draws and how it words things: pure, and held to the numbers they show."""
+"""The console's timeline drawing and its template filters, without a browser."""
 
-import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,21 +11,17 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from receiver.statuses import VOCABULARY
-from receiver.web.console.charts import BOTTOM, TOP, Chart, Series
-from receiver.web.console.order_timeline_svg import LEFT, RIGHT, draw
+from receiver.web.console.order_timeline_svg import LEFT, RIGHT, TimeScale, draw_order_timeline
 from receiver.web.console.template_filters import (
-    after,
     ago,
-    finished,
     is_web_address,
     link,
-    number,
-    short,
-    span,
+    render_delay,
+    render_duration,
+    render_value,
     visible,
     with_code,
 )
-from receiver.web.console.time_scale import Scale
 from tests.bodies import START
 from tests.bodies import after as minutes
 
@@ -41,7 +35,7 @@ moments = st.lists(
 
 @given(moments)
 def test_moments_keep_their_order_and_their_bounds(told: list[datetime]) -> None:
-    scale = Scale(told, 10, 990)
+    scale = TimeScale(told, 10, 990)
     places = [scale(at) for at in sorted(set(told))]
     assert all(10 <= place <= 990.000001 for place in places)
     assert all(left < right for left, right in pairwise(places))
@@ -49,21 +43,21 @@ def test_moments_keep_their_order_and_their_bounds(told: list[datetime]) -> None
 
 @given(moments, st.integers(20, 200))
 def test_labels_never_touch(told: list[datetime], apart: int) -> None:
-    scale = Scale(told, 0, 1000)
-    places = [scale(at) for at in scale.marks(apart)]
+    scale = TimeScale(told, 0, 1000)
+    places = [scale(at) for at in scale.labels(apart)]
     assert all(b - a >= apart / 2 for a, b in pairwise(places))
 
 
-def test_a_longer_wait_is_drawn_longer_and_a_night_does_not_hide_minutes() -> None:
-    scale = Scale([minutes(0), minutes(5), minutes(65), minutes(60 * 24)], 0, 1000)
+def test_a_longer_wait_is_wider_and_a_night_does_not_hide_minutes() -> None:
+    scale = TimeScale([minutes(0), minutes(5), minutes(65), minutes(60 * 24)], 0, 1000)
     short_wait, hour, night = (scale(b) - scale(a) for a, b in pairwise(scale.moments))
     assert 40 < short_wait < hour < night
 
 
-# An order's life
+# The timeline of an order
 
 
-def told_of(status: str, *events: dict[str, Any], **messages: dict[str, Any]) -> dict[str, Any]:
+def explained(status: str, *events: dict[str, Any], **messages: dict[str, Any]) -> dict[str, Any]:
     def time(minute: float) -> str:
         return minutes(minute).isoformat().replace("+00:00", "Z")
 
@@ -109,12 +103,12 @@ def shapes(drawn: Markup, look: str) -> list[ET.Element]:
 NOW = minutes(600)
 
 
-def test_nothing_is_drawn_where_nothing_happened() -> None:
-    assert draw(told_of("pending"), NOW) == ""
+def test_an_order_without_events_has_no_drawing() -> None:
+    assert draw_order_timeline(explained("pending"), NOW) == ""
 
 
-def test_events_hang_on_the_messages_that_told_them_first() -> None:
-    told = told_of(
+def test_events_are_connected_with_the_messages_that_reported_them_first() -> None:
+    explanation = explained(
         "delivered",
         {"at": 0, "status": "info_received", "message_id": "1"},
         {"at": 60, "status": "delivered", "message_id": "2", "set_status": True},
@@ -129,7 +123,7 @@ def test_events_hang_on_the_messages_that_told_them_first() -> None:
         m2={"at": 100, "kind": "poll"},
         m3={"at": 91},
     )
-    drawn = draw(told, NOW)
+    drawn = draw_order_timeline(explanation, NOW)
     threads = shapes(drawn, "thread")
     assert [it.get("class") for it in threads] == ["thread", "thread", "thread not"]
     marks = shapes(drawn, "event")
@@ -139,7 +133,7 @@ def test_events_hang_on_the_messages_that_told_them_first() -> None:
     assert {it.get("class") for it in hooks} == {"message webhook"}
     assert poll.get("class") == "message poll"
     assert len(shapes(drawn, "ring")) == 1
-    assert "does not count: in_transit cannot follow delivered" in str(drawn)
+    assert "not applied: in_transit cannot follow delivered" in str(drawn)
     # The band is of what counts: from info_received on, and then delivered, to the picture's end.
     bands = [(float(it.get("x", 0)), float(it.get("width", 0))) for it in shapes(drawn, "band")]
     assert len(bands) == 2
@@ -148,22 +142,22 @@ def test_events_hang_on_the_messages_that_told_them_first() -> None:
     assert bands[1][0] + bands[1][1] == pytest.approx(RIGHT, abs=0.2)
 
 
-def test_an_order_that_goes_on_is_drawn_until_now() -> None:
+def test_an_order_in_progress_is_drawn_until_now() -> None:
     one = {"at": 0, "status": "in_transit", "set_status": True}
-    (band,) = shapes(draw(told_of("in_transit", one, m1={"at": 1}), NOW), "band")
+    (band,) = shapes(draw_order_timeline(explained("in_transit", one, m1={"at": 1}), NOW), "band")
     assert float(band.get("x", 0)) + float(band.get("width", 0)) == pytest.approx(RIGHT, abs=0.2)
 
 
-def test_an_order_of_unknown_words_has_a_picture_too() -> None:
+def test_an_order_with_unknown_words_is_drawn() -> None:
     odd = {"at": 0, "status": "unknown", "applied": False, "set_status": True}
-    drawn = draw(told_of("unknown", odd, m1={"at": 1}), NOW)
+    drawn = draw_order_timeline(explained("unknown", odd, m1={"at": 1}), NOW)
     assert len(shapes(drawn, "event")) == 1
     assert shapes(drawn, "band") == []
 
 
-def test_what_happened_at_once_stands_side_by_side() -> None:
+def test_simultaneous_events_do_not_overlap() -> None:
     events = [{"at": 0, "status": status} for status in ("info_received", "picked_up", "lost")]
-    marks = shapes(draw(told_of("lost", *events, m1={"at": 1}), NOW), "event")
+    marks = shapes(draw_order_timeline(explained("lost", *events, m1={"at": 1}), NOW), "event")
     assert len({(it.get("cx"), it.get("cy")) for it in marks}) == 3
 
 
@@ -171,76 +165,28 @@ def test_what_happened_at_once_stands_side_by_side() -> None:
 def test_every_status_can_be_drawn_and_markup_is_text(status: str) -> None:
     hostile = "</svg><script>\x00\u202e"
     event = {"at": 0, "status": status, "courier_status": hostile, "not_applied_why": hostile}
-    drawn = draw(told_of(status, {**event, "applied": False}, m1={"at": 1}), NOW)
+    drawn = draw_order_timeline(explained(status, {**event, "applied": False}, m1={"at": 1}), NOW)
     assert "<script>" not in drawn
     parsed(drawn)
 
 
-# Charts
+# Template filters
 
 
-def chart(*values: Sequence[float | None], **more: Any) -> Chart:
-    moments = [minutes(5 * step) for step in range(len(values[0]))]
-    series = [Series(f"s{place}", f"l{place}", told) for place, told in enumerate(values)]
-    return Chart("key", "Title", moments, minutes(5 * len(values[0])), series, number, **more)
-
-
-def test_bars_stand_on_one_another_and_are_as_high_as_they_count() -> None:
-    drawn = chart([3, 0, 12], [6, 0, 0], stacked=True).__html__()
-    bars = [it for it in parsed(drawn).iter() if it.tag == "rect"]
-    heights = [(it.get("class"), float(it.get("height", 0))) for it in bars]
-    assert [look for look, _ in heights] == ["l0", "l0", "l1"]
-    # The topmost line is at 15.
-    assert [height / (BOTTOM - TOP) * 15 for _, height in heights] == pytest.approx(
-        [3, 12, 6], abs=0.02
-    )
-    assert float(bars[2].get("y", 0)) + heights[2][1] == pytest.approx(
-        float(bars[0].get("y", 0)), abs=0.2
-    )
-
-
-def test_where_nothing_was_measured_a_line_has_a_gap() -> None:
-    drawn = chart([1.0, 2.0, None, None, 3.0], of_time=True).__html__()
-    paths = [it.get("d", "") for it in parsed(drawn).iter() if it.tag == "path"]
-    assert [path.count("L") for path in paths] == [1, 0]
-
-
-@pytest.mark.parametrize("values", [[None, None], [0, 0], [0.0004], [1], [59.9], [61], [10**7]])
-def test_no_value_sticks_out(values: list[float | None]) -> None:
-    for more in ({"stacked": True}, {"of_time": True}):
-        drawn = chart(values, **more).__html__()
-        ys = [float(it.get("y", it.get("y1", "50"))) for it in parsed(drawn).iter("rect")]
-        ys += [float(y) for y in re.findall(r"[ML]\S+ ([0-9.]+)", drawn)]
-        assert all(TOP - 0.1 <= y <= BOTTOM + 0.1 for y in ys)
-
-
-def test_a_chart_says_as_a_table_and_in_words_what_it_draws() -> None:
-    shown = chart([3, 0, 12], [None, None, 4])
-    assert [values for _, values in shown.rows()] == [[12, 4], [3, None]]
-    assert "s0: at most 12, last 12; s1: at most 4, last 4" in shown.__html__()
-    assert "nothing measured" in chart([None]).__html__()
-
-
-# Words
-
-
-def test_lengths_of_time_are_told_in_two_units_at_most() -> None:
+def test_durations_have_two_units_at_most() -> None:
     told = {0: "0 ms", 0.25: "250 ms", 4.26: "4.3 s", 59: "59 s", 60: "1 min", 3661: "1 h 1 min"}
     told |= {86_400: "1 d", 90_000: "1 d 1 h", 86_460: "1 d"}
-    assert {seconds: span(seconds) for seconds in told} == told
-    assert [short(it) for it in (0.2, 30, 90, 5400)] == ["200 ms", "30 s", "1.5 min", "1.5 h"]
-    days = [short(it * 86_400) for it in (999, 999.7, 2_011, 53_900.4)]
-    assert days == ["999 d", "1\u202f000 d", "2\u202f011 d", "53\u202f900 d"]
+    assert {seconds: render_duration(seconds) for seconds in told} == told
 
 
-def test_times_are_told_from_now() -> None:
+def test_times_are_relative_to_now() -> None:
     now = datetime(2026, 4, 16, 12, tzinfo=UTC)
     assert "3 min ago" in ago(now - timedelta(minutes=3), now)
     assert "in 2 h" in ago(now + timedelta(hours=2), now)
     assert "just now" in ago(now, now)
     assert "never" in ago(None, now)
-    assert after("2026-04-16T12:00:05Z", "2026-04-16T12:00:00Z") == "5.0 s after it"
-    assert after("2026-04-16T12:00:00Z", "2026-04-16T12:01:00Z") == "1 min before its time"
+    assert render_delay("2026-04-16T12:00:05Z", "2026-04-16T12:00:00Z") == "5.0 s after the event"
+    assert render_delay("2026-04-16T12:00:00Z", "2026-04-16T12:01:00Z") == "1 min before the event"
 
 
 @pytest.mark.parametrize(
@@ -266,15 +212,15 @@ def test_only_addresses_of_the_web_become_links(address: Any) -> None:
     assert "<a" not in str(link(address))
 
 
-def test_a_link_tells_its_site_nothing_and_stays_within_its_quotes() -> None:
+def test_a_link_has_no_referrer_and_stays_within_its_quotes() -> None:
     told = str(link('https://a.example/"onclick="x'))
     assert told.count('"') == told.replace("&#34;", "").count('"')
     assert 'rel="noopener noreferrer nofollow"' in told
 
 
-def test_what_cannot_be_seen_is_shown_and_lines_stay_lines() -> None:
-    assert finished("a\u202eb\x00\nc") == "a?b??c"
-    assert finished(None) == ""
-    assert finished(Markup("<b>\n</b>")) == "<b>\n</b>"
+def test_invisible_characters_are_shown_and_lines_stay_lines() -> None:
+    assert render_value("a\u202eb\x00\nc") == "a?b??c"
+    assert render_value(None) == ""
+    assert render_value(Markup("<b>\n</b>")) == "<b>\n</b>"
     assert visible('{\n  "a": "\u202e<b>"\n}') == "{\n  &#34;a&#34;: &#34;?&lt;b&gt;&#34;\n}"
     assert with_code("say `a<b` now") == "say <code>a&lt;b</code> now"

@@ -15,6 +15,7 @@ import structlog
 from flask import Flask, Response, current_app, jsonify, request
 from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
 
 from receiver import errors
 from receiver.logs import exception_fields, exception_frames
@@ -59,19 +60,30 @@ class Problem:
 
 
 Renderer = Callable[[Problem], Response]
+Guard = Callable[[], AnyResponse | None]
 
 
 def init_app(app: Flask) -> None:
     """Answer every error of this application by the table."""
     app.extensions["problem_renderers"] = {}
-    app.register_error_handler(HTTPException, answer_http_exception)
+    app.extensions["path_guards"] = {}
+    app.register_error_handler(HTTPException, _answer_http_exception)
     app.register_error_handler(errors.InvalidCursor, _answer_invalid_cursor)
-    app.register_error_handler(Exception, answer_exception)
+    app.register_error_handler(Exception, _answer_exception)
 
 
 def use_renderer(app: Flask, prefix: str, renderer: Renderer) -> None:
     """Render the problems of a part of the URL space by a function of its own."""
     app.extensions["problem_renderers"][prefix] = renderer
+
+
+def guard_unknown_paths(app: Flask, prefix: str, guard: Guard) -> None:
+    """Check the requests of a part of the URL space that no route matches, like all others.
+
+    Without it a client without credentials could find out which paths and methods there are.
+    guard: may return another answer, or raise.
+    """
+    app.extensions["path_guards"][prefix] = guard
 
 
 def classify(error: Exception) -> Problem:
@@ -97,8 +109,7 @@ def _is_unreachable(error: Exception) -> bool:
     return is_read_only or isinstance(error, UNREACHABLE)
 
 
-def answer_exception(error: Exception) -> Response:
-    """Answer any error that is not an HTTPException."""
+def _answer_exception(error: Exception) -> Response:
     answer = _render(classify(error))
     if isinstance(error, errors.MissingBearerToken):
         answer.headers["WWW-Authenticate"] = 'Bearer realm="ordertrail"'
@@ -111,8 +122,17 @@ def _answer_invalid_cursor(error: errors.InvalidCursor) -> Response:
     return _render(Problem(STATUSES[type(error)], str(error), fields))
 
 
-def answer_http_exception(error: HTTPException) -> Response:
+def _answer_http_exception(error: HTTPException) -> AnyResponse:
     """Answer what Flask and flask-smorest raise: no such path, wrong method, bad parameters."""
+    guard: Guard | None = _find_by_path("path_guards") if request.routing_exception else None
+    if guard is not None:
+        try:
+            if (answer := guard()) is not None:
+                return answer
+        except HTTPException as refused:
+            error = refused
+        except errors.OrdertrailError as refused:
+            return _answer_exception(refused)
     # webargs says what is wrong per location and field.
     fields = (getattr(error, "data", None) or {}).get("messages")
     detail = "the request has invalid fields: see errors" if fields else error.description or ""
@@ -124,19 +144,22 @@ def answer_http_exception(error: HTTPException) -> Response:
 
 
 def _render(problem: Problem) -> Response:
-    renderer: Renderer = next(
-        (
-            renderer
-            for prefix, renderer in current_app.extensions["problem_renderers"].items()
-            if request.path == prefix or request.path.startswith(f"{prefix}/")
-        ),
-        _render_problem_details,
-    )
+    renderer: Renderer = _find_by_path("problem_renderers") or _render_problem_details
     answer = renderer(problem)
     answer.status_code = problem.status.value
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["Retry-After"] = RETRY_SECONDS
     return answer
+
+
+def _find_by_path(table: str) -> Any:
+    """Return what a part of the URL space has registered in a table; None for the others."""
+    found = (
+        value
+        for prefix, value in current_app.extensions[table].items()
+        if request.path == prefix or request.path.startswith(f"{prefix}/")
+    )
+    return next(found, None)
 
 
 def _render_problem_details(problem: Problem) -> Response:

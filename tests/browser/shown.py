@@ -57,7 +57,7 @@ class Shown:
         page.get_by_label("Your name").fill("Ann")
         page.get_by_label("API token").fill(API_TOKEN)
         page.get_by_role("button", name="Sign in").click()
-        page.get_by_role("heading", name="Now", level=1).wait_for()
+        page.get_by_role("heading", name="Dashboard", level=1).wait_for()
         # Its keys work once its script has run, which is behind the heading.
         page.wait_for_load_state()
 

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.timeout(300)]
 
 BEARER = {"Authorization": f"Bearer {API_TOKEN}"}
 PAGES = {
-    "now": "/ops",
+    "dashboard": "/ops",
     "orders": "/ops/orders?limit=25",
     "order": f"/ops/orders?q={STORY}",
     "contradicted": f"/ops/orders?q={CONTRADICTED}",
@@ -53,7 +53,7 @@ SCREENS: dict[str, dict[str, Any]] = {
 # Where `make screenshots` wants which; how much of a page they show, and in how many colours.
 KEPT = os.environ.get("ORDERTRAIL_SCREENSHOTS")
 PICTURED = re.compile(
-    r"(now|orders|order|messages|message|conflicts)-(desk|phone)|(now|order)-dark"
+    r"(dashboard|orders|order|messages|message|conflicts)-(desk|phone)|(dashboard|order)-dark"
 )
 TALLEST, COLOURS = 2600, 200
 
@@ -108,8 +108,8 @@ def test_an_order_is_found_by_its_reference_and_says_why_it_is_where_it_is(
         page.get_by_role("heading", name=STORY).wait_for()
         said = page.locator(".because").inner_text()
         assert re.match(r"Delivered since .*Set by the courier's word 'delivered'", said, re.DOTALL)
-        drawn = page.get_by_role("img", name="The life of the order")
-        for lane in ("Happened", "Hooks", "Polls", "Plans"):
+        drawn = page.get_by_role("img", name="Timeline of the order")
+        for lane in ("Events", "Webhooks", "Polls", "Plans"):
             expect(drawn.get_by_text(lane, exact=True)).to_be_visible()
         # The lost hook's news came by a poll; a word that we do not know does not count.
         picked_up = page.get_by_role("row").filter(has_text="picked_up")
@@ -117,7 +117,7 @@ def test_an_order_is_found_by_its_reference_and_says_why_it_is_where_it_is(
         odd = page.get_by_role("row").filter(has_text="rerouted")
         assert "the courier's word 'rerouted' is not in our map" in odd.inner_text()
         assert page.locator("tr.chosen").inner_text().startswith("20")
-        poll = page.locator("details", has_text="first to tell picked_up")
+        poll = page.locator("details", has_text="first to report picked_up")
         poll.locator("summary").click()
         assert f'"external_id": "{STORY}"' in poll.locator("pre").inner_text()
         assert poll.locator(".kind").inner_text() == "poll"
@@ -130,7 +130,7 @@ def test_the_courier_that_fell_silent_is_seen_at_once(visit: Visit) -> None:
     assert "deploy/runbook.md#courier-silent" in wrong.inner_text()
     card = page.locator(".couriers li", has=page.get_by_role("heading", name="cottoncast"))
     assert "courier silent" in card.inner_text()
-    assert re.search(r"last hook [5-6] h", card.inner_text())
+    assert re.search(r"Last webhook\s+[5-6] h", card.inner_text())
     # And its orders are one click away.
     card.get_by_role("link", name="cottoncast").click()
     assert page.locator("tbody tr").count() > 3
@@ -145,7 +145,7 @@ def test_a_message_that_could_not_be_read_is_read_once_the_cause_is_mended(
     assert "no courier_status at 'status'" in page.locator(".failure").inner_text()
     assert '"state": "accepted"' in page.locator("pre").inner_text()
     page.get_by_role("button", name="Retry").click()
-    assert "Sent back to the workers" in page.get_by_role("status").inner_text()
+    assert "processed again" in page.get_by_role("status").inner_text()
     # The worker beside this page has the mended field map.
     for _ in range(100):
         if page.locator("h1 .outcome").inner_text() == "applied":
@@ -163,7 +163,7 @@ def test_a_message_that_needs_nothing_is_discarded(visit: Visit) -> None:
     page = visit.page
     page.goto(f"{visit.home}/ops/messages?outcome=parked")
     page.locator("tbody th a").first.click()
-    page.get_by_label("Why it needs nothing more").fill("a test of theirs")
+    page.get_by_label("Why it is not needed").fill("a test of theirs")
     page.get_by_role("button", name="Discard").click()
     assert "discarded by Ann: a test of theirs" in page.locator("main").inner_text()
 
@@ -171,9 +171,9 @@ def test_a_message_that_needs_nothing_is_discarded(visit: Visit) -> None:
 def test_a_conflict_is_closed(visit: Visit) -> None:
     page = visit.page
     page.goto(f"{visit.home}{PAGES['contradicted']}")
-    page.get_by_label("What was done").fill("the depot has it")
+    page.get_by_label("Note").fill("the depot has it")
     page.get_by_role("button", name="Close").click()
-    assert page.get_by_role("status").inner_text() == "The conflict is closed."
+    assert page.get_by_role("status").inner_text() == "The conflict was closed."
     assert "by Ann, the depot has it" in page.locator("main").inner_text()
     assert page.locator(".attention").count() == 0
 
@@ -182,7 +182,7 @@ def test_a_courier_is_asked_now(visit: Visit) -> None:
     page = visit.page
     page.goto(f"{visit.home}{PAGES['order']}")
     page.get_by_role("button", name="Refresh").click()
-    assert "The courier is asked" in page.get_by_role("status").inner_text()
+    assert "The courier will be polled" in page.get_by_role("status").inner_text()
 
 
 # Who gets in
@@ -368,21 +368,26 @@ def test_everything_works_without_javascript(shown: Shown) -> None:
         page.get_by_role("link", name="Messages").click()
         page.get_by_role("link", name="parked").click()
         page.get_by_role("button", name="Retry all parked").click()
-        assert "Sent back to the workers:" in page.get_by_role("status").inner_text()
+        assert "processed again" in page.get_by_role("status").inner_text()
         page.get_by_role("button", name="Sign out").click()
         page.get_by_role("heading", name="Ordertrail").wait_for()
 
 
 def test_keys_lead_to_every_page(visit: Visit) -> None:
     page = visit.page
-    for key, heading in (("o", "Orders"), ("m", "Messages"), ("c", "Conflicts"), ("n", "Now")):
+    for key, heading in (
+        ("o", "Orders"),
+        ("m", "Messages"),
+        ("c", "Conflicts"),
+        ("d", "Dashboard"),
+    ):
         page.keyboard.press("g")
         page.keyboard.press(key)
         page.get_by_role("heading", name=heading, level=1).wait_for()
         page.wait_for_load_state()
     # The first thing that Tab reaches leads past the rest.
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
 
 
 def test_the_first_page_keeps_its_numbers_fresh(visit: Visit, shown: Shown) -> None:
@@ -409,7 +414,7 @@ def test_times_are_shown_by_the_readers_clock_where_wanted(shown: Shown) -> None
         first = page.locator("tbody time").first
         utc, stamp = first.inner_text(), first.get_attribute("datetime")
         assert stamp == utc.replace(" ", "T") + "Z"
-        page.get_by_role("button", name="Show mine").click()
+        page.get_by_role("button", name="Show local times").click()
         assert first.inner_text() != utc
         page.reload()
         assert first.inner_text() != utc

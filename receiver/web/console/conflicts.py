@@ -1,4 +1,4 @@
-"""Conflicts: facts that do not go together, until a person says that they dealt with them."""
+"""The page of open conflicts, and the form that closes one."""
 
 from datetime import UTC, datetime
 
@@ -8,8 +8,8 @@ from werkzeug.wrappers import Response
 
 from receiver.orders.conflicts import close_conflict, list_conflicts
 from receiver.schemas.conflict import ConflictFiltersSchema, ConflictNoteSchema
-from receiver.web.console.pages import asked, done, read
-from receiver.web.console.session_guard import form
+from receiver.web.console.forms import load_fields, read_query, redirect_with_notice
+from receiver.web.console.session_guard import read_form
 from receiver.web.context import app_context
 
 conflicts = Blueprint("conflicts", __name__)
@@ -19,37 +19,30 @@ NOTE = ConflictNoteSchema()
 
 
 @conflicts.get("/conflicts")
-def index() -> str:
-    """The open ones, the newest order first."""
-    told = asked()
+def show_conflicts_page() -> str:
+    """List the open conflicts, newest order first."""
+    query = read_query()
     with app_context().sessions() as session:
-        listed = list_conflicts(session, read(FILTERS, told))
+        page = list_conflicts(session, load_fields(FILTERS, query))
     return render_template(
         "console/conflicts.html",
-        **listed,
+        **page,
         accounts=sorted(app_context().settings.accounts),
-        asked=told,
-        name=g.visitor.name,
+        query=query,
+        name=g.user.name,
     )
 
 
 @conflicts.post("/conflicts/close")
-def close() -> Response:
-    """Write down who dealt with one, and how; and back to where that was said."""
-    place = request.args
-    if not all(place.get(name) for name in ("account", "id", "conflict")):
-        raise BadRequest("a conflict's address needs account, id and conflict")
-    word = read(NOTE, form())
-    app = app_context()
-    close_conflict(
-        app.sessions,
-        app.bells,
-        place["account"],
-        place["id"],
-        place["conflict"],
-        word,
-        datetime.now(UTC),
-    )
-    if place.get("back") == "list":
-        return done("console.conflicts.index", "closed")
-    return done("console.orders.show", "closed", account=place["account"], id=place["id"])
+def submit_conflict_note() -> Response:
+    """Close a conflict, then return to the page that the form is on."""
+    query = request.args
+    if not all(query.get(name) for name in ("account", "id", "conflict")):
+        raise BadRequest("the address of a conflict needs account, id and conflict")
+    account, order_id = query["account"], query["id"]
+    app, now, note = app_context(), datetime.now(UTC), load_fields(NOTE, read_form())
+    close_conflict(app.sessions, app.bells, account, order_id, query["conflict"], note, now)
+    if query.get("back") == "list":
+        return redirect_with_notice("console.conflicts.show_conflicts_page", "closed")
+    page = "console.orders.show_order_page"
+    return redirect_with_notice(page, "closed", account=account, id=order_id)

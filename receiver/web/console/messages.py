@@ -1,7 +1,6 @@
-"""Messages: what was not read, with the reason and its bytes; try again, or let it be."""
+"""The pages of the inbox: the list, one message, and the forms to retry and discard."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 from flask import Blueprint, g, render_template
 from werkzeug.wrappers import Response
@@ -12,9 +11,8 @@ from receiver.inbox.retry import discard_message, retry_message, retry_messages
 from receiver.schemas.conflict import ConflictNoteSchema
 from receiver.schemas.message import MessageFiltersSchema, RetrySchema
 from receiver.text import indent_json
-from receiver.web.api.messages import RETRY_FOR_SECONDS
-from receiver.web.console.pages import asked, done, read
-from receiver.web.console.session_guard import form
+from receiver.web.console.forms import load_fields, read_query, redirect_with_notice
+from receiver.web.console.session_guard import read_form
 from receiver.web.context import app_context
 
 messages = Blueprint("messages", __name__)
@@ -23,39 +21,43 @@ FILTERS = MessageFiltersSchema()
 NOTE = ConflictNoteSchema()
 RETRY = RetrySchema()
 
+# How long one form goes on retrying messages before it says that there are more.
+RETRY_FOR_SECONDS = 5.0
+
 
 @messages.get("/messages")
-def index() -> str:
-    """The list: at first what is quarantined."""
-    told = asked()
-    told.setdefault("outcome", QUARANTINED)
-    filters = read(FILTERS, told)
+def show_messages_page() -> str:
+    """List messages, without a choice those that are quarantined."""
+    query = read_query()
+    query.setdefault("outcome", QUARANTINED)
     with app_context().sessions() as session:
-        listed = browse.list_messages(session, filters)
-        waiting = {it: browse.count_messages(session, it) for it in (QUARANTINED, PARKED)}
+        page = browse.list_messages(session, load_fields(FILTERS, query))
+        waiting = {
+            outcome: browse.count_messages(session, outcome) for outcome in (QUARANTINED, PARKED)
+        }
     return render_template(
         "console/messages.html",
-        **listed,
+        **page,
         waiting=waiting,
         most=browse.MOST_COUNTED,
         outcomes=OUTCOMES,
         accounts=sorted(app_context().settings.accounts),
-        asked=told,
+        query=query,
     )
 
 
 @messages.get("/messages/<number:message_id>")
-def show(message_id: str) -> str:
-    """One message, with its body laid out for reading."""
+def show_message_page(message_id: str) -> str:
+    """Show one message with its body, indented for reading."""
     with app_context().sessions() as session:
-        found = browse.get_message(session, message_id)
-    body = indent_json(found["body"]) if found["body"] is not None else found["body_base64"]
-    return render_template("console/message.html", message=found, body=body, name=g.visitor.name)
+        message = browse.get_message(session, message_id)
+    body = indent_json(message["body"]) if message["body"] is not None else message["body_base64"]
+    return render_template("console/message.html", message=message, body=body, name=g.user.name)
 
 
 @messages.get("/messages/<number:message_id>/raw")
-def show_raw(message_id: str) -> Response:
-    """Its bytes, to keep in a file: never taken for a page."""
+def download_message_body(message_id: str) -> Response:
+    """Send the body unchanged, as a file."""
     with app_context().sessions() as session:
         raw = browse.get_raw_body(session, message_id)
     answer = Response(raw, mimetype="application/octet-stream")
@@ -64,30 +66,31 @@ def show_raw(message_id: str) -> Response:
 
 
 @messages.post("/messages/<number:message_id>/retry")
-def retry(message_id: str) -> Response:
-    """Back to the workers with one."""
+def submit_retry(message_id: str) -> Response:
+    """Process one message again."""
     app = app_context()
     retried = retry_message(app.sessions, app.bells, message_id, datetime.now(UTC))
     notice = "retried" if retried else "applied"
-    return done("console.messages.show", notice, message_id=message_id)
+    return redirect_with_notice("console.messages.show_message_page", notice, message_id=message_id)
 
 
 @messages.post("/messages/<number:message_id>/discard")
-def discard(message_id: str) -> Response:
-    """Say that one needs nothing more, who says so, and why."""
-    word = read(NOTE, form())
-    sessions, now = app_context().sessions, datetime.now(UTC)
-    discard_message(sessions, message_id, word, now)
-    return done("console.messages.show", "discarded", message_id=message_id)
+def submit_discard(message_id: str) -> Response:
+    """Discard one message, and record who decided it and why."""
+    note = load_fields(NOTE, read_form())
+    discard_message(app_context().sessions, message_id, note, datetime.now(UTC))
+    return redirect_with_notice(
+        "console.messages.show_message_page", "discarded", message_id=message_id
+    )
 
 
 @messages.post("/messages/retry")
-def retry_all() -> Response:
-    """Back to the workers with all of an outcome, as far as one request gets."""
-    wanted: dict[str, Any] = read(RETRY, form())
-    app = app_context()
+def submit_retry_all() -> Response:
+    """Process all messages of an outcome again, as many as one request can."""
+    selection, app = load_fields(RETRY, read_form()), app_context()
     now = datetime.now(UTC)
-    done_now = retry_messages(app.sessions, app.bells, wanted, now, RETRY_FOR_SECONDS)
-    place = {name: wanted[name] for name in ("outcome", "account") if name in wanted}
-    notice = "retried_some" if done_now["next_cursor"] else "retried_many"
-    return done("console.messages.index", notice, count=done_now["retried"], **place)
+    result = retry_messages(app.sessions, app.bells, selection, now, RETRY_FOR_SECONDS)
+    filters = {name: selection[name] for name in ("outcome", "account") if name in selection}
+    notice = "retried_some" if result["next_cursor"] else "retried_many"
+    page = "console.messages.show_messages_page"
+    return redirect_with_notice(page, notice, count=result["retried"], **filters)

@@ -1,34 +1,46 @@
-"""Who may see the console, and what may be done from its pages alone.
+"""Who may use the console: sessions, bearer tokens, and protection against forged forms.
 
-Before routing: without a visit an unknown path and a known one look alike. A visit is a cookie,
-which a browser sends along whoever asks it to, so what changes anything wants three things more:
-that the browser says the request comes from a page of ours, the token that stands in our forms, and
-POST. Scripts may open pages with a bearer token, which no browser sends by itself.
+A session is a signed cookie; the server stores nothing. The key is derived from the API token that
+the user signed in with. So there is no further secret, a session is valid in every web process, and
+a token that is removed from API_TOKENS ends its sessions. The token itself is not in the cookie.
+
+Browsers send the cookie with requests that other sites cause, too. So every change also needs POST,
+an Origin or Sec-Fetch-Site of our own, and the token that is in our forms. Scripts may open pages
+with a bearer token, which no browser sends by itself.
 """
 
+import hashlib
 import hmac
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
 from flask import Response, g, redirect, request, url_for
+from itsdangerous import BadData, URLSafeSerializer
 from werkzeug.exceptions import BadRequest, Forbidden, UnsupportedMediaType
 from werkzeug.wrappers import Response as AnyResponse
 
 from receiver.errors import MissingBearerToken
 from receiver.web.auth import has_bearer_token
-from receiver.web.console import visits
-from receiver.web.console.places import SIGN_IN, STATIC, in_console
 from receiver.web.context import app_context
 from receiver.web.request_body import read_body
 
-COOKIE = "ordertrail_visit"
-FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
+HOME = "/ops"
+SIGN_IN = f"{HOME}/signin"
 
-# A form of ours is small.
-FORM_BYTES = 16_384
-FORM_FIELDS = 30
+COOKIE = "ordertrail_visit"
+FORM_TOKEN = "form_token"  # noqa: S105 (the name of a field)
+KEY_PURPOSE = b"ordertrail console"
+# A working day; then the user signs in again.
+SESSION_DURATION = timedelta(hours=12)
+# Between web processes on different machines.
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
+
+MAX_FORM_BYTES = 16_384
+MAX_FORM_FIELDS = 30
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -37,7 +49,7 @@ HEADERS = {
     " frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Not no-referrer: with that a browser says of our own forms that they come from nowhere.
+    # With no-referrer a browser would send "Origin: null" with our own forms.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -46,47 +58,65 @@ HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
+class SignedInUser:
+    """A user with a session. form_token: in every form that is shown to this session."""
+
+    name: str
+    since: datetime
+    form_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
-    """Whoever shows a bearer token: no browser, so that no page can speak for it."""
+    """A client with a bearer token. It is no browser, so no other site can act through it."""
 
     name: str = ""
     form_token: str = ""
 
 
-def let_in() -> AnyResponse | None:
-    """Before each request: let it pass, or show the way to the sign-in page."""
-    if not in_console(request.path) or request.path.startswith(STATIC):
+def is_console_path(path: str) -> bool:
+    """Whether a path belongs to the console."""
+    return path == HOME or path.startswith(f"{HOME}/")
+
+
+def check_request() -> AnyResponse | None:
+    """Let the current request pass, or redirect it to the sign-in page.
+
+    Raises: MissingBearerToken without a session where a redirect does not help; Forbidden where a
+        form was not sent by a page of this session.
+    """
+    if request.endpoint == "console.static":
         return None
-    g.visitor = visitor()
-    changes = request.method not in {"GET", "HEAD", "OPTIONS"}
-    if changes and not _from_our_page():
-        raise Forbidden("this was sent by a page of another site, and nothing was done")
+    g.user = _find_user()
+    is_change = request.method not in {"GET", "HEAD", "OPTIONS"}
+    if is_change and not _is_same_origin():
+        raise Forbidden("another site sent this request, so nothing was done")
     if request.path == SIGN_IN:
         return None
-    if g.visitor is None:
-        if changes or "Authorization" in request.headers:
-            raise MissingBearerToken("sign in first: the visit is over, or never began")
-        return redirect(url_for("console.signin.ask", to=request.full_path.rstrip("?")), 303)
-    if changes and isinstance(g.visitor, visits.Visit):
-        offered = form().get(FORM_TOKEN, "").encode()
-        if not hmac.compare_digest(g.visitor.form_token.encode(), offered):
-            raise Forbidden("the form is of another visit: open the page anew, and send it again")
+    if g.user is None:
+        if is_change or "Authorization" in request.headers:
+            raise MissingBearerToken("there is no session, or it has ended: sign in first")
+        target = request.full_path.rstrip("?")
+        return redirect(url_for("console.signin.show_sign_in_page", to=target), 303)
+    if is_change and isinstance(g.user, SignedInUser):
+        offered = read_form().get(FORM_TOKEN, "").encode()
+        if not hmac.compare_digest(g.user.form_token.encode(), offered):
+            raise Forbidden("the form belongs to another session: reload the page, send it again")
     return None
 
 
-def visitor() -> visits.Visit | Script | None:
-    """Who asks."""
+def _find_user() -> SignedInUser | Script | None:
     tokens = app_context().settings.api_tokens
     if "Authorization" in request.headers:
         return Script() if has_bearer_token(request, tokens) else None
-    return visits.read(request.cookies.get(COOKIE, ""), tokens, datetime.now(UTC))
+    return read_session_cookie(request.cookies.get(COOKIE, ""), tokens, datetime.now(UTC))
 
 
-def _from_our_page() -> bool:
-    """Whether a page of ours sends this, as far as told: what is no browser tells nothing.
+def _is_same_origin() -> bool:
+    """Whether the request comes from a page of ours; true if the client does not say.
 
-    Sec-Fetch-Site is the better word, since proxies may change Host; browsers leave it out on plain
-    http.
+    Sec-Fetch-Site is more reliable, because a proxy may change Host, but browsers do not send it
+    over plain HTTP.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
@@ -95,31 +125,72 @@ def _from_our_page() -> bool:
     return origin is None or urlsplit(origin).netloc == request.host
 
 
-def form() -> dict[str, str]:
-    """The fields of the form that was sent, read within bounds; the last of several of a name.
+def read_form() -> dict[str, str]:
+    """Read the fields of the form in the request; the last one of several with one name.
 
     Raises: BadRequest, UnsupportedMediaType, BodyTooLarge, BodyCutOff.
     """
     if "form" not in g:
-        # What has no body says no type either.
+        # A request without a body has no type either.
         if request.mimetype not in {"", "application/x-www-form-urlencoded"}:
-            raise UnsupportedMediaType("a form is needed: application/x-www-form-urlencoded")
-        raw = read_body(request, FORM_BYTES)
+            raise UnsupportedMediaType("a form must be sent as application/x-www-form-urlencoded")
+        raw = read_body(request, MAX_FORM_BYTES)
         try:
             fields = parse_qsl(
-                raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS
+                raw.decode(),
+                keep_blank_values=True,
+                errors="strict",
+                max_num_fields=MAX_FORM_FIELDS,
             )
         except ValueError:
-            raise BadRequest("this is no form of ours") from None
+            raise BadRequest("the form cannot be read") from None
         g.form = dict(fields)
     return dict(g.form)
 
 
-def keep_close(answer: Response) -> Response:
-    """After each request: in no cache, in no frame, and with nothing from elsewhere in it."""
-    if in_console(request.path):
-        answer.headers.update(HEADERS)
-        if request.path.startswith(STATIC) and answer.status_code < HTTPStatus.BAD_REQUEST:
-            # Its address has its content's sum in it.
-            answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+def add_headers(answer: Response) -> Response:
+    """Keep an answer out of caches and frames, and from loading anything from elsewhere."""
+    answer.headers.update(HEADERS)
+    if request.endpoint == "console.static" and answer.status_code < HTTPStatus.BAD_REQUEST:
+        # The URL contains a digest of the content.
+        answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return answer
+
+
+def create_session_cookie(api_token: str, name: str, now: datetime) -> str:
+    """Return the cookie of a new session."""
+    content = {"id": secrets.token_urlsafe(16), "name": name, "since": int(now.timestamp())}
+    return str(_serializer(api_token).dumps(content))
+
+
+def read_session_cookie(
+    cookie: str, api_tokens: Iterable[str], now: datetime
+) -> SignedInUser | None:
+    """Return the user of a session cookie; None if it is not ours or has expired."""
+    # A list: every token is tried, also after one that fits.
+    found = [user for token in api_tokens if (user := _read_cookie(cookie, token, now)) is not None]
+    return found[0] if found else None
+
+
+def _read_cookie(cookie: str, api_token: str, now: datetime) -> SignedInUser | None:
+    try:
+        content = _serializer(api_token).loads(cookie)
+    except BadData:
+        return None
+    since = datetime.fromtimestamp(content["since"], UTC)
+    if not -MAX_CLOCK_DIFFERENCE <= now - since <= SESSION_DURATION:
+        return None
+    form_token = hmac.new(_key(api_token), content["id"].encode(), hashlib.sha256).hexdigest()
+    return SignedInUser(content["name"], since, form_token)
+
+
+def _serializer(api_token: str) -> URLSafeSerializer:
+    return URLSafeSerializer(
+        _key(api_token),
+        salt=b"visit",
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
+
+
+def _key(api_token: str) -> bytes:
+    return hmac.new(api_token.encode(), KEY_PURPOSE, hashlib.sha256).digest()

@@ -1,4 +1,4 @@
-"""Signing in with an API token, and out."""
+"""Sign in to the console with an API token, and out."""
 
 from datetime import UTC, datetime
 
@@ -7,71 +7,75 @@ from flask import Blueprint, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from receiver.web.auth import is_one_of
-from receiver.web.console import visits
-from receiver.web.console.places import HOME, SIGN_IN, in_console
-from receiver.web.console.session_guard import COOKIE, form
+from receiver.web.console.session_guard import (
+    COOKIE,
+    HOME,
+    SESSION_DURATION,
+    SIGN_IN,
+    create_session_cookie,
+    is_console_path,
+    read_form,
+)
 from receiver.web.context import app_context
 
 log = structlog.get_logger(__name__)
 
 signin = Blueprint("signin", __name__)
 
-MOST_NAME = 100
+MAX_NAME_CHARACTERS = 100
 
 
 @signin.get("/signin")
-def ask() -> str | Response:
-    """The form, where nobody is signed in yet."""
-    if g.visitor is not None:
-        return redirect(_target(request.args.get("to", "")), 303)
-    return _page(wrong=False, name="", to=request.args.get("to", ""))
+def show_sign_in_page() -> str | Response:
+    """Show the form, or go on if the user is signed in already."""
+    target = request.args.get("to", "")
+    if g.user is not None:
+        return redirect(_safe_target(target), 303)
+    return render_template("console/signin.html", wrong=False, name="", to=target)
 
 
 @signin.post("/signin")
-def enter() -> Response | tuple[str, int]:
-    """Begin a visit. One comparison a token, and one answer to whatever does not fit."""
-    told, tokens = form(), app_context().settings.api_tokens
-    name, offered = told.get("name", "").strip()[:MOST_NAME], told.get("token", "").strip()
+def sign_in() -> Response | tuple[str, int]:
+    """Start a session. All tokens are compared, and all mistakes get the same answer."""
+    form, tokens = read_form(), app_context().settings.api_tokens
+    name = form.get("name", "").strip()[:MAX_NAME_CHARACTERS]
+    offered, target = form.get("token", "").strip(), form.get("to", "")
     matching = [token for token in tokens if is_one_of(offered, (token,))]
     if not matching or not name:
-        # No name: what was typed into the wrong field may be the token.
-        log.warning("a sign-in to the console was refused", token_fits=bool(matching))
-        return _page(wrong=True, name=name, to=told.get("to", "")), 401
-    answer = redirect(_target(told.get("to", "")), 303)
+        # The name is not logged: it may be a token that was typed into the wrong field.
+        log.warning("console_sign_in_refused", token_fits=bool(matching))
+        return render_template("console/signin.html", wrong=True, name=name, to=target), 401
+    answer = redirect(_safe_target(target), 303)
     answer.set_cookie(
         COOKIE,
-        visits.begin(matching[0], name, datetime.now(UTC)),
-        max_age=visits.LASTS,
+        create_session_cookie(matching[0], name, datetime.now(UTC)),
+        max_age=SESSION_DURATION,
         path=HOME,
         httponly=True,
-        # Lax and not Strict: an address in a mail or a chat is to open where somebody is signed in.
-        # Nothing that is opened by an address changes anything.
+        # Not Strict: a link in a mail or a chat shall open for a user who is signed in. Opening a
+        # link changes nothing.
         samesite="Lax",
-        secure=_came_by_https(),
+        secure=_is_https(),
     )
     return answer
 
 
 @signin.post("/signout")
-def leave() -> Response:
-    """End the visit in this browser."""
-    answer = redirect(url_for("console.signin.ask"), 303)
+def sign_out() -> Response:
+    """End the session in this browser."""
+    answer = redirect(url_for("console.signin.show_sign_in_page"), 303)
     answer.delete_cookie(COOKIE, path=HOME, httponly=True, samesite="Lax")
     return answer
 
 
-def _page(wrong: bool, name: str, to: str) -> str:
-    return render_template("console/signin.html", wrong=wrong, name=name, to=to)
+def _safe_target(target: str) -> str:
+    """Return where the user wanted to go if that is a page of the console, else its home page."""
+    is_page = is_console_path(target.partition("?")[0]) and not target.startswith(SIGN_IN)
+    return target if is_page and target.isascii() and target.isprintable() else HOME
 
 
-def _target(to: str) -> str:
-    """Where somebody wanted to go, if that is a page of the console."""
-    own = in_console(to.partition("?")[0]) and not to.startswith(SIGN_IN)
-    return to if own and to.isascii() and to.isprintable() else HOME
-
-
-def _came_by_https() -> bool:
-    """As the browser sees it. The proxy's word is enough: who lies only hurts their own visit."""
+def _is_https() -> bool:
+    """Whether the browser uses HTTPS. The headers are trusted: a client only harms itself."""
     return (
         request.is_secure
         or request.headers.get("X-Forwarded-Proto") == "https"

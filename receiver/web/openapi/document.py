@@ -48,7 +48,7 @@ def build_document() -> bytes:
         "description": GUIDE.read_text(encoding="utf-8"),
         "license": {"name": "MIT", "identifier": "MIT"},
     }
-    servers = [{"url": "/", "description": "The service that this description comes from"}]
+    servers = [{"url": "/", "description": "This service"}]
     security: list[dict[str, list[str]]] = [{"bearer": []}]
     api = DescribedApi(app, spec_kwargs={"info": info, "servers": servers, "security": security})
     components, converter = api.spec.components, api.ma_plugin.converter

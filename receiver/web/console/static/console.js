@@ -1,7 +1,7 @@
-// Comfort only: every page works without it. Fresh numbers, times by the reader's clock, keys.
+// Optional: every page works without it. Live numbers, local times, keyboard shortcuts.
 "use strict";
 
-const PAGES = new Map([...document.querySelectorAll("[data-key]")].map((it) => [it.dataset.key, it]));
+const PAGES = new Map([...document.querySelectorAll("[data-key]")].map((link) => [link.dataset.key, link]));
 const CHORD_MS = 1500;
 
 // Times
@@ -10,23 +10,23 @@ const zone = document.querySelector("[data-zone]");
 const local = () => localStorage.getItem("times") === "local";
 
 function showTimes(root) {
-  for (const it of root.querySelectorAll("time[datetime]:not(.ago)")) {
-    it.dataset.utc ??= it.textContent;
-    const at = new Date(it.dateTime);
-    // sv: 2026-04-16 09:42:00, as the page writes it.
-    it.textContent = local() ? at.toLocaleString("sv") : it.dataset.utc;
-    it.title = local() ? `${it.dataset.utc} UTC` : `${at.toLocaleString()} by your clock`;
+  for (const time of root.querySelectorAll("time[datetime]:not(.ago)")) {
+    time.dataset.utc ??= time.textContent;
+    const at = new Date(time.dateTime);
+    // The Swedish format is the one of the page: 2026-04-16 09:42:00.
+    time.textContent = local() ? at.toLocaleString("sv") : time.dataset.utc;
+    time.title = local() ? `${time.dataset.utc} UTC` : `${at.toLocaleString()} local time`;
   }
 }
 
 function offerZones() {
-  const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  if (!zone || !here || here === "UTC") return;
+  const timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (!zone || !timeZone || timeZone === "UTC") return;
   const button = document.createElement("button");
   button.className = "quiet small";
   const label = () => {
-    zone.firstChild.textContent = local() ? `Times are by your clock (${here}). ` : "All times are UTC. ";
-    button.textContent = local() ? "Show UTC" : "Show mine";
+    zone.firstChild.textContent = local() ? `All times are local (${timeZone}). ` : "All times are UTC. ";
+    button.textContent = local() ? "Show UTC" : "Show local times";
   };
   button.addEventListener("click", () => {
     localStorage.setItem("times", local() ? "utc" : "local");
@@ -37,13 +37,13 @@ function offerZones() {
   label();
 }
 
-// Fresh numbers: while somebody looks, and has nothing open or chosen there.
+// Live numbers: while the page is visible and nothing on it is focused, selected or open.
 
 function refresh() {
-  const place = document.querySelector("[data-refresh]");
-  if (!place) return;
-  const again = () => setTimeout(refresh, 1000 * Number(place.dataset.refresh));
-  const busy = place.contains(document.activeElement) || !getSelection().isCollapsed || place.querySelector("details[open]");
+  const area = document.querySelector("[data-refresh]");
+  if (!area) return;
+  const again = () => setTimeout(refresh, 1000 * Number(area.dataset.refresh));
+  const busy = area.contains(document.activeElement) || !getSelection().isCollapsed || area.querySelector("details[open]");
   if (document.hidden || busy) return void again();
   fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" })
     .then(async (answer) => {
@@ -51,19 +51,19 @@ function refresh() {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.querySelector("[data-refresh]");
       if (fresh) {
-        place.replaceChildren(...fresh.childNodes);
+        area.replaceChildren(...fresh.childNodes);
         document.title = page.title;
-        showTimes(place);
+        showTimes(area);
       }
-      place.classList.remove("stale");
+      area.classList.remove("stale");
     })
-    .catch(() => place.classList.add("stale"))
+    .catch(() => area.classList.add("stale"))
     .finally(again);
 }
 
-// Keys
+// Keyboard shortcuts
 
-let before = "";
+let previousKey = "";
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, select, textarea");
@@ -75,15 +75,15 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "/") {
     event.preventDefault();
     document.getElementById("find")?.select();
-  } else if (before === "g" && PAGES.has(event.key)) {
+  } else if (previousKey === "g" && PAGES.has(event.key)) {
     PAGES.get(event.key).click();
   } else {
-    before = event.key;
-    setTimeout(() => { before = ""; }, CHORD_MS);
+    previousKey = event.key;
+    setTimeout(() => { previousKey = ""; }, CHORD_MS);
   }
 });
 
 showTimes(document);
 offerZones();
-const place = document.querySelector("[data-refresh]");
-if (place) setTimeout(refresh, 1000 * Number(place.dataset.refresh));
+const area = document.querySelector("[data-refresh]");
+if (area) setTimeout(refresh, 1000 * Number(area.dataset.refresh));

@@ -1,0 +1,96 @@
+"""What the console's pages share: reading fields, redirects with a notice, error pages."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, g, make_response, redirect, render_template, request, url_for
+from marshmallow import EXCLUDE, Schema, ValidationError
+from werkzeug.exceptions import UnprocessableEntity
+from werkzeug.wrappers import Response as AnyResponse
+
+from receiver.text import count_noun
+from receiver.web.console.session_guard import add_headers
+from receiver.web.problems import Problem
+
+# The notices on a page after an action, by the word in its URL: a URL cannot bring its own text.
+NOTICES = {
+    "asked": "The courier will be polled as soon as the account's rate limits allow it.",
+    "erased": "The personal data was erased. The status and the timeline remain.",
+    "closed": "The conflict was closed.",
+    "retried": "The message will be processed again, after new messages.",
+    "applied": "Nothing to do: the message is applied already, or pending.",
+    "retried_many": "Will be processed again: {messages}.",
+    "retried_some": "Will be processed again: {messages}. There are more: retry once more.",
+    "discarded": "The message was discarded. Its body is kept; Retry takes it back.",
+}
+WHAT_TO_DO = {
+    HTTPStatus.UNAUTHORIZED: "Sign in, then try again.",
+    HTTPStatus.FORBIDDEN: "Reload the page, then send the form from there.",
+    HTTPStatus.NOT_FOUND: "Try another identifier: the search box above knows all of them.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "Use the button on the page; this address cannot be opened.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "No message is lost: couriers repeat what is not accepted."
+    " Reload this page in a moment. /readyz and the logs show the cause.",
+}
+
+
+class Query(dict[str, str]):
+    """The parameters of a URL; empty for one that is not there."""
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
+def read_query() -> Query:
+    """Read the parameters of the URL; the first one of several with one name."""
+    return Query(request.args.to_dict())
+
+
+def load_fields(schema: Schema, fields: dict[str, str]) -> dict[str, Any]:
+    """Load the fields that are not empty by a schema of the API.
+
+    Raises: UnprocessableEntity, which names the invalid fields.
+    """
+    given = {name: value.strip() for name, value in fields.items() if value.strip()}
+    try:
+        return dict(schema.load(given, unknown=EXCLUDE))
+    except ValidationError as error:
+        faults: dict[str, list[str]] = error.normalized_messages()  # type: ignore[no-untyped-call]
+        text = "; ".join(
+            f"{name}: {' '.join(map(str, messages))}" for name, messages in faults.items()
+        )
+        raise UnprocessableEntity(text) from None
+
+
+def redirect_with_notice(endpoint: str, notice: str, **values: Any) -> AnyResponse:
+    """Redirect to a page that shows a notice, so that reloading it repeats nothing."""
+    return redirect(url_for(endpoint, done=notice, **values), 303)
+
+
+def shared_context() -> dict[str, Any]:
+    """Return the variables of every template."""
+    count = request.args.get("count", "")
+    messages = count_noun(int(count[:9]) if count.isascii() and count.isdigit() else 0, "message")
+    notice = NOTICES.get(request.args.get("done", ""))
+    return {
+        "now": datetime.now(UTC),
+        "notice": notice and notice.format(messages=messages),
+        "user": g.get("user"),
+    }
+
+
+def order_url(account: str, order_id: str) -> str:
+    """Return the URL of an order's page: with a query, since an id may have slashes and dots."""
+    return url_for("console.orders.show_order_page", account=account, id=order_id)
+
+
+def render_problem_page(problem: Problem) -> Response:
+    """Render an error as a page."""
+    page = render_template(
+        "console/failure.html",
+        **shared_context(),
+        title=problem.status.phrase,
+        message=problem.detail,
+        what_to_do=WHAT_TO_DO.get(problem.status, ""),
+    )
+    return add_headers(make_response(page))
