@@ -401,7 +401,7 @@ def test_an_order_explains_its_status(ann: FlaskClient, drain: Drain) -> None:
     page = text_of(ann.get("/ops/orders/cottoncast/3AF7"))
     text = seen(ann.get("/ops/order?account=cottoncast&id=3AF7"))
     assert "Delivered since 2026-04-16 08:00:00" in text
-    assert "Set by the courier's word 'D', told by message 2" in text
+    assert "Set by the courier's status 'D' in message 2" in text
     assert "in_transit cannot follow delivered" in text
     assert text.count("yes, and set the status") == 1
     assert '<svg class="life"' in page
