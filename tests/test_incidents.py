@@ -1,8 +1,8 @@
 """Incidents that others had behind green dashboards, staged on a clock that a test moves.
 
-Each tells which alert opened, after how long, and that no other did. Hooks go through the inbox and
-the drain as ever, and refused ones come to the door; only the past that a courier is judged by is
-written down, not lived.
+Each asserts which alert opened, after how long, and that no other did. Webhooks go through the
+inbox and the drain, and refused ones through the web application; only a courier's past is written
+into the tables directly.
 """
 
 from collections.abc import Callable
@@ -80,7 +80,7 @@ class Stage:
         return IncomingMessage("tiramizoo", "orders", "webhook", "token", body, self.now)
 
     def look(self, drains: bool = True) -> None:
-        """What goes on by itself, and a look at what is wrong."""
+        """Drain, sweep, and record the alerts that are open."""
         while drains and drain_batch(self.sessions, self.settings, self.now):
             pass
         with self.sessions.begin() as session:
@@ -95,7 +95,7 @@ class Stage:
         drains: bool = True,
         step: timedelta = MINUTE,
     ) -> dict[str, timedelta]:
-        """Live on, looking once a step, and tell which alerts opened, and after how long."""
+        """Let time pass, and return which alerts opened, and after how long."""
         began = self.now
         while self.now < began + long:
             self.now += step
@@ -116,7 +116,7 @@ def stage(sessions: Sessions, settings: Settings) -> Callable[[datetime], Stage]
 
 @pytest.fixture
 def door(client: FlaskClient, app: Flask) -> Callable[[Stage], Callable[[], None]]:
-    """A courier whose secret is not ours calls at our door, by the stage's clock."""
+    """A courier with a wrong secret that sends webhooks, by the stage's clock."""
     ledger = app.extensions["ordertrail"].credential_recorder
 
     def at(stage: Stage) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Alerts are pushed: once on opening, once on closing, over a real HTTP receiver's word."""
+"""Alerts are pushed once on opening and once on closing, as a real HTTP receiver sees it."""
 
 import json
 import threading
@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
+from structlog.testing import capture_logs
 
 from receiver.db.models import Message, Notice, Push, Tally
 from receiver.queue.liveness import record_sweep
@@ -132,6 +133,20 @@ def test_an_alert_is_pushed_once_on_opening_and_once_on_closing(watch: Watch, pa
     [_, closed] = pager.got
     assert closed["title"] == "Ordertrail: messages_quarantined of tiramizoo closed"
     assert "it held for 0:06:00" in closed["message"]
+
+
+def test_openings_and_closings_are_logged(watch: Watch) -> None:
+    with capture_logs() as logged:
+        watch.break_something()
+        watch.look()
+        watch.look()
+        watch.mend()
+        watch.look()
+        watch.look(CALM)
+    changes = [(line["event"], line["condition"], line["account"]) for line in logged]
+    assert changes == [
+        (event, "messages_quarantined", "tiramizoo") for event in ("alert_opened", "alert_closed")
+    ]
 
 
 def test_what_opens_together_is_one_message_without_personal_data(
