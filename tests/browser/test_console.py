@@ -107,7 +107,9 @@ def test_an_order_is_found_by_its_reference_and_says_why_it_is_where_it_is(
         page.keyboard.press("Enter")
         page.get_by_role("heading", name=STORY).wait_for()
         said = page.locator(".because").inner_text()
-        assert re.match(r"Delivered since .*Set by the courier's status 'delivered'", said, re.DOTALL)
+        assert re.match(
+            r"Delivered since .*Set by the courier's status 'delivered'", said, re.DOTALL
+        )
         drawn = page.get_by_role("img", name="Timeline of the order")
         for lane in ("Events", "Webhooks", "Polls", "Plans"):
             expect(drawn.get_by_text(lane, exact=True)).to_be_visible()
