@@ -9,6 +9,7 @@ from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session
 
 from receiver.db.bulk import id_in
+from receiver.db.counting import MOST_COUNTED, count_rows
 from receiver.db.models import OUTCOMES, Message
 from receiver.db.pagination import (
     MESSAGES,
@@ -24,8 +25,6 @@ from receiver.errors import UnknownMessage
 MESSAGE_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 HIGHEST_MESSAGE_ID = 2**63 - 1
 
-# Counting stops here, so that the page that shows the number stays fast.
-MOST_COUNTED = 10_000
 # A larger body is not shown beside others.
 MOST_BYTES_IN_LIST = 65_536
 
@@ -139,4 +138,4 @@ def get_bodies(session: Session, ids: Collection[int]) -> dict[str, dict[str, st
 def count_messages(session: Session, outcome: str) -> int:
     """Count the messages of an outcome, up to MOST_COUNTED."""
     ids = select_page_ids(Message.id, index_values(session, None, outcome), MOST_COUNTED)
-    return session.scalar(select(func.count()).select_from(ids.subquery())) or 0
+    return count_rows(session, ids)

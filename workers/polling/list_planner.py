@@ -11,8 +11,8 @@ from math import ceil
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from sqlalchemy.sql import func
 
+from receiver.db.counting import count_rows
 from receiver.db.models import Poll
 from workers.polling.leases import find_due_orders
 
@@ -75,4 +75,4 @@ def cheapest_cut(
 
 def _count_placed(session: Session, account: str, since: datetime, limit: int) -> int:
     placed = select(Poll.order_id).where(Poll.account == account, Poll.placed_at >= since)
-    return session.scalar(select(func.count()).select_from(placed.limit(limit).subquery())) or 0
+    return count_rows(session, placed, limit)

@@ -8,6 +8,7 @@ from flask import Blueprint, render_template, url_for
 from receiver.accounts.account_status import list_account_statuses
 from receiver.accounts.refused_credentials import read_refusals
 from receiver.alerts import Alert, AlertContext, find_alerts
+from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import PARKED, PENDING, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.pending import read_progress
@@ -46,7 +47,7 @@ def show_dashboard() -> str:
         counts=counts,
         refusals=refusals,
         waiting_seconds=waiting_seconds,
-        most=browse.MOST_COUNTED,
+        most=MOST_COUNTED,
         workers=context.system.workers,
         example_url=example_url,
     )

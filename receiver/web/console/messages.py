@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, g, render_template
 from werkzeug.wrappers import Response
 
+from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.retry import discard_message, retry_message, retry_messages
@@ -39,7 +40,7 @@ def show_messages_page() -> str:
         "console/messages.html",
         **page,
         waiting=waiting,
-        most=browse.MOST_COUNTED,
+        most=MOST_COUNTED,
         outcomes=OUTCOMES,
         accounts=sorted(app_context().settings.accounts),
         query=query,
