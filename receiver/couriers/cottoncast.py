@@ -37,7 +37,7 @@ from receiver.couriers.parsing import (
     optional_name,
     optional_object,
     optional_text,
-    parse_time,
+    parse_courier_time,
     parse_unix_time,
     quote_path_segment,
     required_name,
@@ -274,7 +274,7 @@ def _webhook_code(status: dict[str, Any]) -> str | None:
 
 
 def _parse_since(since: str | None) -> Moment | None:
-    moment = parse_time(since, ZONE, "status.since")
+    moment = parse_courier_time(since, ZONE, "status.since")
     if moment is None or HAS_SECONDS.search(since or ""):
         return moment
     return replace(moment, flags=moment.flags | {MINUTE_ONLY})

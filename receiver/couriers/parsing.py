@@ -55,7 +55,7 @@ def load_body(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
         raise Undecodable(f"the courier's schema refuses the body: {faults}") from None
 
 
-def parse_time(value: Any, zone: str, field_name: str = "time") -> Moment | None:
+def parse_courier_time(value: Any, zone: str, field_name: str = "time") -> Moment | None:
     """Parse a courier's time; None and "" give None.
 
     Shape:  an ISO 8601 string. One without a zone is read in `zone` and flagged.
@@ -74,13 +74,13 @@ def parse_time(value: Any, zone: str, field_name: str = "time") -> Moment | None
 
 
 def parse_unix_time(value: Any, zone: str, field_name: str = "timestamp") -> Moment | None:
-    """Parse Unix seconds (a number, or one in a string), or else as parse_time does."""
+    """Parse Unix seconds (a number, or one in a string), or else as parse_courier_time does."""
     if isinstance(value, bool):
         raise Undecodable(f"{field_name} is not a time: {value!r}")
     try:
         return Moment(datetime.fromtimestamp(float(value), UTC))
     except (TypeError, ValueError):
-        return parse_time(value, zone, field_name)
+        return parse_courier_time(value, zone, field_name)
     except (OverflowError, OSError):
         raise Undecodable(f"{field_name} is not a time: {value!r:.80}") from None
 

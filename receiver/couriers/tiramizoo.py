@@ -36,7 +36,7 @@ from receiver.couriers.parsing import (
     optional_name,
     optional_object,
     optional_text,
-    parse_time,
+    parse_courier_time,
     quote_path_segment,
     required_name,
     web_url,
@@ -273,7 +273,7 @@ def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
 def _expected_time(value: Any, zone: str) -> datetime | None:
     """Read an ETA; an unreadable one is left out, because it must not cost the states beside it."""
     try:
-        moment = parse_time(value, zone)
+        moment = parse_courier_time(value, zone)
     except Undecodable:
         return None
     return moment.at if moment else None
@@ -289,7 +289,7 @@ def _states_of_columns(
 ) -> Iterator[DatedState]:
     """Yield the states that the *_at columns give, each with its signature."""
     for state in TIMED_STATES:
-        moment = parse_time(body.get(f"{state}_at"), zone, f"{state}_at")
+        moment = parse_courier_time(body.get(f"{state}_at"), zone, f"{state}_at")
         if moment is not None:
             reason = order["cancellation_reason"] if state == "cancelled" else None
             signatures = [order[name] for name in SIGNATURE_FIELDS.get(state, ())]
@@ -299,7 +299,7 @@ def _states_of_columns(
 def _states_of_entries(order: dict[str, Any], zone: str) -> Iterator[DatedState]:
     """Yield the states that the entries of history[] and events[] give, where they have a time."""
     for entry in [*(order["history"] or ()), *(order["events"] or ())]:
-        moment = parse_time(entry["recorded_at"], zone, "recorded_at")
+        moment = parse_courier_time(entry["recorded_at"], zone, "recorded_at")
         entry_type = entry["type"]
         state = entry["current_state"] or STATE_OF_REASON.get(entry_type or "") or entry_type
         if moment is not None and state:
@@ -400,7 +400,7 @@ def decode_tour_plan(body: dict[str, Any], context: MessageContext) -> Decoded:
 
 
 def _plan_time(value: str | None, field_name: str) -> datetime | None:
-    moment = parse_time(value, ZONE, field_name)
+    moment = parse_courier_time(value, ZONE, field_name)
     return moment.at if moment else None
 
 
