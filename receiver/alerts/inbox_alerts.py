@@ -14,7 +14,6 @@ from receiver.couriers import DRIVERS
 from receiver.db.counting import MOST_COUNTED, count_rows
 from receiver.db.models import PARKED, QUARANTINED, Message, Order, UnmappedWord
 from receiver.inbox.pending import select_pending
-from receiver.settings import Account
 from receiver.text import count_noun, duration_text
 
 # Normally a message is folded within milliseconds.
@@ -181,8 +180,9 @@ def read_unmapped_words(
     found = defaultdict(list)
     statement = select(word, rows.c.courier_order_id).select_from(keys).join(rows, true())
     for unmapped, order in context.rows(statement):
-        if not _is_mapped(context.settings.accounts[unmapped.account], unmapped.word):
-            found[unmapped.account].append((unmapped, order))
+        account = context.settings.accounts[unmapped.account]
+        if DRIVERS[account.driver].map_word(unmapped.word, account.field_map) is None:
+            found[account.slug].append((unmapped, order))
     return found
 
 
@@ -206,8 +206,3 @@ def _folded_lately(context: AlertContext) -> bool:
 
 def _messages_waiting(count: int) -> str:
     return count_noun(count, "message is waiting", "messages are waiting", limit=MOST_COUNTED)
-
-
-def _is_mapped(account: Account, word: str) -> bool:
-    """Whether a word has a status by now."""
-    return DRIVERS[account.driver].map_word(word, account.field_map) is not None
