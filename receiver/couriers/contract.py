@@ -115,11 +115,6 @@ class SampleState:
     at: datetime
 
 
-def keep_spelling(word: str) -> str:
-    """Return the word unchanged."""
-    return word
-
-
 @dataclass(frozen=True)
 class Driver:
     """One courier.
@@ -153,7 +148,7 @@ class Driver:
     sample_order: tuple[str, str]
     signature_header: str | None = None
     identify_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
-    normalize_word: Callable[[str], str] = keep_spelling
+    normalize_word: Callable[[str], str] = str
     check_field_map: Callable[[Mapping[str, Any]], list[str]] | None = None
     identifier_keys_in_map: Callable[[Mapping[str, Any]], IdentifierKeys] | None = None
     api: Api | None = None
