@@ -6,8 +6,9 @@ Only orders of accounts whose courier can be polled have a row there. workers/po
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.couriers import DRIVERS
@@ -59,7 +60,8 @@ def _placed_at(order: AnyOrder) -> datetime:
     return min([order.created_at, *milestones])
 
 
-# answer_id: 0 keeps the known one; NULL makes the next answer count as new, whatever it says.
+# An answer_id that leaves the known one; NULL makes the next answer count as new, whatever it says.
+KEEP_ANSWER = 0
 RESTART_SCHEDULE = """(order_id) DO UPDATE
     SET placed_at = least(known.placed_at, excluded.placed_at),
         due_at = CASE WHEN excluded.due_at IS NOT NULL
@@ -91,36 +93,9 @@ def plan_polls(
         due_at = plan_next_poll(schedule, poll_state(order, None), factor)
         if news.webhook and needs_confirmation(order, accounts[order.account]):
             due_at = now
-        rows.append(
-            {
-                "order_id": order.id,
-                "account": order.account,
-                "placed_at": _placed_at(order),
-                "due_at": due_at,
-                "finished_at": now if due_at is None else None,
-                "answer_id": None if news.webhook else 0,
-            }
-        )
+        finished_at = now if due_at is None else None
+        rows.append(_row(order, due_at, finished_at, None if news.webhook else KEEP_ANSWER))
     insert_rows(session, Poll, rows, RESTART_SCHEDULE, least_between=MINIMUM_INTERVAL * factor)
-
-
-def needs_confirmation(order: AnyOrder, account: Account) -> bool:
-    """Return whether an unsigned webhook set the status and the account confirms such by a poll."""
-    if account.confirm == "none" or order.source is None or order.source["trust"] != "token":
-        return False
-    return account.confirm == "all" or find_status(order.status).terminal
-
-
-# An order without a row was known before its account could be polled.
-POLL_NOW = text("""
-    INSERT INTO polls AS known (order_id, account, placed_at, due_at)
-    VALUES (:order_id, :account, :placed_at, :now)
-    ON CONFLICT (order_id) DO UPDATE
-    SET due_at = greatest(excluded.due_at, known.polled_at + :least_between),
-        quiet = 0, failures = 0, unchanged_for = '0', unknown_since = NULL,
-        finished_at = NULL, stopped_at = NULL, stop_reason = NULL
-    RETURNING due_at
-""")
 
 
 def schedule_poll_now(session: Session, order: AnyOrder, now: datetime, factor: float) -> datetime:
@@ -128,12 +103,27 @@ def schedule_poll_now(session: Session, order: AnyOrder, now: datetime, factor: 
 
     An order that was polled a moment ago is due MINIMUM_INTERVAL after that.
     """
-    values = {
+    row = _row(order, now, None, KEEP_ANSWER)
+    insert_rows(session, Poll, [row], RESTART_SCHEDULE, least_between=MINIMUM_INTERVAL * factor)
+    due_at = session.scalar(select(Poll.due_at).where(Poll.order_id == order.id))
+    return due_at or now
+
+
+def _row(
+    order: AnyOrder, due_at: datetime | None, finished_at: datetime | None, answer_id: int | None
+) -> dict[str, Any]:
+    return {
         "order_id": order.id,
         "account": order.account,
         "placed_at": _placed_at(order),
-        "now": now,
-        "least_between": MINIMUM_INTERVAL * factor,
+        "due_at": due_at,
+        "finished_at": finished_at,
+        "answer_id": answer_id,
     }
-    due_at: datetime = session.execute(POLL_NOW, values).scalar_one()
-    return due_at
+
+
+def needs_confirmation(order: AnyOrder, account: Account) -> bool:
+    """Return whether an unsigned webhook set the status and the account confirms such by a poll."""
+    if account.confirm == "none" or order.source is None or order.source["trust"] != "token":
+        return False
+    return account.confirm == "all" or find_status(order.status).terminal
