@@ -1,4 +1,4 @@
-"""The web application. Not in the package's __init__: workers and the CLI need no Flask."""
+"""Build the web application."""
 
 import os
 
@@ -21,7 +21,7 @@ from receiver.web.metrics_collector import MetricsCollector
 from receiver.web.openapi.docs_page import docs
 from receiver.web.request_log import RequestLog
 
-# Whoever asked over HTTP has gone away after this, or sooner.
+# HTTP clients do not wait longer than this.
 STATEMENT_SECONDS = 6
 
 
@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # Static files and templates belong to the console's blueprint.
     app = Flask(__name__, static_folder=None, template_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined] # of Flask's default provider
-    # A redirect to a tidier URL is a failed delivery to a courier that wants 200.
+    # A courier expects 200: a redirect to a URL with fewer slashes is a failed delivery.
     app.url_map.merge_slashes = False
 
     engine = create_engine_for(settings.database_url, statement_seconds=STATEMENT_SECONDS)

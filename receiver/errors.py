@@ -1,11 +1,11 @@
-"""What can go wrong, named by meaning and without HTTP; problems.py turns each into an answer.
+"""Errors, named by their meaning and without HTTP; receiver/web/problems.py has their statuses.
 
-The text of an error is read by the person it concerns: what was wrong, where, what to do.
+The person whom an error concerns reads its text: what was wrong, with what, what to do.
 """
 
 
 class OrdertrailError(Exception):
-    """Every error that is ours to name."""
+    """The base of all errors that have a name here."""
 
 
 class UnknownAccount(OrdertrailError):
@@ -13,7 +13,7 @@ class UnknownAccount(OrdertrailError):
 
 
 class RefusedCredential(OrdertrailError):
-    """A courier's token or signature is `missing`, `malformed` or `wrong`; `why` says which."""
+    """A courier's token or signature is `missing`, `malformed` or `wrong`, as `why` says."""
 
     def __init__(self, message: str, why: str) -> None:
         super().__init__(message)
@@ -21,11 +21,11 @@ class RefusedCredential(OrdertrailError):
 
 
 class BodyTooLarge(OrdertrailError):
-    """The body is larger than MAX_BODY_BYTES."""
+    """The body is larger than its limit (MAX_BODY_BYTES for webhooks)."""
 
 
 class BodyCutOff(OrdertrailError):
-    """The sender promised more bytes than it sent, or sent them too slowly."""
+    """The sender sent fewer bytes than it promised, or sent them too slowly."""
 
 
 class UnreadableBody(OrdertrailError):
@@ -33,27 +33,27 @@ class UnreadableBody(OrdertrailError):
 
 
 class Undecodable(OrdertrailError):
-    """Valid JSON that its courier's driver cannot read; the text becomes the quarantine reason."""
+    """A driver cannot decode a JSON object; the text becomes the reason of the quarantine."""
 
 
 class StorageUnavailable(OrdertrailError):
-    """PostgreSQL did not take the message in time, so nothing was promised."""
+    """PostgreSQL did not execute a statement in time; nothing was stored, or nobody knows."""
 
 
 class UnknownOrder(OrdertrailError):
-    """No order answers to this identifier."""
+    """No order has this name."""
 
 
 class AmbiguousIdentifier(OrdertrailError):
-    """Several orders of the account carry this identifier."""
+    """Several orders of the account have this identifier."""
 
 
 class UnknownTour(OrdertrailError):
-    """No tour plan of this account names this tour."""
+    """No tour plan of the account has this id."""
 
 
 class UnknownConflict(OrdertrailError):
-    """No conflict of this order has this id."""
+    """No conflict of the order has this id."""
 
 
 class UnknownMessage(OrdertrailError):
@@ -61,11 +61,11 @@ class UnknownMessage(OrdertrailError):
 
 
 class WrongOutcome(OrdertrailError):
-    """What became of a message does not allow what was asked."""
+    """The outcome of a message does not allow the requested action."""
 
 
 class InvalidCursor(OrdertrailError):
-    """A cursor that this service did not hand out; parameter is the name it came by."""
+    """A cursor that this service did not create. parameter: the name under which it was sent."""
 
     def __init__(self, message: str, parameter: str) -> None:
         super().__init__(message)
@@ -73,23 +73,23 @@ class InvalidCursor(OrdertrailError):
 
 
 class TooManyWaiting(OrdertrailError):
-    """So many readers wait for changes that there is no room for more."""
+    """As many readers as allowed wait for changes already."""
 
 
 class NotPolled(OrdertrailError):
-    """The account's courier cannot be asked: no API, or no credentials for it."""
+    """The account cannot be polled: its courier has no API, or its credentials are not set."""
 
 
 class MissingBearerToken(OrdertrailError):
-    """A request for the shop's side came without a valid bearer token."""
+    """A request needs a valid bearer token and has none."""
 
 
 class CourierUnavailable(OrdertrailError):
-    """A courier's API did not answer, or not in time, or has a fault; to be tried again."""
+    """A courier's API did not answer, not in time, or with a server error; to be retried."""
 
 
 class CourierBusy(OrdertrailError):
-    """A courier's API wants to be left alone: for so many seconds, None where it does not say."""
+    """A courier's API limits our rate. seconds: how long to wait; None where it does not say."""
 
     def __init__(self, message: str, seconds: float | None) -> None:
         super().__init__(message)
@@ -97,17 +97,17 @@ class CourierBusy(OrdertrailError):
 
 
 class CourierRefused(OrdertrailError):
-    """A courier's API does not take our credentials, or they cannot even be sent."""
+    """A courier's API refuses our credentials, or they cannot even be sent."""
 
 
 class UnknownToCourier(OrdertrailError):
-    """A courier knows no order of this name, or the name is one that no order can have."""
+    """A courier has no order of this name, or no order can have it."""
 
 
 class BrokenAnswer(OrdertrailError):
-    """A courier's API answered, but not with what was asked for.
+    """A courier's API answered something else than was requested.
 
-    body: what it answered, None where there is nothing to keep (empty, compressed, too large).
+    body: the answer; None where there is nothing to store (empty, compressed, too large).
     """
 
     def __init__(self, message: str, body: bytes | None) -> None:

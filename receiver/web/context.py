@@ -1,4 +1,4 @@
-"""What one web process is made of, and how a view gets at it."""
+"""The objects that the views of one web process share."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -20,7 +20,7 @@ from receiver.web.metrics_collector import MetricsCollector
 
 @dataclass(frozen=True)
 class AppContext:
-    """The settings, and the ways to PostgreSQL and Redis."""
+    """The settings, and what reads and writes PostgreSQL and Redis."""
 
     settings: Settings
     engine: Engine
@@ -41,5 +41,5 @@ class AppContext:
 
 
 def app_context() -> AppContext:
-    """The parts of the application that serves the current request."""
+    """Return the context of the application that serves the current request."""
     return cast("AppContext", current_app.extensions["ordertrail"])

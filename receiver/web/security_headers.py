@@ -1,8 +1,7 @@
-"""Headers that every answer has, whoever asked for what.
+"""Add security headers to every answer.
 
-Nothing here is a page but the docs and the console, which say themselves what may be in them. All
-else is never taken for one, framed, or fetched by another site's page; a courier's text in it stays
-text. Addresses hold tokens, so they go nowhere with a link.
+Only the docs and the console are pages, and set headers of their own. No other answer may be taken
+for a page, framed, or fetched by another site's page. URLs contain tokens, so no link carries them.
 """
 
 from flask import Flask, Response
@@ -17,12 +16,11 @@ HEADERS = {
 
 
 def init_app(app: Flask) -> None:
-    """Add what an answer lacks. Called first, so that it comes last and sees what others set."""
-    app.after_request(_complete)
+    """Add the headers that an answer lacks. Call this first: the hook then runs last."""
+    app.after_request(_add_missing_headers)
 
 
-def _complete(answer: Response) -> Response:
-    given = {name.lower() for name in answer.headers.keys()}  # noqa: SIM118 (else it has pairs)
-    # Not by setdefault, which looks through all headers twice, each time.
-    answer.headers.extend([it for it in HEADERS.items() if it[0].lower() not in given])
+def _add_missing_headers(answer: Response) -> Response:
+    present = {name.lower() for name, _ in answer.headers}
+    answer.headers.extend([pair for pair in HEADERS.items() if pair[0].lower() not in present])
     return answer

@@ -51,7 +51,7 @@ def _render_problem(problem: Problem) -> Response:
     return Response(body, mimetype="application/json")
 
 
-# A slash at the end does no harm, and a redirect to the address without it is a failed delivery.
+# A slash at the end is accepted: couriers follow no redirect to the URL without it.
 @webhooks.route(
     "/<account>/<topic>",
     methods=["POST"],
