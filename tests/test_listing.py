@@ -130,7 +130,7 @@ def test_a_list_of_orders_reads_little(
 ) -> None:
     monkeypatch.setattr(listing, "FEW", 500)
     with Session(filled) as session:
-        nodes = plan(session, listing.matching(session, filters, before, MOST))
+        nodes = plan(session, listing.select_order_ids(session, filters, before, MOST))
         # A range for each account, status and yes or no; or all of two days, and a range for each
         # other one.
         assert rows_read(nodes) <= 4000

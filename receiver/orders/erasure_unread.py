@@ -13,12 +13,13 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import select, union, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
-from receiver.db.bulk import id_in, pairs_in
-from receiver.db.models import DISCARDED, QUARANTINED, Identifier, Message, Order
+from receiver.db.bulk import id_in
+from receiver.db.models import DISCARDED, QUARANTINED, Message, Order
+from receiver.orders.find import select_ids_by_any_name
 from receiver.orders.names import courier_reference
 from receiver.settings import Account
 
@@ -85,12 +86,8 @@ def names_erased_order(session: Session, account: Account, body: bytes) -> bool:
     wanted = [(account.slug, name) for name in names[:MOST_NAMES]]
     if not wanted:
         return False
-    named = union(
-        select(Order.id).where(pairs_in(Order.account, Order.courier_order_id, wanted)),
-        select(Order.id).where(pairs_in(Order.account, Order.reference, wanted)),
-        select(Identifier.order_id).where(pairs_in(Identifier.account, Identifier.value, wanted)),
-    )
-    erased = select(Order).where(Order.id.in_(named), Order.erased_at.is_not(None))
+    named = Order.id.in_(select_ids_by_any_name(wanted))
+    erased = select(Order).where(named, Order.erased_at.is_not(None))
     return any(
         is_named(body, names_by_key(order, account.field_map)) for order in session.scalars(erased)
     )

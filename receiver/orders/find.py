@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import LiteralString, TypeVar
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, CompoundSelect, select, union
 from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
-from receiver.db.bulk import id_in
+from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import Identifier, Order
 from receiver.db.pagination import begin_consistent_read, distinct_values, select_pages
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
@@ -74,6 +74,16 @@ def find_orders_by_reference(
     """Find the orders of each reference, the newest first: up to MOST_ORDERS, and one more."""
     ids = select_pages(Order.id, {Order.reference: sorted(set(references))}, MOST_ORDERS + 1)
     return _group(session, ((reference, order_id) for reference, order_id in session.execute(ids)))
+
+
+def select_ids_by_any_name(names: Collection[Name]) -> CompoundSelect[int]:
+    """Select the ids of all orders with one of the (account, name), the reference included."""
+    account = Order.account
+    return union(
+        select(Order.id).where(pairs_in(account, Order.courier_order_id, names)),
+        select(Order.id).where(pairs_in(account, Order.reference, names)),
+        select(Identifier.order_id).where(pairs_in(Identifier.account, Identifier.value, names)),
+    )
 
 
 def load_orders(session: Session, ids: Collection[int], lock: bool = False) -> Mapping[int, Order]:

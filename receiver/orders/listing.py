@@ -1,6 +1,6 @@
 """List orders by filters, newest first, and the events of one order.
 
-None of the lists sorts or reads much more than the page that is asked for, see db/pagination.py.
+No list sorts or reads much more than the page that is asked for, see db/pagination.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,16 +28,16 @@ from receiver.orders.fold import REPEATED_OBSERVATION, sort_position
 # The day of an order's last change, as the index orders_updated_idx spells it.
 UPDATED_ON = literal_column("((orders.updated_at AT TIME ZONE 'UTC')::date)", Date)
 
-# So many orders are read at most to filter by both a value and the time of the last change.
+# How many orders are read at most to filter by a value and by the time of the last change.
 FEW = 5000
 
 Filters = Mapping[str, Any]
 
-SHOWN: list[Any] = [
+ORDER_COLUMNS: list[Any] = [
     column.class_attribute for column in Order.__mapper__.column_attrs if column.key != "details"
 ]
 ROWS = select(
-    *SHOWN,
+    *ORDER_COLUMNS,
     Poll.due_at,
     Poll.polled_at,
     func.coalesce(Poll.failures, 0).label("failures"),
@@ -55,7 +55,7 @@ def list_orders(session: Session, filters: Filters) -> dict[str, Any]:
     limit = filters["limit"]
     before = read_cursor(filters["cursor"]) if "cursor" in filters else None
     begin_consistent_read(session)
-    ids = matching(session, filters, before, limit + 1).subquery()
+    ids = select_order_ids(session, filters, before, limit + 1).subquery()
     rows = session.execute(ROWS.join(ids, Order.id == ids.c.id).order_by(Order.id.desc())).all()
     return {
         "orders": rows[:limit],
@@ -73,12 +73,14 @@ def list_events(session: Session, order: Order) -> dict[str, Any]:
     return {"events": sorted(events, key=sort_position)}
 
 
-def matching(session: Session, filters: Filters, before: int | None, most: int) -> Select[int]:
+def select_order_ids(
+    session: Session, filters: Filters, before: int | None, most: int
+) -> Select[int]:
     """Select the ids of the newest orders that fit. before: only those with a lower id."""
     conditions: list[ColumnElement[bool]] = []
-    wanted = _wanted(filters)
+    wanted = _values_by_column(filters)
     narrowed = [column.in_(values) for column, values in wanted.items()]
-    days = _days(session, filters["updated_since"]) if "updated_since" in filters else None
+    days = _days_since(session, filters["updated_since"]) if "updated_since" in filters else None
     if days is not None:
         conditions.append(Order.updated_at >= filters["updated_since"])
     if "reference" in filters:
@@ -107,7 +109,7 @@ def matching(session: Session, filters: Filters, before: int | None, most: int) 
     return select(Order.id).where(*conditions).order_by(Order.id.desc()).limit(most)
 
 
-def _wanted(filters: Filters) -> dict[Column, Sequence[Any]]:
+def _values_by_column(filters: Filters) -> dict[Column, Sequence[Any]]:
     wanted: dict[Column, Sequence[Any]] = {
         column: [filters[column.key]]
         for column in (Order.account, Order.status, Order.needs_attention)
@@ -121,7 +123,7 @@ def _wanted(filters: Filters) -> dict[Column, Sequence[Any]]:
     return wanted
 
 
-def _days(session: Session, since: datetime) -> list[date] | None:
+def _days_since(session: Session, since: datetime) -> list[date] | None:
     """Return the days since then on which orders last changed; None where that is every day."""
     ends = select(func.min(UPDATED_ON), func.max(UPDATED_ON)).select_from(Order)
     first, last = session.execute(ends).one()

@@ -13,7 +13,7 @@ from receiver.changes.order_changes import CREATED, changed_names, copy_shown, t
 from receiver.couriers import DRIVERS
 from receiver.db.models import PARKED, PENDING, AccountState, Identifier, Message, Order
 from receiver.errors import NotPolled, UnknownAccount
-from receiver.orders.find import find_order
+from receiver.orders.find import find_order, find_orders
 from receiver.orders.names import lock_names, shadowed_reference
 from receiver.orders.poll_plan import OrderNews, plan_polls, schedule_poll_now
 from receiver.orders.tour_etas import add_etas, lock_tours
@@ -122,24 +122,17 @@ def _known_as(session: Session, account: str, courier: str, name: str) -> str:
     The shop's reference counts only with a courier that can be polled by reference: with the
     others it may look like an id of theirs.
     """
-    ids = select(Order.courier_order_id).where(Order.account == account)
-    if session.scalar(ids.where(Order.courier_order_id == name)) is not None:
-        return name
-    named = (
-        select(Order)
-        .join(Identifier, Identifier.order_id == Order.id)
-        .where(Identifier.account == account, Identifier.value == name)
-        .limit(2)
-    )
     by_reference = DRIVERS[courier].names_orders_by_reference
-    found = {
+    named = find_orders(session, [(account, name)]).get((account, name), [])
+    ids = {
         order.courier_order_id
-        for order in session.scalars(named)
-        if by_reference or name in order.identifiers.values()
+        for order in named
+        if by_reference or name in {order.courier_order_id, *order.identifiers.values()}
     }
     if by_reference:
-        found.update(session.scalars(ids.where(Order.reference == name).limit(2)))
-    return found.pop() if len(found) == 1 else name
+        own = (Order.account == account, Order.reference == name)
+        ids.update(session.scalars(select(Order.courier_order_id).where(*own).limit(2)))
+    return ids.pop() if len(ids) == 1 else name
 
 
 def request_refresh(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.changes.order_changes import (
@@ -17,11 +16,12 @@ from receiver.changes.order_changes import (
     changed_names,
     touch_order,
 )
-from receiver.db.bulk import id_in, pairs_in
-from receiver.db.models import Event, Identifier, Order
+from receiver.db.bulk import id_in
+from receiver.db.models import Event, Order
 from receiver.db.order_state import AnyOrder, OrderState
 from receiver.orders import conflicts, details
 from receiver.orders.erasure import erase_from_snapshot
+from receiver.orders.find import select_ids_by_any_name
 from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
 from receiver.orders.names import shadowed_reference
 from receiver.orders.poll_plan import OrderNews, polling_schedule
@@ -125,16 +125,7 @@ def refold_orders(
 
 def _find_orders_of_stops(session: Session, stops: Collection[tuple[str, str]]) -> set[int]:
     """Return the ids of the orders that stops of a tour plan may mean, by any of their names."""
-    if not stops:
-        return set()
-    account = Order.account
-    return {
-        *session.scalars(select(Order.id).where(pairs_in(account, Order.courier_order_id, stops))),
-        *session.scalars(select(Order.id).where(pairs_in(account, Order.reference, stops))),
-        *session.scalars(
-            select(Identifier.order_id).where(pairs_in(Identifier.account, Identifier.value, stops))
-        ),
-    }
+    return {*session.scalars(select_ids_by_any_name(stops))} if stops else set()
 
 
 def _add_snapshots(
