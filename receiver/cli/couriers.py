@@ -17,12 +17,7 @@ from receiver.cli.output import (
     print_line,
     print_note,
 )
-from receiver.cli.session import (
-    load_settings,
-    open_database,
-    open_transaction,
-    require_account,
-)
+from receiver.cli.session import load_settings, open_database, open_transaction, require_account
 from receiver.couriers.vocabulary import describe_statuses
 from receiver.errors import UnknownTour
 from receiver.orders.tour_etas import find_tour

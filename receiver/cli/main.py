@@ -27,28 +27,16 @@ COMMANDS: CommandTable = {
             "List open conflicts, or close one.",
         ),
         "register": ("receiver.cli.register:register_command", "Register an order."),
-        "refresh": (
-            "receiver.cli.register:refresh_command",
-            "Poll the courier for an order now.",
-        ),
-        "changes": (
-            "receiver.cli.changes:changes_command",
-            "Show the change feed, or follow it.",
-        ),
+        "refresh": ("receiver.cli.register:refresh_command", "Poll the courier for an order now."),
+        "changes": ("receiver.cli.changes:changes_command", "Show the change feed, or follow it."),
     },
     "Messages": {
         "messages": (
             "receiver.cli.messages:messages_command",
             "List the messages in the inbox, or show one.",
         ),
-        "retry": (
-            "receiver.cli.messages:retry_command",
-            "Send messages back to the workers.",
-        ),
-        "discard": (
-            "receiver.cli.messages:discard_command",
-            "Mark a message as dealt with.",
-        ),
+        "retry": ("receiver.cli.messages:retry_command", "Send messages back to the workers."),
+        "discard": ("receiver.cli.messages:discard_command", "Mark a message as dealt with."),
     },
     "Couriers": {
         "couriers": (
@@ -56,10 +44,7 @@ COMMANDS: CommandTable = {
             "Show the state of each courier account.",
         ),
         "send": ("receiver.cli.send:send_command", "Send a webhook as a courier would."),
-        "tour": (
-            "receiver.cli.couriers:tour_command",
-            "Show the latest plan of a tour.",
-        ),
+        "tour": ("receiver.cli.couriers:tour_command", "Show the latest plan of a tour."),
         "statuses": (
             "receiver.cli.couriers:statuses_command",
             "List our statuses with each courier's words for them.",
@@ -68,10 +53,7 @@ COMMANDS: CommandTable = {
     "The service": {
         "run": ("receiver.cli.main:run_command", "Run the whole service on this machine."),
         "check": ("receiver.cli.check:check_command", "List the alerts that are open now."),
-        "migrate": (
-            "receiver.cli.main:migrate_command",
-            "Bring the database schema up to date.",
-        ),
+        "migrate": ("receiver.cli.main:migrate_command", "Bring the database schema up to date."),
     },
 }
 

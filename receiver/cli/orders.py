@@ -32,12 +32,7 @@ from receiver.cli.output import (
     print_line,
     print_note,
 )
-from receiver.cli.session import (
-    load_settings,
-    open_database,
-    open_order,
-    require_account,
-)
+from receiver.cli.session import load_settings, open_database, open_order, require_account
 from receiver.orders.explain import FLAG_TEXTS, explain_order
 from receiver.orders.listing import list_events, list_orders
 from receiver.orders.order_json import render_order, render_order_page

@@ -29,11 +29,7 @@ from receiver.settings import Account, BadSettings, Settings
 
 MOST_TIMES = 1000
 # Placeholders for settings that are required, but that sending does not need.
-PLACEHOLDERS = {
-    "DATABASE_URL": "postgresql:///",
-    "REDIS_URL": "unix:///",
-    "API_TOKENS": "none",
-}
+PLACEHOLDERS = {"DATABASE_URL": "postgresql:///", "REDIS_URL": "unix:///", "API_TOKENS": "none"}
 
 # What to do about a response that is not 200; {name} is the account's setting SECRETS.
 ADVICE = {

@@ -130,11 +130,7 @@ class Supervisor:
 
     def _environment(self, given: Mapping[str, str], settings: Settings) -> dict[str, str]:
         """Return the commands' environment without secrets and the servers' addresses."""
-        read = {
-            "HOST": settings.host,
-            "PORT": str(settings.port),
-            "DATA_DIR": str(self.data_dir),
-        }
+        read = {"HOST": settings.host, "PORT": str(settings.port), "DATA_DIR": str(self.data_dir)}
         # deploy/gunicorn.conf.py reads no NAME_FILE, and to set both would be a fault.
         rest = {
             name: value for name, value in given.items() if name.removesuffix("_FILE") not in read

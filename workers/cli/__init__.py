@@ -2,7 +2,7 @@
 
 COMMANDS = {
     "Couriers": {
-        "poll": ("workers.cli.poll:poll_command", "Poll the couriers for all open orders now."),
+        "poll": ("workers.cli.poll:poll_command", "Poll the couriers for all open orders now.")
     },
     "The service": {
         "doctor": (
