@@ -117,8 +117,14 @@ class Settings:
         )
 
 
+class Text(fields.String):
+    default_error_messages = {"required": "is not set"}  # noqa: RUF012 - as marshmallow has it
+
+
 class CommaList(fields.Field[tuple[str, ...]]):
     """A comma-separated list: `a, b` is read as ("a", "b")."""
+
+    default_error_messages = Text.default_error_messages
 
     def _deserialize(self, value: str, *args: Any, **kwargs: Any) -> tuple[str, ...]:
         return tuple(item.strip() for item in value.split(",") if item.strip())
@@ -199,22 +205,17 @@ def _installed(package: str, extra: str) -> Callable[[str], None]:
 
 
 POSITIVE = validate.Range(min=1)
-NOT_SET: dict[str, Any] = {"required": "is not set"}
 
 # An empty value counts as not set, so that a line `NAME=` in an env file restores the default.
 GENERAL = Schema.from_dict(
     {
-        "DATABASE_URL": fields.String(
-            required=True,
-            error_messages=NOT_SET,
-            validate=_scheme("postgresql", "postgres", "postgresql+psycopg"),
+        "DATABASE_URL": Text(
+            required=True, validate=_scheme("postgresql", "postgres", "postgresql+psycopg")
         ),
-        "REDIS_URL": fields.String(
-            required=True,
-            error_messages=NOT_SET,
-            validate=_scheme("redis", "rediss", "unix", "redis+sentinel"),
+        "REDIS_URL": Text(
+            required=True, validate=_scheme("redis", "rediss", "unix", "redis+sentinel")
         ),
-        "API_TOKENS": CommaList(required=True, error_messages=NOT_SET, validate=_not_empty),
+        "API_TOKENS": CommaList(required=True, validate=_not_empty),
         "HOST": fields.String(load_default="127.0.0.1"),
         "PORT": fields.Integer(load_default=8000, validate=validate.Range(1, 65535)),
         "DATA_DIR": fields.String(load_default=".data"),

@@ -1,6 +1,6 @@
 """`ordertrail messages`, `retry` and `discard`: look at the inbox and deal with its messages."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,9 +24,9 @@ from receiver.cli.output import (
     format_time,
     print_facts,
     print_json,
-    print_json_pages,
     print_line,
     print_note,
+    print_pages,
 )
 from receiver.cli.session import (
     load_settings,
@@ -69,41 +69,20 @@ def messages_command(
     if ctx.invoked_subcommand is not None:
         return
     checked = validate_options(MessageFiltersSchema(), limit=page_size(limit, all_pages), **filters)
+    table = GrowingTable(
+        *("id", "received", "account", "type", "outcome", "order", "repeated", "reason"),
+        wrap=("reason",),
+        optional=("repeated", "type", "received"),
+    )
     settings = load_settings()
     with open_database(settings) as sessions:
         pages = read_pages(
             sessions, browse.list_messages, MessagePageSchema().dump, checked, all_pages
         )
-        if as_json:
-            count, cursor = print_json_pages("messages", pages), None
-        else:
-            count, cursor = _print_messages(pages)
+        count = print_pages("messages", pages, None if as_json else table, _message_row)
     if not count:
         require_account(settings, filters["account"])
         print_note("No messages found.")
-    if cursor:
-        print_note(f"There are more: use --cursor {cursor}, or --all")
-
-
-def _print_messages(pages: Iterable[JsonObject]) -> tuple[int, str | None]:
-    """Print pages; return how many messages there were, and the cursor of the next page."""
-    table = GrowingTable(
-        "id",
-        "received",
-        "account",
-        "type",
-        "outcome",
-        "order",
-        "repeated",
-        "reason",
-        wrap=("reason",),
-        optional=("repeated", "type", "received"),
-    )
-    count, cursor = 0, None
-    for page in pages:
-        table.add(map(_message_row, page["messages"]))
-        count, cursor = count + len(page["messages"]), page["next_cursor"]
-    return count, cursor
 
 
 def _message_row(message: JsonObject) -> Row:

@@ -1,7 +1,7 @@
 """`ordertrail orders`, `order`, `events` and `explain`: read orders."""
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -28,9 +28,9 @@ from receiver.cli.output import (
     format_time,
     print_facts,
     print_json,
-    print_json_pages,
     print_line,
     print_note,
+    print_pages,
 )
 from receiver.cli.session import load_settings, open_database, open_order, require_account
 from receiver.orders.explain import FLAG_TEXTS, explain_order
@@ -78,38 +78,18 @@ def orders_command(limit: int | None, all_pages: bool, as_json: bool, **filters:
     an account that is not configured is not.
     """
     checked = validate_options(OrderFiltersSchema(), limit=page_size(limit, all_pages), **filters)
-    settings = load_settings()
-    with open_database(settings) as sessions:
-        pages = read_pages(sessions, list_orders, render_order_page, checked, all_pages)
-        if as_json:
-            count, cursor = print_json_pages("orders", pages), None
-        else:
-            count, cursor = _print_orders(pages)
-    if not count:
-        require_account(settings, filters["account"])
-        print_note("No orders found.")
-    if cursor:
-        print_note(f"There are more: use --cursor {cursor}, or --all")
-
-
-def _print_orders(pages: Iterable[JsonObject]) -> tuple[int, str | None]:
-    """Print pages; return how many orders there were, and the cursor of the next page."""
     table = GrowingTable(
-        "account",
-        "order",
-        "reference",
-        "status",
-        "since",
-        "courier status",
-        "updated",
+        *("account", "order", "reference", "status", "since", "courier status", "updated"),
         wrap=("reference", "courier status"),
         optional=("updated", "courier status", "since"),
     )
-    count, cursor = 0, None
-    for orders in pages:
-        table.add(map(_order_row, orders["orders"]))
-        count, cursor = count + len(orders["orders"]), orders["next_cursor"]
-    return count, cursor
+    settings = load_settings()
+    with open_database(settings) as sessions:
+        pages = read_pages(sessions, list_orders, render_order_page, checked, all_pages)
+        count = print_pages("orders", pages, None if as_json else table, _order_row)
+    if not count:
+        require_account(settings, filters["account"])
+        print_note("No orders found.")
 
 
 def _order_row(order: JsonObject) -> Row:

@@ -4,7 +4,7 @@ Couriers' text is not trusted: it cannot break a line, control the terminal or b
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -32,22 +32,6 @@ def format_json(value: Any, indent: int | None = 2) -> str:
 
 def print_json(value: Any, indent: int | None = 2) -> None:
     click.echo(format_json(value, indent))
-
-
-def print_json_pages(name: str, pages: Iterable[JsonObject]) -> int:
-    """Print pages as one document {name: [...], "next_cursor": ...} while they are read.
-
-    Returns the number of rows.
-    """
-    cursor, separator, count = None, f'{{"{name}": [', 0
-    for page in pages:
-        for row in page[name]:
-            click.echo(f"{separator}\n  {format_json(row, indent=None)}", nl=False)
-            separator, count = ",", count + 1
-        cursor = page["next_cursor"]
-    start = "" if count else separator
-    click.echo(f'{start}\n], "next_cursor": {json.dumps(cursor)}}}')
-    return count
 
 
 def format_time(time: str | None) -> str:
@@ -154,6 +138,33 @@ class GrowingTable:
     def _least_width(self, column: str) -> int:
         width = self._widths[column]
         return min(width, max(LEAST_WIDTH, cell_len(column))) if column in self._wrap else width
+
+
+def print_pages(
+    name: str,
+    pages: Iterable[JsonObject],
+    table: GrowingTable | None,
+    to_row: Callable[[JsonObject], Row],
+) -> int:
+    """Print pages as they are read and return the number of rows.
+
+    table: None for one JSON document of the shape {name: [...], "next_cursor"}.
+    """
+    count, cursor, separator = 0, None, f'{{"{name}": ['
+    for page in pages:
+        count, cursor = count + len(page[name]), page["next_cursor"]
+        if table is not None:
+            table.add(map(to_row, page[name]))
+            continue
+        for item in page[name]:
+            click.echo(f"{separator}\n  {format_json(item, indent=None)}", nl=False)
+            separator = ","
+    if table is None:
+        start = "" if count else separator
+        click.echo(f'{start}\n], "next_cursor": {json.dumps(cursor)}}}')
+    elif cursor:
+        print_note(f"There are more: use --cursor {cursor}, or --all")
+    return count
 
 
 def _cell(value: str | Text | None) -> Text:
