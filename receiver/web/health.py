@@ -1,4 +1,4 @@
-"""For ops: is it alive, is it ready, what are its numbers."""
+"""The endpoints for monitoring: /livez, /readyz and /metrics."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -21,25 +21,25 @@ ops = Blueprint("ops", __name__)
 
 
 @ops.get("/livez")
-def livez() -> dict[str, str]:
-    """The process runs."""
+def show_liveness() -> dict[str, str]:
+    """Answer 200 while the process runs."""
     return {"status": "ok"}
 
 
 @ops.get("/readyz")
-def readyz() -> tuple[dict[str, Any], int]:
-    """Whether messages can be taken in: PostgreSQL is writable.
+def show_readiness() -> tuple[dict[str, Any], int]:
+    """Say whether messages can be accepted, which needs a writable PostgreSQL.
 
-    Redis and the workers are reported and not required, since without them we still keep. workers
-    are those that RQ believes to live; what they get done is told by waiting_seconds, how long the
-    oldest message waits to be folded, and folded_at.
+    Redis and workers are reported but not required, since messages are stored without them.
+    waiting_seconds: how long the oldest pending message has been waiting. folded_at: when the last
+    message was processed.
     """
     app = app_context()
-    done = Progress(None, None)
+    progress = Progress(None, None)
     try:
         with app.sessions() as session:
             read_only = session.scalar(text("SHOW transaction_read_only")) == "on"
-            done = read_progress(session, datetime.now(UTC))
+            progress = read_progress(session, datetime.now(UTC))
         postgresql = "read-only" if read_only else "ok"
     except SQLAlchemyError:
         postgresql = "unreachable"
@@ -55,20 +55,22 @@ def readyz() -> tuple[dict[str, Any], int]:
         "postgresql": postgresql,
         "redis": redis,
         "workers": workers,
-        "waiting_seconds": done.waiting_seconds,
-        "folded_at": rfc3339(done.folded_at),
+        "waiting_seconds": progress.waiting_seconds,
+        "folded_at": rfc3339(progress.folded_at),
     }
     return answer, 200 if ready else 503
 
 
 @ops.get("/metrics")
-def metrics() -> Response:
-    """Prometheus text, for whoever holds METRICS_TOKEN or an API token."""
+def show_metrics() -> Response:
+    """Return the metrics as Prometheus text; needs METRICS_TOKEN or an API token."""
     settings = app_context().settings
     tokens = settings.api_tokens + ((settings.metrics_token,) if settings.metrics_token else ())
     if not has_bearer_token(request, tokens):
-        raise MissingBearerToken("a bearer token is needed: METRICS_TOKEN or one of API_TOKENS")
-    stored = CollectorRegistry()
-    stored.register(app_context().metrics_collector)
-    counted = generate_latest(metrics_registry()) + generate_latest(stored)
-    return current_app.response_class(counted, content_type=CONTENT_TYPE_LATEST)
+        raise MissingBearerToken(
+            "a valid bearer token is needed: METRICS_TOKEN or one of API_TOKENS"
+        )
+    collected = CollectorRegistry()
+    collected.register(app_context().metrics_collector)
+    text_format = generate_latest(metrics_registry()) + generate_latest(collected)
+    return current_app.response_class(text_format, content_type=CONTENT_TYPE_LATEST)

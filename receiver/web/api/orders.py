@@ -1,5 +1,6 @@
 """Orders: show, list, look up, register, and erase personal data."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import orjson
 from flask import Response, request
 
+from receiver.db.models import Order
 from receiver.db.pagination import begin_consistent_read
 from receiver.orders import erasure, listing, register
 from receiver.orders.find import (
@@ -101,7 +103,7 @@ def list_orders(filters: dict[str, Any]) -> Response:
 @orders.post("/orders/lookup")
 @orders.arguments(LookupSchema, example={"references": ["41", "42"]})
 @orders.response(200, LookupAnswerSchema)
-def look_up(asked: dict[str, Any]) -> Response:
+def look_up(lookup: dict[str, Any]) -> Response:
     """Look up several orders at once, by reference or by account and identifier.
 
     A request has 1 to 100 items; there is one result per item, in the order of the items. A
@@ -110,26 +112,29 @@ def look_up(asked: dict[str, Any]) -> Response:
     """
     with app_context().sessions() as session:
         begin_consistent_read(session)
-        if "references" in asked:
-            of = find_orders_by_reference(session, asked["references"])
-            results = [({"reference": it}, of.get(it, [])) for it in asked["references"]]
-        else:
-            names = [(it["account"], it["courier_order_id"]) for it in asked["orders"]]
-            named = find_orders(session, names)
+        if "references" in lookup:
+            by_reference = find_orders_by_reference(session, lookup["references"])
             results = [
-                (item, named.get(name, []))
-                for item, name in zip(asked["orders"], names, strict=True)
+                _lookup_result({"reference": reference}, by_reference.get(reference, []))
+                for reference in lookup["references"]
             ]
-    results_shown = [
-        {
-            **item,
-            "found": bool(orders),
-            "orders": [render_order(order, order.poll) for order in orders[:MOST_ORDERS]],
-            "more": len(orders) > MOST_ORDERS,
-        }
-        for item, orders in results
-    ]
-    return _json({"results": results_shown})
+        else:
+            names = [(item["account"], item["courier_order_id"]) for item in lookup["orders"]]
+            by_name = find_orders(session, names)
+            results = [
+                _lookup_result(item, by_name.get(name, []))
+                for item, name in zip(lookup["orders"], names, strict=True)
+            ]
+    return _json({"results": results})
+
+
+def _lookup_result(item: dict[str, Any], orders: Sequence[Order]) -> dict[str, Any]:
+    return {
+        **item,
+        "found": bool(orders),
+        "orders": [render_order(order, order.poll) for order in orders[:MOST_ORDERS]],
+        "more": len(orders) > MOST_ORDERS,
+    }
 
 
 @orders.post("/orders")
