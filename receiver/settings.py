@@ -117,14 +117,14 @@ class Settings:
         )
 
 
-class Text(fields.String):
+class RequiredText(fields.String):
     default_error_messages = {"required": "is not set"}  # noqa: RUF012 - as marshmallow has it
 
 
 class CommaList(fields.Field[tuple[str, ...]]):
     """A comma-separated list: `a, b` is read as ("a", "b")."""
 
-    default_error_messages = Text.default_error_messages
+    default_error_messages = RequiredText.default_error_messages
 
     def _deserialize(self, value: str, *args: Any, **kwargs: Any) -> tuple[str, ...]:
         return tuple(item.strip() for item in value.split(",") if item.strip())
@@ -209,10 +209,10 @@ POSITIVE = validate.Range(min=1)
 # An empty value counts as not set, so that a line `NAME=` in an env file restores the default.
 GENERAL = Schema.from_dict(
     {
-        "DATABASE_URL": Text(
+        "DATABASE_URL": RequiredText(
             required=True, validate=_scheme("postgresql", "postgres", "postgresql+psycopg")
         ),
-        "REDIS_URL": Text(
+        "REDIS_URL": RequiredText(
             required=True, validate=_scheme("redis", "rediss", "unix", "redis+sentinel")
         ),
         "API_TOKENS": CommaList(required=True, validate=_not_empty),

@@ -20,20 +20,20 @@ HOSTILE = "[red]R[/red] [link=https://x]l[/link]\n\x1b[2J\x1b]0;t\x07\x9b31m\u20
 HARMLESS = "[red]R[/red] [link=https://x]l[/link]??[2J?]0;t??31m?:smile: ?"
 
 
-def typed(environ: Mapping[str, str], *arguments: str, **changed: str) -> Result:
+def run_command(environ: Mapping[str, str], *arguments: str, **changed: str) -> Result:
     """What a command did. changed: further environment."""
     runner = CliRunner(env={**environ, **changed})
     return runner.invoke(main, list(arguments), catch_exceptions=False)
 
 
-def told(environ: Mapping[str, str], *arguments: str) -> Any:
+def command_json(environ: Mapping[str, str], *arguments: str) -> Any:
     """The JSON that a command wrote, which ended well."""
-    done = typed(environ, *arguments, "--json")
+    done = run_command(environ, *arguments, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
 
-def asked(shop: FlaskClient, path: str) -> dict[str, Any]:
+def api_json(shop: FlaskClient, path: str) -> dict[str, Any]:
     """What the API answers under /v1, asked for with a query string."""
     bare, _, query = path.partition("?")
     return get(shop, bare, **dict(parse_qsl(query)))

@@ -46,7 +46,7 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Start it. user: it refuses to be root; prefix: such as `ip netns exec ...`."""
     with (ini.parent / "pgbouncer.log").open("ab") as log:
-        return child_process.start(
+        return child_process.start_child(
             [*prefix, program, str(ini)],
             death_signal=signal.SIGKILL,
             cwd=str(ini.parent),

@@ -71,7 +71,7 @@ def running(
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
     with log.open("ab") as opened:
         # On a leash, so that a killed test run leaves none of them behind.
-        process = child_process.start(
+        process = child_process.start_child(
             [*command, *arguments],
             death_signal=signal.SIGTERM,
             cwd=str(cwd),

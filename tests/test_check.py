@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import AccountState
 from receiver.queue.job_queue import get_queue
-from tests.command import process, typed
+from tests.command import process, run_command
 from workers import clock
 
 Sessions = sessionmaker[Session]
@@ -52,10 +52,10 @@ def skip_a_full_disk(done: Result) -> None:
 
 @pytest.mark.usefixtures("running")
 def test_all_is_well(environ: Mapping[str, str]) -> None:
-    done = typed(environ, "check")
+    done = run_command(environ, "check")
     skip_a_full_disk(done)
     assert (done.exit_code, done.stdout) == (0, "ok\n")
-    assert json.loads(typed(environ, "check", "--json").stdout) == {"alerts": []}
+    assert json.loads(run_command(environ, "check", "--json").stdout) == {"alerts": []}
 
 
 @pytest.mark.usefixtures("running")
@@ -63,7 +63,7 @@ def test_a_warning_ends_with_one_and_is_one_line(
     environ: Mapping[str, str], sessions: Sessions
 ) -> None:
     pause(sessions, "failing")
-    done = typed(environ, "check")
+    done = run_command(environ, "check")
     skip_a_full_disk(done)
     assert done.exit_code == 1
     [line] = lines(done)
@@ -78,11 +78,11 @@ def test_a_critical_condition_ends_with_two_and_json_says_the_same(
     environ: Mapping[str, str], sessions: Sessions
 ) -> None:
     pause(sessions, "refused")
-    done = typed(environ, "check")
+    done = run_command(environ, "check")
     assert done.exit_code == 2
     [line] = lines(done)
     assert line.startswith("critical  poll_refused  ")
-    done = typed(environ, "check", "--json")
+    done = run_command(environ, "check", "--json")
     assert done.exit_code == 2
     found = [it for it in json.loads(done.stdout)["alerts"] if it["condition"] != DISK]
     assert [(it["condition"], it["severity"], it["account"]) for it in found] == [
@@ -95,7 +95,7 @@ def test_each_condition_has_its_line_the_critical_ones_first(
 ) -> None:
     pause(sessions, "failing")
     running.flushdb()
-    done = typed(environ, "check")
+    done = run_command(environ, "check")
     assert done.exit_code == 2
     assert [line.split()[:2] for line in lines(done)] == [
         ["critical", "no_workers"],

@@ -14,7 +14,7 @@ from receiver.cli import main
 from receiver.cli.output import format_json
 from receiver.text import indent_json
 from tests.bodies import life, tiramizoo_order
-from tests.command import HARMLESS, HOSTILE, process, told, typed
+from tests.command import HARMLESS, HOSTILE, command_json, process, run_command
 from tests.service import ROOT
 from tests.shop import deliver, fill
 
@@ -81,7 +81,7 @@ def test_commands_load_no_flask(environ: dict[str, str], sessions: Sessions) -> 
 
 
 def test_help_groups_the_commands_and_names_the_exit_codes() -> None:
-    shown = typed({}, "--help").stdout
+    shown = run_command({}, "--help").stdout
     assert [
         line[:-1] for line in shown.splitlines() if line in {f"{section}:" for section in COMMANDS}
     ]
@@ -92,7 +92,7 @@ def test_help_groups_the_commands_and_names_the_exit_codes() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_there_and_its_help_begins_as_the_list_says(name: str) -> None:
     (line,) = [commands[name][1] for commands in COMMANDS.values() if name in commands]
-    shown = typed({}, name, "--help")
+    shown = run_command({}, name, "--help")
     assert shown.exit_code == 0
     assert "Exit codes: 0 " in shown.stdout
     first = shown.stdout.splitlines()[2].strip()
@@ -100,7 +100,7 @@ def test_every_command_is_there_and_its_help_begins_as_the_list_says(name: str) 
 
 
 def test_a_command_that_is_not_there_is_wrong_usage() -> None:
-    assert typed({}, "oders").exit_code == 2
+    assert run_command({}, "oders").exit_code == 2
 
 
 # What is away
@@ -111,7 +111,7 @@ def test_without_a_database_one_line_says_so(
     environ: dict[str, str], arguments: tuple[str, ...]
 ) -> None:
     url = "postgresql://nobody:secret@127.0.0.1:1/nothing"
-    done = typed(environ, *arguments, DATABASE_URL=url)
+    done = run_command(environ, *arguments, DATABASE_URL=url)
     assert done.exit_code == 1
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -122,7 +122,7 @@ def test_without_a_database_one_line_says_so(
 def test_without_tables_one_line_says_what_to_do(
     environ: dict[str, str], servers: dict[str, str]
 ) -> None:
-    done = typed(environ, "orders", DATABASE_URL=servers["admin"])
+    done = run_command(environ, "orders", DATABASE_URL=servers["admin"])
     assert done.exit_code == 1
     assert "run `ordertrail migrate`" in done.stderr
 
@@ -141,16 +141,16 @@ def test_without_redis_it_is_done_all_the_same(
 ) -> None:
     deliver(client, tiramizoo_order("u-1", life("created", "cancelled", "picked_up")), BROKEN)
     drain()
-    (conflict,) = told(environ, "conflicts")["conflicts"]
+    (conflict,) = command_json(environ, "conflicts")["conflicts"]
     words = [conflict["id"] if word == "CONFLICT" else word for word in arguments]
-    done = typed(environ, *words, REDIS_URL="redis://127.0.0.1:1/0")
+    done = run_command(environ, *words, REDIS_URL="redis://127.0.0.1:1/0")
     assert done.exit_code == 0
     assert "Redis cannot be reached" in done.stderr
     assert "Traceback" not in done.output
 
 
 def test_faults_of_the_environment_are_wrong_usage() -> None:
-    done = typed({"DATABASE_URL": "nonsense"}, "orders")
+    done = run_command({"DATABASE_URL": "nonsense"}, "orders")
     assert done.exit_code == 2
     assert "REDIS_URL" in done.stderr
 
@@ -165,7 +165,7 @@ def test_a_fault_of_ours_is_not_hidden(
     monkeypatch.setattr(main, "broken", broken, raising=False)
     monkeypatch.setitem(main.COMMANDS["Orders"], "broken", ("receiver.cli.main:broken", "."))
     with pytest.raises(KeyError):
-        typed(environ, "broken")
+        run_command(environ, "broken")
 
 
 # Pipes
@@ -216,7 +216,7 @@ def test_a_narrow_terminal_loses_no_letter_of_what_is_shown(
 ) -> None:
     uuid = "2a9eeeb3-16ba-4184-b894-c9734f613e93"
     fill(sessions, {"courier_order_id": uuid, "reference": "q" * 60, "courier_status": "word"})
-    shown = typed(environ, "orders", FORCE_COLOR="1", COLUMNS=str(columns))
+    shown = run_command(environ, "orders", FORCE_COLOR="1", COLUMNS=str(columns))
     assert uuid in shown.stdout
     assert shown.stdout.count("q") == 60
     assert "…" not in shown.stdout
@@ -258,7 +258,7 @@ def test_couriers_text_is_plain_text(
         ),
     )
     drain()
-    shown = typed(environ, *arguments, FORCE_COLOR="1", COLUMNS=columns).stdout
+    shown = run_command(environ, *arguments, FORCE_COLOR="1", COLUMNS=columns).stdout
     assert all(char.isprintable() or char == "\n" for char in shown)
     if arguments[0] in {"order", "orders", "register"} and columns == "400":
         assert HARMLESS in shown
@@ -271,7 +271,7 @@ def test_json_is_ascii_and_steers_nothing() -> None:
 
 
 def test_an_id_that_is_no_utf_8_is_wrong_usage(environ: dict[str, str]) -> None:
-    assert typed(environ, "order", "tiramizoo", "\udcff").exit_code == 2
+    assert run_command(environ, "order", "tiramizoo", "\udcff").exit_code == 2
 
 
 # Bodies

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
 from receiver.cli import changes as command
-from tests.command import process, told, typed
+from tests.command import command_json, process, run_command
 from tests.shop import get
 
 
@@ -61,16 +61,16 @@ def test_without_follow_it_is_a_page_from_the_beginning(
 ) -> None:
     for name in ("a", "b", "c"):
         register(name)
-    assert told(environ, "changes", "--limit", "2") == get(shop, "/changes", limit=2)
-    assert told(environ, "changes", "--after", "now") == get(shop, "/changes", after="now")
-    shown = typed(environ, "changes", "--limit", "2")
+    assert command_json(environ, "changes", "--limit", "2") == get(shop, "/changes", limit=2)
+    assert command_json(environ, "changes", "--after", "now") == get(shop, "/changes", after="now")
+    shown = run_command(environ, "changes", "--limit", "2")
     assert [row.split()[2:4] for row in shown.stdout.splitlines()[1:]] == [
         ["a", "r-a"],
         ["b", "r-b"],
     ]
-    cursor = told(environ, "changes", "--limit", "2")["next_cursor"]
+    cursor = command_json(environ, "changes", "--limit", "2")["next_cursor"]
     assert shown.stderr == f"Continue with: ordertrail changes --after {cursor}\n"
-    (last,) = told(environ, "changes", "--after", cursor)["changes"]
+    (last,) = command_json(environ, "changes", "--after", cursor)["changes"]
     assert last["courier_order_id"] == "c"
 
 
@@ -132,7 +132,7 @@ def test_following_leaves_out_the_past_where_nothing_else_is_said(
         register(name)
 
     monkeypatch.setattr(command, "time", SimpleNamespace(sleep=meanwhile))
-    done = typed(environ, "changes", "--follow")
+    done = run_command(environ, "changes", "--follow")
     assert [row.split()[2] for row in done.stdout.splitlines()] == ["order", "b"]
 
 
@@ -145,8 +145,8 @@ def test_following_nothing_new_ends_where_it_began(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "time", SimpleNamespace(sleep=interrupt))
-    cursor = told(environ, "changes")["next_cursor"]
-    done = typed(environ, "changes", "--follow")
+    cursor = command_json(environ, "changes")["next_cursor"]
+    done = run_command(environ, "changes", "--follow")
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr.endswith(f"--after {cursor}\n")
 
@@ -169,7 +169,7 @@ def test_a_database_that_goes_away_meanwhile_is_waited_for(
 
     monkeypatch.setattr(feed, "read_changes", page)
     monkeypatch.setattr(command, "POLL_SECONDS", 0)
-    done = typed(environ, "changes", "--follow", "--after", "beginning", "--json")
+    done = run_command(environ, "changes", "--follow", "--after", "beginning", "--json")
     assert done.exit_code == 0
     assert [json.loads(row)["courier_order_id"] for row in done.stdout.splitlines()] == ["a", "b"]
     assert done.stderr.count("PostgreSQL cannot be reached") == 1
@@ -203,6 +203,6 @@ def test_a_pipe_that_ends_ends_it_without_a_place_to_go_on_from(
     ids=" ".join,
 )
 def test_wrong_usage_ends_with_2(environ: dict[str, str], arguments: tuple[str, ...]) -> None:
-    done = typed(environ, "changes", *arguments)
+    done = run_command(environ, "changes", *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr

@@ -14,7 +14,7 @@ from receiver.inbox import retry
 from receiver.queue.doorbell import DRAIN_JOB
 from receiver.queue.job_queue import waiting_key
 from tests.bodies import cottoncast_status, tiramizoo_order
-from tests.command import asked, told, typed
+from tests.command import api_json, command_json, run_command
 from tests.shop import deliver, get
 
 Sessions = sessionmaker[Session]
@@ -59,17 +59,17 @@ def test_messages_are_listed_as_the_api_does(
     path: str | None,
     ids: list[str],
 ) -> None:
-    page = told(environ, *arguments)
+    page = command_json(environ, *arguments)
     assert [message["id"] for message in page["messages"]] == ids
     if path is not None:
-        assert page == asked(shop, path)
-    lines = typed(environ, *arguments).stdout.splitlines()
+        assert page == api_json(shop, path)
+    lines = run_command(environ, *arguments).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["id", *ids]
 
 
 @pytest.mark.usefixtures("inbox")
 def test_a_message_is_shown_with_its_body_laid_out(environ: dict[str, str]) -> None:
-    shown = typed(environ, "messages", "show", "2")
+    shown = run_command(environ, "messages", "show", "2")
     assert shown.exit_code == 0
     head, _, body = shown.stdout.partition("\n\n")
     assert head.startswith("Message 2 of tiramizoo\n")
@@ -101,7 +101,7 @@ def test_a_body_that_is_no_json_is_shown_as_far_as_it_can_be(
 ) -> None:
     with sessions.begin() as session:
         session.execute(update(Message).where(Message.id == 1).values(body=body))
-    assert typed(environ, "messages", "show", "1").stdout.endswith(f"\n\n{shown}\n")
+    assert run_command(environ, "messages", "show", "1").stdout.endswith(f"\n\n{shown}\n")
 
 
 @pytest.mark.usefixtures("inbox")
@@ -112,7 +112,7 @@ def test_a_body_that_is_no_json_is_shown_as_far_as_it_can_be(
 def test_a_message_that_is_not_there_ends_with_1(
     environ: dict[str, str], arguments: tuple[str, ...], message_id: str
 ) -> None:
-    done = typed(environ, *arguments, message_id)
+    done = run_command(environ, *arguments, message_id)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("ordertrail: ")
 
@@ -121,7 +121,7 @@ def test_a_message_that_is_not_there_ends_with_1(
 def test_one_message_goes_back_and_the_workers_are_woken(
     environ: dict[str, str], sessions: Sessions, redis: Redis
 ) -> None:
-    done = typed(environ, "retry", "1")
+    done = run_command(environ, "retry", "1")
     assert (done.exit_code, done.stdout) == (0, "Message 1 was sent back to the workers.\n")
     assert outcomes(sessions) == ["pending", "quarantined", "parked", "applied"]
     assert redis.exists(waiting_key(DRAIN_JOB))
@@ -129,7 +129,7 @@ def test_one_message_goes_back_and_the_workers_are_woken(
 
 @pytest.mark.usefixtures("inbox")
 def test_what_is_applied_has_nothing_to_go_back_for(environ: dict[str, str], redis: Redis) -> None:
-    done = typed(environ, "retry", "4", "--json")
+    done = run_command(environ, "retry", "4", "--json")
     assert done.exit_code == 1
     assert done.stdout.split() == ["{", '"retried":', "0,", '"next_cursor":', "null", "}"]
     assert not redis.exists(waiting_key(DRAIN_JOB))
@@ -141,7 +141,7 @@ def test_a_message_without_a_body_cannot_go_back(
 ) -> None:
     with sessions.begin() as session:
         session.execute(update(Message).where(Message.id == 1).values(body=None))
-    done = typed(environ, "retry", "1")
+    done = run_command(environ, "retry", "1")
     assert done.exit_code == 1
     assert "no longer kept" in done.stderr
 
@@ -151,29 +151,29 @@ def test_all_of_an_outcome_go_back_in_however_many_steps(
     environ: dict[str, str], sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "CHUNK", 1)
-    none = typed(environ, "retry", "--outcome", "quarantined", "--account", "cottoncast")
+    none = run_command(environ, "retry", "--outcome", "quarantined", "--account", "cottoncast")
     assert none.exit_code == 1
     assert none.stdout.startswith("0 messages were ")
-    assert told(environ, "retry", "--outcome", "quarantined") == {
+    assert command_json(environ, "retry", "--outcome", "quarantined") == {
         "retried": 2,
         "next_cursor": None,
     }
     assert outcomes(sessions) == ["pending", "pending", "parked", "applied"]
-    assert typed(environ, "retry", "--outcome", "parked").exit_code == 0
+    assert run_command(environ, "retry", "--outcome", "parked").exit_code == 0
 
 
 @pytest.mark.usefixtures("inbox")
 def test_a_message_is_discarded_and_its_retry_takes_that_back(
     environ: dict[str, str], sessions: Sessions, shop: FlaskClient
 ) -> None:
-    done = told(environ, "discard", "1", "--by", "Ada", "--note", "a test")
+    done = command_json(environ, "discard", "1", "--by", "Ada", "--note", "a test")
     assert done == get(shop, "/messages/1")
     assert done["reason"].startswith("discarded by Ada: a test (was quarantined: ")
-    assert typed(environ, "discard", "2", "--by", "Ada").stdout.startswith(
+    assert run_command(environ, "discard", "2", "--by", "Ada").stdout.startswith(
         "Message 2: discarded by Ada (was quarantined: "
     )
-    assert typed(environ, "retry", "1").exit_code == 0
-    refused = typed(environ, "discard", "4", "--by", "Ada")
+    assert run_command(environ, "retry", "1").exit_code == 0
+    refused = run_command(environ, "discard", "4", "--by", "Ada")
     assert refused.exit_code == 1
     assert "message 4 is applied" in refused.stderr
 
@@ -198,7 +198,7 @@ def test_a_message_is_discarded_and_its_retry_takes_that_back(
 def test_wrong_usage_ends_with_2(
     environ: dict[str, str], arguments: tuple[str, ...], said: str
 ) -> None:
-    done: Any = typed(environ, *arguments)
+    done: Any = run_command(environ, *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
 
@@ -208,6 +208,6 @@ def test_wrong_usage_ends_with_2(
 def test_an_account_that_is_not_there_ends_with_1(
     environ: dict[str, str], arguments: tuple[str, ...]
 ) -> None:
-    done = typed(environ, *arguments, "--account", "tiramzoo")
+    done = run_command(environ, *arguments, "--account", "tiramzoo")
     assert done.exit_code == 1
     assert "configured accounts: cottoncast" in done.stderr

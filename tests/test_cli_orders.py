@@ -16,7 +16,7 @@ from receiver.db.models import AccountState, Message, Order, Poll
 from receiver.queue.doorbell import DRAIN_JOB
 from receiver.queue.job_queue import waiting_key
 from tests.bodies import after, cottoncast_status, life, package, raw, tiramizoo_order, tour_plan
-from tests.command import asked, told, typed
+from tests.command import api_json, command_json, run_command
 from tests.shop import deliver, fill, get
 
 Sessions = sessionmaker[Session]
@@ -70,12 +70,12 @@ def known(client: FlaskClient, drain: Drain) -> None:
 def test_json_is_what_the_api_answers(
     environ: dict[str, str], shop: FlaskClient, arguments: tuple[str, ...], path: str
 ) -> None:
-    assert told(environ, *arguments) == asked(shop, path)
+    assert command_json(environ, *arguments) == api_json(shop, path)
 
 
 @pytest.mark.usefixtures("known")
 def test_an_order_is_told_line_by_line(environ: dict[str, str]) -> None:
-    shown = typed(environ, "order", "tiramizoo", "ZVW8GV").stdout.splitlines()
+    shown = run_command(environ, "order", "tiramizoo", "ZVW8GV").stdout.splitlines()
     assert shown[0] == "Order u-1 of tiramizoo"
     facts = [" ".join(line.split()) for line in shown]
     assert facts[1] == "status delivery_failed ! since 2026-04-16T08:30:00Z"
@@ -90,20 +90,20 @@ def test_an_order_is_told_line_by_line(environ: dict[str, str]) -> None:
 def test_an_order_that_is_not_there_ends_with_1_and_says_what_may_be_meant(
     environ: dict[str, str], command: str
 ) -> None:
-    absent = typed(environ, command, "tiramizoo", "nobody")
+    absent = run_command(environ, command, "tiramizoo", "nobody")
     assert (absent.exit_code, absent.stdout) == (1, "")
     assert "'tiramizoo' has no order 'nobody'" in absent.stderr
-    slip = typed(environ, command, "tiramzoo", "u-1")
+    slip = run_command(environ, command, "tiramzoo", "u-1")
     assert slip.exit_code == 1
     assert "account 'tiramzoo' is not configured; configured accounts: cottoncast" in slip.stderr
-    reference = typed(environ, command, "tiramizoo", "41")
+    reference = run_command(environ, command, "tiramizoo", "41")
     assert reference.exit_code == 1
     assert "ordertrail orders --reference 41" in reference.stderr
 
 
 @pytest.mark.usefixtures("known")
 def test_a_timeline_is_a_table_oldest_first(environ: dict[str, str]) -> None:
-    lines = typed(environ, "events", "tiramizoo", "u-1").stdout.splitlines()
+    lines = run_command(environ, "events", "tiramizoo", "u-1").stdout.splitlines()
     assert lines[0].split()[:2] == ["occurred", "status"]
     assert [line.split()[1] for line in lines[1:]] == [
         "info_received",
@@ -119,7 +119,7 @@ def test_a_timeline_says_what_does_not_count(
     deliver(client, cottoncast_status("D", after(0)), account="cottoncast")
     deliver(client, cottoncast_status("X", after(30)), account="cottoncast")
     drain()
-    shown = typed(environ, "events", "cottoncast", "3AF7").stdout
+    shown = run_command(environ, "events", "cottoncast", "3AF7").stdout
     assert "not applied: lost cannot follow delivered" in shown
 
 
@@ -128,23 +128,23 @@ def test_a_timeline_says_what_does_not_count(
 
 def test_pages_are_one_list_with_all(environ: dict[str, str], sessions: Sessions) -> None:
     fill(sessions, *({} for _ in range(450)))
-    page = told(environ, "orders")
+    page = command_json(environ, "orders")
     assert len(page["orders"]) == 50
     assert page["next_cursor"]
-    every = told(environ, "orders", "--all")
+    every = command_json(environ, "orders", "--all")
     assert len({order["courier_order_id"] for order in every["orders"]}) == 450
     assert every["next_cursor"] is None
     assert every["orders"][:50] == page["orders"]
-    following = told(environ, "orders", "--cursor", page["next_cursor"], "--limit", "200")
+    following = command_json(environ, "orders", "--cursor", page["next_cursor"], "--limit", "200")
     assert following["orders"] == every["orders"][50:250]
-    assert len(typed(environ, "orders", "--all").stdout.splitlines()) == 451
+    assert len(run_command(environ, "orders", "--all").stdout.splitlines()) == 451
 
 
 def test_a_list_that_goes_on_says_how_to(environ: dict[str, str], sessions: Sessions) -> None:
     fill(sessions, {}, {}, {})
-    shown = typed(environ, "orders", "--limit", "2")
+    shown = run_command(environ, "orders", "--limit", "2")
     assert len(shown.stdout.splitlines()) == 3
-    cursor = told(environ, "orders", "--limit", "2")["next_cursor"]
+    cursor = command_json(environ, "orders", "--limit", "2")["next_cursor"]
     assert shown.stderr == f"There are more: use --cursor {cursor}, or --all\n"
 
 
@@ -152,19 +152,19 @@ def test_an_empty_list_is_no_failure_but_an_account_that_is_not_there_is(
     environ: dict[str, str], sessions: Sessions
 ) -> None:
     for how in ([], ["--json"]):
-        empty = typed(environ, "orders", "--account", "tiramizoo", *how)
+        empty = run_command(environ, "orders", "--account", "tiramizoo", *how)
         assert empty.exit_code == 0
-        slip = typed(environ, "orders", "--account", "tiramzoo", *how)
+        slip = run_command(environ, "orders", "--account", "tiramzoo", *how)
         assert slip.exit_code == 1
         assert "configured accounts: cottoncast" in slip.stderr
-    assert json.loads(typed(environ, "orders", "--json").stdout)["orders"] == []
+    assert json.loads(run_command(environ, "orders", "--json").stdout)["orders"] == []
 
 
 def test_orders_of_an_account_that_was_switched_off_are_still_listed(
     environ: dict[str, str], sessions: Sessions
 ) -> None:
     fill(sessions, {"account": "gone"})
-    assert typed(environ, "orders", "--account", "gone").exit_code == 0
+    assert run_command(environ, "orders", "--account", "gone").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_orders_of_an_account_that_was_switched_off_are_still_listed(
 def test_wrong_usage_ends_with_2_and_names_what_is_wrong(
     environ: dict[str, str], arguments: tuple[str, ...], said: str
 ) -> None:
-    done = typed(environ, *arguments)
+    done = run_command(environ, *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
 
@@ -209,17 +209,17 @@ def test_an_order_is_registered_and_what_waited_for_it_goes_back(
     deliver(client, cottoncast_status("E", order_id="p-1"), account="cottoncast-parking")
     drain()
     new = ("register", "cottoncast-parking", "p-1", "--reference", "R-1", "--metadata", "shelf=7=b")
-    first = told(environ, *new)
+    first = command_json(environ, *new)
     assert first == get(shop, "/orders/cottoncast-parking/p-1")
     assert first["reference"] == "R-1"
     assert first["metadata"] == {"shelf": "7=b"}
     with sessions() as session:
         assert session.scalars(select(Message.outcome)).all() == ["pending"]
-    again = typed(environ, "register", "cottoncast-parking", "p-1")
+    again = run_command(environ, "register", "cottoncast-parking", "p-1")
     assert again.exit_code == 0
     assert "Already registered" in again.stderr
     drain()
-    order = told(environ, "order", "cottoncast-parking", "p-1")
+    order = command_json(environ, "order", "cottoncast-parking", "p-1")
     assert (order["status"], order["reference"], order["metadata"]) == (
         "in_transit",
         "R-1",
@@ -235,7 +235,7 @@ def test_registration_wakes_the_workers_and_the_readers(
     listening: Any = redis.pubsub()  # type: ignore[no-untyped-call]
     listening.subscribe(feed.CHANNEL)
     assert listening.get_message(timeout=5)["type"] == "subscribe"
-    assert typed(environ, "register", "tiramizoo", "u-1").exit_code == 0
+    assert run_command(environ, "register", "tiramizoo", "u-1").exit_code == 0
     assert listening.get_message(timeout=5)["type"] == "message"
     assert redis.exists(waiting_key(DRAIN_JOB))
     listening.close()
@@ -243,7 +243,7 @@ def test_registration_wakes_the_workers_and_the_readers(
 
 @pytest.mark.usefixtures("sessions")
 def test_registration_for_an_unknown_account_ends_with_1(environ: dict[str, str]) -> None:
-    done = typed(environ, "register", "nowhere", "u-1")
+    done = run_command(environ, "register", "nowhere", "u-1")
     assert done.exit_code == 1
     assert "account 'nowhere' is not configured" in done.stderr
 
@@ -257,20 +257,20 @@ POLLED = {
 @pytest.mark.usefixtures("known")
 def test_refresh_makes_an_order_due(environ: dict[str, str], sessions: Sessions) -> None:
     before = datetime.now(UTC)
-    done = typed(environ, "refresh", "tiramizoo", "ZVW8GV", "--json", **POLLED)
+    done = run_command(environ, "refresh", "tiramizoo", "ZVW8GV", "--json", **POLLED)
     assert done.exit_code == 0
     assert json.loads(done.stdout)["courier_order_id"] == "u-1"
     with sessions() as session:
         due_at = session.scalars(select(Poll.due_at)).one()
     assert due_at is not None
     assert before <= due_at <= datetime.now(UTC)
-    shown = typed(environ, "refresh", "tiramizoo", "u-1", **POLLED).stdout
+    shown = run_command(environ, "refresh", "tiramizoo", "u-1", **POLLED).stdout
     assert shown.startswith("Order u-1 of tiramizoo will be polled from ")
 
 
 @pytest.mark.usefixtures("known")
 def test_refresh_of_an_account_that_cannot_be_asked_ends_with_1(environ: dict[str, str]) -> None:
-    done = typed(environ, "refresh", "tiramizoo", "u-1")
+    done = run_command(environ, "refresh", "tiramizoo", "u-1")
     assert done.exit_code == 1
     assert "cannot be polled" in done.stderr
 
@@ -280,12 +280,12 @@ def test_a_conflict_is_closed_and_shown_as_the_api_does(
 ) -> None:
     deliver(client, tiramizoo_order("u-1", life("created", "cancelled", "picked_up")))
     drain()
-    (conflict,) = told(environ, "conflicts")["conflicts"]
+    (conflict,) = command_json(environ, "conflicts")["conflicts"]
     close = ("conflicts", "close", "tiramizoo", "u-1", conflict["id"], "--by", "Ada")
-    closed = told(environ, *close, "--note", "asked them")
+    closed = command_json(environ, *close, "--note", "asked them")
     assert (closed["closed_by"], closed["note"]) == ("Ada", "asked them")
-    assert told(environ, "conflicts")["conflicts"] == []
-    assert typed(environ, "conflicts", "--account", "nowhere").exit_code == 1
+    assert command_json(environ, "conflicts")["conflicts"] == []
+    assert run_command(environ, "conflicts", "--account", "nowhere").exit_code == 1
 
 
 # Tours, accounts, statuses
@@ -298,24 +298,24 @@ def test_a_tour_is_shown(
     client.post("/webhooks/tiramizoo/tours/tiramizoo-token", data=body)
     drain()
     tour = ("tour", "tiramizoo", "EDFIL1-1")
-    assert told(environ, *tour) == get(shop, "/tours/tiramizoo/EDFIL1-1")
-    shown = typed(environ, *tour).stdout.splitlines()
+    assert command_json(environ, *tour) == get(shop, "/tours/tiramizoo/EDFIL1-1")
+    shown = run_command(environ, *tour).stdout.splitlines()
     assert shown[0] == "Tour EDFIL1-1 of tiramizoo"
     assert ["u-2", "2026-04-16T08:30:00Z"] in [line.split()[:2] for line in shown]
 
 
 @pytest.mark.usefixtures("sessions")
 def test_a_tour_that_is_not_there_ends_with_1(environ: dict[str, str]) -> None:
-    assert typed(environ, "tour", "tiramizoo", "nothing").exit_code == 1
-    assert "account 'x' is not configured" in typed(environ, "tour", "x", "nothing").stderr
+    assert run_command(environ, "tour", "tiramizoo", "nothing").exit_code == 1
+    assert "account 'x' is not configured" in run_command(environ, "tour", "x", "nothing").stderr
 
 
 @pytest.mark.usefixtures("known")
 def test_accounts_are_shown_as_the_api_does(environ: dict[str, str], shop: FlaskClient) -> None:
     answer = get(shop, "/couriers")["couriers"]
-    mine = told(environ, "couriers")["couriers"]
+    mine = command_json(environ, "couriers")["couriers"]
     assert mine == answer
-    lines = typed(environ, "couriers").stdout.splitlines()
+    lines = run_command(environ, "couriers").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:]] == [it["account"] for it in answer]
 
 
@@ -328,7 +328,7 @@ def test_a_pause_is_told_with_its_reason(environ: dict[str, str], sessions: Sess
             .where(AccountState.account == "tiramizoo")
             .values(paused_at=now, paused_until=now + timedelta(hours=1), pause_reason="busy")
         )
-    shown = typed(environ, "couriers", **POLLED).stdout
+    shown = run_command(environ, "couriers", **POLLED).stdout
     assert "paused until " in shown
     assert "(busy)" in shown
     assert "not configured" in shown
@@ -336,7 +336,7 @@ def test_a_pause_is_told_with_its_reason(environ: dict[str, str], sessions: Sess
 
 @pytest.mark.usefixtures("sessions")
 def test_statuses_show_each_couriers_words(environ: dict[str, str]) -> None:
-    lines = typed(environ, "statuses").stdout.splitlines()
+    lines = run_command(environ, "statuses").stdout.splitlines()
     assert lines[0].split()[-3:] == ["cottoncast", "shipmentapi", "tiramizoo"]
     (lost,) = [line.split() for line in lines if line.startswith("lost")]
     assert lost[:5] == ["lost", "!", "exception", "70", "X"]
@@ -346,7 +346,7 @@ def test_statuses_show_each_couriers_words(environ: dict[str, str]) -> None:
 def test_the_table_of_orders_has_a_row_for_each(
     environ: dict[str, str], sessions: Sessions
 ) -> None:
-    lines = typed(environ, "orders").stdout.splitlines()
+    lines = run_command(environ, "orders").stdout.splitlines()
     assert [line.split()[1] for line in lines[1:]] == ["u-2", "u-1"]
     assert "delivery_failed !" in lines[2]
     with sessions() as session:

@@ -18,7 +18,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import Message
-from tests.command import typed
+from tests.command import run_command
 from tests.sandbox import Cottoncast, Courier, ShipmentAPI, Tiramizoo, evenly
 from tests.service import CLOCK, WORKER, Web, running, running_web, valkey_made, wait_until
 from tests.service import started as server_started
@@ -50,7 +50,7 @@ def alone(environ: Mapping[str, str], **given: str) -> dict[str, str]:
 
 def examined(environ: Mapping[str, str], *arguments: str) -> dict[tuple[str, str], Finding]:
     """What doctor said, by area and check; the worst of where it said several things."""
-    done = typed(environ, "doctor", "--json", *arguments)
+    done = run_command(environ, "doctor", "--json", *arguments)
     told = [Finding(**it) for it in json.loads(done.stdout)["checks"]]
     worst = max(command.EXIT_CODES[it.level] for it in told)
     assert done.exit_code == worst
@@ -80,7 +80,7 @@ def test_an_installation_that_is_well_is_said_to_be(
         assert ready["status"] == "ready"
         url = f"http://127.0.0.1:{web.port}"
         found = examined(here, "--webhook-url", url)
-        shown = typed(here, "doctor")
+        shown = run_command(here, "doctor")
     # The tests' own PostgreSQL flushes nothing.
     assert {key: it.level for key, it in found.items() if it.level != OK} == {
         ("PostgreSQL", "fsync"): BROKEN,
@@ -108,7 +108,7 @@ def test_where_everything_is_away_it_says_so_and_ends() -> None:
         ("couriers", "cottoncast"),
         ("webhook", "cottoncast"),
     }
-    shown = typed(here, "doctor")
+    shown = run_command(here, "doctor")
     assert shown.exit_code == 2
     assert "made-up-api" not in shown.output
     assert "db-pw" not in shown.output
@@ -541,4 +541,4 @@ def test_when_a_certificate_ends_is_read_off_the_connection(
 
 
 def test_an_address_that_is_none_is_wrong_usage() -> None:
-    assert typed({}, "doctor", "--webhook-url", "hooks.shop.example").exit_code == 2
+    assert run_command({}, "doctor", "--webhook-url", "hooks.shop.example").exit_code == 2

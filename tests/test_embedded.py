@@ -136,7 +136,7 @@ def test_a_pid_file_whose_pid_is_another_program_by_now_is_no_obstacle(tmp_path:
     postgres = Postgres(home)
     postgres.prepare()
     # Of the server's own user: PostgreSQL ignores the processes of others by itself.
-    stranger = child_process.start(
+    stranger = child_process.start_child(
         ["sleep", "60"], death_signal=signal.SIGKILL, cwd="/", env={}, user=home.user
     )
     wait_until(lambda: psutil.Process(stranger.pid).name() == "sleep")
@@ -252,7 +252,7 @@ def test_a_child_process_does_not_outlive_a_killed_parent(
     script = f"""
 import signal
 from receiver.standalone import child_process
-process = child_process.start(
+process = child_process.start_child(
     ["sleep", "60"], death_signal=signal.{death_signal.name}, cwd="/", env={{}}
 )
 print(process.pid, flush=True)
@@ -286,7 +286,7 @@ def test_a_child_process_has_the_default_signal_handlers(tmp_path: Path) -> None
     """Python ignores SIGPIPE; what it starts must not inherit that."""
     shell = shutil.which("sh")
     assert shell
-    process = child_process.start(
+    process = child_process.start_child(
         [shell, "-c", "kill -PIPE $$"],
         death_signal=signal.SIGTERM,
         cwd=str(tmp_path),

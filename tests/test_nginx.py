@@ -69,7 +69,7 @@ def running(web: str) -> Iterator[Front]:
         [*nginx.command(program, prefix)[:-2], "-t"], capture_output=True, text=True, check=False
     )
     assert tested.returncode == 0, tested.stderr
-    process = child_process.start(
+    process = child_process.start_child(
         nginx.command(program, prefix),
         death_signal=signal.SIGTERM,
         cwd=str(prefix),

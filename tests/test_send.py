@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.couriers import DRIVERS
 from receiver.db.models import Message
 from tests.bodies import raw, tour_plan
-from tests.command import process, typed
+from tests.command import process, run_command
 from tests.service import Web
 from tests.shop import get
 
@@ -32,7 +32,7 @@ SECRETS = {
 def send(web: Web, *arguments: str, **environ: str) -> Result:
     """What `ordertrail send` did, which knows nothing but secrets and an address."""
     url = f"http://127.0.0.1:{web.port}"
-    return typed({**SECRETS, **environ}, "send", *arguments, "--url", url)
+    return run_command({**SECRETS, **environ}, "send", *arguments, "--url", url)
 
 
 @pytest.mark.usefixtures("sessions")
@@ -125,7 +125,7 @@ def test_an_account_that_is_not_there_is_told(web: Web) -> None:
 
 
 def test_nobody_at_the_address_ends_with_one_and_is_not_tried_again() -> None:
-    done = typed(SECRETS, "send", "tiramizoo", "--url", "http://127.0.0.1:9", "--times", "9")
+    done = run_command(SECRETS, "send", "tiramizoo", "--url", "http://127.0.0.1:9", "--times", "9")
     assert done.exit_code == 1
     assert "no response" in done.stderr
     assert done.stdout.count("no response") == 1
@@ -145,16 +145,16 @@ def test_nobody_at_the_address_ends_with_one_and_is_not_tried_again() -> None:
     ],
 )
 def test_wrong_usage_is_told_and_nothing_is_sent(arguments: tuple[str, ...], told: str) -> None:
-    done = typed({**SECRETS, "COURIER_NOBODY_SECRETS": "x"}, "send", *arguments)
+    done = run_command({**SECRETS, "COURIER_NOBODY_SECRETS": "x"}, "send", *arguments)
     assert done.exit_code == 2, done.output
     assert told in done.stderr
 
 
 def test_a_dry_run_sends_nothing_and_shows_no_token() -> None:
-    done = typed(SECRETS, "send", "tiramizoo", "--dry-run", "--url", "http://127.0.0.1:9")
+    done = run_command(SECRETS, "send", "tiramizoo", "--dry-run", "--url", "http://127.0.0.1:9")
     assert done.exit_code == 0
     assert "http://127.0.0.1:9/webhooks/tiramizoo/orders/<token>" in done.stdout
-    told = typed(SECRETS, "send", "cottoncast", "--dry-run", "--json")
+    told = run_command(SECRETS, "send", "cottoncast", "--dry-run", "--json")
     shown = json.loads(told.stdout)
     assert shown["url"] == "http://127.0.0.1:8000/webhooks/cottoncast/orders"
     assert len(shown["headers"]["Cottoncast-Authentication"]) == 64
@@ -167,9 +167,9 @@ def test_the_secret_comes_from_a_file_or_from_stdin(web: Web, tmp_path: Path) ->
     file.write_text("tiramizoo-token\n")
     alone = {"DATA_DIR": "/nowhere"}
     arguments = ("send", "tiramizoo", "--json", "--url", f"http://127.0.0.1:{web.port}")
-    assert typed(alone, *arguments, "--secret-file", str(file)).exit_code == 0
+    assert run_command(alone, *arguments, "--secret-file", str(file)).exit_code == 0
     by_name = {**alone, "COURIER_TIRAMIZOO_SECRETS_FILE": str(file)}
-    done = typed(by_name, *arguments)
+    done = run_command(by_name, *arguments)
     assert done.exit_code == 0
     told = json.loads(done.stdout)
     assert (told["kept"], told["about"]) == (True, DRIVERS["tiramizoo"].sample_order_id)
@@ -183,5 +183,5 @@ def test_the_secret_comes_from_a_file_or_from_stdin(web: Web, tmp_path: Path) ->
 def test_beside_a_run_its_secrets_and_its_port_are_found(web: Web, tmp_path: Path) -> None:
     run = f"COURIER_TIRAMIZOO_SECRETS=tiramizoo-token\nPORT={web.port}\n"
     (tmp_path / "run.env").write_text(run)
-    done = typed({"DATA_DIR": str(tmp_path)}, "send", "tiramizoo")
+    done = run_command({"DATA_DIR": str(tmp_path)}, "send", "tiramizoo")
     assert done.exit_code == 0, done.output

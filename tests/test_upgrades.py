@@ -20,7 +20,7 @@ from receiver.app import create_app
 from receiver.db.migrate import migrate
 from receiver.settings import Settings
 from tests import everything
-from tests.command import typed
+from tests.command import run_command
 from tests.conftest import API_TOKEN
 from tests.service import ROOT
 
@@ -101,5 +101,5 @@ def test_an_upgraded_database_is_read_as_the_release_read_it(
     app.extensions["ordertrail"].engine.dispose()
     app.extensions["ordertrail"].redis.close()
 
-    rebuilt = typed(environ, "rebuild", "--dry-run")
+    rebuilt = run_command(environ, "rebuild", "--dry-run")
     assert (rebuilt.exit_code, ": 0 would change" in rebuilt.output) == (0, True), rebuilt.output

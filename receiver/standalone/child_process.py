@@ -1,9 +1,9 @@
 """Child processes that do not outlive their parent.
 
-`start` runs a command through this file as a small script: it asks the kernel to signal the process
-when its parent dies, drops privileges, and executes the command in the same process. It is a script
-and not a `preexec_fn`, which may deadlock where the parent has threads. Only Linux has this signal:
-elsewhere, the children of a parent that is killed keep running.
+`start_child` runs a command through this file as a small script: it asks the kernel to signal the
+process when its parent dies, drops privileges, and executes the command in the same process. It is
+a script and not a `preexec_fn`, which may deadlock where the parent has threads. Only
+Linux has this signal: elsewhere, the children of a parent that is killed keep running.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def start(
+def start_child(
     argv: list[str],
     *,
     death_signal: signal.Signals,

@@ -181,7 +181,7 @@ class Supervisor:
     def _start(self, argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
         # If we are killed, gunicorn needs SIGTERM to stop its workers. The others are killed: they
         # would finish their work first, while the servers are stopping as well.
-        return child_process.start(
+        return child_process.start_child(
             argv,
             death_signal=signal.SIGTERM if "gunicorn" in argv else signal.SIGKILL,
             cwd=str(ROOT),

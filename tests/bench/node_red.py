@@ -45,7 +45,7 @@ def started(stage: Stage, environ: dict[str, str]) -> Process | None:
         port = probe.getsockname()[1]
     url = urlsplit(environ["DATABASE_URL"])
     log = stage.log("node-red").open("ab")
-    process = child_process.start(
+    process = child_process.start_child(
         [
             node,
             RED,

@@ -79,7 +79,7 @@ class Stand:
 
     def _start(self, name: str, arguments: tuple[str, ...]) -> "subprocess.Popen[bytes]":
         with (self.logs / f"{name}.log").open("ab") as log:
-            return child_process.start(
+            return child_process.start_child(
                 [sys.executable, *arguments],
                 death_signal=signal.SIGTERM,
                 cwd=str(ROOT),

@@ -85,7 +85,7 @@ class Server(ABC):
     def _run(self, argv: list[str], cwd: Path) -> subprocess.Popen[bytes]:
         log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            return child_process.start(
+            return child_process.start_child(
                 argv,
                 death_signal=self.stop_signal,
                 cwd=str(cwd),
