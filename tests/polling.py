@@ -1,7 +1,7 @@
-"""A shop, its couriers' stand-ins and our workers, all by one clock that a test moves.
+"""A shop, simulated couriers and our pollers, on one clock that a test moves.
 
-Nothing of ours is replaced: the asking goes over HTTP to the sandbox, the answers through the
-inbox. Only the threads and the queue are left out, so that a month passes in a second.
+Nothing of ours is replaced: polls go over HTTP to the sandbox, answers through the inbox. Only the
+threads and the queue are left out, so that a month passes in a second.
 """
 
 import threading
@@ -65,7 +65,7 @@ class World:
         self.poller.courier.close()
 
     def place(self, life: sandbox.orders.Life, **given: Any) -> sandbox.Order:
-        """Place an order with the courier, and put it on record."""
+        """Place an order with the courier, and register it."""
         placed = self.courier.create(life)
         self.register(given.pop("name", placed.id), **given)
         return placed
@@ -104,8 +104,8 @@ class World:
             leases.add_missing_polls(session, self.account.slug, self.clock())
         return placed
 
-    def hook(self, body: bytes) -> None:
-        """Let a hook in, and fold it."""
+    def webhook(self, body: bytes) -> None:
+        """Receive a webhook, and fold it."""
         trust = "signed" if self.courier.signs else "token"
         incoming = IncomingMessage(
             self.account.slug, "orders", "webhook", trust, body, received_at=self.clock()
@@ -120,10 +120,10 @@ class World:
             folded += size
         return folded
 
-    def ask(self) -> int:
-        """Ask about all that is due now and fold it; how many requests that took."""
+    def poll_due(self) -> int:
+        """Poll all due orders, fold the answers, and return how many requests that took."""
         before = len(self.courier.ledger)
-        # A new second by the pace, which goes by the real clock.
+        # The rate limit goes by the real clock.
         self.redis.flushdb()
         while self.poller.poll_next():
             self.redis.flushdb()
@@ -138,12 +138,12 @@ class World:
             return session.scalar(select(func.min(Poll.due_at)))
 
     def live_until(self, end: datetime) -> None:
-        """Go from one due time to the next."""
+        """Move the clock from one due time to the next, and poll."""
         while (due := self.next_due()) is not None and due <= end:
             self.clock.move_to(max(due, self.clock()))
-            asked = self.ask()
+            asked = self.poll_due()
             still_due = self.next_due()
-            assert asked or still_due is None or still_due > self.clock(), "nobody asks"
+            assert asked or still_due is None or still_due > self.clock(), "no order was polled"
         self.clock.move_to(end)
 
     def order(self, name: str) -> Order:
@@ -172,7 +172,7 @@ MakeWorld = Callable[..., World]
 def making_worlds(
     environ: Mapping[str, str], sessions: sessionmaker[Session], redis: Redis
 ) -> Iterator[MakeWorld]:
-    """What makes worlds, each with a courier that is started and, in the end, stopped."""
+    """Yield a function that makes worlds, each with a running courier."""
     with ExitStack() as stack:
 
         def make(

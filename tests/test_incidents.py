@@ -216,6 +216,6 @@ def test_a_dead_tunnel_with_orders_open_and_a_courier_that_can_be_asked(world: W
     while world.clock() < began + HOUR:
         world.clock.move(STEP)
         stage.now = world.clock()
-        world.ask()
+        world.poll_due()
         stage.look()
     assert {name: at - began for name, at in opened.items()} == {"courier_silent": 20 * MINUTE}

@@ -37,7 +37,7 @@ def world(new_world: MakeWorld) -> World:
 
 
 def shortly(world: World, name: str) -> timedelta:
-    """How long it is from now until the order is asked about, less what spreads the orders."""
+    """How long it is from now until the order is polled."""
     due = world.poll(name).due_at
     assert due is not None
     return due - world.clock()
@@ -73,7 +73,7 @@ def test_an_order_of_a_courier_that_never_calls_reaches_its_end(
     assert {message.outcome for message in world.messages()} == {APPLIED}
 
 
-def test_a_silent_order_is_asked_about_after_a_quarter_of_an_hour_doubling_to_six_hours(
+def test_a_silent_order_is_polled_after_a_quarter_of_an_hour_doubling_to_six_hours(
     world: World,
 ) -> None:
     order = world.place(evenly("created", start=START, apart=HOUR))
@@ -81,23 +81,23 @@ def test_a_silent_order_is_asked_about_after_a_quarter_of_an_hour_doubling_to_si
     for _ in range(9):
         waits.append(shortly(world, order.id))
         world.clock.move_to(world.poll(order.id).due_at or START)
-        assert world.ask() == 1
-    # The first answer is news, so the second look comes as soon as the first.
+        assert world.poll_due() == 1
+    # The first answer is news, so the second poll comes as soon as the first.
     expected = [15, 15, 30, 60, 120, 240, 360, 360, 360]
     for wait, minutes in zip(waits, expected, strict=True):
         assert wait == about(minutes * MINUTE)
 
 
-def test_a_hook_starts_the_silence_anew(world: World) -> None:
+def test_a_webhook_starts_the_silence_anew(world: World) -> None:
     order = world.place(evenly("created", "dispatched", start=START, apart=4 * HOUR))
     world.live_until(START + 2.5 * HOUR)
     assert shortly(world, order.id) > HOUR
-    world.hook(world.courier.hook_message(order, 1).body)
+    world.webhook(world.courier.hook_message(order, 1).body)
     assert shortly(world, order.id) == about(15 * MINUTE)
 
 
 def test_an_answer_is_kept_while_its_order_is_being_folded(world: World) -> None:
-    """Whoever folds holds the order and then wants its row of `polls`, which who asks holds: he may
+    """A drain holds the order and then wants its row of `polls`, which a poll holds: the poll may
     not wait for the order.
     """
     order = world.place(evenly("created", start=START, apart=HOUR))
@@ -128,26 +128,26 @@ def test_a_state_that_comes_back_is_kept_again(new_world: MakeWorld) -> None:
     assert [len(world.messages()), world.order(order.id).courier_status] == [3, "accepted"]
 
 
-def test_an_answer_that_repeats_the_one_before_a_hook_is_kept(world: World) -> None:
+def test_an_answer_that_repeats_the_one_before_a_webhook_is_kept(world: World) -> None:
     """Else it could not say that the hook was wrong."""
     order = world.place(evenly("created", start=START, apart=HOUR))
     world.live_until(START + HOUR)
     world.courier.extend(order, [("dispatched", START)])
     forged = world.courier.hook_message(order, 1).body
     order.life = order.life[:1]
-    world.hook(forged)
+    world.webhook(forged)
     world.live_until(START + 2 * HOUR)
     assert [message.kind for message in world.messages()] == ["poll", "webhook", "poll"]
 
 
-def test_what_a_poll_told_first_counts_as_a_missed_hook(world: World) -> None:
+def test_what_a_poll_reported_first_counts_as_a_missed_webhook(world: World) -> None:
     order = world.place(evenly("created", "dispatched", "delivered", start=START, apart=2 * HOUR))
-    world.hook(world.courier.hook_message(order, 0).body)
+    world.webhook(world.courier.hook_message(order, 0).body)
     world.live_until(START + HOUR)
     assert world.state().missed == 0
     world.live_until(START + 10 * HOUR)
     assert (world.state().missed, world.state().hooks) == (2, 1)
-    world.hook(world.courier.hook_message(order, 2).body)
+    world.webhook(world.courier.hook_message(order, 2).body)
     assert world.state().missed == 2
 
 
@@ -155,13 +155,13 @@ def test_of_a_courier_that_calls_once_only_that_call_is_ever_missed(new_world: M
     world = new_world(ShipmentAPI)
     missed = world.place(evenly("accepted", "collected", "delivered", start=START, apart=HOUR))
     heard = world.place(evenly("accepted", "collected", "delivered", start=START, apart=HOUR))
-    world.hook(world.courier.hook_message(heard, 0).body)
+    world.webhook(world.courier.hook_message(heard, 0).body)
     world.live_until(START + 2 * DAY)
     assert {world.order(one.id).status for one in (missed, heard)} == {"delivered"}
     assert world.state().missed == 1
 
 
-def test_a_look_a_day_after_the_end_is_the_last(world: World) -> None:
+def test_a_poll_a_day_after_the_end_is_the_last(world: World) -> None:
     order = world.place(evenly("created", "delivered", start=START, apart=10 * MINUTE))
     world.live_until(START + HOUR)
     poll = world.poll(order.id)
@@ -172,7 +172,7 @@ def test_a_look_a_day_after_the_end_is_the_last(world: World) -> None:
     assert len(world.courier.ledger) == 2
 
 
-def test_what_the_last_look_finds_opens_the_order_again(world: World) -> None:
+def test_what_the_last_poll_finds_opens_the_order_again(world: World) -> None:
     life = evenly("created", "delivered", start=START, apart=10 * MINUTE)
     order = world.place([*life, ("returned", START + 20 * HOUR)])
     world.live_until(START + 3 * DAY)
@@ -191,22 +191,22 @@ def test_an_order_without_news_for_thirty_days_is_given_up_and_keeps_its_status(
     assert poll.stopped_at - START == pytest.approx(30 * DAY, abs=DAY)
     assert poll.stop_reason == "given up: 30 days without news"
     assert (poll.due_at, world.order(order.id).status) == (None, "awaiting_pickup")
-    asked = len(world.courier.ledger)
+    polls = len(world.courier.ledger)
     world.live_until(START + 60 * DAY)
-    assert len(world.courier.ledger) == asked
-    world.hook(world.courier.hook_message(order, 1).body)
+    assert len(world.courier.ledger) == polls
+    world.webhook(world.courier.hook_message(order, 1).body)
     poll = world.poll(order.id)
     assert (poll.stopped_at, poll.stop_reason) == (None, None)
     assert poll.due_at is not None
 
 
-def test_time_in_which_the_courier_could_not_be_asked_ages_no_order(world: World) -> None:
+def test_time_in_which_the_courier_could_not_be_polled_ages_no_order(world: World) -> None:
     order = world.place(evenly("created", start=START, apart=HOUR))
     world.live_until(START + DAY)
     world.courier.faults.always("status", status=500)
     for day in range(2, 41):
         world.clock.move_to(START + day * DAY)
-        assert world.ask() == 1
+        assert world.poll_due() == 1
     world.courier.faults.clear()
     world.live_until(START + 42 * DAY)
     poll = world.poll(order.id)
@@ -217,19 +217,19 @@ def test_time_in_which_the_courier_could_not_be_asked_ages_no_order(world: World
 # --- ShipmentAPI's own rhythm ---
 
 
-def test_nobody_asks_in_the_first_minute_after_an_order_was_placed(new_world: MakeWorld) -> None:
+def test_no_order_is_polled_in_its_first_minute(new_world: MakeWorld) -> None:
     world = new_world(ShipmentAPI)
     world.courier.unknown_for = 15 * MINUTE  # type: ignore[attr-defined]
     order = world.place(evenly("accepted", start=START, apart=HOUR))
     assert shortly(world, order.id) >= MINUTE
     world.live_until(START + 15 * MINUTE)
-    asked = len(world.courier.ledger)
-    assert 10 <= asked <= 15
+    polls = len(world.courier.ledger)
+    assert 10 <= polls <= 15
     world.live_until(START + 17 * MINUTE)
     assert world.order(order.id).status == "info_received"
 
 
-def test_around_the_time_of_pickup_an_order_is_asked_about_every_five_minutes(
+def test_around_the_time_of_pickup_an_order_is_polled_every_five_minutes(
     new_world: MakeWorld,
 ) -> None:
     world = new_world(ShipmentAPI)
@@ -246,7 +246,7 @@ def test_around_the_time_of_pickup_an_order_is_asked_about_every_five_minutes(
 # --- manners ---
 
 
-def test_an_order_that_the_courier_does_not_know_yet_is_asked_about_again(
+def test_an_order_that_the_courier_does_not_know_yet_is_polled_again(
     new_world: MakeWorld,
 ) -> None:
     world = new_world(ShipmentAPI)
@@ -271,16 +271,16 @@ def test_an_order_that_the_courier_never_knew_is_given_up_after_a_day(world: Wor
     assert world.order("nobody-knows-it").status == "pending"
 
 
-def test_an_order_on_record_by_the_shops_own_number_is_asked_about_by_it(world: World) -> None:
+def test_an_order_on_record_by_the_shops_own_number_is_polled_by_it(world: World) -> None:
     placed = world.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
     world.register("whatever", reference=placed.reference)
     world.live_until(START + 15 * MINUTE * 1.2)
-    paths = [asked.path for asked in world.courier.ledger.lines()]
+    paths = [request.path for request in world.courier.ledger.lines()]
     assert paths[1].endswith(f"/orders/by_external_id/{placed.reference}")
 
 
 @pytest.mark.parametrize("name", ["identifier", "tracking_code"])
-def test_an_order_on_record_by_the_couriers_other_name_is_asked_about_by_that(
+def test_an_order_on_record_by_the_couriers_other_name_is_polled_by_that(
     world: World, name: str
 ) -> None:
     placed = world.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
@@ -299,7 +299,7 @@ def test_an_order_on_record_by_the_couriers_other_name_is_asked_about_by_that(
         ({"seconds": 5.0, "silent": True}, 60),
     ],
 )
-def test_a_courier_that_is_asked_too_often_is_left_alone_for_as_long_as_it_says(
+def test_a_courier_that_is_polled_too_often_is_left_alone_for_as_long_as_it_says(
     new_world: MakeWorld, options: Mapping[str, object], seconds: int
 ) -> None:
     # A date in a header is the courier's real one.
@@ -307,31 +307,31 @@ def test_a_courier_that_is_asked_too_often_is_left_alone_for_as_long_as_it_says(
     orders = [world.place(evenly("created", start=world.clock(), apart=HOUR)) for _ in range(3)]
     world.clock.move(HOUR)
     world.courier.faults.next(1, "too_many", **options)
-    assert world.ask() == 1
+    assert world.poll_due() == 1
     state = world.state()
     assert (state.pause_reason, state.failures) == ("busy", 0)
     assert state.paused_until is not None
     assert state.paused_until - world.clock() == pytest.approx(seconds * SECOND, abs=SECOND)
     world.clock.move((seconds - 2) * SECOND)
-    assert world.ask() == 0
+    assert world.poll_due() == 0
     world.clock.move(4 * SECOND)
-    assert world.ask() == 3
+    assert world.poll_due() == 3
     assert world.state().paused_until is None
     assert {world.poll(order.id).failures for order in orders} == {0}
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_courier_that_refuses_our_credentials_is_asked_once_an_hour(
+def test_a_courier_that_refuses_our_credentials_is_polled_once_an_hour(
     world: World, status: int
 ) -> None:
     for _ in range(3):
         world.place(evenly("created", start=START, apart=HOUR))
     world.courier.faults.always("status", status=status)
-    asked = []
+    requests = []
     for minute in range(0, 181, 5):
         world.clock.move_to(START + HOUR + minute * MINUTE)
-        asked.append(world.ask())
-    assert sum(asked) == 4
+        requests.append(world.poll_due())
+    assert sum(requests) == 4
     assert world.state().pause_reason == "refused"
 
 
@@ -339,10 +339,10 @@ def test_new_credentials_are_tried_at_once(world: World) -> None:
     world.place(evenly("created", start=START, apart=HOUR))
     world.courier.faults.next(1, "status", status=401)
     world.clock.move_to(START + HOUR)
-    assert [world.ask(), world.ask()] == [1, 0]
+    assert [world.poll_due(), world.poll_due()] == [1, 0]
     with world.sessions.begin() as session:
         outage_recovery.start_polling(session, world.account.slug, world.clock())
-    assert world.ask() == 1
+    assert world.poll_due() == 1
 
 
 @pytest.mark.parametrize("fault", ["status", "cut", "broken_json", "html", "redirect", "bomb"])
@@ -354,8 +354,8 @@ def test_a_courier_that_fails_gets_a_pause_and_then_one_request_at_a_time(
     world.clock.move_to(START + 2 * HOUR)
     options = {"status": 503} if fault == "status" else {}
     world.courier.faults.always(fault, **options)
-    asked = world.ask()
-    assert asked <= FAILURES + 1
+    requests = world.poll_due()
+    assert requests <= FAILURES + 1
     state = world.state()
     assert (state.pause_reason, state.failures) == ("failing", FAILURES)
     for wait in (30, 60, 120):
@@ -363,19 +363,19 @@ def test_a_courier_that_fails_gets_a_pause_and_then_one_request_at_a_time(
         assert paused_until is not None
         assert paused_until - world.clock() == wait * SECOND
         world.clock.move_to(paused_until)
-        assert world.ask() == 1
+        assert world.poll_due() == 1
     world.courier.faults.clear()
     world.clock.move(PAUSES.maximum)
-    world.ask()
+    world.poll_due()
     world.clock.move(HOUR)
-    world.ask()
+    world.poll_due()
     state = world.state()
     assert (state.failures, state.paused_until, state.pause_reason) == (0, None, None)
     assert {world.order(order.id).status for order in orders} == {"info_received"}
     assert {world.poll(order.id).stopped_at for order in orders} == {None}
 
 
-def test_an_order_that_the_courier_told_of_is_not_given_up_because_it_is_unknown_now(
+def test_an_order_that_the_courier_has_reported_is_not_given_up_because_it_is_unknown_now(
     world: World,
 ) -> None:
     """A wrong API_URL, or a courier's bad day, would give up all of them."""
@@ -402,26 +402,26 @@ def test_failures_of_the_courier_do_not_make_an_order_unknown(world: World) -> N
     assert (poll.stopped_at, poll.failures) == (None, 0)
 
 
-def test_an_end_that_an_unsigned_hook_told_is_asked_about_until_the_courier_knows_the_order(
+def test_an_end_that_an_unsigned_webhook_reported_is_polled_until_the_courier_knows_the_order(
     new_world: MakeWorld,
 ) -> None:
     world = new_world(changed={"COURIER_TIRAMIZOO_CONFIRM": "terminal"})
     order = world.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
     world.clock.move_to(START + HOUR)
     world.courier.faults.next(4, "status", status=404)
-    world.hook(world.courier.hook_message(order, 1).body)
+    world.webhook(world.courier.hook_message(order, 1).body)
     world.live_until(START + 12 * HOUR)
     source = world.order(order.id).source
     assert source is not None
     assert (source["kind"], source["trust"]) == ("webhook", "fetched")
 
 
-def test_an_end_that_the_courier_never_confirms_is_told(new_world: MakeWorld) -> None:
+def test_an_end_that_the_courier_never_confirms_is_given_up(new_world: MakeWorld) -> None:
     world = new_world(changed={"COURIER_TIRAMIZOO_CONFIRM": "terminal"})
     forged = world.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
     world.clock.move_to(START + HOUR)
     world.courier.faults.always("status", status=404)
-    world.hook(world.courier.hook_message(forged, 1).body)
+    world.webhook(world.courier.hook_message(forged, 1).body)
     world.live_until(START + 4 * DAY)
     assert world.poll(forged.id).stop_reason == "given up: the courier does not know this order"
 
@@ -448,7 +448,7 @@ def test_one_order_whose_answers_cannot_be_used_slows_no_other(new_world: MakeWo
     for order in odd:
         world.courier.faults.next(1, "other_order", path=f"/order/{order.id}")
     world.clock.move_to(START + 2 * HOUR)
-    assert world.ask() == 16
+    assert world.poll_due() == 16
     assert (world.state().failures, world.state().paused_until) == (0, None)
     assert {world.order(order.id).status for order in fine} == {"info_received"}
 
@@ -477,7 +477,7 @@ def test_an_answer_that_is_too_large_is_not_kept_at_all(world: World) -> None:
 # --- leases ---
 
 
-def test_an_order_that_one_worker_asks_about_is_not_taken_by_another(world: World) -> None:
+def test_an_order_that_one_worker_polls_is_not_taken_by_another(world: World) -> None:
     world.place(evenly("created", start=START, apart=HOUR))
     slug, now = world.account.slug, START + HOUR
     with world.sessions.begin() as session:
@@ -489,7 +489,7 @@ def test_an_order_that_one_worker_asks_about_is_not_taken_by_another(world: Worl
     assert again.order_id == lease.order_id
 
 
-def mended(world: World) -> dict[tuple[str, str], float]:
+def restored(world: World) -> dict[tuple[str, str], float]:
     """What was lost and found, by account and kind."""
     with world.sessions() as session:
         return {
@@ -503,7 +503,7 @@ def mended(world: World) -> dict[tuple[str, str], float]:
 def test_as_many_are_taken_as_are_wanted_however_postgresql_goes_about_it(
     world: World, order_first: str
 ) -> None:
-    """Taken row by row inside a join, more than one was leased, and one asked about."""
+    """Taken row by row inside a join, more than one was leased, and one polled."""
     for _ in range(20):
         world.place(evenly("created", start=START, apart=HOUR))
     off = ("hashjoin", "mergejoin", "material", "memoize", "bitmapscan", "indexonlyscan")
@@ -523,14 +523,14 @@ def test_as_many_are_taken_as_are_wanted_however_postgresql_goes_about_it(
         )
 
 
-def test_the_word_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -> None:
+def test_the_result_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -> None:
     order = world.place(evenly("created", start=START, apart=HOUR))
     slug, now = world.account.slug, START + HOUR
     with world.sessions.begin() as session:
         [late] = leases.lease_orders(session, slug, now, 10)
     with world.sessions.begin() as session:
         leases.lease_orders(session, slug, now + leases.LEASE_DURATION, 10)
-    assert mended(world) == {(slug, "leases"): 1}
+    assert restored(world) == {(slug, "leases"): 1}
     with world.sessions.begin() as session:
         recorder, message = world.poller.recorder, answer_message(world.account, b"{}", now)
         assert recorder.record_answers(session, [PollAnswer(late, message, None)]) == 0
@@ -542,7 +542,7 @@ def test_the_word_of_a_worker_whose_lease_ran_out_does_not_count(world: World) -
     assert world.messages() == []
 
 
-def test_what_was_planned_while_somebody_asked_stays_planned(world: World) -> None:
+def test_what_was_planned_during_a_poll_stays_planned(world: World) -> None:
     order = world.place(evenly("created", "dispatched", start=START, apart=2 * HOUR))
     world.live_until(START + 2 * HOUR)
     world.clock.move_to(world.poll(order.id).due_at or START)
@@ -550,7 +550,7 @@ def test_what_was_planned_while_somebody_asked_stays_planned(world: World) -> No
         [lease] = leases.lease_orders(session, world.account.slug, world.clock(), 10)
     asked_at = world.clock()
     world.clock.move(SECOND)
-    world.hook(world.courier.hook_message(order, 1).body)
+    world.webhook(world.courier.hook_message(order, 1).body)
     planned = world.poll(order.id).due_at
     with world.sessions.begin() as session:
         message = answer_message(world.account, b"{}", asked_at)
@@ -564,7 +564,7 @@ def test_an_id_of_which_no_address_can_be_made_costs_no_request(new_world: MakeW
     world = new_world(Cottoncast)
     world.register("..")
     world.clock.move_to(START + 2 * HOUR)
-    assert world.ask() == 0
+    assert world.poll_due() == 0
     assert (world.state().requests, world.state().paused_until) == (0, None)
     assert world.poll("..").unknown_since is not None
 
@@ -579,13 +579,13 @@ def test_four_workers_together_keep_to_the_pace_that_their_account_bears(
 
     until = time.monotonic() + PATIENCE
 
-    def ask(poller: AccountPoller) -> None:
+    def run(poller: AccountPoller) -> None:
         while len(world.courier.ledger) < len(orders) and time.monotonic() < until:
             poller.poll_due_orders()
             time.sleep(0.02)
         poller.courier.close()
 
-    at_once(*(partial(ask, poller) for poller in pollers))
+    at_once(*(partial(run, poller) for poller in pollers))
     lines = world.courier.ledger.lines()
     assert {it.path for it in lines} == {f"/order/{order.id}" for order in orders}
     assert len(lines) == len(orders)
@@ -599,7 +599,7 @@ def test_four_workers_together_keep_to_the_pace_that_their_account_bears(
 def test_two_thousand_due_orders_cost_little_more_than_twenty_requests(world: World) -> None:
     world.place_many(2000, evenly("created", "dispatched", start=START, apart=10 * MINUTE))
     world.clock.move_to(START + HOUR)
-    requests = world.ask()
+    requests = world.poll_due()
     assert 20 <= requests <= 25
     with world.sessions() as session:
         assert leases.find_due_orders(session, world.account.slug, world.clock(), 10) == []
@@ -608,12 +608,12 @@ def test_two_thousand_due_orders_cost_little_more_than_twenty_requests(world: Wo
     assert world.state().requests_saved == 2000 - requests
 
 
-def test_what_no_page_tells_of_is_asked_about_by_itself(world: World) -> None:
+def test_what_no_page_holds_is_polled_by_itself(world: World) -> None:
     placed = [world.place(evenly("created", start=START, apart=HOUR)) for _ in range(20)]
     old = world.courier.create(evenly("created", start=START - 90 * DAY, apart=HOUR))
     world.register(old.id)
     world.clock.move_to(START + HOUR)
-    assert world.ask() == 2
+    assert world.poll_due() == 2
     assert {world.order(one.id).status for one in [*placed, old]} == {"info_received"}
 
 
@@ -624,7 +624,7 @@ def test_a_list_that_is_longer_than_reckoned_is_left_for_single_requests(world: 
         world.place(evenly("created", start=START, apart=HOUR))
     world.clock.move_to(START + HOUR)
     world.courier.newest_first = True  # type: ignore[attr-defined]
-    assert world.ask() == 1 + 8
+    assert world.poll_due() == 1 + 8
     assert len(world.messages()) == 8
 
 
@@ -634,40 +634,40 @@ def test_a_list_that_cannot_be_used_is_done_without(world: World, fault: str) ->
         world.place(evenly("created", start=START, apart=HOUR))
     world.courier.faults.next(1, fault)
     world.clock.move_to(START + HOUR)
-    assert world.ask() == 1 + 8
+    assert world.poll_due() == 1 + 8
     assert [it.outcome for it in world.messages()] == [APPLIED] * 8
     assert world.state().requests == 9
 
 
-def test_what_many_lists_do_not_tell_of_is_asked_about_once_each(world: World) -> None:
+def test_what_lists_do_not_hold_is_polled_once_each(world: World) -> None:
     """Shops keep orders that their courier forgot: one by one, they would outlast the leases."""
     for number in range(60):
         world.register(f"forgotten-{number}")
     world.place_many(60, evenly("created", start=START, apart=HOUR))
     world.clock.move_to(START + HOUR)
-    world.ask()
+    world.poll_due()
     shown = [it.path for it in world.courier.ledger.lines() if "forgotten" in it.path]
     assert len(shown) == len(set(shown)) == 120
 
 
-def test_no_list_is_asked_for_orders_that_the_courier_never_knew(world: World) -> None:
+def test_no_list_is_fetched_for_orders_that_the_courier_never_knew(world: World) -> None:
     for number in range(8):
         world.register(f"nobody-knows-{number}")
-    asked = []
+    requests = []
     for _ in range(3):
         with world.sessions.begin() as session:
             session.execute(text("UPDATE polls SET due_at = :now"), {"now": world.clock()})
-        asked.append(world.ask())
+        requests.append(world.poll_due())
         world.clock.move(HOUR)
-    # Each is asked for by its id, and then as the shop's own number.
-    assert asked == [1 + 2 * 8, 2 * 8, 2 * 8]
+    # Each is polled by its id, and then as the shop's own number.
+    assert requests == [1 + 2 * 8, 2 * 8, 2 * 8]
 
 
 def test_orders_that_their_courier_forgot_for_a_while_are_listed_again(world: World) -> None:
-    """Else a wrong API_URL would cost a request for each of them once it is mended."""
+    """Otherwise a wrong API_URL would cost a request for each order once it is corrected."""
     orders = [world.place(evenly("created", start=START, apart=HOUR)) for _ in range(60)]
     for order in orders[:30]:
-        world.hook(world.courier.hook_message(order, 0).body)
+        world.webhook(world.courier.hook_message(order, 0).body)
     world.live_until(START + HOUR)
     world.courier.faults.always("status", status=404)
     world.live_until(START + 10 * HOUR)
@@ -676,7 +676,7 @@ def test_orders_that_their_courier_forgot_for_a_while_are_listed_again(world: Wo
     world.courier.faults.clear()
     world.close()
     world.poller = world.new_poller()
-    assert world.ask() == 1
+    assert world.poll_due() == 1
 
 
 def test_a_list_is_broken_off_where_the_worker_is_to_stop(world: World) -> None:
@@ -707,19 +707,19 @@ def test_a_list_is_broken_off_where_the_worker_is_to_stop(world: World) -> None:
         ("terminal", 3, "fetched"),
     ],
 )
-def test_what_an_unsigned_hook_told_is_confirmed_by_asking_where_that_is_wanted(
+def test_what_an_unsigned_webhook_reported_is_confirmed_by_a_poll_where_wanted(
     new_world: MakeWorld, confirm: str, states: int, trust: str
 ) -> None:
     world = new_world(changed={"COURIER_TIRAMIZOO_CONFIRM": confirm})
     life = evenly("created", "dispatched", "delivered", start=START, apart=HOUR)
     order = world.courier.create(life)
     world.clock.move_to(life[states - 1].at)
-    world.hook(world.courier.hook_message(order, states - 1).body)
+    world.webhook(world.courier.hook_message(order, states - 1).body)
     source = world.order(order.id).source
     assert source is not None
     assert source["trust"] == "token"
     version = world.order(order.id).version
-    world.ask()
+    world.poll_due()
     now = world.order(order.id)
     assert now.source is not None
     assert (now.source["kind"], now.source["trust"]) == ("webhook", trust)
@@ -728,13 +728,13 @@ def test_what_an_unsigned_hook_told_is_confirmed_by_asking_where_that_is_wanted(
     assert world.state().missed == 0
 
 
-def test_forged_hooks_cause_no_storm_of_requests(new_world: MakeWorld) -> None:
+def test_forged_webhooks_cause_no_storm_of_requests(new_world: MakeWorld) -> None:
     world = new_world(changed={"COURIER_TIRAMIZOO_CONFIRM": "all"})
     order = world.courier.create(evenly("created", "dispatched", start=START, apart=HOUR))
     for number in range(50):
         body = world.courier.hook_message(order, 0).body
-        world.hook(body.replace(b'"description": null', f'"description": "{number}"'.encode()))
-        world.ask()
+        world.webhook(body.replace(b'"description": null', f'"description": "{number}"'.encode()))
+        world.poll_due()
         world.clock.move(SECOND)
     assert len(world.courier.ledger) <= 3
 
@@ -765,15 +765,15 @@ def test_what_was_planned_by_a_clock_that_was_wrong_is_planned_anew(world: World
     world.clock.move(400 * DAY)
     world.check_for_outage()
     world.courier.faults.next(1, "too_many", seconds=86_400)
-    world.ask()
+    world.poll_due()
     with world.sessions.begin() as session:
         assert leases.lease_orders(session, world.account.slug, world.clock(), 10)
     world.clock.move_to(right + MINUTE)
-    assert world.ask() == 0
+    assert world.poll_due() == 0
     assert world.check_for_outage() == 1
-    world.ask()
+    world.poll_due()
     world.clock.move_to(START + 6 * HOUR)
-    world.ask()
+    world.poll_due()
     assert world.order(order.id).status == "awaiting_pickup"
 
 
@@ -788,17 +788,17 @@ def test_clocks_that_differ_a_little_are_no_outage(world: World) -> None:
 
 def test_a_silence_longer_than_ever_before_makes_open_orders_due_once(world: World) -> None:
     order = world.place(evenly("created", start=START, apart=HOUR))
-    world.hook(world.courier.hook_message(order, 0).body)
+    world.webhook(world.courier.hook_message(order, 0).body)
     recoveries = set()
     for _ in range(400):
         world.clock.move(90 * SECOND)
         world.check_for_outage()
-        world.ask()
+        world.poll_due()
         recoveries.add(world.state().recovered_at)
     # Once for each silence, and the next one has to be longer.
     assert len(recoveries - {None}) == 1
     body = world.courier.hook_message(order, 0).body
-    world.hook(body.replace(b'"description": null', b'"description": "later"'))
+    world.webhook(body.replace(b'"description": null', b'"description": "later"'))
     longest = world.state().longest_gap
     assert longest is not None
     assert longest > 9 * HOUR
@@ -813,22 +813,22 @@ def test_orders_from_before_the_account_could_be_polled_are_taken_in(
 ) -> None:
     off = new_world(changed={})
     order = off.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
-    off.hook(off.courier.hook_message(order, 0).body)
+    off.webhook(off.courier.hook_message(order, 0).body)
     with sessions.begin() as session:
         session.execute(text("DELETE FROM polls"))
         outage_recovery.start_polling(session, off.account.slug, off.clock())
     off.clock.move_to(START + HOUR)
-    off.ask()
+    off.poll_due()
     assert off.order(order.id).status == "delivered"
 
 
-def test_an_order_whose_plan_was_lost_is_mended(world: World) -> None:
+def test_an_order_whose_plan_was_lost_is_restored(world: World) -> None:
     order = world.place(evenly("created", start=START, apart=HOUR))
     with world.sessions.begin() as session:
         session.execute(text("UPDATE polls SET due_at = NULL"))
     assert world.check_for_outage() == 1
     assert shortly(world, order.id) == timedelta()
-    assert mended(world) == {(world.account.slug, "next_polls"): 1}
+    assert restored(world) == {(world.account.slug, "next_polls"): 1}
 
 
 @pytest.mark.parametrize("kind", [Tiramizoo, Cottoncast, ShipmentAPI])
@@ -842,7 +842,7 @@ def test_rebuild_reads_answers_as_they_were_folded(
     if kind is Tiramizoo:
         placed = world.courier.create(evenly(first, last, start=START, apart=9 * HOUR))
         world.register(placed.names["identifier"])
-    world.hook(world.courier.hook_message(orders[0], 0).body)
+    world.webhook(world.courier.hook_message(orders[0], 0).body)
     world.live_until(START + 2 * DAY)
     env = {**environ, **world.courier.environ()}
     done = CliRunner().invoke(main, ["rebuild", "--dry-run"], env=env)

@@ -49,7 +49,7 @@ def test_all_open_orders_become_due(
     assert due(sessions) == 3
 
 
-def test_orders_that_were_given_up_are_asked_about_too_and_those_that_are_over_are_not(
+def test_orders_that_were_given_up_are_polled_too_and_those_that_are_over_are_not(
     shop: FlaskClient, poll: Callable[..., Result], sessions: sessionmaker[Session]
 ) -> None:
     with sessions.begin() as session:
@@ -70,7 +70,7 @@ def test_orders_that_were_given_up_are_asked_about_too_and_those_that_are_over_a
         (("--all-open",), {"COURIER_TIRAMIZOO_API_TOKEN": ""}, 1, "API_TOKEN"),
     ],
 )
-def test_what_cannot_be_asked_is_said(
+def test_an_account_that_cannot_be_polled_is_reported(
     poll: Callable[..., Result],
     arguments: tuple[str, ...],
     changed: dict[str, str],

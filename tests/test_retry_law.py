@@ -64,7 +64,7 @@ def live(world: World, began: datetime, ended: datetime, asking: bool) -> int:
             if asking:
                 if world.clock() >= ended and not recovered:
                     recovered = bool(world.check_for_outage())
-                world.ask()
+                world.poll_due()
         is_wrong = world.clock() >= ended and wrong(world)
         following = [world.courier.hooks.next_due(), *([world.next_due()] if asking else [])]
         ahead = [at for at in following if at is not None and at > world.clock()]

@@ -127,7 +127,7 @@ def three(**given: Any) -> list[Courier]:
 
 
 @pytest.mark.timeout(60 + 2 * SECONDS)
-def test_orders_of_couriers_that_send_no_hooks_reach_their_end_also_when_redis_is_emptied(
+def test_orders_of_couriers_that_send_no_webhooks_reach_their_end_also_when_redis_is_emptied(
     environ: dict[str, str], sessions: sessionmaker[Session], redis: Redis, tmp_path: Path
 ) -> None:
     with polling(environ, sessions, three(), 0.0005, tmp_path) as run:
@@ -142,7 +142,7 @@ def test_orders_of_couriers_that_send_no_hooks_reach_their_end_also_when_redis_i
 
 
 @pytest.mark.timeout(60 + 2 * SECONDS)
-def test_where_hooks_are_lost_asking_tells_what_they_should_have_and_it_is_counted(
+def test_where_webhooks_are_lost_polls_find_the_news_and_are_counted(
     environ: dict[str, str], sessions: sessionmaker[Session], redis: Redis, tmp_path: Path
 ) -> None:
     """The lives are over and the hooks sent before the first order is silent for long enough."""
@@ -190,7 +190,7 @@ def really_lost(courier: Courier, order: Order) -> int:
 
 
 @pytest.mark.timeout(120)
-def test_none_of_four_workers_asks_before_the_time_that_the_courier_named(
+def test_none_of_four_workers_polls_before_the_time_that_the_courier_named(
     environ: dict[str, str], sessions: sessionmaker[Session], redis: Redis, tmp_path: Path
 ) -> None:
     courier = Cottoncast()

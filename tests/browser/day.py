@@ -113,7 +113,7 @@ class Day:
             if until - asked >= ASKED or until == self.now:
                 asked = until
                 for world in self.worlds:
-                    world.ask()
+                    world.poll_due()
 
     def _take(self, come: Come) -> None:
         trust = "signed" if come.account == "cottoncast" else "token"
