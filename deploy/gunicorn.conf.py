@@ -8,9 +8,9 @@ import signal
 import tempfile
 from contextlib import suppress
 
-# Must stand before anything imports prometheus_client, which looks for it once. Every worker writes
-# its numbers into this directory, and /metrics adds them up. Fresh each time, for old files would
-# be counted again. `ordertrail run` sets it, and then empties it itself.
+# To be set before anything imports prometheus_client, which reads it once. Every worker writes its
+# counters into this directory, and /metrics adds them up. It must be empty at the start, or old
+# files are counted again. `ordertrail run` sets it, and empties it itself.
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     _master = os.getpid()
     _metrics = tempfile.mkdtemp(prefix="ordertrail-metrics-")
@@ -18,7 +18,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
     @atexit.register
     def _remove_metrics():
-        # A worker is a fork and runs this too, while the others still write.
+        # A worker is a fork and runs this too, while other workers still write.
         if os.getpid() == _master:
             shutil.rmtree(_metrics, ignore_errors=True)
 
@@ -32,8 +32,7 @@ bind = f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"
 worker_class = "receiver.web.gunicorn_worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
 # Most of these may be readers that wait for changes (MOST_WAITING in
-# receiver/changes/feed_waiters.py); the rest is for everybody else. Each takes a file, of which a
-# process may often open no more than 1024 unless it asks for them.
+# receiver/changes/feed_waiters.py). Each needs a file descriptor, and the soft limit is often 1024.
 worker_connections = 4000
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 _files = worker_connections + 500

@@ -1,4 +1,4 @@
-"""keep() and Inbox: what is answered for is in PostgreSQL, once, and nobody waits for ever."""
+"""store_messages and Inbox: an accepted message is in PostgreSQL, once, and every wait ends."""
 
 import gc
 import os
@@ -30,12 +30,12 @@ NOW = datetime(2026, 4, 16, 7, 0, tzinfo=UTC)
 
 
 def incoming(body: bytes = b"{}", **changed: Any) -> IncomingMessage:
-    """A message on its way in."""
+    """An incoming message."""
     return replace(IncomingMessage("tiramizoo", "orders", "webhook", "token", body, NOW), **changed)
 
 
 def keep_now(sessions: Sessions, *batch: IncomingMessage) -> list[Accepted]:
-    """Keep a batch in a transaction of its own."""
+    """Store a batch in a transaction of its own."""
     with sessions.begin() as session:
         return store_messages(session, batch)
 
@@ -53,7 +53,7 @@ def bodies(sessions: Sessions) -> list[bytes]:
 # Keeping a batch
 
 
-def test_a_batch_is_kept_and_answered_in_its_own_order(sessions: Sessions) -> None:
+def test_a_batch_is_stored_and_answered_in_its_own_order(sessions: Sessions) -> None:
     batch = [incoming(b"%d" % number) for number in (3, 1, 4, 2, 5)]
     answers = keep_now(sessions, *batch)
     assert [answer.repeated for answer in answers] == [False] * 5
@@ -61,7 +61,7 @@ def test_a_batch_is_kept_and_answered_in_its_own_order(sessions: Sessions) -> No
     assert [kept[answer.message_id] for answer in answers] == [row.body for row in batch]
 
 
-def test_a_message_is_kept_with_all_that_came_with_it(sessions: Sessions) -> None:
+def test_a_message_is_stored_with_everything_that_came_with_it(sessions: Sessions) -> None:
     unread = {"outcome": QUARANTINED, "reason": "the body is empty"}
     poll = {"account": "shipmentapi", "kind": "poll", "trust": "fetched"}
     keep_now(sessions, incoming(b"\x00\xff"), incoming(b"", **unread), incoming(b"p", **poll))
@@ -189,7 +189,7 @@ def inbox(engine: Engine, sessions: Sessions, rings: list[int]) -> Iterator[Inbo
 
 @contextmanager
 def table_locked(sessions: Sessions) -> Iterator[None]:
-    """Nobody else gets at the messages inside."""
+    """Lock the table of messages inside."""
     with sessions() as locker:
         locker.execute(text("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE"))
         yield
@@ -199,7 +199,7 @@ def table_locked(sessions: Sessions) -> Iterator[None]:
 def in_one_batch(
     inbox: Inbox, sessions: Sessions, *batch: IncomingMessage
 ) -> list[Accepted | BaseException]:
-    """Let messages wait together behind one that is being written; what each was answered."""
+    """Let messages wait together behind one that is being written; return the answers."""
 
     def accept(row: IncomingMessage) -> Accepted | BaseException:
         try:
@@ -224,7 +224,7 @@ def test_an_accepted_message_is_committed_before_the_answer(
     assert [(row.id, row.body) for row in messages(sessions)] == [(answer.message_id, b"a")]
 
 
-def test_those_who_wait_together_share_one_commit(inbox: Inbox, sessions: Sessions) -> None:
+def test_messages_that_wait_together_share_one_commit(inbox: Inbox, sessions: Sessions) -> None:
     batch = [incoming(b"%d" % number) for number in range(50)]
     answers = in_one_batch(inbox, sessions, *batch, incoming(b"0"))
     assert [isinstance(answer, Accepted) for answer in answers] == [True] * 51
@@ -263,9 +263,7 @@ def test_a_repetition_does_not_ring(inbox: Inbox, sessions: Sessions, rings: lis
     assert rings == [1, 2]
 
 
-def test_a_failed_batch_fails_those_who_wait_for_it_and_nobody_else(
-    inbox: Inbox, sessions: Sessions
-) -> None:
+def test_a_failed_batch_fails_only_its_own_messages(inbox: Inbox, sessions: Sessions) -> None:
     # PostgreSQL takes no U+0000 in text: the whole statement fails.
     spoilt = incoming(b"spoilt", account="tiramizoo\x00")
     answers = in_one_batch(inbox, sessions, incoming(b"beside it"), spoilt)
@@ -274,7 +272,7 @@ def test_a_failed_batch_fails_those_who_wait_for_it_and_nobody_else(
     assert bodies(sessions) == [b"first", b"later"]
 
 
-def test_a_fault_of_ours_in_a_batch_is_told_as_what_it_is_and_survived(
+def test_a_bug_in_a_batch_is_raised_as_it_is_and_the_next_batch_works(
     inbox: Inbox, sessions: Sessions
 ) -> None:
     broken: Any = incoming()
@@ -285,7 +283,7 @@ def test_a_fault_of_ours_in_a_batch_is_told_as_what_it_is_and_survived(
     assert bodies(sessions) == [b"later"]
 
 
-def test_a_message_that_a_worker_holds_holds_up_nobody_but_its_own_repetition(
+def test_a_message_that_a_worker_has_locked_delays_only_its_own_repetition(
     inbox: Inbox, sessions: Sessions
 ) -> None:
     first = inbox.accept(incoming(b"held"))
@@ -302,7 +300,7 @@ def test_a_message_that_a_worker_holds_holds_up_nobody_but_its_own_repetition(
 
 
 def row_is_waited_for(sessions: Sessions) -> bool:
-    """Whether somebody waits for a transaction's end, as for a row that it holds."""
+    """Whether a session waits for the end of a transaction, as for a row that it locked."""
     with sessions() as session:
         return bool(
             session.scalar(
@@ -333,7 +331,7 @@ def test_a_sender_is_refused_in_time_while_postgresql_is_locked(
 
 @contextmanager
 def frozen(database_url: str) -> Iterator[None]:
-    """PostgreSQL's end of every connection to the database stands still inside."""
+    """Stop the server process of every connection to the database inside."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         found = connection.execute(
             "SELECT pid FROM pg_stat_activity"
@@ -376,7 +374,7 @@ def incoming_in_memory() -> int:
     return sum(type(thing) is IncomingMessage for thing in gc.get_objects())
 
 
-def test_what_nobody_waits_for_any_more_is_not_held_in_memory(
+def test_a_message_whose_sender_was_refused_is_not_held_in_memory(
     inbox: Inbox, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An hour without PostgreSQL must not cost the memory of all that was refused in it.

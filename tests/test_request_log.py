@@ -1,4 +1,4 @@
-"""The log leads from a request to its message, and from that to its order, and holds no more."""
+"""The log leads from a request to its message and on to its order, and contains no secret."""
 
 import fcntl
 import json
@@ -28,8 +28,8 @@ def test_a_line_a_request_leads_to_the_message_and_hides_the_token(
     body = raw(tiramizoo_order("6d1f0b1e", life("created", "picked_up")))
 
     def lines() -> list[dict[str, Any]]:
-        told = [json.loads(line) for line in log.read_text().splitlines()]
-        return [line for line in told if line.get("event") == "request"]
+        logged = [json.loads(line) for line in log.read_text().splitlines()]
+        return [line for line in logged if line.get("event") == "request"]
 
     with running_web({**environ, "REQUEST_LOG": "on"}, log) as web:
         web.open(hook, method="POST", data=body)
@@ -39,12 +39,12 @@ def test_a_line_a_request_leads_to_the_message_and_hides_the_token(
         bearer = {"Authorization": f"Bearer {API_TOKEN}"}
         web.open("/v1/orders/tiramizoo/6d1f0b1e", headers=bearer)
         web.open("/nowhere/secret")
-    # The last of them is written although web was told to stop at once.
+    # The last line is written although web was stopped at once.
     kept, again, refused, asked, nowhere = lines()
-    own = {"method": "POST", "account": "tiramizoo", "topic": "orders"}
-    assert kept.items() >= {**own, "status": 200, "message_id": 1, "repeated": False}.items()
-    assert again.items() >= {**own, "status": 200, "message_id": 1, "repeated": True}.items()
-    assert refused.items() >= {**own, "status": 401}.items()
+    webhook = {"method": "POST", "account": "tiramizoo", "topic": "orders"}
+    assert kept.items() >= {**webhook, "status": 200, "message_id": 1, "repeated": False}.items()
+    assert again.items() >= {**webhook, "status": 200, "message_id": 1, "repeated": True}.items()
+    assert refused.items() >= {**webhook, "status": 401}.items()
     assert kept["route"] == "/webhooks/<account>/<topic>/<token>"
     assert kept["ms"] > 0
     assert asked["order_id"] == "6d1f0b1e"
@@ -66,22 +66,22 @@ def test_a_token_in_a_wrong_place_of_an_address_is_not_logged(
         for path in (f"tiramizoo/{TOKEN}", f"tiramizoo/{TOKEN}/orders", f"{TOKEN}/orders"):
             for method in ("POST", "GET"):
                 web.open(f"/webhooks/{path}", method=method, data=b"{}")
-    told = [json.loads(line) for line in log.read_text().splitlines()]
-    asked = [line for line in told if line.get("event") == "request"]
+    logged = [json.loads(line) for line in log.read_text().splitlines()]
+    asked = [line for line in logged if line.get("event") == "request"]
     assert [line["status"] for line in asked] == [404, 405] * 3
     posted = [line.get("account") for line in asked if line["method"] == "POST"]
     assert posted == ["tiramizoo", "tiramizoo", None]
     assert TOKEN not in log.read_text()
 
 
-def test_a_stdout_that_nobody_reads_holds_nobody_up(
+def test_requests_are_answered_while_nobody_reads_stdout(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     log = tmp_path / "web.log"
     os.mkfifo(log)
     reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        # The least that a pipe can be made to hold.
+        # The smallest size of a pipe.
         room = fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
         with running_web({**environ, "REQUEST_LOG": "on", "WEB_CONCURRENCY": "1"}, log) as web:
             answers = [web.open("/nowhere").status_code for _ in range(room // 40)]

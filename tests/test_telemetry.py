@@ -1,4 +1,4 @@
-"""Sentry and OpenTelemetry: what arrives there, that nothing else does, and that both are off."""
+"""Sentry and OpenTelemetry: errors and spans arrive, secrets do not, and both are off by default."""
 
 import gzip
 import json
@@ -26,13 +26,13 @@ from tests.service import CLOCK, ROOT, WORKER, Web, running, running_web, wait_u
 
 TOKEN = "tiramizoo-token"
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
-# Whatever a caller sends that nobody outside is to know: in bodies, addresses, headers, rows.
+# What must not leave the process: from bodies, URLs, headers and rows.
 SECRETS = {"Geheimstadt", "41-secret", "Forged-Signature", "made-up-by-a-stranger", "SECRETIVE"}
 SECRETS |= {TOKEN, API_TOKEN, "cottoncast-key", "state-of-a-stranger", "wrong-one"}
 
 
 class Collector:
-    """Stands in for Sentry and for a collector: keeps what is posted, unpacked."""
+    """A fake Sentry and a fake OTLP collector: it keeps what is posted, decompressed."""
 
     def __init__(self, port: int, came: list[tuple[str, bytes]]) -> None:
         self.port, self.came = port, came
@@ -41,19 +41,19 @@ class Collector:
         return [body for where, body in list(self.came) if where.startswith(path)]
 
     def failures(self) -> list[dict[str, Any]]:
-        """The events that Sentry was told."""
+        """The events that arrived at Sentry."""
         lines = [line for body in self.of("/api/1/envelope/") for line in body.splitlines()]
         read = [json.loads(line) for line in lines if line.startswith(b"{")]
         return [it for it in read if "exception" in it]
 
     def spans(self) -> list[tuple[str, Span]]:
-        """Each span with the name of the service that it is of."""
+        """Each span with the name of its service."""
         read = [ExportTraceServiceRequest.FromString(body) for body in self.of("/v1/traces")]
         return [
-            (attributes(told.resource)["service.name"], span)
+            (attributes(of.resource)["service.name"], span)
             for one in read
-            for told in one.resource_spans
-            for scope in told.scope_spans
+            for of in one.resource_spans
+            for scope in of.scope_spans
             for span in scope.spans
         ]
 
@@ -101,7 +101,7 @@ def collector() -> Iterator[Collector]:
 
 @contextmanager
 def refused(sessions: sessionmaker[Session], table: str) -> Iterator[None]:
-    """PostgreSQL takes no row into a table, and quotes the whole row when it says so."""
+    """Let PostgreSQL refuse all rows of a table, with an error that quotes the whole row."""
     with sessions.begin() as session:
         session.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT no CHECK (false) NOT VALID"))
     try:
@@ -111,13 +111,13 @@ def refused(sessions: sessionmaker[Session], table: str) -> Iterator[None]:
             session.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT no"))
 
 
-def hook(number: str) -> bytes:
+def webhook_body(number: str) -> bytes:
     address = {"address_line": "Geheimstadt 1", "name": "Geheimstadt"}
     return raw(tiramizoo_order(number, life("created"), external_id="41-secret", delivery=address))
 
 
 def drive(web: Web, sessions: sessionmaker[Session]) -> None:
-    """Requests that work and that do not, with something secret in each."""
+    """Send requests that succeed and that fail, with a secret in each."""
     address = f"/webhooks/tiramizoo/orders/{TOKEN}"
     forged = {"Cottoncast-Authentication": "Forged-Signature"}
     shop = {
@@ -125,16 +125,16 @@ def drive(web: Web, sessions: sessionmaker[Session]) -> None:
         "traceparent": f"00-{CALLER}-00f067aa0ba902b7-01",
         "tracestate": "of=state-of-a-stranger",
     }
-    assert web.post(address, hook("6d1f0b1e")).status_code == 200
-    assert web.post("/webhooks/cottoncast/orders", hook("1"), forged).status_code == 401
-    assert web.post(f"{address}-wrong-one", hook("2")).status_code == 401
+    assert web.post(address, webhook_body("6d1f0b1e")).status_code == 200
+    assert web.post("/webhooks/cottoncast/orders", webhook_body("1"), forged).status_code == 401
+    assert web.post(f"{address}-wrong-one", webhook_body("2")).status_code == 401
     assert web.get("/made-up-by-a-stranger?x=41-secret").status_code == 404
     assert web.post("/webhooks/made-up-by-a-stranger/orders", b"{}").status_code == 404
     assert web.open("/v1/orders", method="SECRETIVE").status_code == 401
     assert web.get("/v1/orders?reference=41-secret", shop).status_code == 200
     assert web.get("/v1/changes", shop).status_code == 200
     with refused(sessions, "messages"):
-        assert web.post(address, hook("7")).status_code == 503
+        assert web.post(address, webhook_body("7")).status_code == 503
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_off_by_default_neither_library_is_loaded(environ: dict[str, str]) -> No
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318", "opentelemetry"),
     ],
 )
-def test_a_library_that_is_not_installed_is_told_with_how_to_get_it(
+def test_a_missing_library_is_reported_with_its_extra(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, value: str, extra: str
 ) -> None:
     Settings.from_env({**environ, name: value})
@@ -234,7 +234,7 @@ def test_a_library_that_is_not_installed_is_told_with_how_to_get_it(
 @pytest.mark.parametrize(
     "dsn", ["https://sentry.example/1", "https://key@sentry.example/", "key@sentry.example/1"]
 )
-def test_what_is_no_dsn_is_told_without_it(environ: dict[str, str], dsn: str) -> None:
+def test_an_invalid_dsn_is_reported_without_its_text(environ: dict[str, str], dsn: str) -> None:
     with pytest.raises(BadSettings) as refusal:
         Settings.from_env({**environ, "SENTRY_DSN": dsn})
     assert "sentry.example" not in str(refusal.value)
