@@ -1,4 +1,4 @@
-"""Sentry and OpenTelemetry: errors and spans arrive without secrets, and both are off by default."""
+"""Sentry and OpenTelemetry: errors and spans arrive without secrets; both are off by default."""
 
 import gzip
 import json
