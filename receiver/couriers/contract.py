@@ -91,17 +91,6 @@ class Api:
     read_retry_after: Callable[[str], float | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IdentifierKeys:
-    """The JSON keys under which a courier's bodies name an order, at any depth.
-
-    order: its id or another name that the courier gave it; reference: the shop's own number.
-    """
-
-    order: frozenset[str]
-    reference: frozenset[str]
-
-
 SAMPLE_AT = datetime(2026, 4, 16, 8, 10, tzinfo=UTC)
 
 
@@ -122,8 +111,6 @@ class Driver:
     name        the driver's name, as in COURIER_<ACCOUNT>_DRIVER
     words       their words to our statuses, in the order in which an order passes through them
     topics      decodes the webhooks of each topic
-    identifier_keys   the JSON keys that name an order, in webhooks and in responses: by these the
-                bodies that cannot be decoded are found when an order's personal data is erased
     make_sample       a webhook about an order as the courier sends it, for trying an installation
     sample_order      an order id that the courier never uses, and its state in the courier's word
     signature_header  the header with the hex HMAC-SHA256 of the raw body, where the courier signs;
@@ -133,7 +120,6 @@ class Driver:
     normalize_word    makes spellings of one word equal, where the courier has several; the keys of
                 `words` are normalized
     check_field_map   lists the faults of an account's field map; only a driver with this has one
-    identifier_keys_in_map  the further keys that a field map reads the order's names from
     api         how the courier is polled, None where it cannot be
     zone        the time zone of the courier's people, for night and Sunday
     stuck_after how long an order may keep a status before it counts as stuck; a status that is
@@ -143,14 +129,12 @@ class Driver:
     name: str
     words: Mapping[str, str]
     topics: Mapping[str, Decode]
-    identifier_keys: IdentifierKeys
     make_sample: Callable[[SampleState], Mapping[str, Any]]
     sample_order: tuple[str, str]
     signature_header: str | None = None
     identify_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
     normalize_word: Callable[[str], str] = str
     check_field_map: Callable[[Mapping[str, Any]], list[str]] | None = None
-    identifier_keys_in_map: Callable[[Mapping[str, Any]], IdentifierKeys] | None = None
     api: Api | None = None
     zone: str = "Europe/Berlin"
     stuck_after: Mapping[str, timedelta] = field(default_factory=lambda: STUCK_AFTER)
@@ -180,14 +164,6 @@ class Driver:
     def map_word(self, word: str, field_map: Mapping[str, Any]) -> str | None:
         """Return our status for a courier's word, None where no status is mapped to it."""
         return self.words_with(field_map).get(self.normalize_word(word))
-
-    def identifier_keys_with(self, field_map: Mapping[str, Any]) -> IdentifierKeys:
-        """Return the JSON keys that name an order in the bodies of an account."""
-        keys = self.identifier_keys
-        if self.identifier_keys_in_map is None:
-            return keys
-        mapped = self.identifier_keys_in_map(field_map)
-        return IdentifierKeys(keys.order | mapped.order, keys.reference | mapped.reference)
 
     def sample_body(self, state: SampleState | None = None) -> bytes:
         """Return the bytes of a sample webhook; without a state always the same ones."""

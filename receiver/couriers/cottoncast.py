@@ -21,14 +21,7 @@ from typing import Any
 from marshmallow import fields, validate
 
 from receiver import statuses
-from receiver.couriers.contract import (
-    STUCK_AFTER,
-    Access,
-    Api,
-    Driver,
-    IdentifierKeys,
-    SampleState,
-)
+from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
 from receiver.couriers.parsing import (
     MAX_NAME_LENGTH,
     Body,
@@ -82,10 +75,6 @@ LABELS = {
     "X": "Lost",
     "D": "Delivered",
 }
-# The keys of a webhook, then of a response.
-IDENTIFIER_KEYS = IdentifierKeys(
-    order=frozenset({"orderID", "id"}), reference=frozenset({"ref", "order_id"})
-)
 HAS_SECONDS = re.compile(r":[0-9]{2}:[0-9]{2}")
 
 
@@ -319,7 +308,6 @@ driver = Driver(
     name="cottoncast",
     words=WORDS,
     topics={"orders": decode_order_status},
-    identifier_keys=IDENTIFIER_KEYS,
     signature_header="Cottoncast-Authentication",
     identify_order=_identify_order,
     api=Api(

@@ -6,7 +6,7 @@ states, so bodies are read through a field map of JMESPath expressions that a sh
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,14 +14,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from receiver import statuses
-from receiver.couriers.contract import (
-    STUCK_AFTER,
-    Access,
-    Api,
-    Driver,
-    IdentifierKeys,
-    SampleState,
-)
+from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
 from receiver.couriers.parsing import (
     MAX_NAME_LENGTH,
     parse_unix_time,
@@ -97,23 +90,6 @@ def check_field_map(field_map: Mapping[str, Any]) -> list[str]:
         if not isinstance(status, str) or status not in statuses.VOCABULARY:
             faults.append(f"statuses maps {word!r} to {status!r}, which is no status")
     return faults
-
-
-def _identifier_keys_in_map(field_map: Mapping[str, Any]) -> IdentifierKeys:
-    """Return every key on the paths of a field map to an order's id and to the shop's number."""
-
-    def keys_of(field: str) -> frozenset[str]:
-        expression = field_map.get(field)
-        return frozenset(_keys_in(_compiled(expression).parsed) if expression else ())
-
-    return IdentifierKeys(order=keys_of("courier_order_id"), reference=keys_of("reference"))
-
-
-def _keys_in(parsed: Mapping[str, Any]) -> Iterator[str]:
-    if parsed["type"] == "field":
-        yield parsed["value"]
-    for child in parsed["children"]:
-        yield from _keys_in(child)
 
 
 def _normalize_word(word: str) -> str:
@@ -235,11 +211,8 @@ driver = Driver(
     name="shipmentapi",
     words=WORDS,
     topics={"orders": decode_mapped_order},
-    # Also under an account's own map: earlier messages may have the default map's shape.
-    identifier_keys=_identifier_keys_in_map(FIELDS),
     normalize_word=_normalize_word,
     check_field_map=check_field_map,
-    identifier_keys_in_map=_identifier_keys_in_map,
     api=Api(
         headers=_headers,
         order_url=_order_url,

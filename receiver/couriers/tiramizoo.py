@@ -24,7 +24,6 @@ from receiver.couriers.contract import (
     Access,
     Api,
     Driver,
-    IdentifierKeys,
     OrderPage,
     SampleState,
 )
@@ -110,12 +109,6 @@ PACKAGE_STATES = {
     "delivered": statuses.DELIVERED,
     "not_delivered": statuses.DELIVERY_FAILED,
 }
-
-# A tour plan has any of an order's names under `id`.
-IDENTIFIER_KEYS = IdentifierKeys(
-    order=frozenset({"uuid", "identifier", "tracking_code", "id"}),
-    reference=frozenset({"external_id"}),
-)
 
 # The fields with signatures, by the state that they belong to.
 SIGNATURE_FIELDS = {
@@ -509,7 +502,6 @@ driver = Driver(
     name="tiramizoo",
     words=WORDS,
     topics={"orders": decode_order, "tours": decode_tour_plan},
-    identifier_keys=IDENTIFIER_KEYS,
     api=Api(
         url="https://app.tiramizoo.com/api/v1",
         headers=_headers,

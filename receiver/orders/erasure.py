@@ -3,15 +3,22 @@
 It is in the bodies of messages, in the proofs of events (who signed), and may be in the shop's
 metadata or in a reason that somebody wrote. The status and the timeline contain none and stay;
 `ordertrail rebuild` takes the events of a message without a body as they are stored.
+
+A message that could not be read is quarantined (or was, and is discarded), and it is not known
+which order it is about. It counts as naming an order where one of the order's names, of at least
+SHORTEST_NAME characters, is a whole word or a whole JSON string of its body. That may erase the
+body of another order, which is better than to keep the address of a person who was promised that
+it is gone.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, or_, select, union, update
+from sqlalchemy import ColumnElement, Select, false, or_, select, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes.feed import record_changes
@@ -24,20 +31,29 @@ from receiver.changes.order_changes import (
 )
 from receiver.couriers.snapshot import Snapshot
 from receiver.db.bulk import id_in, pairs_in
-from receiver.db.models import PENDING, Event, Message, Order
-from receiver.orders.erasure_unread import erase_unread_bodies
-from receiver.orders.find import find_order
+from receiver.db.models import DISCARDED, PENDING, QUARANTINED, Event, Message, Order
+from receiver.orders.find import find_order, select_ids_by_any_name
+from receiver.orders.names import list_names
 from receiver.queue.bells import Bells
-from receiver.settings import Settings
 
 # A reason that is a code of the courier's, such as `recipient_not_home`: anything else was written
 # by a person.
 CODE = re.compile(r"[a-z0-9_.:-]+|[A-Z0-9_.:-]+")
 
+UNREAD = (QUARANTINED, DISCARDED)
+UNREAD_ERASED = "its body was erased with the personal data of an order that it names"
+# A shorter name is too often a quantity or a house number.
+SHORTEST_NAME = 4
+# How many names of a body are looked up, and how many bodies are in memory at once.
+MOST_NAMES = 10_000
+ROWS = 20
+WORD = re.compile(r"[\w./:@+-]+")
+# Up to the next quote, which begins another one: so no quote that is missing hides a string.
+STRING = re.compile(r'"((?:[^"\\]|\\.)*)', re.DOTALL)
+
 
 def erase_personal_data(
     sessions: sessionmaker[Session],
-    settings: Settings,
     bells: Bells,
     account: str,
     order_id: str,
@@ -57,8 +73,7 @@ def erase_personal_data(
     with sessions.begin() as session:
         read = select_messages_of([order], Message.outcome != PENDING)
         drop_bodies(session, session.scalars(read).all())
-    contract = settings.accounts.get(order.account)
-    erase_unread_bodies(sessions, order, contract.field_map if contract else {})
+    _erase_unread_bodies(sessions, order)
     bells.feed()
 
 
@@ -116,3 +131,59 @@ def select_messages_of(orders: Collection[Order], *conditions: ColumnElement[boo
     kept = (Message.body.is_not(None), *conditions)
     named = select(Message.id).where(pairs_in(*columns, names), Message.topic == "orders", *kept)
     return select(union(named, select(Message.id).where(Message.id.in_(first), *kept)).subquery())
+
+
+def _erase_unread_bodies(sessions: sessionmaker[Session], order: Order) -> None:
+    """Erase the bodies of the account's unread messages that name an order.
+
+    No message is locked while bodies are searched, and one that was retried meanwhile is left to
+    the workers, who erase it themselves.
+    """
+    order_names = list_names(order)
+    unread = select(Message.id, Message.body).where(
+        Message.account == order.account, Message.outcome.in_(UNREAD), Message.body.is_not(None)
+    )
+    with sessions() as session:
+        rows = session.execute(unread.execution_options(yield_per=ROWS))
+        ids = [message_id for message_id, body in rows if order_names & find_names(body or b"")]
+    with sessions.begin() as session:
+        _drop_unread_bodies(session, ids)
+
+
+def erase_if_named_order_is_erased(
+    sessions: sessionmaker[Session], account: str, message_id: int, body: bytes
+) -> None:
+    """Erase the body of a message that was just quarantined, if it names an erased order."""
+    with sessions.begin() as session:
+        if names_erased_order(session, account, body):
+            _drop_unread_bodies(session, [message_id])
+
+
+def _drop_unread_bodies(session: Session, message_ids: Collection[int]) -> None:
+    unread = (id_in(Message.id, message_ids), Message.outcome.in_(UNREAD))
+    locked = select(Message.id).where(*unread).order_by(Message.id).with_for_update()
+    erased = {"body": None, "reason": UNREAD_ERASED}
+    session.execute(update(Message).where(Message.id.in_(locked)).values(erased))
+
+
+def names_erased_order(session: Session, account: str, body: bytes) -> bool:
+    """Return whether an unreadable body names an order of the account that is erased."""
+    names = [(account, name) for name in sorted(find_names(body))[:MOST_NAMES]]
+    named = Order.id.in_(select_ids_by_any_name(names)) if names else false()
+    erased = select(Order.id).where(named, Order.erased_at.is_not(None))
+    return session.scalar(erased.limit(1)) is not None
+
+
+def find_names(body: bytes) -> set[str]:
+    """Return what may be the name of an order in a body: its words and its JSON strings."""
+    text = body.decode(json.detect_encoding(body), "replace")
+    names = {*WORD.findall(text), *map(_unescape, STRING.findall(text))}
+    # PostgreSQL stores neither U+0000 nor half a surrogate pair; neither is printable.
+    return {name for name in names if len(name) >= SHORTEST_NAME and name.isprintable()}
+
+
+def _unescape(string: str) -> str:
+    try:
+        return str(json.loads(f'"{string}"'))
+    except ValueError:
+        return string

@@ -26,7 +26,7 @@ from receiver.errors import (
 )
 from receiver.inbox.accept import IncomingMessage
 from receiver.inbox.json_body import parse_body
-from receiver.orders.erasure_unread import erase_if_named_order_is_erased
+from receiver.orders.erasure import erase_if_named_order_is_erased
 from receiver.settings import Account
 from receiver.stats import counters
 from receiver.web.context import AppContext, app_context
@@ -89,7 +89,7 @@ def accept_webhook(account: str, topic: str, token: str | None = None) -> Respon
     counted.labels(account, topic).inc()
     counters.ACCEPT_SECONDS.labels(account).observe(time.perf_counter() - started)
     if reason is not None:
-        erase_if_named_order_is_erased(app.sessions, courier_account, accepted.message_id, body)
+        erase_if_named_order_is_erased(app.sessions, account, accepted.message_id, body)
         raise UnreadableBody(reason)
     if courier_account.parks_unknown_orders:
         _refuse_unknown_order(app, courier_account, driver, content)

@@ -30,7 +30,6 @@ from receiver.couriers.parsing import quote_path_segment
 from receiver.couriers.schedule import Backoff
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.errors import Undecodable, UnknownToCourier
-from receiver.orders.erasure_unread import is_named
 from receiver.orders.fold import fold_events, fold_order
 from tests.bodies import (
     cottoncast_shipment,
@@ -186,28 +185,6 @@ def test_every_word_of_the_map_is_mapped_and_no_other(name: str) -> None:
     driver = DRIVERS[name]
     assert {word: driver.map_word(word, {}) for word in driver.words} == driver.words
     assert driver.map_word("teleported", {}) is None
-
-
-@pytest.mark.parametrize("name", DRIVERS)
-def test_every_name_of_an_order_stands_under_one_of_the_keys(name: str) -> None:
-    driver, case = DRIVERS[name], CASES[name]
-    bodies = [
-        (driver.topics[topic], body) for topic, bodies in case.bodies.items() for body in bodies
-    ]
-    bodies += [(driver.api.decode, answer) for answer in case.answers] if driver.api else []
-    bodies.append((driver.topics["orders"], json.loads(driver.sample_body())))
-    for decode, body in bodies:
-        decoded = decode(body, CONTEXT)
-        names = {stop.order_key for tour in decoded.tours for stop in tour.stops}
-        references = set()
-        for snapshot in decoded.orders:
-            names |= {snapshot.courier_order_id, *snapshot.identifiers.values()}
-            references |= {snapshot.reference} if snapshot.reference else set()
-        wanted = [(driver.identifier_keys.order, it) for it in names]
-        wanted += [(driver.identifier_keys.reference, it) for it in references]
-        assert wanted
-        for keys, it in wanted:
-            assert is_named(json.dumps(body).encode(), {key: {it} for key in keys}), it
 
 
 @pytest.mark.parametrize("name", DRIVERS)

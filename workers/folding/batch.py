@@ -16,8 +16,7 @@ from receiver.db.bulk import update_rows
 from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.inbox.json_body import parse_body
-from receiver.orders.erasure import drop_bodies
-from receiver.orders.erasure_unread import ERASED, names_erased_order
+from receiver.orders.erasure import UNREAD_ERASED, drop_bodies, names_erased_order
 from receiver.orders.poll_plan import plan_polls
 from receiver.orders.tour_etas import lock_tours
 from receiver.settings import Account, Settings
@@ -62,10 +61,9 @@ def fold_messages(
             decoded = decode_message(message, accounts)
         except (Undecodable, UnreadableBody) as error:
             reason = str(error).replace("\x00", "")[:2000]
-            account = accounts.get(message.account)
-            if account and names_erased_order(session, account, message.body or b""):
+            if names_erased_order(session, message.account, message.body or b""):
                 erased.append(message.id)
-                reason = ERASED
+                reason = UNREAD_ERASED
             outcomes[message.id] = Outcome(QUARANTINED, reason)
             continue
         ids = [snapshot.courier_order_id for snapshot in decoded.orders]

@@ -166,4 +166,4 @@ def erase_personal_data(account: str, order_id: str) -> None:
     """
     app = app_context()
     now = datetime.now(UTC)
-    erasure.erase_personal_data(app.sessions, app.settings, app.bells, account, order_id, now)
+    erasure.erase_personal_data(app.sessions, app.bells, account, order_id, now)

@@ -116,7 +116,7 @@ def submit_erasure() -> Response:
         raise BadRequest("the id that was typed is not the order's id, so nothing was erased")
     app = app_context()
     now = datetime.now(UTC)
-    erase_personal_data(app.sessions, app.settings, app.bells, account, order_id, now)
+    erase_personal_data(app.sessions, app.bells, account, order_id, now)
     page = "console.orders.show_order_page"
     return redirect_with_notice(page, "erased", account=account, id=order_id)
 
