@@ -5,10 +5,17 @@ GET /v1/alerts, `ordertrail check`, the console, /metrics and the pushes to ALER
 about.
 """
 
-from receiver.alerts.catalogue import CATALOGUE
-from receiver.alerts.condition import CRITICAL, WARNING, Alert, Condition, Finding, runbook_link
-from receiver.alerts.context import AlertContext
-from receiver.alerts.system_state import SystemState
+from dataclasses import replace
+
+from receiver.alerts import (  # noqa: F401 (each puts its conditions into CATALOGUE)
+    inbox_alerts,
+    order_alerts,
+    platform_alerts,
+    polling_alerts,
+    webhook_alerts,
+)
+from receiver.alerts.condition import CATALOGUE, CRITICAL, WARNING, Alert, runbook_link
+from receiver.alerts.context import AlertContext, SystemState
 
 __all__ = [
     "CATALOGUE",
@@ -24,26 +31,15 @@ __all__ = [
 
 def find_alerts(context: AlertContext) -> list[Alert]:
     """Return an alert for every condition that holds, the critical ones first."""
-    alerts = [
-        _alert(context, condition, finding)
-        for condition in CATALOGUE.values()
-        for finding in condition.find(context)
-    ]
+    alerts = []
+    for condition in CATALOGUE.values():
+        for alert in condition.find(context):
+            what_to_do = alert.what_to_do or condition.what_to_do
+            if alert.account is not None:
+                prefix = context.settings.accounts[alert.account].env_name("")
+                what_to_do = what_to_do.replace("COURIER_<ACCOUNT>_", prefix)
+            severity = alert.severity or condition.severity
+            alerts.append(
+                replace(alert, condition=condition.name, severity=severity, what_to_do=what_to_do)
+            )
     return sorted(alerts, key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))
-
-
-def _alert(context: AlertContext, condition: Condition, finding: Finding) -> Alert:
-    what_to_do = finding.what_to_do or condition.what_to_do
-    if finding.account is not None:
-        prefix = context.settings.accounts[finding.account].env_name("")
-        what_to_do = what_to_do.replace("COURIER_<ACCOUNT>_", prefix)
-    return Alert(
-        condition=condition.name,
-        severity=finding.severity or condition.severity,
-        account=finding.account,
-        since=finding.since,
-        count=finding.count,
-        example=finding.example,
-        summary=finding.summary or condition.summary,
-        what_to_do=what_to_do,
-    )

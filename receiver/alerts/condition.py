@@ -1,4 +1,9 @@
-"""The shapes of alerting: a condition of the catalogue, a finding of it, and the alert shown."""
+"""The catalogue of conditions, and the alert that is shown where one of them holds.
+
+A new condition is a function with the decorator `condition` in a module of this package; it needs a
+section in deploy/runbook.md (tests/test_runbook.py compares them). Names are stable: monitors know
+them.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,59 +11,63 @@ from datetime import datetime
 
 from receiver.alerts.context import AlertContext
 
+# Critical: orders go wrong or webhooks are lost until somebody acts.
 WARNING, CRITICAL = "warning", "critical"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What a condition found in one account (its slug), or in the whole service (account: None).
+class Alert:
+    """A condition that holds now, in one account (its slug), or in the whole service (None).
 
-    summary, severity: where they differ from those in the catalogue.
     example: the id of one of the `count` orders or messages that it is about.
+    severity, what_to_do: `find_alerts` sets the condition's where the condition's function set
+    none. It also sets `condition`, the name.
     """
 
-    account: str | None = None
-    summary: str = ""
+    account: str | None
+    summary: str
     since: datetime | None = None
     count: int = 1
     example: str | None = None
-    severity: str | None = None
+    severity: str = ""
     what_to_do: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One thing that can be wrong.
-
-    find: yields at most one finding for each account.
-    what_to_do: COURIER_<ACCOUNT> in it becomes the prefix of the account's settings.
-    """
-
-    name: str
-    severity: str
-    find: Callable[[AlertContext], Iterator[Finding]]
-    summary: str
-    what_to_do: str
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """A condition that holds now, in one account or (account: None) in the whole service."""
-
-    condition: str
-    severity: str
-    account: str | None
-    since: datetime | None
-    count: int
-    example: str | None
-    summary: str
-    what_to_do: str
+    condition: str = ""
 
     @property
     def runbook(self) -> str:
         return runbook_link(self.condition)
 
 
-def runbook_link(condition: str) -> str:
+FindAlerts = Callable[[AlertContext], Iterator[Alert]]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One thing that can be wrong.
+
+    find: yields at most one alert for each account.
+    what_to_do: COURIER_<ACCOUNT> in it becomes the prefix of the account's settings.
+    """
+
+    name: str
+    severity: str
+    what_to_do: str
+    find: FindAlerts
+
+
+CATALOGUE: dict[str, Condition] = {}
+
+
+def condition(name: str, severity: str, what_to_do: str) -> Callable[[FindAlerts], FindAlerts]:
+    """Return a decorator that puts a function into the catalogue, as `Condition.find`."""
+
+    def register(find: FindAlerts) -> FindAlerts:
+        CATALOGUE[name] = Condition(name, severity, what_to_do, find)
+        return find
+
+    return register
+
+
+def runbook_link(condition_name: str) -> str:
     """Return the address of a condition's section in the runbook."""
-    return f"deploy/runbook.md#{condition.replace('_', '-')}"
+    return f"deploy/runbook.md#{condition_name.replace('_', '-')}"

@@ -4,39 +4,43 @@ A condition reads all accounts in one statement (`key_table` has a row for each 
 `lateral_groups` reads each by an index), so that more accounts cost no more round trips.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
-from redis import Redis
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Select,
-    TableValuedAlias,
-    Text,
-    cast,
-    column,
-    func,
-    select,
-    true,
-)
+import sqlalchemy as sa
+from redis import Redis, RedisError
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session
-from sqlalchemy.types import TypeEngine
 
-from receiver.alerts.system_state import SystemState, read_system_state
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
 from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import AccountState, Heartbeat
-from receiver.queue.liveness import SWEEP
+from receiver.queue.liveness import SWEEP, clock_alive_since, count_live_workers
 from receiver.settings import Account, Settings
 
 # A statement for rows of any columns.
-Rows = Select[*tuple[Any, ...]]
+Rows = sa.Select[*tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemState:
+    """The state of what is not in PostgreSQL: Redis, workers, clock and disks. None: not known.
+
+    clock_since: since when the clock has been ticking without a break; None: it is not ticking.
+    disk_free, disk_size: bytes of the fullest of the disks with our data.
+    """
+
+    redis_reachable: bool
+    workers: int | None
+    clock_since: datetime | None
+    disk_free: int | None = None
+    disk_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,28 @@ class AlertContext:
     @classmethod
     def read(cls, session: Session, settings: Settings, redis: Redis, now: datetime) -> Self:
         """Return a context with the present state of Redis, workers, clock and disks."""
-        return cls(session, settings, now, read_system_state(session, settings, redis))
+        disks = [
+            shutil.disk_usage(path)
+            for path in {settings.data_dir, find_postgres_directory(session)}
+            if path is not None and path.is_dir()
+        ]
+        fullest = min(disks, key=lambda disk: disk.free, default=None)
+        free, size = (fullest.free, fullest.total) if fullest else (None, None)
+        try:
+            workers, clock_since = count_live_workers(redis), clock_alive_since(redis)
+            system = SystemState(True, workers, clock_since, free, size)
+        except (RedisError, OSError):
+            system = SystemState(False, None, None, free, size)
+        return cls(session, settings, now, system)
 
     @cached_property
     def account_states(self) -> Mapping[str, AccountState]:
         """The accounts' rows, by slug."""
-        return {state.account: state for state in self.session.scalars(select(AccountState))}
+        return {state.account: state for state in self.session.scalars(sa.select(AccountState))}
 
     @cached_property
     def last_sweep_at(self) -> datetime | None:
-        return self.session.scalar(select(Heartbeat.at).where(Heartbeat.name == SWEEP))
+        return self.session.scalar(sa.select(Heartbeat.at).where(Heartbeat.name == SWEEP))
 
     @property
     def last_fold_at(self) -> datetime | None:
@@ -88,28 +104,41 @@ class AlertContext:
         for slug, account in sorted(self.settings.accounts.items()):
             yield account, DRIVERS[account.driver], self.account_states.get(slug)
 
-    def account_keys(self) -> TableValuedAlias:
+    def account_keys(self) -> sa.TableValuedAlias:
         """Return a table with a row for each account."""
-        return key_table({"account": Text}, [(slug,) for slug in sorted(self.settings.accounts)])
+        return key_table([(slug,) for slug in sorted(self.settings.accounts)], account=sa.Text)
 
-    def rows(self, statement: Rows) -> Sequence[Row[*tuple[Any, ...]]]:
+    def rows(self, statement: Rows) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         return self.session.execute(statement).all()
 
 
+def find_postgres_directory(session: Session) -> Path | None:
+    """Return PostgreSQL's data directory, if our role may read it; it may be on another machine."""
+    # For an ordinary role the setting is an error, which PostgreSQL would log at every scrape.
+    statement = """
+        SELECT CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+                    THEN current_setting('data_directory') END
+    """
+    directory = session.scalar(sa.text(statement))
+    return Path(directory) if directory else None
+
+
 def key_table(
-    columns: Mapping[str, type[TypeEngine[Any]] | TypeEngine[Any]], rows: Sequence[Sequence[Any]]
-) -> TableValuedAlias:
-    """Return a table of the given rows, for `lateral_groups`."""
+    rows: Sequence[Sequence[Any]], **columns: type[sa.types.TypeEngine[Any]]
+) -> sa.TableValuedAlias:
+    """Return a table of the given rows, for `lateral_groups`. columns: the types by name."""
     arrays = [
-        cast([row[place] for row in rows], ARRAY(kind))
+        sa.cast([row[place] for row in rows], ARRAY(kind))
         for place, kind in enumerate(columns.values())
     ]
-    named = [column(name, kind) for name, kind in columns.items()]
-    return func.unnest(*arrays).table_valued(*named).render_derived("keys")
+    named = [sa.column(name, kind) for name, kind in columns.items()]
+    return sa.func.unnest(*arrays).table_valued(*named).render_derived("keys")
 
 
 def lateral_groups(
-    keys: TableValuedAlias, rows: Rows, order: ColumnElement[Any] | InstrumentedAttribute[Any]
+    keys: sa.TableValuedAlias,
+    rows: Rows,
+    order: sa.ColumnElement[Any] | InstrumentedAttribute[Any],
 ) -> Rows:
     """Select, for each key that has rows: the key, the first of its rows, and their `total`.
 
@@ -118,10 +147,6 @@ def lateral_groups(
     """
     first = rows.order_by(order).limit(1).lateral("first")
     limited = rows.correlate(keys).limit(MOST_COUNTED).subquery("limited")
-    counted = select(func.count().label("total")).select_from(limited).lateral("counted")
-    return (
-        select(*keys.c, *first.c, counted.c.total)
-        .select_from(keys)
-        .join(first, true())
-        .join(counted, true())
-    )
+    counted = sa.select(sa.func.count().label("total")).select_from(limited).lateral("counted")
+    joined = keys.join(first, sa.true()).join(counted, sa.true())
+    return sa.select(*keys.c, *first.c, counted.c.total).select_from(joined)

@@ -5,18 +5,17 @@ zone. So nights and Sundays are silent because they always were, and a silence t
 evening is judged by the weekends before.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import Row, text
 
+from receiver import statuses
+from receiver.alerts.context import AlertContext
 from receiver.stats.history import BUCKET
 from receiver.text import count_noun
 
-WEEK = timedelta(weeks=1)
 WEEKS = 4
 # So many of those weeks must be known.
 LEAST_WEEKS = 2
@@ -30,122 +29,100 @@ DEFAULT_SILENCE = timedelta(days=4)
 WEBHOOKS_PER_ORDER = 4
 # So many states that only a poll found, without a webhook since, are no accident.
 LEAST_MISSED = 3
+# No webhook is expected of an order that has not changed for so long.
+FRESH = timedelta(days=7)
+MOST_ORDERS = 1_000
 
-# The numbers of the windows that are read beside those of the weeks before.
-SILENT_TIME, KNOWN_TIME = 0, -1
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """An account from which no webhook has come since a time.
-
-    zone: the courier's. known_since: when its first webhook came, None if none ever did.
-    """
-
-    zone: str
-    since: datetime
-    known_since: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What an account sent before its silence.
-
-    weeks: webhooks in the same hours one, two, ... weeks ago, of those weeks that are known.
-    per_day: mean webhooks a day. missed: states that only polls have found since the silence began.
-    """
-
-    weeks: Sequence[int]
-    per_day: float
-    missed: int
-
-
-_SUMS = text("""
-    SELECT keys.account, keys.number, sums.*
-    FROM unnest(CAST(:accounts AS text[]), CAST(:numbers AS int[]), CAST(:firsts AS timestamptz[]),
-                CAST(:lasts AS timestamptz[])) AS keys (account, number, first, last)
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(hooks), 0), coalesce(sum(missed), 0) FROM tallies
-        WHERE account = keys.account AND at BETWEEN keys.first AND keys.last
-    ) AS sums
+# By account, the open orders that a webhook is expected of, and what the account sent before.
+# last_at, known_at: when its newest webhook came, folded or not, and when its first one came.
+# missed: states that only polls have found since the silence began. per_day: mean webhooks a day.
+# weeks: webhooks in the same hours one, two, ... weeks ago, of those weeks that are known. Only
+# buckets that lie wholly within count: all their webhooks may have come at the very start.
+_SILENCES = text("""
+    WITH counted AS (
+        SELECT account, zone, count(*) AS orders, min(created_at) AS oldest, max(id) AS newest_id
+        FROM unnest(CAST(:accounts AS text[]), CAST(:zones AS text[]), CAST(:statuses AS text[]))
+            AS keys (account, zone, status)
+        CROSS JOIN LATERAL (
+            SELECT id, created_at FROM orders
+            WHERE status = keys.status AND account = keys.account AND updated_at > :fresh
+            LIMIT :most
+        ) AS fresh
+        GROUP BY 1, 2
+    ), silent AS (
+        SELECT *, coalesce(last_at, oldest) AS since,
+            greatest(known_at, :now - make_interval(weeks => :weeks)) AS known_since
+        FROM counted CROSS JOIN LATERAL (
+            SELECT greatest(
+                (SELECT last_hook_at FROM accounts WHERE account = counted.account),
+                (SELECT received_at FROM messages WHERE account = counted.account
+                 AND outcome = 'pending' ORDER BY id DESC LIMIT 1)
+            ) AS last_at,
+            (SELECT min(at) FROM tallies WHERE account = counted.account AND hooks > 0) AS known_at
+        ) AS times
+    )
+    SELECT account, orders, since, last_at,
+        (SELECT courier_order_id FROM orders WHERE id = newest_id) AS example,
+        (SELECT coalesce(sum(missed), 0) FROM tallies
+         WHERE account = silent.account AND at > since AND at <= :now) AS missed,
+        (SELECT sum(hooks) FROM tallies
+         WHERE account = silent.account AND at BETWEEN known_since AND :now)
+            / greatest(extract(epoch FROM since - known_since) / 86400, 1) AS per_day,
+        ARRAY(
+            SELECT coalesce(sum(hooks), 0)
+            FROM generate_series(1, :weeks) AS week
+            CROSS JOIN LATERAL (SELECT
+                (since AT TIME ZONE zone - make_interval(weeks => week)) AT TIME ZONE zone AS first,
+                (:now AT TIME ZONE zone - make_interval(weeks => week)) AT TIME ZONE zone AS last
+            ) AS hours
+            LEFT JOIN tallies ON tallies.account = silent.account
+                AND at BETWEEN first AND last - :bucket
+            WHERE first >= known_at
+            GROUP BY week
+        ) AS weeks
+    FROM silent
+    ORDER BY account
 """)
 
 
-def read_pasts(
-    session: Session, silences: Mapping[str, Silence], now: datetime
-) -> Mapping[str, Past]:
-    """Read the past of each silent account, in one statement."""
-    if not silences:
-        return {}
-    windows = [
-        (account, *window)
-        for account, silence in silences.items()
-        for window in _windows(silence, now)
-    ]
-    names = ("accounts", "numbers", "firsts", "lasts")
-    parameters = dict(zip(names, map(list, zip(*windows, strict=True)), strict=True))
-    found: dict[str, dict[int, tuple[int, int]]] = {account: {} for account in silences}
-    for account, number, webhooks, missed in session.execute(_SUMS, parameters):
-        found[account][number] = webhooks, missed
-    return {account: _past(silence, found[account], now) for account, silence in silences.items()}
+def read_silences(context: AlertContext) -> Sequence[Row[Any]]:
+    """Read the silence of each account with open orders, as _SILENCES has it, in one statement."""
+    keys = []
+    for account, driver, _ in context.accounts():
+        # A courier that sends one webhook an order sends none about an order it has called about.
+        calls_once = driver.api is not None and driver.api.schedule.calls_once
+        expecting = [statuses.PENDING] if calls_once else statuses.OPEN_STATUSES
+        keys += [(account.slug, driver.zone, status) for status in expecting]
+    parameters = {
+        "accounts": [account for account, _, _ in keys],
+        "zones": [zone for _, zone, _ in keys],
+        "statuses": [status for _, _, status in keys],
+        "now": context.now,
+        "fresh": context.now - FRESH,
+        "most": MOST_ORDERS,
+        "weeks": WEEKS,
+        "bucket": BUCKET,
+    }
+    return context.session.execute(_SILENCES, parameters).all()
 
 
-def _windows(silence: Silence, now: datetime) -> Iterator[tuple[int, datetime, datetime]]:
-    """Yield the windows to add up: the silence, all that is known, and the same hours of the weeks
-    before.
+def explain_silence(silence: Row[Any], duration: timedelta) -> str | None:
+    """Say in words why a silence is unusual; None where it is not.
+
+    Of the weeks before, the leanest counts; of four the second leanest, since one may have been a
+    holiday or an outage of ours. Fewer open orders than usual send fewer webhooks.
     """
-    yield SILENT_TIME, silence.since + timedelta(microseconds=1), now
-    if silence.known_since is None:
-        return
-    yield KNOWN_TIME, max(silence.known_since, now - WEEKS * WEEK), now
-    zone = ZoneInfo(silence.zone)
-    for week in range(1, WEEKS + 1):
-        first, last = (_weeks_before(at, week, zone) for at in (silence.since, now))
-        if first < silence.known_since:
-            return
-        # Only buckets that lie wholly within: all their webhooks may have come at the very start.
-        yield week, first, last - BUCKET
-
-
-def _weeks_before(at: datetime, weeks: int, zone: ZoneInfo) -> datetime:
-    """The same weekday and local time, also across a change to or from summer time."""
-    return (at.astimezone(zone) - weeks * WEEK).astimezone(at.tzinfo)
-
-
-def _past(silence: Silence, sums: Mapping[int, tuple[int, int]], now: datetime) -> Past:
-    weeks = [sums[week][0] for week in range(1, WEEKS + 1) if week in sums]
-    per_day = 0.0
-    if silence.known_since is not None:
-        known_since = max(silence.known_since, now - WEEKS * WEEK)
-        days = (silence.since - known_since) / timedelta(days=1)
-        per_day = sums[KNOWN_TIME][0] / max(days, 1.0)
-    return Past(weeks, per_day, sums[SILENT_TIME][1])
-
-
-def expected_webhooks(past: Past, open_orders: int) -> float | None:
-    """Return how many webhooks should have come during a silence; None if too little is known.
-
-    The leanest week counts; of four the second leanest, since one may have been a holiday or an
-    outage of ours. Fewer open orders than usual send fewer webhooks.
-    """
-    if len(past.weeks) < LEAST_WEEKS:
+    if duration < LEAST_SILENCE:
         return None
-    leanest = sorted(past.weeks)[1 if len(past.weeks) == WEEKS else 0]
-    usual_orders = past.per_day / WEBHOOKS_PER_ORDER
-    share = min(1.0, open_orders / usual_orders) if usual_orders else 1.0
-    return leanest * share
-
-
-def explain_silence(past: Past, open_orders: int, duration: timedelta) -> str | None:
-    """Say in words why a silence is unusual; None where it is not."""
-    if not open_orders or duration < LEAST_SILENCE:
-        return None
-    if past.missed >= LEAST_MISSED:
-        return f"polling found {past.missed} states that no webhook reported"
-    expected = expected_webhooks(past, open_orders)
-    if expected is None:
+    if silence.missed >= LEAST_MISSED:
+        return f"polling found {silence.missed} states that no webhook reported"
+    weeks = sorted(silence.weeks)
+    if len(weeks) < LEAST_WEEKS:
         return "no courier is silent for so long" if duration > DEFAULT_SILENCE else None
-    if expected < LEAST_EXPECTED:
+    leanest = weeks[1 if len(weeks) == WEEKS else 0]
+    usual_orders = float(silence.per_day) / WEBHOOKS_PER_ORDER
+    share = min(1.0, silence.orders / usual_orders) if usual_orders else 1.0
+    if leanest * share < LEAST_EXPECTED:
         return None
-    webhooks = count_noun(min(past.weeks), "webhook")
+    webhooks = count_noun(weeks[0], "webhook")
     return f"in the same hours of the previous weeks it sent at least {webhooks}"

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Interval, Text, func, select, text
 
-from receiver.alerts.condition import Finding
+from receiver.alerts.condition import WARNING, Alert, condition
 from receiver.alerts.context import AlertContext, Rows, key_table, lateral_groups
 from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import Order, account_and_status, eta_end, in_status_since, is_open
@@ -21,67 +21,69 @@ ETA_WITHIN = timedelta(days=3)
 # An order that has been stuck for longer than this counts as given up.
 STUCK_WITHIN = timedelta(days=35)
 
+_EXAMPLE = Order.courier_order_id.label("example")
 
-def find_orders_stuck(context: AlertContext) -> Iterator[Finding]:
+
+@condition(
+    "orders_stuck",
+    WARNING,
+    "See `ordertrail explain <account> <order>`, then ask the courier about them.",
+)
+def find_orders_stuck(context: AlertContext) -> Iterator[Alert]:
     by_account = defaultdict(list)
     for row in context.rows(select_stuck_orders(context)):
         by_account[row.account].append(row)
     for account, rows in sorted(by_account.items()):
         count = sum(row.total for row in rows)
-        since, example = min((row.since + row.longest, row.courier_order_id) for row in rows)
+        since, example = min((row.since + row.longest, row.example) for row in rows)
         by_status = ", ".join(
-            f"{_number(row.total)} at {row.status} for more than {duration_text(row.longest)}"
+            f"{count_noun(row.total, 'order', limit=MOST_COUNTED)} at {row.status} for more than"
+            f" {duration_text(row.longest)}"
             for row in rows
         )
         noun = "An order does" if count == 1 else "Orders do"
-        yield Finding(
-            account,
-            f"{noun} not move on: {by_status}",
-            since=since,
-            count=count,
-            example=example,
-        )
+        yield Alert(account, f"{noun} not move on: {by_status}", since, count, example)
 
 
-def find_eta_slipped(context: AlertContext) -> Iterator[Finding]:
+@condition(
+    "eta_slipped",
+    WARNING,
+    "Tell the customers; `ordertrail refresh <account> <order>` polls the courier.",
+)
+def find_eta_slipped(context: AlertContext) -> Iterator[Alert]:
     for row in context.rows(select_late_orders(context)):
         orders = count_noun(row.total, "order is", "orders are", limit=MOST_COUNTED)
-        yield Finding(
-            row.account,
-            f"{orders} more than {duration_text(ETA_GRACE)} past"
-            f" {'its' if row.total == 1 else 'their'} ETA",
-            since=datetime.fromisoformat(row.eta) + ETA_GRACE,
-            count=row.total,
-            example=row.courier_order_id,
-        )
+        its = "its" if row.total == 1 else "their"
+        summary = f"{orders} more than {duration_text(ETA_GRACE)} past {its} ETA"
+        since = datetime.fromisoformat(row.eta) + ETA_GRACE
+        yield Alert(row.account, summary, since, row.total, row.example)
 
 
-def find_orders_in_conflict(context: AlertContext) -> Iterator[Finding]:
+@condition(
+    "orders_in_conflict",
+    WARNING,
+    "`ordertrail conflicts` lists them; close each with `ordertrail conflicts close` once it is"
+    " dealt with.",
+)
+def find_orders_in_conflict(context: AlertContext) -> Iterator[Alert]:
     for row in context.rows(select_orders_in_conflict(context)):
-        yield Finding(
-            row.account,
-            f"The courier reported contradictory facts about"
-            f" {count_noun(row.total, 'order', limit=MOST_COUNTED)}",
-            since=row.updated_at,
-            count=row.total,
-            example=row.courier_order_id,
-        )
+        orders = count_noun(row.total, "order", limit=MOST_COUNTED)
+        summary = f"The courier reported contradictory facts about {orders}"
+        yield Alert(row.account, summary, row.since, row.total, row.example)
 
 
 def select_stuck_orders(context: AlertContext) -> Rows:
     """Select the orders that have had a status for longer than their driver allows, by account and
     status.
     """
-    keys = key_table(
-        {"account": Text, "status": Text, "longest": Interval},
-        [
-            (account.slug, status, longest)
-            for account, driver, _ in context.accounts()
-            for status, longest in driver.stuck_after.items()
-            if status in OPEN_STATUSES
-        ],
-    )
-    rows = select(in_status_since.label("since"), Order.courier_order_id).where(
+    limits = [
+        (account.slug, status, longest)
+        for account, driver, _ in context.accounts()
+        for status, longest in driver.stuck_after.items()
+        if status in OPEN_STATUSES
+    ]
+    keys = key_table(limits, account=Text, status=Text, longest=Interval)
+    rows = select(in_status_since.label("since"), _EXAMPLE).where(
         is_open,
         account_and_status == func.concat(keys.c.account, " ", keys.c.status),
         in_status_since < context.now - keys.c.longest,
@@ -94,7 +96,7 @@ def select_late_orders(context: AlertContext) -> Rows:
     """Select the orders on their way whose ETA has passed, by account."""
     on_their_way = [name for name in OPEN_STATUSES if not find_status(name).attention]
     keys = context.account_keys()
-    rows = select(eta_end.label("eta"), Order.courier_order_id).where(
+    rows = select(eta_end.label("eta"), _EXAMPLE).where(
         is_open,
         Order.account == keys.c.account,
         rfc3339(context.now - ETA_GRACE) > eta_end,
@@ -107,23 +109,17 @@ def select_late_orders(context: AlertContext) -> Rows:
 def select_orders_in_conflict(context: AlertContext) -> Rows:
     """Select the orders with an open conflict, by account, the newest first."""
     keys = context.account_keys()
-    rows = select(Order.courier_order_id, Order.updated_at).where(
+    rows = select(_EXAMPLE, Order.updated_at.label("since")).where(
         Order.conflicts != [], OPEN_CONFLICT, Order.account == keys.c.account
     )
     return lateral_groups(keys, rows, Order.id.desc())
 
 
-# Open orders are few and have an index; those that have ended would have to be counted one by one.
-_OPEN_BY_STATUS = text("""
-    SELECT account, status, count(*) FROM orders WHERE status = ANY(:open) GROUP BY 1, 2
-""")
-
-
 def count_open_orders(context: AlertContext) -> Mapping[tuple[str, str], int]:
     """Count the open orders by account and status."""
-    rows = context.session.execute(_OPEN_BY_STATUS, {"open": OPEN_STATUSES})
+    # Open orders are few and have an index; those that have ended would be counted one by one.
+    statement = (
+        "SELECT account, status, count(*) FROM orders WHERE status = ANY(:open) GROUP BY 1, 2"
+    )
+    rows = context.session.execute(text(statement), {"open": OPEN_STATUSES})
     return {(account, status): number for account, status, number in rows}
-
-
-def _number(count: int) -> str:
-    return f"{count:,}" if count < MOST_COUNTED else f"{MOST_COUNTED:,} or more"

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import Text, func, select
 from sqlalchemy.orm import aliased
 
-from receiver.alerts.condition import Finding
+from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext, key_table, lateral_groups
 from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import Order, Poll
@@ -24,38 +24,46 @@ LATE_AFTER = timedelta(hours=2)
 SWEEP_LATE_AFTER = timedelta(seconds=60)
 
 # Looked up for the orders that are shown only.
-_ORDER_ID = (
+_EXAMPLE = (
     select(Order.courier_order_id)
     .where(Order.id == Poll.order_id)
     .scalar_subquery()
-    .label("courier_order_id")
+    .label("example")
 )
 
 
-def find_poll_refused(context: AlertContext) -> Iterator[Finding]:
+@condition(
+    "poll_refused",
+    CRITICAL,
+    "Check COURIER_<ACCOUNT>_API_TOKEN (and _API_USER), and restart the workers.",
+)
+def find_poll_refused(context: AlertContext) -> Iterator[Alert]:
     for account, _, state in context.accounts():
         if state and state.paused_at and state.pause_reason == "refused":
-            yield Finding(account.slug, since=state.paused_at)
+            summary = "The courier's API refuses our credentials, so its orders are not polled"
+            yield Alert(account.slug, summary, state.paused_at)
 
 
-def find_poll_failing(context: AlertContext) -> Iterator[Finding]:
+@condition(
+    "poll_failing",
+    WARNING,
+    "See the workers' log for its answers. Polling goes on by itself once it works.",
+)
+def find_poll_failing(context: AlertContext) -> Iterator[Alert]:
     for account, _, state in context.accounts():
-        if (
-            state
-            and state.paused_at
-            and state.pause_reason == "failing"
-            and context.now - state.paused_at >= FAILING_TOO_LONG
-        ):
-            requests = count_noun(state.failures, "request")
-            yield Finding(
-                account.slug,
-                f"The courier's API failed {requests} in a row",
-                since=state.paused_at,
-                count=state.failures,
-            )
+        if not state or not state.paused_at or state.pause_reason != "failing":
+            continue
+        if context.now - state.paused_at >= FAILING_TOO_LONG:
+            summary = f"The courier's API failed {count_noun(state.failures, 'request')} in a row"
+            yield Alert(account.slug, summary, state.paused_at, state.failures)
 
 
-def find_polls_late(context: AlertContext) -> Iterator[Finding]:
+@condition(
+    "polls_late",
+    WARNING,
+    "After an outage this passes by itself, at the courier's pace. Otherwise see the workers' log.",
+)
+def find_polls_late(context: AlertContext) -> Iterator[Alert]:
     """Find overdue polls; a paused account and missing workers or clocks are other conditions."""
     if not context.workers_run or context.sweep_is_late(SWEEP_LATE_AFTER):
         return
@@ -64,55 +72,52 @@ def find_polls_late(context: AlertContext) -> Iterator[Finding]:
         for account, _, state in context.accounts()
         if account.access is not None and (state is None or state.paused_at is None)
     ]
-    keys = key_table({"account": Text}, polled)
-    rows = select(Poll.due_at, _ORDER_ID).where(
+    keys = key_table(polled, account=Text)
+    rows = select(Poll.due_at.label("since"), _EXAMPLE).where(
         Poll.account == keys.c.account, Poll.due_at < context.now - LATE_AFTER
     )
-    for late in context.rows(lateral_groups(keys, rows, Poll.due_at)):
-        yield Finding(
-            late.account,
-            f"The poll of {_orders(late.total)} is overdue by more than"
-            f" {duration_text(LATE_AFTER)}",
-            since=late.due_at,
-            count=late.total,
-            example=late.courier_order_id,
-        )
+    for row in context.rows(lateral_groups(keys, rows, Poll.due_at)):
+        late = duration_text(LATE_AFTER)
+        summary = f"The poll of {_orders(row.total)} is overdue by more than {late}"
+        yield Alert(row.account, summary, row.since, row.total, row.example)
 
 
-def find_orders_unknown(context: AlertContext) -> Iterator[Finding]:
+@condition(
+    "orders_unknown",
+    WARNING,
+    "If they are many, check COURIER_<ACCOUNT>_API_URL; otherwise check the orders' ids.",
+)
+def find_orders_unknown(context: AlertContext) -> Iterator[Alert]:
     """Find orders that their courier does not know: many of them mean a wrong address."""
     keys = context.account_keys()
-    rows = select(Poll.unknown_since, _ORDER_ID).where(
+    rows = select(Poll.unknown_since.label("since"), _EXAMPLE).where(
         Poll.account == keys.c.account, Poll.unknown_since < context.now - UNKNOWN_TOO_LONG
     )
-    for unknown in context.rows(lateral_groups(keys, rows, Poll.unknown_since)):
-        yield Finding(
-            unknown.account,
-            f"The courier's API does not know {_orders(unknown.total)}",
-            since=unknown.unknown_since,
-            count=unknown.total,
-            example=unknown.courier_order_id,
-        )
+    for row in context.rows(lateral_groups(keys, rows, Poll.unknown_since)):
+        summary = f"The courier's API does not know {_orders(row.total)}"
+        yield Alert(row.account, summary, row.since, row.total, row.example)
 
 
-def find_orders_given_up(context: AlertContext) -> Iterator[Finding]:
+@condition(
+    "orders_given_up",
+    WARNING,
+    "Their status stays as it was. Ask the courier; `ordertrail refresh` resumes polling.",
+)
+def find_orders_given_up(context: AlertContext) -> Iterator[Alert]:
     keys = context.account_keys()
     since = context.now - GIVEN_UP_WITHIN
     any_poll = aliased(Poll)
     first_at = select(func.min(any_poll.stopped_at)).where(
         any_poll.account == keys.c.account, any_poll.stopped_at > since
     )
-    columns = (Poll.stop_reason, _ORDER_ID, first_at.correlate(keys).scalar_subquery().label("at"))
-    rows = select(*columns).where(Poll.account == keys.c.account, Poll.stopped_at > since)
-    for newest in context.rows(lateral_groups(keys, rows, Poll.stopped_at.desc())):
-        yield Finding(
-            newest.account,
-            f"{_orders(newest.total)} {'is' if newest.total == 1 else 'are'} no longer polled"
-            f" ({newest.stop_reason})",
-            since=newest.at,
-            count=newest.total,
-            example=newest.courier_order_id,
-        )
+    first_column = first_at.correlate(keys).scalar_subquery().label("since")
+    rows = select(Poll.stop_reason, _EXAMPLE, first_column).where(
+        Poll.account == keys.c.account, Poll.stopped_at > since
+    )
+    for row in context.rows(lateral_groups(keys, rows, Poll.stopped_at.desc())):
+        verb = "is" if row.total == 1 else "are"
+        summary = f"{_orders(row.total)} {verb} no longer polled ({row.stop_reason})"
+        yield Alert(row.account, summary, row.since, row.total, row.example)
 
 
 def _orders(count: int) -> str:

@@ -1,31 +1,20 @@
 """Conditions of webhooks: couriers that are silent, refused, or send far too much."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Iterator
+from datetime import timedelta
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import select, text
 
-from receiver import statuses
+from receiver.accounts import refused_credentials
 from receiver.accounts.credential_diagnosis import NOT_EXAMINED, describe_cause
-from receiver.accounts.refused_credentials import (
-    CREDENTIAL_REASONS,
-    find_old_secret_use,
-    read_secret_uses,
-)
-from receiver.alerts.condition import WARNING, Finding
+from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext
-from receiver.alerts.learned_silence import Silence, explain_silence, read_pasts
-from receiver.couriers.contract import Driver
-from receiver.db.models import Refusal, Tally
+from receiver.alerts.learned_silence import explain_silence, read_silences
+from receiver.db.models import Refusal
 from receiver.stats.history import EPOCH, KEPT_FOR, start_of_step
-from receiver.statuses import OPEN_STATUSES
 from receiver.text import count_noun
 
-# No webhook is expected of an order that has not changed for so long.
-FRESH = timedelta(days=7)
-MOST_ORDERS = 1_000
 # So many refused credentials, the latest within this time, are not a slip.
 LEAST_REFUSED, REFUSED_WITHIN = 3, timedelta(minutes=15)
 # A secret that was not used for so long can be removed.
@@ -36,48 +25,46 @@ FLOOD_FACTOR, FLOOD_WEBHOOKS = 3, 1_000
 FLOOD_LEARNING = timedelta(days=7)
 
 
-def find_courier_silent(context: AlertContext) -> Iterator[Finding]:
+@condition(
+    "courier_silent",
+    CRITICAL,
+    "Check that webhooks can reach us (deploy/runbook.md), and ask the courier where it sends"
+    " them.",
+)
+def find_courier_silent(context: AlertContext) -> Iterator[Alert]:
     """Find accounts whose silence is unusual; one whose every webhook is refused is not silent."""
-    refused = {
-        finding.account for finding in find_credentials_refused(context) if not finding.severity
-    }
-    open_orders = {
-        row.account: row for row in _read_open_orders(context) if row.account not in refused
-    }
-    silences: dict[str, Silence] = {}
-    last_webhooks: dict[str, datetime | None] = {}
-    for account, driver, state in context.accounts():
-        orders = open_orders.get(account.slug)
-        if orders is None:
+    refused = {alert.account for alert in find_credentials_refused(context) if not alert.severity}
+    for row in read_silences(context):
+        reason = explain_silence(row, context.now - row.since)
+        if reason is None or row.account in refused:
             continue
-        # A stored message counts also before it is folded.
-        times = (state.last_hook_at if state else None, orders.pending_at)
-        last = max((at for at in times if at is not None), default=None)
-        last_webhooks[account.slug] = last
-        silences[account.slug] = Silence(driver.zone, last or orders.oldest, orders.known_since)
-    for slug, past in read_pasts(context.session, silences, context.now).items():
-        count, since = int(open_orders[slug].total), silences[slug].since
-        reason = explain_silence(past, count, context.now - since)
-        if reason is None:
-            continue
-        never = last_webhooks[slug] is None
-        silent = "has never called" if never else f"has been silent since {since:%d %b %H:%M} UTC"
-        yield Finding(
-            slug,
-            f"The courier {silent}, with {count_noun(count, 'open order')}: {reason}",
-            since=since,
-            count=count,
-            example=open_orders[slug].newest,
-        )
+        silent = f"has been silent since {row.since:%d %b %H:%M} UTC"
+        if row.last_at is None:
+            silent = "has never called"
+        summary = f"The courier {silent}, with {count_noun(row.orders, 'open order')}: {reason}"
+        yield Alert(row.account, summary, row.since, row.orders, row.example)
 
 
-def find_credentials_refused(context: AlertContext) -> Iterator[Finding]:
+@condition(
+    "credentials_refused",
+    CRITICAL,
+    "Compare the courier's settings with COURIER_<ACCOUNT>_SECRETS.",
+)
+def find_credentials_refused(context: AlertContext) -> Iterator[Alert]:
     """Find accounts whose credentials are refused.
 
     It is a warning where accepted webhooks come as well: somebody guesses, or the courier uses a
     wrong secret in some places only.
     """
-    for slug, refusals in sorted(_read_refusals(context).items()):
+    statement = select(Refusal).where(
+        Refusal.account.in_(context.settings.accounts),
+        Refusal.reason.in_(refused_credentials.CREDENTIAL_REASONS),
+        Refusal.day >= (context.now - timedelta(days=1)).date(),
+    )
+    by_account = defaultdict(list)
+    for row in context.session.scalars(statement):
+        by_account[row.account].append(row)
+    for slug, refusals in sorted(by_account.items()):
         count = sum(refusal.count for refusal in refusals)
         last_at = max(refusal.last_at for refusal in refusals)
         if count < LEAST_REFUSED or context.now - last_at > REFUSED_WITHIN:
@@ -91,114 +78,67 @@ def find_credentials_refused(context: AlertContext) -> Iterator[Finding]:
         requests = count_noun(count, "request was", "requests were")
         cause = f", most likely {likely}" if main.likely != NOT_EXAMINED else ""
         since_then = "" if accepted else "; none has been accepted since"
-        yield Finding(
-            slug,
-            f"{requests} refused for a {main.reason} credential{cause}{since_then}",
-            since=since,
-            count=count,
-            severity=WARNING if accepted else None,
-            what_to_do=what_to_do,
-        )
+        summary = f"{requests} refused for a {main.reason} credential{cause}{since_then}"
+        severity = WARNING if accepted else ""
+        yield Alert(slug, summary, since, count, severity=severity, what_to_do=what_to_do)
 
 
-def find_old_secret_used(context: AlertContext) -> Iterator[Finding]:
-    uses = read_secret_uses(context.session)
+@condition(
+    "old_secret_used",
+    WARNING,
+    "Give the courier the first secret; a day after the last use of the old one remove it.",
+)
+def find_old_secret_used(context: AlertContext) -> Iterator[Alert]:
+    uses = refused_credentials.read_secret_uses(context.session)
     for account, _, _ in context.accounts():
-        at = find_old_secret_use(uses, account)
+        at = refused_credentials.find_old_secret_use(uses, account)
         if at is not None and context.now - at <= OLD_SECRET_WITHIN:
-            secrets = account.env_name("SECRETS")
-            yield Finding(
-                account.slug, f"A secret that is not the first of {secrets} is in use", at
-            )
+            summary = f"A secret that is not the first of {account.env_name('SECRETS')} is in use"
+            yield Alert(account.slug, summary, at)
 
 
-def find_hooks_flooding(context: AlertContext) -> Iterator[Finding]:
-    """Find accounts that send far more than ever; a flood is a backlog until it is folded."""
-    recent = start_of_step(context.now, FLOOD_STEP) - FLOOD_STEP
-    webhooks = func.sum(Tally.hooks)
-    many = (
-        select(Tally.account, webhooks)
-        .where(Tally.account.in_(context.settings.accounts), Tally.at >= recent)
-        .group_by(Tally.account)
-        .having(webhooks >= FLOOD_WEBHOOKS)
-    )
-    counts = {row[0]: row[1] for row in context.rows(many)}
-    if not counts:
-        return
-    steps = (
-        select(Tally.account, webhooks.label("webhooks"), func.min(Tally.at).label("at"))
-        .where(Tally.account.in_(counts), Tally.at < recent, Tally.at >= context.now - KEPT_FOR)
-        .group_by(Tally.account, func.date_bin(FLOOD_STEP, Tally.at, EPOCH))
-        .subquery()
-    )
-    busiest = select(steps.c.account, func.max(steps.c.webhooks), func.min(steps.c.at))
-    for slug, most, first_at in context.rows(busiest.group_by(steps.c.account)):
-        count = counts[slug]
-        if context.now - first_at < FLOOD_LEARNING or count < FLOOD_FACTOR * most:
-            continue
-        minutes = round((context.now - recent) / timedelta(minutes=1))
-        yield Finding(
-            slug,
-            f"{count_noun(count, 'webhook')} came within {minutes} minutes; the busiest ten"
-            f" minutes before had {most:,}",
-            since=recent,
-            count=count,
-        )
-
-
-def _read_refusals(context: AlertContext) -> Mapping[str, Sequence[Refusal]]:
-    """Return the refused credentials of today and yesterday, by account."""
-    rows = select(Refusal).where(
-        Refusal.account.in_(context.settings.accounts),
-        Refusal.reason.in_(CREDENTIAL_REASONS),
-        Refusal.day >= (context.now - timedelta(days=1)).date(),
-    )
-    by_account = defaultdict(list)
-    for row in context.session.scalars(rows):
-        by_account[row.account].append(row)
-    return by_account
-
-
-# By account, the open orders that a webhook is expected of. known_since: when the account's first
-# webhook came. pending_at: when its newest message came that waits for a worker.
-_OPEN_ORDERS = text("""
-    SELECT account, total, oldest,
-        (SELECT courier_order_id FROM orders WHERE id = newest_id) AS newest,
-        (SELECT received_at FROM messages WHERE account = counted.account AND outcome = 'pending'
-         ORDER BY id DESC LIMIT 1) AS pending_at,
-        (SELECT min(at) FROM tallies WHERE account = counted.account AND hooks > 0) AS known_since
+_FLOODS = text("""
+    SELECT now.account, now.webhooks, busiest.webhooks AS most
     FROM (
-        SELECT keys.account, count(*) AS total, min(created_at) AS oldest, max(id) AS newest_id
-        FROM unnest(CAST(:accounts AS text[]), CAST(:statuses AS text[])) AS keys (account, status)
-        CROSS JOIN LATERAL (
-            SELECT id, created_at FROM orders
-            WHERE status = keys.status AND account = keys.account AND updated_at > :since
-            LIMIT :most
-        ) AS fresh
-        GROUP BY keys.account
-    ) AS counted
+        SELECT account, sum(hooks) AS webhooks FROM tallies
+        WHERE account = ANY(:accounts) AND at >= :recent
+        GROUP BY account HAVING sum(hooks) >= :least
+    ) AS now
+    CROSS JOIN LATERAL (
+        SELECT max(webhooks) AS webhooks, min(first_at) AS known_since
+        FROM (
+            SELECT sum(hooks) AS webhooks, min(at) AS first_at FROM tallies
+            WHERE account = now.account AND at >= :kept AND at < :recent
+            GROUP BY date_bin(:step, at, :epoch)
+        ) AS steps
+    ) AS busiest
+    WHERE known_since <= :learned AND now.webhooks >= :factor * busiest.webhooks
+    ORDER BY account
 """)
 
 
-def _read_open_orders(context: AlertContext) -> Sequence[Row[Any]]:
-    keys = [
-        (account.slug, status)
-        for account, driver, _ in context.accounts()
-        for status in _expecting_statuses(driver)
-    ]
+@condition(
+    "hooks_flooding",
+    WARNING,
+    "Are they repetitions? Tell the courier; read deploy/runbook.md before you refuse any.",
+)
+def find_hooks_flooding(context: AlertContext) -> Iterator[Alert]:
+    """Find accounts that send far more than ever; a flood is a backlog until it is folded."""
+    recent = start_of_step(context.now, FLOOD_STEP) - FLOOD_STEP
     parameters = {
-        "accounts": [account for account, _ in keys],
-        "statuses": [status for _, status in keys],
-        "since": context.now - FRESH,
-        "most": MOST_ORDERS,
+        "accounts": list(context.settings.accounts),
+        "recent": recent,
+        "kept": context.now - KEPT_FOR,
+        "learned": context.now - FLOOD_LEARNING,
+        "least": FLOOD_WEBHOOKS,
+        "factor": FLOOD_FACTOR,
+        "step": FLOOD_STEP,
+        "epoch": EPOCH,
     }
-    return context.session.execute(_OPEN_ORDERS, parameters).all()
-
-
-def _expecting_statuses(driver: Driver) -> Collection[str]:
-    """Return the statuses in which a webhook may still come.
-
-    A courier that sends one webhook an order sends none about an order it has called about.
-    """
-    calls_once = driver.api is not None and driver.api.schedule.calls_once
-    return [statuses.PENDING] if calls_once else OPEN_STATUSES
+    for row in context.session.execute(_FLOODS, parameters):
+        minutes = round((context.now - recent) / timedelta(minutes=1))
+        summary = (
+            f"{count_noun(row.webhooks, 'webhook')} came within {minutes} minutes; the busiest ten"
+            f" minutes before had {row.most:,}"
+        )
+        yield Alert(row.account, summary, recent, row.webhooks)

@@ -34,7 +34,9 @@ def check_command(as_json: bool) -> None:
     except SQLAlchemyError as error:
         summary = describe_failure(error) or f"PostgreSQL cannot be used: {type(error).__name__}"
         advice = "Check that PostgreSQL runs and that DATABASE_URL is right."
-        alerts = [Alert("database_away", CRITICAL, None, None, 1, None, summary, advice)]
+        alerts = [
+            Alert(None, summary, severity=CRITICAL, what_to_do=advice, condition="database_away")
+        ]
     if as_json:
         print_json(AlertListSchema().dump({"alerts": alerts}))
     else:

@@ -10,7 +10,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from receiver.alerts.system_state import find_postgres_directory
+from receiver.alerts.context import find_postgres_directory
 from receiver.cli.session import open_database
 from receiver.db import migrate
 from receiver.logs import exception_fields
