@@ -36,7 +36,7 @@ def reader(engine: Engine) -> Iterator[OrderReader]:
 
 def assert_described(schema: Schema, value: dict[str, Any], order: Order) -> None:
     """The schema has exactly these fields, and its types agree with the values."""
-    assert list(value) == [field.data_key or name for name, field in schema.fields.items()]
+    assert value.keys() == {field.data_key or name for name, field in schema.fields.items()}
     for name, field in schema.fields.items():
         found = value[field.data_key or name]
         if found is None:

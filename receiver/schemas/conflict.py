@@ -1,88 +1,61 @@
 """Conflicts: reported facts about an order that contradict each other."""
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, validate
 
-from receiver.schemas.fields import (
-    A_CURSOR,
-    A_REFERENCE,
-    A_STATUS,
-    AN_ACCOUNT,
-    AN_ORDER,
-    CURSOR,
-    IDENTIFIER,
-    NEXT_CURSOR,
-    Answer,
-    Text,
-    WholeNumber,
-    example,
-    items,
-    string,
-    time,
-)
+from receiver.schemas import fields
+from receiver.schemas.fields import Answer, given_text, nested_list, text, time
 
 
 class ConflictSchema(Answer):
     """Two reported facts that contradict each other. Open until settled or closed."""
 
-    id = string("29807b91bde4", "Id of the conflict; it never changes.")
-    kind = string(
-        "picked_up_after_cancelled", "The later and the earlier fact: `<later>_after_<earlier>`."
+    id = text("Id of the conflict; it never changes.", "29807b91bde4")
+    kind = text(
+        "The later and the earlier fact: `<later>_after_<earlier>`.", "picked_up_after_cancelled"
     )
-    occurred_at = time(
-        "2026-04-16T08:00:00Z", "When the later fact happened, by the courier's clock."
-    )
+    occurred_at = time("When the later fact happened, by the courier's clock.")
     settled_at = time(
-        "2026-04-16T09:00:00Z",
-        "When a later event resolved the contradiction; null: none did.",
-        allow_none=True,
+        "When a later event resolved it; null: none did.", "2026-04-16T09:00:00Z", null=True
     )
     closed_at = time(
-        "2026-04-17T09:00:00Z", "When a person closed it; null: nobody did.", allow_none=True
+        "When a person closed it; null: nobody did.", "2026-04-17T09:00:00Z", null=True
     )
-    closed_by = string("Ann", "Name of the person who closed it.", allow_none=True)
-    note = string(
-        "the driver called, it is there", "Note of the person who closed it.", allow_none=True
-    )
+    closed_by = text("Name of the person who closed it.", "Ann", null=True)
+    note = text("Note of the person who closed it.", "the driver called, it is there", null=True)
 
 
 class OrderConflictSchema(ConflictSchema):
     """A conflict together with the order it is about."""
 
-    account = fields.String(metadata=AN_ACCOUNT)
-    courier_order_id = fields.String(metadata=AN_ORDER)
-    reference = fields.String(allow_none=True, metadata=A_REFERENCE)
-    status = fields.String(metadata=A_STATUS)
+    account = fields.ACCOUNT
+    courier_order_id = fields.COURIER_ORDER_ID
+    reference = fields.REFERENCE
+    status = fields.STATUS
 
 
 class ConflictPageSchema(Answer):
     """A page of open conflicts."""
 
-    conflicts = items(OrderConflictSchema, "The open conflicts of this page, newest order first.")
-    next_cursor = fields.String(allow_none=True, metadata=NEXT_CURSOR)
-
-
-class ConflictFiltersSchema(Schema):
-    """Which conflicts to list."""
-
-    account = Text(validate=IDENTIFIER, metadata=AN_ACCOUNT)
-    limit = WholeNumber(
-        load_default=50,
-        validate=validate.Range(1, 200),
-        metadata=example(50, "The largest number of orders whose conflicts are in one answer."),
+    conflicts = nested_list(
+        OrderConflictSchema,
+        "The open conflicts of this page, newest order first; `limit` counts the orders.",
     )
-    cursor = Text(validate=CURSOR, metadata=A_CURSOR)
+    next_cursor = fields.NEXT_CURSOR
+
+
+class ConflictFiltersSchema(fields.PageFilters):
+    """Which conflicts to list."""
 
 
 class ConflictNoteSchema(Schema):
     """Who takes the decision, and why."""
 
-    by = Text(
-        required=True,
-        validate=validate.Length(1, 100),
-        metadata=example("Ann", "Name of the person who decides."),
+    by = given_text(
+        "Name of the person who decides.", "Ann", required=True, validate=validate.Length(1, 100)
     )
-    note = Text(
+    note = given_text(
+        "Why, in the person's own words.",
+        "the driver called, it is there",
         load_default="",
         validate=validate.Length(max=1000),
-        metadata=example("the driver called, it is there", "Why, in the person's own words."),
     )

@@ -1,18 +1,17 @@
-"""The kinds of fields and the shared descriptions that the other schemas are made of."""
+"""The kinds of fields, and the fields and descriptions that several schemas share."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from receiver.statuses import GROUPS, VOCABULARY
+from receiver.statuses import GROUPS
 from receiver.times import rfc3339
 
-STATUSES = list(VOCABULARY)
-IDENTIFIER = validate.Length(min=1, max=255)
-CURSOR = validate.Length(1, 200)
+IDENTIFIER = validate.Length(1, 255)
 DIGITS = re.compile(r"-?[0-9]+")
 NO_NUL = validate.Regexp(r"^[^\u0000]*$", error="must not contain U+0000")
 
@@ -81,92 +80,98 @@ class WholeNumber(fields.Integer):
         return int(super()._deserialize(value, attr, data, **kwargs))
 
 
-class Part(fields.Nested):
-    """An object that is computed from the object that contains it."""
+def described(
+    kind: type[fields.Field[Any]],
+    description: str,
+    example: Any = "2026-04-16T07:00:00Z",
+    null: bool = False,
+    choices: Sequence[str] | None = None,
+    keywords: dict[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """Make a field of this kind with its description and one example.
 
-    def __init__(self, schema: type[Schema], of: Callable[[Any], Any], **kwargs: Any) -> None:
-        super().__init__(schema, **kwargs)
-        self.of = of
-
-    def get_value(self, obj: Any, attr: str, accessor: Any = None, default: Any = None) -> Any:
-        return self.of(obj)
-
-
-def example(value: Any, description: str, **more: Any) -> dict[str, Any]:
-    """Describe a field with one example. more: further keywords of its JSON schema."""
-    return {"description": description, "examples": [value], **more}
-
-
-def string(value: str | None, description: str, **options: Any) -> fields.String:
-    """A text field of an answer. options: of the marshmallow field, here and below."""
-    return fields.String(metadata=example(value, description), **options)
+    null: whether it may be null. keywords: further ones of its JSON schema. options: of the kind.
+    """
+    if choices:
+        options["validate"] = validate.OneOf(choices)
+    metadata = {"description": description, "examples": [example], **(keywords or {})}
+    return kind(metadata=metadata, allow_none=null, **options)
 
 
-def integer(value: int, description: str, **options: Any) -> fields.Integer:
-    return fields.Integer(metadata=example(value, description), **options)
+def nested(schema: type[Schema], description: str, null: bool = False) -> fields.Nested:
+    """Make a field that is an object."""
+    return fields.Nested(schema, allow_none=null, metadata={"description": description})
 
 
-def boolean(value: bool, description: str, **options: Any) -> fields.Boolean:
-    return fields.Boolean(metadata=example(value, description), **options)
-
-
-def time(value: str, description: str, **options: Any) -> Time:
-    return Time(metadata=example(value, description), **options)
-
-
-def items(schema: type[Schema], description: str) -> fields.List[Any]:
+def nested_list(schema: type[Schema], description: str) -> fields.List[Any]:
+    """Make a field that is a list of objects."""
     return fields.List(fields.Nested(schema), metadata={"description": description})
 
 
-# Shared by several schemas.
-AN_ACCOUNT = example("tiramizoo", "Slug of the account, as in URLs.")
-AN_ORDER = example("2a9eeeb3-16ba-4184-b894-c9734f613e93", "The courier's own id of the order.")
-A_REFERENCE = example(
-    "41", "The shop's own number of the order. Several orders may have the same reference."
+# Of answers.
+text = partial(described, fields.String)
+texts = partial(described, fields.List, cls_or_instance=fields.String())
+text_map = partial(described, fields.Dict, keys=fields.String(), values=fields.String())
+integer = partial(described, fields.Integer)
+boolean = partial(described, fields.Boolean)
+time = partial(described, Time)
+
+# Of requests.
+given_text = partial(described, Text)
+identifier = partial(described, Text, validate=IDENTIFIER)
+whole_number = partial(described, WholeNumber)
+
+AN_ACCOUNT = "Slug of the account, as in URLs."
+A_REFERENCE = "The shop's own number of the order. Several orders may have the same reference."
+
+ACCOUNT = text(AN_ACCOUNT, "tiramizoo")
+COURIER = text("The courier behind the account.", "tiramizoo")
+COURIER_ORDER_ID = text(
+    "The courier's own id of the order.", "2a9eeeb3-16ba-4184-b894-c9734f613e93"
 )
-A_STATUS = example(
-    "delivery_failed",
+REFERENCE = text(A_REFERENCE, "41", null=True)
+STATUS = text(
     "Current status in the words of this service. More values may be added: treat a status that"
     " you do not know by its group. `GET /v1/statuses` lists all of them.",
+    "delivery_failed",
 )
-A_COURIER_STATUS = example("delivery_failed", "The status in the courier's own words, unchanged.")
-A_REASON = example(
-    "recipient_was_not_at_home",
+A_COURIER_STATUS = "The status in the courier's own words, unchanged."
+REASON = text(
     "The courier's own reason for the status, unchanged. Removed when personal data is erased.",
+    "recipient_was_not_at_home",
+    null=True,
 )
-A_PARCEL = example(
-    "18A24901BE5D49C3",
-    "Tracking number of the parcel that the event is about; null: the whole order.",
+MESSAGE_ID = text("Id of the message in the inbox that reported it first.", "184467")
+KIND = text(
+    "`webhook`: the courier sent it; `poll`: the courier answered a request of ours.",
+    "webhook",
+    choices=["webhook", "poll"],
 )
-A_MESSAGE = example("184467", "Id of the message in the inbox that reported it first.")
-A_KIND = example(
-    "webhook", "`webhook`: the courier sent it; `poll`: the courier answered a request of ours."
-)
-A_TRUST = example(
-    "token",
+TRUST = text(
     "How the message was authenticated. `signed`: by the courier's signature; `token`: by the"
     " secret token in the webhook's URL; `fetched`: we requested it from the courier's API.",
+    "token",
+    choices=["signed", "token", "fetched"],
 )
-A_TOPIC = example(
-    "orders", "What the message is about: `orders` or `tours`, as in the webhook's URL."
+NEXT_CURSOR = text(
+    "Send it as `cursor` to read the next page; null: this is the last page.", "bzQx", null=True
 )
-A_LIMIT = "The largest number of entries in one answer."
-FLAGS = example(
-    ["time_inferred"],
-    "What had to be assumed about the event. `time_inferred`: the courier gave no time, so the"
-    " time of arrival is used; `clock_skew`: the courier's time was in the future, so the time of"
-    " arrival is used; `zone_assumed`: the courier's time had no time zone, so the account's zone"
-    " is used; `minute_only`: the courier's time is only exact to the minute. More values may be"
-    " added.",
-)
-IS_APPLIED = example(True, "Whether the event counts towards the order's status.")
-WHY_NOT = example("already delivered", "Why the event does not count; null if it does.")
-NEXT_CURSOR = example(
-    "bzQx", "Send it as `cursor` to read the next page; null: this is the last page."
-)
-A_CURSOR = example("bzQx", "The `next_cursor` of the previous page.")
-KINDS = validate.OneOf(["webhook", "poll"])
-TRUSTS = validate.OneOf(["signed", "token", "fetched"])
+
+
+class PageFilters(Schema):
+    """The filter and the position that all lists have."""
+
+    account = identifier(AN_ACCOUNT, "tiramizoo")
+    limit = whole_number(
+        "The largest number of entries in one answer.",
+        50,
+        load_default=50,
+        validate=validate.Range(1, 200),
+    )
+    cursor = given_text(
+        "The `next_cursor` of the previous page.", "bzQx", validate=validate.Length(1, 200)
+    )
 
 
 class ProblemSchema(Answer):
@@ -174,44 +179,39 @@ class ProblemSchema(Answer):
 
     sometimes = ("errors",)
 
-    type = string("about:blank", "Always `about:blank`; see `status`.")
-    title = string("Not Found", "The name of the HTTP status.")
-    status = integer(404, "The HTTP status code.")
-    detail = string("there is no message 7", "What went wrong, as a text for people.")
-    errors = fields.Dict(
-        metadata=example(
-            {"query": {"limit": ["is not a whole number"]}},
-            "The invalid parameters (under `query`) or fields (under `json`): by name, a list of"
-            " what is wrong with each. Inside lists and objects the position or the name comes"
-            " first. Present only if single parameters or fields are invalid.",
-        ),
+    type = text("Always `about:blank`; see `status`.", "about:blank")
+    title = text("The name of the HTTP status.", "Not Found")
+    status = integer("The HTTP status code.", 404)
+    detail = text("What went wrong, as a text for people.", "there is no message 7")
+    errors = described(
+        fields.Dict,
+        "The invalid parameters (under `query`) or fields (under `json`): by name, a list of"
+        " what is wrong with each. Inside lists and objects the position or the name comes"
+        " first. Present only if single parameters or fields are invalid.",
+        {"query": {"limit": ["is not a whole number"]}},
     )
 
 
 class StatusRowSchema(Answer):
     """One status of this service, with the words of each courier that are mapped to it."""
 
-    status = string("in_transit", "The status.", attribute="name")
-    group = string("in_transit", "The group it belongs to.", validate=validate.OneOf(GROUPS))
-    rank = integer(
-        40, "Decides between events of the same moment: the one with the higher rank is later."
-    )
-    is_terminal = boolean(
-        False, "Whether the order's transport has ended with this status.", attribute="terminal"
-    )
+    status = text("The status.", "in_transit", attribute="name")
+    group = text("The group it belongs to.", "in_transit", choices=GROUPS)
+    rank = integer("Of two events of the same moment, the one with the higher rank is later.", 40)
+    is_terminal = boolean("Whether the transport has ended with it.", False, attribute="terminal")
     needs_attention = boolean(
-        False, "Whether a person should look into an order with this status.", attribute="attention"
+        "Whether a person should look into an order with this status.", False, attribute="attention"
     )
-    couriers = fields.Dict(
+    couriers = described(
+        fields.Dict,
+        "By courier: its own words that mean this status.",
+        {"cottoncast": ["N", "L"]},
         keys=fields.String(),
         values=fields.List(fields.String()),
-        metadata=example(
-            {"cottoncast": ["N", "L"]}, "By courier: its own words that mean this status."
-        ),
     )
 
 
 class VocabularySchema(Answer):
     """All statuses. More may be added."""
 
-    statuses = items(StatusRowSchema, "One entry per status.")
+    statuses = nested_list(StatusRowSchema, "One entry per status.")

@@ -1,154 +1,149 @@
 """What happened to orders: their timelines, the change feed, and tour plans."""
 
-from marshmallow import Schema, fields, validate
+from typing import Any
 
+from marshmallow import Schema, validate
+from marshmallow.fields import Dict, List
+
+from receiver.schemas import fields
 from receiver.schemas.fields import (
-    A_COURIER_STATUS,
-    A_KIND,
-    A_MESSAGE,
-    A_PARCEL,
-    A_REASON,
-    A_STATUS,
-    A_TRUST,
-    AN_ACCOUNT,
-    AN_ORDER,
-    FLAGS,
-    IS_APPLIED,
-    KINDS,
-    TRUSTS,
-    WHY_NOT,
     Answer,
-    Part,
-    Text,
-    WholeNumber,
-    example,
+    boolean,
+    described,
+    given_text,
     integer,
-    items,
-    string,
+    nested,
+    nested_list,
+    text,
+    texts,
     time,
+    whole_number,
 )
 
 
 class EventSourceSchema(Answer):
     """The message that reported an event first."""
 
-    kind = fields.String(validate=KINDS, metadata=A_KIND)
-    trust = fields.String(validate=TRUSTS, metadata=A_TRUST)
-    message_id = fields.String(metadata=A_MESSAGE)
+    kind = fields.KIND
+    trust = fields.TRUST
+    message_id = fields.MESSAGE_ID
 
 
-class EventSchema(Answer):
+class EventFields(Answer):
+    """What the timeline and the explanation of an order both say about an event."""
+
+    occurred_at = time("When it happened, by the courier's clock.")
+    received_at = time("When its message arrived, by our clock.", "2026-04-16T07:00:02Z")
+    status = fields.STATUS
+    courier_status = text(fields.A_COURIER_STATUS, "delivery_failed")
+    reason = fields.REASON
+    parcel = text(
+        "Tracking number of the parcel that the event is about; null: the whole order.",
+        "18A24901BE5D49C3",
+        null=True,
+    )
+    applied = boolean("Whether the event counts towards the order's status.", True)
+    not_applied_why = text(
+        "Why the event does not count; null if it does.", "already delivered", null=True
+    )
+    flags = texts(
+        "What had to be assumed about the event. `time_inferred`: the courier gave no time, so the"
+        " time of arrival is used; `clock_skew`: the courier's time was in the future, so the time"
+        " of arrival is used; `zone_assumed`: the courier's time had no time zone, so the account's"
+        " zone is used; `minute_only`: the courier's time is only exact to the minute. More values"
+        " may be added.",
+        ["time_inferred"],
+    )
+
+
+class EventSchema(EventFields):
     """One event of an order's timeline."""
 
-    occurred_at = time("2026-04-16T07:00:00Z", "When it happened, by the courier's clock.")
-    received_at = time("2026-04-16T07:00:02Z", "When its message arrived, by our clock.")
-    status = fields.String(metadata=A_STATUS)
-    courier_status = fields.String(metadata=A_COURIER_STATUS)
-    reason = fields.String(allow_none=True, metadata=A_REASON)
-    parcel = fields.Function(
-        lambda event: event.parcel or None, metadata=A_PARCEL | {"type": ["string", "null"]}
+    source = nested(EventSourceSchema, "The message that reported the event first.")
+    proofs = described(
+        List,
+        "Signatures and photos that the courier took as proof: their addresses, and the name"
+        " of the person who signed.",
+        [{"kind": "signature", "url": "https://example.com/1.png", "name": "B. Obbay"}],
+        cls_or_instance=Dict(),
     )
-    source = Part(
-        EventSourceSchema,
-        lambda event: event,
-        metadata={"description": "The message that reported the event first."},
-    )
-    applied = fields.Boolean(metadata=IS_APPLIED)
-    not_applied_why = fields.String(allow_none=True, metadata=WHY_NOT)
-    flags = fields.List(fields.String(), metadata=FLAGS)
-    proofs = fields.List(
-        fields.Dict(),
-        metadata=example(
-            [{"kind": "signature", "url": "https://example.com/1.png", "name": "B. Obbay"}],
-            "Signatures and photos that the courier took as proof: their addresses, and the name"
-            " of the person who signed.",
-        ),
-    )
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Make `source` of the event itself; an empty parcel stands for the whole order."""
+        if attr == "source":
+            return obj
+        return super().get_attribute(obj, attr, default) if attr != "parcel" else obj.parcel or None
 
 
 class TimelineSchema(Answer):
     """The timeline of an order."""
 
-    events = items(EventSchema, "The events, oldest first, without repeated ones.")
+    events = nested_list(EventSchema, "The events, oldest first, without repeated ones.")
 
 
 class ChangeSchema(Answer):
     """One change of one order. `version` and `status` are those after this change."""
 
-    cursor = string("YzQx", "Position of this change in the feed; usable as `after`.")
-    account = fields.String(metadata=AN_ACCOUNT)
-    courier_order_id = fields.String(metadata=AN_ORDER)
-    reference = string("41", "The shop's own number of the order, as it is now.", allow_none=True)
-    version = integer(3, "The order's version after this change.")
-    status = string("in_transit", "The order's status after this change.")
-    changed = fields.List(
-        fields.String(),
-        metadata=example(
-            ["status", "courier_status", "status_at", "events"],
-            "What changed: names of the order's fields; `conflicts`; `events` if its timeline"
-            " changed; `created` if the order is new.",
-        ),
+    cursor = text("Position of this change in the feed; usable as `after`.", "YzQx")
+    account = fields.ACCOUNT
+    courier_order_id = fields.COURIER_ORDER_ID
+    reference = text("The shop's own number of the order, as it is now.", "41", null=True)
+    version = integer("The order's version after this change.", 3)
+    status = text("The order's status after this change.", "in_transit")
+    changed = texts(
+        "What changed: names of the order's fields; `conflicts`; `events` if its timeline"
+        " changed; `created` if the order is new.",
+        ["status", "courier_status", "status_at", "events"],
     )
 
 
 class ChangePageSchema(Answer):
     """A page of the change feed."""
 
-    changes = items(ChangeSchema, "The changes, oldest first; empty if there are none.")
-    next_cursor = string("YzQx", "Send it as `after` to read on. Always given.")
+    changes = nested_list(ChangeSchema, "The changes, oldest first; empty if there are none.")
+    next_cursor = text("Send it as `after` to read on. Always given.", "YzQx")
 
 
 class ChangeFiltersSchema(Schema):
     """Where to read the change feed, and how much of it."""
 
-    after = Text(
+    after = given_text(
+        "Return changes after this position: the `next_cursor` of the last answer, or the"
+        " `cursor` of a change. Without it the feed starts at the beginning; `now` skips"
+        " everything up to the present.",
+        "YzQx",
         validate=validate.Length(max=200),
-        metadata=example(
-            "YzQx",
-            "Return changes after this position: the `next_cursor` of the last answer, or the"
-            " `cursor` of a change. Without it the feed starts at the beginning; `now` skips"
-            " everything up to the present.",
-        ),
     )
-    limit = WholeNumber(
+    limit = whole_number(
+        "The largest number of changes in one answer, 1 to 1000.",
+        100,
         load_default=100,
         validate=validate.Range(1, 1000),
-        metadata=example(100, "The largest number of changes in one answer, 1 to 1000."),
     )
-    wait = WholeNumber(
+    wait = whole_number(
+        "How many seconds to wait for a change if there is none yet, 0 to 30.",
+        30,
         load_default=0,
         validate=validate.Range(0, 30),
-        metadata=example(
-            30, "How many seconds to wait for a change if there is none yet, 0 to 30."
-        ),
     )
 
 
 class TourStopSchema(Answer):
     """One order on a tour."""
 
-    order_id = string("ID1-0", "The order, as the tour plan names it.")
-    eta = time(
-        "2026-04-16T08:00:00Z",
-        "When the tour is expected to reach the order; null: the plan does not say.",
-        allow_none=True,
-    )
-    packages = fields.List(
-        fields.String(),
-        metadata=example(["P-ID1-0"], "Packages of the order, as the tour plan names them."),
-    )
+    order_id = text("The order, as the tour plan names it.", "ID1-0")
+    eta = time("When the tour is expected to reach it; null: the plan does not say.", null=True)
+    packages = texts("Packages of the order, as the tour plan names them.", ["P-ID1-0"])
 
 
 class TourSchema(Answer):
     """A tour, as its newest plan describes it."""
 
-    account = fields.String(metadata=AN_ACCOUNT)
-    tour_id = string("EDFIL1-1", "The courier's id of the tour.")
-    courier_name = string("N1", "Name of the driver or the vehicle.", allow_none=True)
-    pick_up_at = time(
-        "2026-04-16T07:00:00Z", "When the goods are to be picked up.", allow_none=True
-    )
-    window_from = time("2026-04-16T07:00:00Z", "When the tour begins.", allow_none=True)
-    window_to = time("2026-04-16T10:00:00Z", "When the tour ends.", allow_none=True)
-    stops = items(TourStopSchema, "The orders of the tour, in the order of the plan.")
-    received_at = time("2026-04-16T06:50:00Z", "When the plan arrived.")
+    account = fields.ACCOUNT
+    tour_id = text("The courier's id of the tour.", "EDFIL1-1")
+    courier_name = text("Name of the driver or the vehicle.", "N1", null=True)
+    pick_up_at = time("When the goods are to be picked up.", null=True)
+    window_from = time("When the tour begins.", null=True)
+    window_to = time("When the tour ends.", "2026-04-16T10:00:00Z", null=True)
+    stops = nested_list(TourStopSchema, "The orders of the tour, in the order of the plan.")
+    received_at = time("When the plan arrived.", "2026-04-16T06:50:00Z")
