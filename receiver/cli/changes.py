@@ -15,7 +15,7 @@ from receiver.changes.order_changes import CREATED
 from receiver.cli.options import json_option, validate_options
 from receiver.cli.output import GrowingTable, JsonObject, Row, print_json, print_note
 from receiver.cli.session import load_settings, open_database
-from receiver.schemas.timeline import ChangeFiltersSchema, ChangePageSchema
+from receiver.schemas.history import ChangeFiltersSchema, ChangePageSchema
 
 BEGINNING = "beginning"
 POLL_SECONDS = 1.0

@@ -28,7 +28,7 @@ from receiver.cli.session import (
     require_account,
 )
 from receiver.orders import conflicts
-from receiver.schemas.conflict import (
+from receiver.schemas.history import (
     ConflictFiltersSchema,
     ConflictNoteSchema,
     ConflictPageSchema,

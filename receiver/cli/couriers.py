@@ -23,7 +23,7 @@ from receiver.errors import UnknownTour
 from receiver.orders.tour_etas import find_tour
 from receiver.schemas.account import AccountListSchema
 from receiver.schemas.fields import VocabularySchema
-from receiver.schemas.timeline import TourSchema
+from receiver.schemas.history import TourSchema
 
 
 @click.command()

@@ -38,7 +38,7 @@ from receiver.cli.session import (
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.retry import discard_message, retry_message, retry_messages
-from receiver.schemas.conflict import ConflictNoteSchema
+from receiver.schemas.history import ConflictNoteSchema
 from receiver.schemas.message import (
     MessageFiltersSchema,
     MessagePageSchema,

@@ -36,9 +36,8 @@ from receiver.cli.session import load_settings, open_database, open_order, requi
 from receiver.orders.explain import FLAG_TEXTS, explain_order
 from receiver.orders.listing import list_events, list_orders
 from receiver.orders.order_json import render_order, render_order_page
-from receiver.schemas.explanation import ExplanationSchema
+from receiver.schemas.history import ExplanationSchema, TimelineSchema
 from receiver.schemas.order import OrderFiltersSchema
-from receiver.schemas.timeline import TimelineSchema
 from receiver.statuses import GROUPS, VOCABULARY
 
 

@@ -20,11 +20,18 @@ from receiver.schemas.fields import (
     text_map,
     time,
 )
-from receiver.schemas.timeline import EventSourceSchema
 from receiver.statuses import GROUPS, VOCABULARY
 
 MOST_METADATA_KEYS = 50
 MOST_LOOKED_UP = 100
+
+
+class EventSourceSchema(Answer):
+    """The message that reported an event first."""
+
+    kind = fields.KIND
+    trust = fields.TRUST
+    message_id = fields.MESSAGE_ID
 
 
 class SourceSchema(EventSourceSchema):

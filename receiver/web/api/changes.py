@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from receiver.changes import feed
 from receiver.errors import StorageUnavailable
-from receiver.schemas.timeline import ChangeFiltersSchema, ChangePageSchema
+from receiver.schemas.history import ChangeFiltersSchema, ChangePageSchema
 from receiver.stats import counters
 from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context

@@ -6,13 +6,13 @@ from typing import Any
 from receiver.orders import conflicts as order_conflicts
 from receiver.orders import explain
 from receiver.orders.find import find_order
-from receiver.schemas.conflict import (
+from receiver.schemas.history import (
     ConflictFiltersSchema,
     ConflictNoteSchema,
     ConflictPageSchema,
     ConflictSchema,
+    ExplanationSchema,
 )
-from receiver.schemas.explanation import ExplanationSchema
 from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 

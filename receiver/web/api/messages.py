@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from receiver.inbox import browse, retry
-from receiver.schemas.conflict import ConflictNoteSchema
+from receiver.schemas.history import ConflictNoteSchema
 from receiver.schemas.message import (
     MessageFiltersSchema,
     MessagePageSchema,

@@ -18,6 +18,7 @@ from receiver.orders.find import (
     find_orders_by_reference,
 )
 from receiver.orders.order_json import order_etag, render_order, render_order_page
+from receiver.schemas.history import TimelineSchema
 from receiver.schemas.order import (
     LookupAnswerSchema,
     LookupSchema,
@@ -26,7 +27,6 @@ from receiver.schemas.order import (
     OrderPageSchema,
     OrderSchema,
 )
-from receiver.schemas.timeline import TimelineSchema
 from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 from receiver.web.openapi.components import IF_NONE_MATCH, ORDER_ID

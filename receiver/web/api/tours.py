@@ -2,7 +2,7 @@
 
 from receiver.db.models import Tour
 from receiver.orders.tour_etas import find_tour
-from receiver.schemas.timeline import TourSchema
+from receiver.schemas.history import TourSchema
 from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 

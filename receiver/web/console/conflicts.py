@@ -7,7 +7,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
 from receiver.orders.conflicts import close_conflict, list_conflicts
-from receiver.schemas.conflict import ConflictFiltersSchema, ConflictNoteSchema
+from receiver.schemas.history import ConflictFiltersSchema, ConflictNoteSchema
 from receiver.web.console.forms import load_fields, read_query, redirect_with_notice
 from receiver.web.console.session_guard import read_form
 from receiver.web.context import app_context

@@ -9,7 +9,7 @@ from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.retry import discard_message, retry_message, retry_messages
-from receiver.schemas.conflict import ConflictNoteSchema
+from receiver.schemas.history import ConflictNoteSchema
 from receiver.schemas.message import MessageFiltersSchema, RetrySchema
 from receiver.text import indent_json
 from receiver.web.console.forms import load_fields, read_query, redirect_with_notice

@@ -1,9 +1,9 @@
-"""What happened to orders: their timelines, the change feed, and tour plans."""
+"""What happened to orders: timelines, conflicts, explanations, the change feed, and tour plans."""
 
 from typing import Any
 
 from marshmallow import Schema, validate
-from marshmallow.fields import Dict, List
+from marshmallow.fields import Dict, List, Raw
 
 from receiver.schemas import fields
 from receiver.schemas.fields import (
@@ -19,14 +19,8 @@ from receiver.schemas.fields import (
     time,
     whole_number,
 )
-
-
-class EventSourceSchema(Answer):
-    """The message that reported an event first."""
-
-    kind = fields.KIND
-    trust = fields.TRUST
-    message_id = fields.MESSAGE_ID
+from receiver.schemas.message import MessageFields
+from receiver.schemas.order import EtaSchema, EventSourceSchema, OrderFields
 
 
 class EventFields(Answer):
@@ -79,6 +73,112 @@ class TimelineSchema(Answer):
     """The timeline of an order."""
 
     events = nested_list(EventSchema, "The events, oldest first, without repeated ones.")
+
+
+class ConflictSchema(Answer):
+    """Two reported facts that contradict each other. Open until settled or closed."""
+
+    id = text("Id of the conflict; it never changes.", "29807b91bde4")
+    kind = text(
+        "The later and the earlier fact: `<later>_after_<earlier>`.", "picked_up_after_cancelled"
+    )
+    occurred_at = time("When the later fact happened, by the courier's clock.")
+    settled_at = time(
+        "When a later event resolved it; null: none did.", "2026-04-16T09:00:00Z", null=True
+    )
+    closed_at = time(
+        "When a person closed it; null: nobody did.", "2026-04-17T09:00:00Z", null=True
+    )
+    closed_by = text("Name of the person who closed it.", "Ann", null=True)
+    note = text("Note of the person who closed it.", "the driver called, it is there", null=True)
+
+
+class OrderConflictSchema(ConflictSchema):
+    """A conflict together with the order it is about."""
+
+    account = fields.ACCOUNT
+    courier_order_id = fields.COURIER_ORDER_ID
+    reference = fields.REFERENCE
+    status = fields.STATUS
+
+
+class ConflictPageSchema(Answer):
+    """A page of open conflicts."""
+
+    conflicts = nested_list(
+        OrderConflictSchema,
+        "The open conflicts of this page, newest order first; `limit` counts the orders.",
+    )
+    next_cursor = fields.NEXT_CURSOR
+
+
+class ConflictFiltersSchema(fields.PageFilters):
+    """Which conflicts to list."""
+
+
+class ConflictNoteSchema(Schema):
+    """Who takes the decision, and why."""
+
+    by = given_text(
+        "Name of the person who decides.", "Ann", required=True, validate=validate.Length(1, 100)
+    )
+    note = given_text(
+        "Why, in the person's own words.",
+        "the driver called, it is there",
+        load_default="",
+        validate=validate.Length(max=1000),
+    )
+
+
+class ExplainedMessageSchema(MessageFields):
+    """A message about the order."""
+
+    first_told = texts(
+        "The events that this message was the first to report, in the courier's words.",
+        ["delivery_failed"],
+    )
+
+
+class ExplainedEventSchema(EventFields):
+    """An event, and its effect on the order."""
+
+    message_id = fields.MESSAGE_ID
+    set_status = boolean("Whether the order's present status comes from this event.", True)
+
+
+class ExplainedDetailSchema(Answer):
+    """A detail of the order, and the message that reported it."""
+
+    name = text("Name of the detail.", "tracking_url")
+    value = described(
+        Raw, "Its value.", "https://www.tiramizoo.com/orders/ID4K7EHQX62RA", null=True
+    )
+    told_at = time(
+        "When the courier reported it, by the courier's clock; null: the message had no time.",
+        null=True,
+    )
+    message_id = fields.MESSAGE_ID
+
+
+class ExplainedOrderSchema(OrderFields):
+    """The explained part of the order."""
+
+
+class ExplanationSchema(Answer):
+    """Why an order has its present status."""
+
+    order = nested(ExplainedOrderSchema, "The order as it is now.")
+    messages = nested_list(ExplainedMessageSchema, "All messages about the order, oldest first.")
+    events = nested_list(
+        ExplainedEventSchema, "All events of the order, oldest first, repeated ones included."
+    )
+    details = nested_list(
+        ExplainedDetailSchema, "All details of the order, and the messages that reported them."
+    )
+    etas = nested_list(EtaSchema, "All expected times of arrival so far, oldest first.")
+    conflicts = nested_list(
+        ConflictSchema, "All conflicts of the order, settled and closed ones included."
+    )
 
 
 class ChangeSchema(Answer):
