@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.accounts.credential_diagnosis import Evidence, diagnose
 from receiver.accounts.refused_credentials import (
-    EXAMINED_A_MINUTE,
+    MOST_EXAMINED,
     CredentialRecorder,
     find_old_secret_use,
     read_secret_uses,
@@ -141,10 +141,12 @@ def test_a_flood_leaves_few_rows_and_costs_few_writes(
     app.extensions["ordertrail"].credential_recorder.flush()
     assert len(sent) < 20
     found = {(it["account"], it["likely"]): it["count"] for it in refusals(app)}
+    # The requests take some seconds, and each time that the counts are written some are examined.
+    assert MOST_EXAMINED <= found["tiramizoo", "unknown_secret"] < 100
     assert found == {
         (None, None): 300,
-        ("tiramizoo", "unknown_secret"): EXAMINED_A_MINUTE,
-        ("tiramizoo", "not_examined"): 300 - EXAMINED_A_MINUTE,
+        ("tiramizoo", "unknown_secret"): found["tiramizoo", "unknown_secret"],
+        ("tiramizoo", "not_examined"): 300 - found["tiramizoo", "unknown_secret"],
     }
     with sessions() as session:
         assert session.scalar(select(func.count()).select_from(Refusal)) == len(found)

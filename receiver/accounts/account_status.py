@@ -4,16 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from receiver.accounts.refused_credentials import (
-    count_credential_refusals,
-    describe_secrets,
-    read_secret_uses,
-)
+from receiver.accounts import refused_credentials
 from receiver.db.counting import count_rows
-from receiver.db.models import AccountState, Poll
+from receiver.db.models import AccountState, Poll, Refusal
 from receiver.settings import Account
 
 
@@ -22,29 +18,35 @@ def list_account_statuses(
 ) -> dict[str, Any]:
     """Return the status of every account, by slug, as `GET /v1/couriers` shows it."""
     states = {state.account: state for state in session.scalars(select(AccountState))}
-    uses, refused = read_secret_uses(session), count_credential_refusals(session)
-    return {
-        "couriers": [
-            {
-                **_status(account, states.get(slug) or _unheard(slug), now),
-                **_poll_counts(session, slug, now),
-                "secrets": describe_secrets(uses, account),
-                "signature_failures": refused.get(slug, 0),
-            }
-            for slug, account in sorted(accounts.items())
-        ]
-    }
-
-
-def _unheard(account: str) -> AccountState:
-    return AccountState(
-        account=account, hooks=0, missed=0, requests=0, requests_saved=0, answers=0, failures=0
+    uses = refused_credentials.read_secret_uses(session)
+    refused = (
+        select(Refusal.account, func.sum(Refusal.count))
+        .where(Refusal.reason.in_(refused_credentials.CREDENTIAL_REASONS))
+        .group_by(Refusal.account)
     )
+    refusals = {account: int(count) for account, count in session.execute(refused)}
+    unheard = AccountState(hooks=0, missed=0, requests=0, requests_saved=0, answers=0, failures=0)
+    couriers = []
+    for slug, account in sorted(accounts.items()):
+        polls = select(Poll.order_id).where(Poll.account == slug)
+        couriers.append(
+            {
+                **_render_state(account, states.get(slug, unheard), now),
+                "orders_due": count_rows(session, polls.where(Poll.due_at <= now)),
+                "orders_given_up": count_rows(session, polls.where(Poll.stopped_at.is_not(None))),
+                "secrets": refused_credentials.describe_secrets(uses, account),
+                "signature_failures": refusals.get(slug, 0),
+            }
+        )
+    return {"couriers": couriers}
 
 
-def _status(account: Account, state: AccountState, now: datetime) -> dict[str, Any]:
+def _render_state(account: Account, state: AccountState, now: datetime) -> dict[str, Any]:
     heard = [at for at in (state.last_hook_at, state.last_answer_at) if at is not None]
-    states_reported = state.missed + state.hooks
+    reported = state.missed + state.hooks
+    breaker = "closed"
+    if state.paused_until is not None:
+        breaker = "open" if state.paused_until > now else "half_open"
     return {
         "account": account.slug,
         "courier": account.driver,
@@ -57,23 +59,9 @@ def _status(account: Account, state: AccountState, now: datetime) -> dict[str, A
         "poll_requests_saved": state.requests_saved,
         "polled": account.access is not None,
         "missed_hooks": state.missed,
-        "missed_hook_ratio": round(state.missed / states_reported, 4) if states_reported else None,
-        "breaker": _breaker(state, now),
+        "missed_hook_ratio": round(state.missed / reported, 4) if reported else None,
+        "breaker": breaker,
         "paused_since": state.paused_at,
         "paused_until": state.paused_until,
         "pause_reason": state.pause_reason,
-    }
-
-
-def _breaker(state: AccountState, now: datetime) -> str:
-    if state.paused_until is None:
-        return "closed"
-    return "open" if state.paused_until > now else "half_open"
-
-
-def _poll_counts(session: Session, account: str, now: datetime) -> dict[str, int]:
-    polls = select(Poll.order_id).where(Poll.account == account)
-    return {
-        "orders_due": count_rows(session, polls.where(Poll.due_at <= now)),
-        "orders_given_up": count_rows(session, polls.where(Poll.stopped_at.is_not(None))),
     }

@@ -10,29 +10,24 @@ from dataclasses import dataclass, field
 
 from receiver.settings import Account
 
-OLD_SECRET = "old_secret"  # noqa: S105 (a word)
-OTHER_ACCOUNT = "other_account"
-BASE64 = "base64"
-PREFIXED = "prefixed"
-UNKNOWN = "unknown_secret"
 NOT_EXAMINED = "not_examined"
 
-# The likely cause in words, and what to do about it.
+# By the word that is stored and shown: the likely cause, and what to do about it.
 CAUSES: Mapping[str, tuple[str, str]] = {
-    OLD_SECRET: (
+    "old_secret": (
         "a secret that was retired",
         "Give the courier the new secret, or put the old one back into use meanwhile.",
     ),
-    OTHER_ACCOUNT: (
+    "other_account": (
         "the secret of another account",
         "The courier's settings of two accounts, or of test and production, are mixed up.",
     ),
-    BASE64: ("a right signature, but in base64", "The courier must send it in hex."),
-    PREFIXED: (
+    "base64": ("a right signature, but in base64", "The courier must send it in hex."),
+    "prefixed": (
         "a right signature, but with something before it",
         "The courier must send the bare hex.",
     ),
-    UNKNOWN: (
+    "unknown_secret": (
         "a secret that we do not know, or a changed body",
         "Compare the courier's settings. A proxy that rewrites bodies has the same effect.",
     ),
@@ -54,7 +49,7 @@ class Evidence:
 
 def describe_cause(likely: str) -> tuple[str, str]:
     """Return a cause in words and what to do. likely: a word of CAUSES, or an older release's."""
-    return CAUSES.get(likely.partition(":")[0], CAUSES[UNKNOWN])
+    return CAUSES.get(likely.partition(":")[0], CAUSES["unknown_secret"])
 
 
 def diagnose(evidence: Evidence, accounts: Mapping[str, Account]) -> str:
@@ -62,19 +57,19 @@ def diagnose(evidence: Evidence, accounts: Mapping[str, Account]) -> str:
     account, body = accounts[evidence.account], evidence.body
     offered = evidence.offered if body is None else evidence.offered.strip().lower()
     if _is_made_with(account.retired_secrets, offered, body):
-        return OLD_SECRET
+        return "old_secret"
     for other in accounts.values():
         secrets = (*other.secrets, *other.retired_secrets)
         if other is not account and _is_made_with(secrets, offered, body):
-            return f"{OTHER_ACCOUNT}:{other.slug}"
+            return f"other_account:{other.slug}"
     for secret in account.secrets if body is not None else ():
         digest = hmac.digest(secret.encode(), body or b"", "sha256")
         if offered.endswith(digest.hex()):
-            return PREFIXED
+            return "prefixed"
         encoded = (base64.b64encode(digest), base64.urlsafe_b64encode(digest))
         if evidence.offered.strip() in {text.decode() for text in encoded}:
-            return BASE64
-    return UNKNOWN
+            return "base64"
+    return "unknown_secret"
 
 
 def _is_made_with(secrets: Iterable[str], offered: str, body: bytes | None) -> bool:

@@ -43,7 +43,7 @@ class AccountState(Base):
 
 
 class Refusal(Base):
-    """Refused requests of one day, by account, reason, and the likely cause (a word of LIKELY in
+    """Refused requests of one day, by account, reason, and the likely cause (a word of CAUSES in
     receiver/accounts/credential_diagnosis.py). account is empty where no such account exists.
     """
 
