@@ -371,7 +371,7 @@ def test_a_message_that_nobody_rang_for_is_found_by_the_sweep(service: Service) 
 
     def counted() -> float:
         with service.sessions() as session:
-            return dict(totals.read_totals(session)).get((totals.MENDED, "", totals.RINGS), 0)
+            return totals.read_totals(session).get((totals.MENDED, "", totals.RINGS), 0)
 
     wait_until(counted)
     log = (service.logs / "worker.log").read_text()

@@ -494,7 +494,7 @@ def restored(world: World) -> dict[tuple[str, str], float]:
     with world.sessions() as session:
         return {
             (account, what): number
-            for (name, account, what), number in totals.read_totals(session)
+            for (name, account, what), number in totals.read_totals(session).items()
             if name == totals.MENDED
         }
 

@@ -6,7 +6,7 @@ A total is written in the transaction that does what it counts; every web proces
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -67,9 +67,6 @@ def add_totals(session: Session, counted: Mapping[TotalKey, float]) -> None:
     insert_rows(session, Count, rows, on_conflict)
 
 
-def read_totals(session: Session) -> Iterator[tuple[TotalKey, float]]:
+def read_totals(session: Session) -> dict[TotalKey, float]:
     """Return all totals."""
-    for name, account, label, value in session.execute(
-        select(Count.name, Count.account, Count.label, Count.value)
-    ):
-        yield (name, account, label), value
+    return {(row.name, row.account, row.label): row.value for row in session.scalars(select(Count))}

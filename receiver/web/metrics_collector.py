@@ -102,7 +102,7 @@ class MetricsCollector(Collector):
 
 def _metrics(context: AlertContext) -> Iterator[Metric]:
     yield from _platform_metrics(context)
-    yield from _totals_metrics(dict(totals.read_totals(context.session)), context.settings)
+    yield from _totals_metrics(totals.read_totals(context.session), context.settings)
     yield from _inbox_metrics(context)
     yield from _account_metrics(context)
     yield from _order_metrics(context)
