@@ -17,9 +17,7 @@ from receiver.db.models import Message, Notice, Push, Tally
 from receiver.queue.liveness import record_sweep
 from receiver.settings import BadSettings, Settings
 from tests.bodies import START
-from workers.alerting.notices import CALM, RESTLESS
-from workers.alerting.pushes import MOST_ATTEMPTS
-from workers.alerting.watch import AlertWatch
+from workers.alerting import CALM, MOST_ATTEMPTS, RESTLESS, AlertWatch
 
 Sessions = sessionmaker[Session]
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)

@@ -1,12 +1,11 @@
 """The clock process, `python -m workers.clock`: it queues the jobs that are due.
 
-It also watches for alerts (workers/alerting/watch.py), which must not depend on workers.
+It also watches for alerts (workers/alerting.py), which must not depend on workers.
 
 Any number of clocks may run: whichever sets a job's key in Redis first queues the job. RQ's own
 cron would do, but it can only pickle its jobs.
 """
 
-import threading
 from datetime import UTC, datetime
 
 import structlog
@@ -15,7 +14,7 @@ from redis import Redis, RedisError
 from receiver.logs import exception_fields
 from receiver.queue.job_queue import enqueue_once
 from receiver.queue.liveness import record_clock_tick
-from workers.alerting.watch import AlertWatch
+from workers.alerting import AlertWatch
 from workers.runtime import STOP, start_process
 
 log = structlog.get_logger(__name__)
@@ -57,8 +56,7 @@ def main() -> None:
     """Queue jobs and watch for alerts until the process is to stop."""
     runtime = start_process("clock")
     log.info("clock_started")
-    alert_watch = AlertWatch(runtime.settings, runtime.sessions, runtime.redis)
-    threading.Thread(target=alert_watch.run, args=(STOP,), daemon=True).start()
+    AlertWatch(runtime.settings, runtime.sessions, runtime.redis).start()
     reachable = True
     while not STOP.wait(TICK_SECONDS):
         try:

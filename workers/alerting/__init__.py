@@ -1,1 +1,0 @@
-"""Alerting: conditions that hold are pushed to people."""
