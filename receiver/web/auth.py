@@ -23,11 +23,6 @@ def has_bearer_token(incoming: Request, tokens: tuple[str, ...]) -> bool:
     return is_one_of(offered.strip(), tokens) and scheme.lower() == "bearer"
 
 
-def is_api_token(offered: str) -> bool:
-    """Whether it is one of the API tokens."""
-    return is_one_of(offered, app_context().settings.api_tokens)
-
-
 def is_one_of(offered: str, tokens: tuple[str, ...]) -> bool:
     """Whether it is one of the tokens, in a time that does not depend on it."""
     given = offered.encode(errors="replace")

@@ -1,30 +1,15 @@
-"""The API under /v1, one noun a file."""
+"""The API under /v1."""
 
 from flask import Flask
 
-from receiver.web.api import (
-    alerts,
-    changes,
-    conflicts,
-    couriers,
-    messages,
-    orders,
-    statuses,
-    tours,
-)
+from receiver.web.api import changes, conflicts, couriers, messages, orders
 from receiver.web.api.blueprint import CONVERTERS
 from receiver.web.auth import require_api_token
 from receiver.web.problems import guard_unknown_paths
 
 BLUEPRINTS = (
-    orders.orders,
-    messages.messages,
-    conflicts.conflicts,
-    changes.changes,
-    tours.tours,
-    statuses.statuses,
-    couriers.couriers,
-    alerts.alerts,
+    *(orders.orders, messages.messages, conflicts.conflicts, changes.changes),
+    *(couriers.tours, couriers.statuses, couriers.couriers, couriers.alerts),
 )
 
 

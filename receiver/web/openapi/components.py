@@ -8,44 +8,38 @@ ACCOUNT = "tiramizoo"
 ORDER_ID = "2a9eeeb3-16ba-4184-b894-c9734f613e93"
 TOUR_ID = "EDFIL1-1"
 MESSAGE_ID = "184467"
-CONFLICT_ID = "29807b91bde4"
 
 ID = {"type": "string", "minLength": 1, "maxLength": 255}
-PATH_PARAMETERS: dict[str, dict[str, Any]] = {
-    "account": {
-        "description": "Slug of the account, as in `GET /v1/couriers`.",
-        "schema": ID,
-        "example": ACCOUNT,
-    },
-    "order_id": {
-        "description": "The courier's own id of the order, or any further identifier that the"
-        " courier gave it. Percent-encode it, slashes included: `a/b` is `a%2Fb`.",
-        "schema": ID,
-        "example": ORDER_ID,
-    },
-    "message_id": {
-        "description": "Id of the message: a whole number above 0.",
-        "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"},
-        "example": MESSAGE_ID,
-    },
-    "conflict_id": {
-        "description": "Id of the conflict.",
-        "schema": ID,
-        "example": CONFLICT_ID,
-    },
-    "tour_id": {
-        "description": "The courier's id of the tour. Percent-encode it, slashes included.",
-        "schema": ID,
-        "example": TOUR_ID,
-    },
+NUMBER = {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"}
+
+
+def _parameter(description: str, example: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "schema": schema, "example": example}
+
+
+PATH_PARAMETERS = {
+    "account": _parameter("Slug of the account, as in `GET /v1/couriers`.", ACCOUNT, ID),
+    "order_id": _parameter(
+        "The courier's own id of the order, or any further identifier that the courier gave it."
+        " Percent-encode it, slashes included: `a/b` is `a%2Fb`.",
+        ORDER_ID,
+        ID,
+    ),
+    "message_id": _parameter("Id of the message: a whole number above 0.", MESSAGE_ID, NUMBER),
+    "conflict_id": _parameter("Id of the conflict.", "29807b91bde4", ID),
+    "tour_id": _parameter(
+        "The courier's id of the tour. Percent-encode it, slashes included.", TOUR_ID, ID
+    ),
 }
 
-IF_NONE_MATCH: dict[str, Any] = {
+IF_NONE_MATCH = {
     "in": "header",
     "name": "If-None-Match",
-    "description": "The `ETag` of an earlier answer: 304 if the order has not changed since.",
-    "schema": {"type": "string"},
-    "example": '"3"',
+    **_parameter(
+        "The `ETag` of an earlier answer: 304 if the order has not changed since.",
+        '"3"',
+        {"type": "string"},
+    ),
 }
 
 
@@ -74,22 +68,14 @@ def describe_problem(
     status: int, description: str, detail: str, errors: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Describe an error answer. detail, errors: of its example."""
-    problem = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
+    title = HTTPStatus(status).phrase
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    example = problem | ({"errors": errors} if errors else {})
     headers = {401: "WWW-Authenticate", 503: "Retry-After"}
     return {
         "description": description,
         "headers": {headers[status]: headers[status]} if status in headers else {},
-        "content": {
-            "application/problem+json": {
-                "schema": "Problem",
-                "example": problem | ({"errors": errors} if errors else {}),
-            }
-        },
+        "content": {"application/problem+json": {"schema": "Problem", "example": example}},
     }
 
 

@@ -8,7 +8,6 @@ HTTP Basic with any user name and an API token as the password. They only descri
 other route accepts a password: browsers send it with requests that other sites' pages make, too.
 """
 
-from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +15,8 @@ from pathlib import Path
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
-from receiver.web.auth import is_api_token, require_api_token
+from receiver.web.auth import is_one_of, require_api_token
+from receiver.web.context import app_context
 from receiver.web.openapi.document import build_document
 
 docs = Blueprint("docs", __name__)
@@ -25,11 +25,11 @@ PAGE_FILES = Path(__file__).parent / "page"
 SWAGGER_UI = Path(str(files("flask_swagger_ui"))) / "dist"
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
 ASSETS = {
-    "page.css": PAGE_FILES / "page.css",
-    "page.js": PAGE_FILES / "page.js",
-    "favicon-32x32.png": SWAGGER_UI / "favicon-32x32.png",
-    "swagger-ui.css": SWAGGER_UI / "swagger-ui.css",
-    "swagger-ui-bundle.js": SWAGGER_UI / "swagger-ui-bundle.js",
+    "page.css": PAGE_FILES,
+    "page.js": PAGE_FILES,
+    "favicon-32x32.png": SWAGGER_UI,
+    "swagger-ui.css": SWAGGER_UI,
+    "swagger-ui-bundle.js": SWAGGER_UI,
 }
 HEADERS = {
     # Revalidated for each request, mostly with an empty 304.
@@ -50,13 +50,15 @@ CHALLENGE = 'Basic realm="ordertrail docs: the password is an API token", charse
 def require_token_or_password() -> None:
     """Raises: MissingBearerToken."""
     given = request.authorization
-    if given is None or given.type != "basic" or not is_api_token(given.password or ""):
+    password = given.password if given and given.type == "basic" else None
+    if not is_one_of(password or "", app_context().settings.api_tokens):
         require_api_token()
 
 
 @docs.after_request
-def offer_password(answer: Response) -> Response:
-    """Make a browser ask for the password."""
+def add_headers(answer: Response) -> Response:
+    """Restrict what the page may do, and make a browser ask for the password."""
+    answer.headers.update(HEADERS)
     if answer.status_code == HTTPStatus.UNAUTHORIZED:
         answer.headers.add("WWW-Authenticate", CHALLENGE)
     return answer
@@ -73,7 +75,7 @@ def send_docs_asset(name: str) -> Response:
     """Send a script, style or image of the page."""
     if name not in ASSETS:
         raise NotFound
-    return _send(_read(ASSETS[name]), MEDIA_TYPES[ASSETS[name].suffix])
+    return _send((ASSETS[name] / name).read_bytes(), MEDIA_TYPES[Path(name).suffix])
 
 
 @docs.get("/openapi.json")
@@ -84,12 +86,6 @@ def send_openapi_document() -> Response:
 
 def _send(content: bytes, mimetype: str) -> Response:
     answer = Response(content, mimetype=mimetype)
-    answer.headers.update(HEADERS)
     answer.add_etag()
     answer.make_conditional(request)
     return answer
-
-
-@cache
-def _read(file: Path) -> bytes:
-    return file.read_bytes()
