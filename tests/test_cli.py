@@ -162,8 +162,8 @@ def test_a_fault_of_ours_is_not_hidden(
     def broken() -> None:
         raise KeyError("a fault")
 
-    monkeypatch.setattr(main, "broken", broken, raising=False)
-    monkeypatch.setitem(main.COMMANDS["Orders"], "broken", ("receiver.cli.main:broken", "."))
+    monkeypatch.setattr(main, "broken_command", broken, raising=False)
+    monkeypatch.setitem(main.COMMANDS["Orders"], "broken", ("receiver.cli.main", "."))
     with pytest.raises(KeyError):
         run_command(environ, "broken")
 

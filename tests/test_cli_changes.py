@@ -112,10 +112,10 @@ def test_ctrl_c_while_a_change_is_printed_loses_none(
     register("a")
     register("b")
     with sessions() as session:
-        rows = feed.read_changes(session, 1, 10)
+        number, rows = feed.start_reading(session, None, 10)
     terminal = InterruptedOutput()
     monkeypatch.setattr("sys.stdout", terminal)
-    command._Follower(sessions, 1, as_json).follow(rows)
+    command.follow_changes(sessions, number, rows, as_json)
     assert "r-b" in terminal.getvalue()
     assert capsys.readouterr().err.endswith("--after YzI\n")
 

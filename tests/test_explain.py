@@ -87,7 +87,7 @@ def test_the_page_tells_the_story_in_words(
     assert shown.exit_code == 0
     lines = shown.output.splitlines()
     assert lines[0] == "Order u-1 of tiramizoo, your reference 41"
-    assert lines[1] == "Status: delivered since 2026-04-16 08:30:00"
+    assert lines[1] == "Status: delivered since 2026-04-16T08:30:00Z"
     assert any("nothing new" in line and "repeated" in line for line in lines)
     assert any("delivered -> delivered" in line and "set the status" in line for line in lines)
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.changes import feed
 from receiver.changes.order_changes import CREATED
 from receiver.cli.options import json_option, validate_options
-from receiver.cli.output import GrowingTable, JsonObject, Row, print_json, print_note
+from receiver.cli.output import Columns, GrowingTable, JsonObject, print_json, print_note
 from receiver.cli.session import load_settings, open_database
 from receiver.schemas.history import ChangeFiltersSchema, ChangePageSchema
 
@@ -48,95 +48,80 @@ def changes_command(follow: bool, after: str | None, limit: int | None, as_json:
         with sessions() as session:
             number, rows = feed.start_reading(session, cursor, filters["limit"])
         if follow:
-            _Follower(sessions, number, as_json).follow(rows)
+            follow_changes(sessions, number, rows, as_json)
             return
     page = ChangePageSchema().dump(feed.render_changes(number, rows))
     if as_json:
         print_json(page)
         return
-    _new_table().add(map(_change_row, page["changes"]))
+    _new_table().add(page["changes"])
     command = f"Continue with: ordertrail changes --after {page['next_cursor']}"
     print_note(command if rows else "No changes.")
 
 
 def _new_table() -> GrowingTable:
-    return GrowingTable(
-        "cursor",
-        "account",
-        "order",
-        "reference",
-        "version",
-        "status",
-        "changed",
-        wrap=("changed",),
-        optional=("version", "cursor", "reference", "changed"),
-    )
+    columns: Columns = {
+        "cursor": "cursor",
+        "account": "account",
+        "order": "courier_order_id",
+        "reference": "reference",
+        "version": "version",
+        "status": "status",
+        "changed": _changed_names,
+    }
+    optional = ("version", "cursor", "reference", "changed")
+    return GrowingTable(columns, wrap=("changed",), optional=optional)
 
 
-def _change_row(change: JsonObject) -> Row:
-    return [
-        change["cursor"],
-        change["account"],
-        change["courier_order_id"],
-        change["reference"],
-        str(change["version"]),
-        change["status"],
-        # Everything about a new order is new.
-        CREATED if CREATED in change["changed"] else ", ".join(change["changed"]),
-    ]
+def _changed_names(change: JsonObject) -> str:
+    # Everything about a new order is new.
+    return CREATED if CREATED in change["changed"] else ", ".join(change["changed"])
 
 
-class _Follower:
-    """Prints changes as they come and remembers the cursor of the last one printed."""
+def follow_changes(
+    sessions: sessionmaker[Session], number: int, rows: Sequence[RowMapping], as_json: bool
+) -> None:
+    """Print changes as they come, until Ctrl-C, or until the reader of our pipe ends.
 
-    def __init__(self, sessions: sessionmaker[Session], after: int, as_json: bool) -> None:
-        self._sessions = sessions
-        self._number = after
-        self._cursor = feed.render_changes(after, [])["next_cursor"]
-        self._as_json = as_json
-        self._table = _new_table()
-
-    def follow(self, rows: Sequence[RowMapping]) -> None:
-        """Print until Ctrl-C, or until the reader of our pipe ends."""
-        try:
-            while True:
-                self._print(rows)
-                # After a full page there are more already.
-                if len(rows) < PAGE_SIZE:
-                    time.sleep(POLL_SECONDS)
-                rows = self._read()
-        except KeyboardInterrupt:
-            # Not after a broken pipe: its reader may not have read all that was printed.
-            print_note("")
-            print_note(f"Continue with: ordertrail changes --follow --after {self._cursor}")
-
-    def _read(self) -> Sequence[RowMapping]:
-        """Read the new changes; wait while the database cannot be reached."""
-        reported = False
+    number: of the change before these rows.
+    """
+    table = _new_table()
+    cursor = feed.render_changes(number, [])["next_cursor"]
+    try:
         while True:
-            try:
-                with self._sessions() as session:
-                    rows = feed.read_changes(session, self._number, PAGE_SIZE)
-            except OperationalError:
-                if not reported:
-                    print_note("PostgreSQL cannot be reached; trying again every second.")
-                reported = True
+            page = ChangePageSchema().dump(feed.render_changes(number, rows))
+            for change in page["changes"]:
+                with _interrupt_deferred():
+                    print_json(change, indent=None) if as_json else table.add([change])
+                    cursor = change["cursor"]
+            if rows:
+                number = rows[-1]["seq"]
+            # After a full page there are more already.
+            if len(rows) < PAGE_SIZE:
                 time.sleep(POLL_SECONDS)
-                continue
-            if reported:
-                print_note("PostgreSQL can be reached again.")
-            return rows
+            rows = _read_new_changes(sessions, number)
+    except KeyboardInterrupt:
+        # Not after a broken pipe: its reader may not have read all that was printed.
+        print_note("")
+        print_note(f"Continue with: ordertrail changes --follow --after {cursor}")
 
-    def _print(self, rows: Sequence[RowMapping]) -> None:
-        for change in ChangePageSchema().dump(feed.render_changes(self._number, rows))["changes"]:
-            with _interrupt_deferred():
-                if self._as_json:
-                    print_json(change, indent=None)
-                else:
-                    self._table.add([_change_row(change)])
-                self._cursor = change["cursor"]
-        if rows:
-            self._number = rows[-1]["seq"]
+
+def _read_new_changes(sessions: sessionmaker[Session], number: int) -> Sequence[RowMapping]:
+    """Read the new changes; wait while the database cannot be reached."""
+    reported = False
+    while True:
+        try:
+            with sessions() as session:
+                rows = feed.read_changes(session, number, PAGE_SIZE)
+        except OperationalError:
+            if not reported:
+                print_note("PostgreSQL cannot be reached; trying again every second.")
+            reported = True
+            time.sleep(POLL_SECONDS)
+            continue
+        if reported:
+            print_note("PostgreSQL can be reached again.")
+        return rows
 
 
 @contextmanager

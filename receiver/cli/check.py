@@ -14,7 +14,6 @@ from receiver.queue.redis_client import connect_redis
 from receiver.schemas.account import AlertListSchema
 from receiver.settings import Settings
 
-HEALTHY_CODE, WARNING_CODE, CRITICAL_CODE = 0, 1, 2
 EXIT_CODES = (
     "Exit codes: 0 no alerts; 1 warnings; 2 a critical alert, or PostgreSQL cannot be used."
 )
@@ -30,7 +29,7 @@ def check_command(as_json: bool) -> None:
     """
     settings = load_settings()
     try:
-        alerts = _find_alerts(settings)
+        alerts = read_alerts(settings)
     except SQLAlchemyError as error:
         summary = describe_failure(error) or f"PostgreSQL cannot be used: {type(error).__name__}"
         advice = "Check that PostgreSQL runs and that DATABASE_URL is right."
@@ -43,11 +42,12 @@ def check_command(as_json: bool) -> None:
         for line in map(_alert_line, alerts) if alerts else ["ok"]:
             print_line(line)
     if any(alert.severity == CRITICAL for alert in alerts):
-        sys.exit(CRITICAL_CODE)
-    sys.exit(WARNING_CODE if alerts else HEALTHY_CODE)
+        sys.exit(2)
+    sys.exit(1 if alerts else 0)
 
 
-def _find_alerts(settings: Settings) -> list[Alert]:
+def read_alerts(settings: Settings) -> list[Alert]:
+    """Return the alerts that are open now. Raises: SQLAlchemyError."""
     redis = connect_redis(settings.redis_url)
     try:
         with open_database(settings) as sessions, sessions() as session:

@@ -4,18 +4,11 @@ from datetime import UTC, datetime
 
 import click
 
-from receiver.cli.options import (
-    Name,
-    account_option,
-    cursor_option,
-    json_option,
-    order_arguments,
-    validate_options,
-)
+from receiver.cli import options
 from receiver.cli.output import (
+    Columns,
     GrowingTable,
     format_status,
-    format_time,
     print_json,
     print_line,
     print_note,
@@ -28,21 +21,16 @@ from receiver.cli.session import (
     require_account,
 )
 from receiver.orders import conflicts
-from receiver.schemas.history import (
-    ConflictFiltersSchema,
-    ConflictNoteSchema,
-    ConflictPageSchema,
-    ConflictSchema,
-)
+from receiver.schemas import history as schemas
 
 
 @click.group(invoke_without_command=True)
-@account_option
+@options.account_option
 @click.option(
     "--most", "--limit", "limit", type=int, help="Orders on a page, 1 to 200.  [default: 50]"
 )
-@cursor_option
-@json_option
+@options.cursor_option
+@options.json_option
 @click.pass_context
 def conflicts_command(
     ctx: click.Context, account: str | None, limit: int | None, cursor: str | None, as_json: bool
@@ -53,45 +41,36 @@ def conflicts_command(
     """
     if ctx.invoked_subcommand is not None:
         return
-    checked = validate_options(ConflictFiltersSchema(), account=account, limit=limit, cursor=cursor)
+    checked = options.validate_options(
+        schemas.ConflictFiltersSchema(), account=account, limit=limit, cursor=cursor
+    )
     settings = load_settings()
     with open_database(settings) as sessions, sessions() as session:
-        page = ConflictPageSchema().dump(conflicts.list_conflicts(session, checked))
+        page = schemas.ConflictPageSchema().dump(conflicts.list_conflicts(session, checked))
     if as_json:
         print_json(page)
         return
+    columns: Columns = {
+        "conflict": "id",
+        "occurred": "occurred_at",
+        "kind": "kind",
+        "account": "account",
+        "order": "courier_order_id",
+        "status": lambda conflict: format_status(conflict["status"]),
+    }
+    GrowingTable(columns, optional=("status", "occurred")).add(page["conflicts"])
+    if page["next_cursor"]:
+        print_note(f"There are more: use --cursor {page['next_cursor']}")
     if not page["conflicts"]:
         require_account(settings, account)
         print_line("No open conflicts.")
-    GrowingTable(
-        "conflict",
-        "occurred",
-        "kind",
-        "account",
-        "order",
-        "status",
-        optional=("status", "occurred"),
-    ).add(
-        [
-            conflict["id"],
-            format_time(conflict["occurred_at"]),
-            conflict["kind"],
-            conflict["account"],
-            conflict["courier_order_id"],
-            format_status(conflict["status"]),
-        ]
-        for conflict in page["conflicts"]
-    )
-    if page["next_cursor"]:
-        print_note(f"There are more: use --cursor {page['next_cursor']}")
 
 
 @conflicts_command.command("close")
-@order_arguments
-@click.argument("conflict_id", type=Name())
-@click.option("--by", required=True, help="Who resolved it.")
-@click.option("--note", default="", help="How it was resolved.")
-@json_option
+@options.order_arguments
+@click.argument("conflict_id", type=options.Name())
+@options.decision_options
+@options.json_option
 def close_command(
     account: str, order_id: str, conflict_id: str, by: str, note: str, as_json: bool
 ) -> None:
@@ -99,7 +78,7 @@ def close_command(
 
     The order then no longer needs attention because of it.
     """
-    resolution = validate_options(ConflictNoteSchema(), by=by, note=note)
+    resolution = options.validate_options(schemas.ConflictNoteSchema(), by=by, note=note)
     settings = load_settings()
     bells, now = make_bells(settings), datetime.now(UTC)
     with open_database(settings) as sessions, explain_unknown_order(sessions, account, order_id):
@@ -107,6 +86,6 @@ def close_command(
             sessions, bells, account, order_id, conflict_id, resolution, now
         )
     if as_json:
-        print_json(ConflictSchema().dump(closed))
+        print_json(schemas.ConflictSchema().dump(closed))
     else:
         print_line(f"Closed conflict {closed['kind']} of order {order_id} of {account}.")

@@ -1,5 +1,6 @@
 """`ordertrail couriers`, `tour` and `statuses`."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import click
@@ -7,9 +8,9 @@ import click
 from receiver.accounts.account_status import list_account_statuses
 from receiver.cli.options import Name, json_option
 from receiver.cli.output import (
+    Columns,
     GrowingTable,
     JsonObject,
-    Row,
     format_status,
     format_time,
     print_facts,
@@ -18,6 +19,7 @@ from receiver.cli.output import (
     print_note,
 )
 from receiver.cli.session import load_settings, open_database, open_transaction, require_account
+from receiver.couriers import DRIVERS
 from receiver.couriers.vocabulary import describe_statuses
 from receiver.errors import UnknownTour
 from receiver.orders.tour_etas import find_tour
@@ -41,41 +43,31 @@ def couriers_command(as_json: bool) -> None:
         )
     if as_json:
         print_json(accounts)
-    elif accounts["couriers"]:
-        GrowingTable(
-            "account",
-            "courier",
-            "last webhook",
-            "last poll",
-            "webhooks",
-            "requests",
-            "saved",
-            "missed",
-            "due",
-            "given up",
-            "polling",
-            wrap=("polling",),
-            optional=("saved", "courier", "requests", "last poll"),
-        ).add(map(_account_row, accounts["couriers"]))
-    else:
+        return
+    columns: Columns = {
+        "account": "account",
+        "courier": "courier",
+        "last webhook": lambda account: format_time(account["last_webhook_at"]) or "never",
+        "last poll": lambda account: format_time(account["last_poll_at"]) or "never",
+        "webhooks": "webhooks",
+        "requests": "poll_requests",
+        "saved": "poll_requests_saved",
+        "missed": _missed_webhooks,
+        "due": "orders_due",
+        "given up": "orders_given_up",
+        "polling": _polling_state,
+    }
+    table = GrowingTable(
+        columns, wrap=("polling",), optional=("saved", "courier", "requests", "last poll")
+    )
+    table.add(accounts["couriers"])
+    if not accounts["couriers"]:
         print_note("No account is configured: set COURIER_<ACCOUNT>_SECRETS.")
 
 
-def _account_row(account: JsonObject) -> Row:
-    missed, ratio = str(account["missed_hooks"]), account["missed_hook_ratio"]
-    return [
-        account["account"],
-        account["courier"],
-        format_time(account["last_webhook_at"]) or "never",
-        format_time(account["last_poll_at"]) or "never",
-        str(account["webhooks"]),
-        str(account["poll_requests"]),
-        str(account["poll_requests_saved"]),
-        f"{missed} ({ratio:.1%})" if ratio else missed,
-        str(account["orders_due"]),
-        str(account["orders_given_up"]),
-        _polling_state(account),
-    ]
+def _missed_webhooks(account: JsonObject) -> str:
+    count, ratio = account["missed_hooks"], account["missed_hook_ratio"]
+    return f"{count} ({ratio:.1%})" if ratio else f"{count}"
 
 
 def _polling_state(account: JsonObject) -> str:
@@ -104,21 +96,22 @@ def tour_command(account: str, tour_id: str, as_json: bool) -> None:
     if as_json:
         print_json(tour)
         return
+    window = (format_time(tour["window_from"]), format_time(tour["window_to"]))
+    facts = {
+        "driver": tour["courier_name"],
+        "pickup at": format_time(tour["pick_up_at"]),
+        "delivery": " - ".join(filter(None, window)),
+        "received": format_time(tour["received_at"]),
+    }
+    columns: Columns = {
+        "order": "order_id",
+        "ETA": lambda stop: format_time(stop["eta"]),
+        "packages": lambda stop: ", ".join(stop["packages"]),
+    }
     print_line(f"Tour {tour['tour_id']} of {tour['account']}", "bold")
-    window = [format_time(tour["window_from"]), format_time(tour["window_to"])]
-    print_facts(
-        [
-            ("driver", tour["courier_name"]),
-            ("pickup at", format_time(tour["pick_up_at"])),
-            ("delivery", " - ".join(window) if all(window) else "".join(window)),
-            ("received", format_time(tour["received_at"])),
-        ]
-    )
+    print_facts(facts.items())
     print_line("")
-    GrowingTable("order", "ETA", "packages", wrap=("packages",)).add(
-        [stop["order_id"], format_time(stop["eta"]), ", ".join(stop["packages"])]
-        for stop in tour["stops"]
-    )
+    GrowingTable(columns, wrap=("packages",)).add(tour["stops"])
 
 
 @click.command()
@@ -132,15 +125,16 @@ def statuses_command(as_json: bool) -> None:
     if as_json:
         print_json(vocabulary)
         return
-    couriers = sorted({name for row in vocabulary["statuses"] for name in row["couriers"]})
-    columns = ("status", "group", "rank", "terminal", *couriers)
-    GrowingTable(*columns, wrap=couriers, optional=("rank", "group")).add(
-        [
-            format_status(row["status"], row["needs_attention"]),
-            row["group"],
-            str(row["rank"]),
-            "yes" if row["is_terminal"] else "",
-            *(", ".join(row["couriers"].get(name, ())) for name in couriers),
-        ]
-        for row in vocabulary["statuses"]
-    )
+    couriers = sorted(DRIVERS)
+    columns: Columns = {
+        "status": lambda row: format_status(row["status"], row["needs_attention"]),
+        "group": "group",
+        "rank": "rank",
+        "terminal": lambda row: "yes" if row["is_terminal"] else "",
+        **{name: _words_of(name) for name in couriers},
+    }
+    GrowingTable(columns, wrap=couriers, optional=("rank", "group")).add(vocabulary["statuses"])
+
+
+def _words_of(courier: str) -> Callable[[JsonObject], str]:
+    return lambda status: ", ".join(status["couriers"].get(courier, ()))

@@ -9,51 +9,40 @@ from typing import Any
 
 import click
 
-# Section -> command -> (where it is defined, the first sentence of its help). The sentences are
-# repeated here so that `ordertrail --help` need not import the commands, which takes a second.
+# Section -> command -> (the module that defines <command>_command, the first sentence of its help).
+# The sentences are repeated here so that `ordertrail --help` need not import the commands, which
+# takes a second.
 CommandTable = dict[str, dict[str, tuple[str, str]]]
 
 COMMANDS: CommandTable = {
     "Orders": {
-        "order": ("receiver.cli.orders:order_command", "Show the current state of an order."),
-        "orders": ("receiver.cli.orders:orders_command", "List orders, newest first."),
-        "events": ("receiver.cli.orders:events_command", "Show the timeline of an order."),
-        "explain": (
-            "receiver.cli.orders:explain_command",
-            "Explain why an order has its current status.",
-        ),
-        "conflicts": (
-            "receiver.cli.conflicts:conflicts_command",
-            "List open conflicts, or close one.",
-        ),
-        "register": ("receiver.cli.register:register_command", "Register an order."),
-        "refresh": ("receiver.cli.register:refresh_command", "Poll the courier for an order now."),
-        "changes": ("receiver.cli.changes:changes_command", "Show the change feed, or follow it."),
+        "order": ("receiver.cli.orders", "Show the current state of an order."),
+        "orders": ("receiver.cli.orders", "List orders, newest first."),
+        "events": ("receiver.cli.orders", "Show the timeline of an order."),
+        "explain": ("receiver.cli.explain", "Explain why an order has its current status."),
+        "conflicts": ("receiver.cli.conflicts", "List open conflicts, or close one."),
+        "register": ("receiver.cli.orders", "Register an order."),
+        "refresh": ("receiver.cli.orders", "Poll the courier for an order now."),
+        "changes": ("receiver.cli.changes", "Show the change feed, or follow it."),
     },
     "Messages": {
-        "messages": (
-            "receiver.cli.messages:messages_command",
-            "List the messages in the inbox, or show one.",
-        ),
-        "retry": ("receiver.cli.messages:retry_command", "Send messages back to the workers."),
-        "discard": ("receiver.cli.messages:discard_command", "Mark a message as dealt with."),
+        "messages": ("receiver.cli.messages", "List the messages in the inbox, or show one."),
+        "retry": ("receiver.cli.messages", "Send messages back to the workers."),
+        "discard": ("receiver.cli.messages", "Mark a message as dealt with."),
     },
     "Couriers": {
-        "couriers": (
-            "receiver.cli.couriers:couriers_command",
-            "Show the state of each courier account.",
-        ),
-        "send": ("receiver.cli.send:send_command", "Send a webhook as a courier would."),
-        "tour": ("receiver.cli.couriers:tour_command", "Show the latest plan of a tour."),
+        "couriers": ("receiver.cli.couriers", "Show the state of each courier account."),
+        "send": ("receiver.cli.send", "Send a webhook as a courier would."),
+        "tour": ("receiver.cli.couriers", "Show the latest plan of a tour."),
         "statuses": (
-            "receiver.cli.couriers:statuses_command",
+            "receiver.cli.couriers",
             "List our statuses with each courier's words for them.",
         ),
     },
     "The service": {
-        "run": ("receiver.cli.main:run_command", "Run the whole service on this machine."),
-        "check": ("receiver.cli.check:check_command", "List the alerts that are open now."),
-        "migrate": ("receiver.cli.main:migrate_command", "Bring the database schema up to date."),
+        "run": ("receiver.cli.main", "Run the whole service on this machine."),
+        "check": ("receiver.cli.check", "List the alerts that are open now."),
+        "migrate": ("receiver.cli.main", "Bring the database schema up to date."),
     },
 }
 
@@ -81,7 +70,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         for commands in command_table().values():
             if cmd_name in commands:
-                command: click.Command = pkgutil.resolve_name(commands[cmd_name][0])
+                name = f"{commands[cmd_name][0]}:{cmd_name}_command"
+                command: click.Command = pkgutil.resolve_name(name)
                 command.epilog = command.epilog or EXIT_CODES
                 return command
         return None

@@ -1,14 +1,15 @@
-"""Arguments and options that several commands have, and reading a list page by page."""
+"""Arguments and options that several commands have, and the lists that are read page by page."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 from marshmallow import Schema, ValidationError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
-from receiver.cli.output import JsonObject
+from receiver.cli.output import GrowingTable, JsonObject, format_json, print_note
+from receiver.cli.session import load_settings, open_database, require_account
 from receiver.db.pagination import MOST_LISTED
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -19,8 +20,6 @@ json_option = click.option(
 )
 account_option = click.option("--account", help="Only of this account.")
 cursor_option = click.option("--cursor", help="Continue where an earlier page ended.")
-limit_option = click.option("--limit", type=int, help="Page size, 1 to 200.  [default: 50]")
-all_option = click.option("--all", "all_pages", is_flag=True, help="Show all pages.")
 
 
 class Name(click.ParamType[str]):
@@ -41,6 +40,20 @@ def order_arguments(command: Command) -> Command:
     """Add the arguments ACCOUNT and ORDER_ID."""
     with_id = click.argument("order_id", type=Name())(command)
     return click.argument("account", type=Name())(with_id)
+
+
+def decision_options(command: Command) -> Command:
+    """Add --by and --note: who decided, and why."""
+    with_note = click.option("--note", default="", help="Why, or how it was resolved.")(command)
+    return click.option("--by", required=True, help="Who decided it.")(with_note)
+
+
+def page_options(command: Command) -> Command:
+    """Add the options of `print_pages`: --limit, --cursor, --all and --json."""
+    command = click.option("--all", "all_pages", is_flag=True, help="Show all pages.")(
+        cursor_option(json_option(command))
+    )
+    return click.option("--limit", type=int, help="Page size, 1 to 200.  [default: 50]")(command)
 
 
 def validate_options(schema: Schema, **options: Any) -> JsonObject:
@@ -68,10 +81,8 @@ def validate_options(schema: Schema, **options: Any) -> JsonObject:
 def _option_name(field: str) -> str:
     """Return the option or argument that sets a field of the API's schema."""
     option = f"--{field.replace('_', '-')}"
-    for param in click.get_current_context().command.params:
-        if option in param.opts:
-            return option
-    return field.upper()
+    params = click.get_current_context().command.params
+    return option if any(option in param.opts for param in params) else field.upper()
 
 
 def _join(messages: Any) -> str:
@@ -80,28 +91,49 @@ def _join(messages: Any) -> str:
     return " ".join(map(str, messages)) if isinstance(messages, list) else str(messages)
 
 
-def read_pages(
-    sessions: sessionmaker[Session],
+def print_pages(
+    table: GrowingTable,
+    schema: Schema,
     read_page: Callable[[Session, JsonObject], JsonObject],
-    render: Callable[[JsonObject], JsonObject],
-    filters: JsonObject,
+    *,
+    limit: int | None,
     all_pages: bool,
-) -> Iterator[JsonObject]:
-    """Yield one page in the API's shape, or with all_pages every page, read on demand.
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Print a list, one page or all of them, as a table or as one JSON document.
 
-    Each is read in its own transaction, so that a slow reader holds no transaction open.
+    schema: of the filters. read_page: returns {<plural noun>: rows, "next_cursor"} as the API does.
+    Each page is read in its own transaction, so that a slow reader holds no transaction open.
+    Raises: click.UsageError; UnknownAccount if there are no rows because of it.
     """
-    while True:
-        with sessions() as session:
-            page: JsonObject = render(read_page(session, filters))
-        yield page
-        if not all_pages or page["next_cursor"] is None:
-            return
-        filters = {**filters, "cursor": page["next_cursor"]}
-
-
-def page_size(limit: int | None, all_pages: bool) -> int | None:
-    """Return how many rows a page has. Raises: click.UsageError."""
     if all_pages and limit is not None:
         raise click.UsageError("--limit and --all cannot be used together")
-    return MOST_LISTED if all_pages else limit
+    checked = validate_options(schema, limit=MOST_LISTED if all_pages else limit, **filters)
+    settings = load_settings()
+    name, count, separator = "", 0, ""
+    with open_database(settings) as sessions:
+        while True:
+            with sessions() as session:
+                page = read_page(session, checked)
+            cursor = page["next_cursor"]
+            (name,) = page.keys() - {"next_cursor"}
+            separator = separator or f'{{"{name}": ['
+            count += len(page[name])
+            if as_json:
+                for item in page[name]:
+                    click.echo(f"{separator}\n  {format_json(item, indent=None)}", nl=False)
+                    separator = ","
+            else:
+                table.add(page[name])
+            if not all_pages or cursor is None:
+                break
+            checked["cursor"] = cursor
+    if as_json:
+        start = "" if count else separator
+        click.echo(f'{start}\n], "next_cursor": {json.dumps(cursor)}}}')
+    elif cursor:
+        print_note(f"There are more: use --cursor {cursor}, or --all")
+    if not count:
+        require_account(settings, filters["account"])
+        print_note(f"No {name} found.")

@@ -1,49 +1,52 @@
-"""`ordertrail orders`, `order`, `events` and `explain`: read orders."""
+"""`ordertrail orders`, `order`, `events`, `register` and `refresh`."""
 
 import shlex
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 from rich.text import Text
+from sqlalchemy.orm import Session
 
-from receiver.cli.explain_text import format_explanation
-from receiver.cli.options import (
-    account_option,
-    all_option,
-    cursor_option,
-    json_option,
-    limit_option,
-    order_arguments,
-    page_size,
-    read_pages,
-    validate_options,
-)
+from receiver.cli import options
 from receiver.cli.output import (
+    Columns,
     Fact,
     GrowingTable,
     JsonObject,
-    Row,
     format_status,
     format_time,
     print_facts,
     print_json,
     print_line,
     print_note,
-    print_pages,
 )
-from receiver.cli.session import load_settings, open_database, open_order, require_account
-from receiver.orders.explain import FLAG_TEXTS, explain_order
+from receiver.cli.session import (
+    explain_unknown_order,
+    load_settings,
+    make_bells,
+    open_database,
+    open_order,
+    require_account,
+)
+from receiver.orders.explain import FLAG_TEXTS
 from receiver.orders.listing import list_events, list_orders
 from receiver.orders.order_json import render_order, render_order_page
-from receiver.schemas.history import ExplanationSchema, TimelineSchema
-from receiver.schemas.order import OrderFiltersSchema
+from receiver.orders.register import register_order, request_refresh
+from receiver.schemas.history import TimelineSchema
+from receiver.schemas.order import NewOrderSchema, OrderFiltersSchema, RefreshedSchema
 from receiver.statuses import GROUPS, VOCABULARY
+from receiver.text import count_noun
+
+
+def _read_orders(session: Session, filters: JsonObject) -> JsonObject:
+    return render_order_page(list_orders(session, filters))
 
 
 @click.command()
 @click.option("--reference", help="Only with this order number of the shop.")
-@account_option
+@options.account_option
 @click.option(
     "--status",
     type=click.Choice(list(VOCABULARY)),
@@ -66,46 +69,32 @@ from receiver.statuses import GROUPS, VOCABULARY
     metavar="TIME",
     help="Only updated since then; with a zone: 2026-04-16T07:00:00Z.",
 )
-@limit_option
-@cursor_option
-@all_option
-@json_option
-def orders_command(limit: int | None, all_pages: bool, as_json: bool, **filters: Any) -> None:
+@options.page_options
+def orders_command(**given: Any) -> None:
     """List orders, newest first.
 
     Options narrow the list. ! marks a status that needs attention. An empty list is a success, but
     an account that is not configured is not.
     """
-    checked = validate_options(OrderFiltersSchema(), limit=page_size(limit, all_pages), **filters)
     table = GrowingTable(
-        *("account", "order", "reference", "status", "since", "courier status", "updated"),
+        {
+            "account": "account",
+            "order": "courier_order_id",
+            "reference": "reference",
+            "status": lambda order: format_status(order["status"], order["needs_attention"]),
+            "since": "status_at",
+            "courier status": "courier_status",
+            "updated": "updated_at",
+        },
         wrap=("reference", "courier status"),
         optional=("updated", "courier status", "since"),
     )
-    settings = load_settings()
-    with open_database(settings) as sessions:
-        pages = read_pages(sessions, list_orders, render_order_page, checked, all_pages)
-        count = print_pages("orders", pages, None if as_json else table, _order_row)
-    if not count:
-        require_account(settings, filters["account"])
-        print_note("No orders found.")
-
-
-def _order_row(order: JsonObject) -> Row:
-    return [
-        order["account"],
-        order["courier_order_id"],
-        order["reference"],
-        format_status(order["status"], order["needs_attention"]),
-        format_time(order["status_at"]),
-        order["courier_status"],
-        format_time(order["updated_at"]),
-    ]
+    options.print_pages(table, OrderFiltersSchema(), _read_orders, **given)
 
 
 @click.command()
-@order_arguments
-@json_option
+@options.order_arguments
+@options.json_option
 def order_command(account: str, order_id: str, as_json: bool) -> None:
     """Show the current state of an order.
 
@@ -113,11 +102,10 @@ def order_command(account: str, order_id: str, as_json: bool) -> None:
     """
     with open_order(account, order_id) as (_, found):
         order = render_order(found, found.poll)
-    print_json(order) if as_json else print_order(order)
+    print_json(order) if as_json else _print_order(order)
 
 
-def print_order(order: JsonObject) -> None:
-    """Print an order as labelled facts."""
+def _print_order(order: JsonObject) -> None:
     print_line(f"Order {order['courier_order_id']} of {order['account']}", "bold")
     print_facts([*_status_facts(order), *_detail_facts(order), *_polling_facts(order)])
 
@@ -161,7 +149,7 @@ def _polling_facts(order: JsonObject) -> Iterator[Fact]:
     yield "last heard", format_time(order["last_heard_at"]) or "never"
     yield "last polled", format_time(polling["last_polled_at"])
     if failures := polling["failures"]:
-        yield "", f"{failures} failed {'poll' if failures == 1 else 'polls'} in a row"
+        yield "", f"{count_noun(failures, 'failed poll')} in a row"
     yield "next poll", format_time(polling["next_poll_at"])
     if polling["stopped_at"]:
         yield "polling ended", f"{format_time(polling['stopped_at'])}: {polling['stop_reason']}"
@@ -170,8 +158,8 @@ def _polling_facts(order: JsonObject) -> Iterator[Fact]:
 
 
 @click.command()
-@order_arguments
-@json_option
+@options.order_arguments
+@options.json_option
 def events_command(account: str, order_id: str, as_json: bool) -> None:
     """Show the timeline of an order.
 
@@ -179,54 +167,104 @@ def events_command(account: str, order_id: str, as_json: bool) -> None:
     every message and which event decided the status.
     """
     with open_order(account, order_id) as (session, order):
-        events = TimelineSchema().dump(list_events(session, order))
+        timeline = TimelineSchema().dump(list_events(session, order))
     if as_json:
-        print_json(events)
-    elif events["events"]:
-        GrowingTable(
-            "occurred",
-            "status",
-            "courier status",
-            "parcel",
-            "source",
-            "notes",
-            wrap=("notes",),
-            optional=("source",),
-        ).add(map(_event_row, events["events"]))
-    else:
+        print_json(timeline)
+        return
+    columns: Columns = {
+        "occurred": "occurred_at",
+        "status": _event_status,
+        "courier status": "courier_status",
+        "parcel": "parcel",
+        "source": lambda event: "{kind}, message {message_id}".format_map(event["source"]),
+        "notes": _event_notes,
+    }
+    GrowingTable(columns, wrap=("notes",), optional=("source",)).add(timeline["events"])
+    if not timeline["events"]:
         print_note("No events yet: nothing was received for this order.")
 
 
-def _event_row(event: JsonObject) -> Row:
-    source = event["source"]
+def _event_status(event: JsonObject) -> Text:
+    return format_status(event["status"]) if event["applied"] else Text(event["status"], "dim")
+
+
+def _event_notes(event: JsonObject) -> str:
     notes = [
         *([] if event["applied"] else [f"not applied: {event['not_applied_why']}"]),
         *([event["reason"]] if event["reason"] else []),
         *(FLAG_TEXTS.get(flag, flag) for flag in event["flags"]),
         *(" ".join(str(value) for value in proof.values() if value) for proof in event["proofs"]),
     ]
-    return [
-        format_time(event["occurred_at"]),
-        format_status(event["status"]) if event["applied"] else Text(event["status"], "dim"),
-        event["courier_status"],
-        event["parcel"],
-        f"{source['kind']}, message {source['message_id']}",
-        "; ".join(notes),
-    ]
+    return "; ".join(notes)
 
 
 @click.command()
-@order_arguments
-@json_option
-def explain_command(account: str, order_id: str, as_json: bool) -> None:
-    """Explain why an order has its current status.
+@options.order_arguments
+@click.option("--reference", help="The shop's order number.")
+@click.option(
+    "--metadata",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Data of the shop, returned with the order; may be repeated.",
+)
+@options.json_option
+def register_command(
+    account: str, order_id: str, reference: str | None, pairs: tuple[str, ...], as_json: bool
+) -> None:
+    """Register an order.
 
-    Shows every message, every event and whether it was applied, and where each detail comes from.
-    ORDER_ID is the courier's id of the order, or any other identifier that the courier gave it.
+    From then on its courier is polled while it sends no webhooks, and messages that were parked for
+    the order are processed. Registering an order again changes only what is given.
     """
-    with open_order(account, order_id) as (session, order):
-        explanation = explain_order(session, order)
+    new_order = options.validate_options(
+        NewOrderSchema(),
+        account=account,
+        courier_order_id=order_id,
+        reference=reference,
+        metadata=_read_metadata(pairs),
+    )
+    settings = load_settings()
+    require_account(settings, account)
+    bells, now = make_bells(settings), datetime.now(UTC)
+    with open_database(settings) as sessions:
+        registered, created = register_order(sessions, settings, bells, new_order, now)
+    order = render_order(registered, registered.poll)
     if as_json:
-        print_json(ExplanationSchema().dump(explanation))
-    else:
-        click.echo(format_explanation(explanation), nl=False)
+        print_json(order)
+        return
+    print_note("Registered." if created else "Already registered; updated with what was given.")
+    _print_order(order)
+
+
+def _read_metadata(pairs: tuple[str, ...]) -> dict[str, str] | None:
+    metadata: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or name in metadata:
+            fault = "is given twice" if equals else "is not KEY=VALUE"
+            raise click.UsageError(f"--metadata: {pair!r} {fault}")
+        metadata[name] = value
+    return metadata or None
+
+
+@click.command()
+@options.order_arguments
+@options.json_option
+def refresh_command(account: str, order_id: str, as_json: bool) -> None:
+    """Poll the courier for an order now.
+
+    Also resumes polling that was given up. The workers poll as soon as the account's rate limit
+    allows; `ordertrail order` then shows the result. Exit code 1 if the account cannot be polled.
+    """
+    settings = load_settings()
+    with open_database(settings) as sessions, explain_unknown_order(sessions, account, order_id):
+        due = request_refresh(sessions, settings, account, order_id, datetime.now(UTC))
+    refreshed = RefreshedSchema().dump(due)
+    if as_json:
+        print_json(refreshed)
+        return
+    print_line(
+        f"Order {refreshed['courier_order_id']} of {refreshed['account']} will be polled"
+        f" from {format_time(refreshed['next_poll_at'])} on."
+    )

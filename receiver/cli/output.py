@@ -4,7 +4,7 @@ Couriers' text is not trusted: it cannot break a line, control the terminal or b
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -18,7 +18,9 @@ from receiver.text import replace_unprintable
 
 JsonObject = dict[str, Any]
 Fact = tuple[str, str | Text | None]
-Row = Sequence[str | Text | None]
+# By heading, the field of a row or a function of the row; a field whose name ends with _at is a
+# time.
+Columns = Mapping[str, str | Callable[[JsonObject], str | Text | int]]
 
 # Columns of a terminal: what a column that may wrap gets at least, and what is between two columns.
 LEAST_WIDTH = 14
@@ -54,7 +56,7 @@ def format_status(status: str, needs_attention: bool = False) -> Text:
 
 def print_line(text: str, style: str = "") -> None:
     """Print a line of any length without wrapping it."""
-    _print([Text(replace_unprintable(text), style)])
+    _print(Text(replace_unprintable(text), style))
 
 
 def print_note(text: str) -> None:
@@ -69,12 +71,11 @@ def print_facts(facts: Iterable[Fact]) -> None:
     """
     known = [(label, value) for label, value in facts if value]
     width = max((cell_len(label) for label, _ in known), default=0) + GAP
-    lines, last_label = [], ""
+    last_label = ""
     for label, value in known:
         shown = "" if label == last_label else label
-        lines.append(Text(shown.ljust(width), "dim").append_text(_cell(value)))
+        _print(Text(shown.ljust(width), "dim").append_text(_cell(value)))
         last_label = label
-    _print(lines)
 
 
 class GrowingTable:
@@ -85,27 +86,30 @@ class GrowingTable:
     """
 
     def __init__(
-        self, *columns: str, wrap: Sequence[str] = (), optional: Sequence[str] = ()
+        self, columns: Columns, wrap: Sequence[str] = (), optional: Sequence[str] = ()
     ) -> None:
-        self._columns = columns
+        self._columns = dict(columns)
         self._wrap = wrap
-        self._optional = list(optional)
+        self._optional = optional
         self._widths = {column: cell_len(column) for column in columns}
-        self._shown: list[str] = []
+        self._started = False
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[JsonObject]) -> None:
         """Print further rows."""
-        cells = [dict(zip(self._columns, map(_cell, row), strict=True)) for row in rows]
+        cells = [
+            {column: _field(row, field) for column, field in self._columns.items()} for row in rows
+        ]
         if not cells:
             return
-        for column, width in self._widths.items():
-            self._widths[column] = max(width, *(row[column].cell_len for row in cells))
-        console = Console()
-        first = not self._shown
-        if first:
-            self._shown = self._columns_within(console.width if console.is_terminal else None)
-        table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=first)
-        for column in self._shown:
+        for column in self._columns:
+            longest = max(row[column].cell_len for row in cells)
+            self._widths[column] = max(self._widths[column], longest)
+        width = Console().width if Console().is_terminal else None
+        if width is not None and not self._started:
+            self._leave_out_columns(width)
+        table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
+        table.show_header = not self._started
+        for column in self._columns:
             table.add_column(
                 Text(column, "bold"),
                 no_wrap=column not in self._wrap,
@@ -113,70 +117,46 @@ class GrowingTable:
                 min_width=self._least_width(column),
             )
         for row in cells:
-            table.add_row(*(row[column] for column in self._shown))
-        gaps = GAP * (len(self._shown) - 1)
-        least = gaps + sum(map(self._least_width, self._shown))
-        whole = gaps + sum(self._widths[column] for column in self._shown)
-        _print([table], max(console.width, least) if console.is_terminal else whole)
+            table.add_row(*(row[column] for column in self._columns))
+        self._started = True
+        whole = sum(self._widths[column] + GAP for column in self._columns)
+        _print(table, whole if width is None else max(width, self._least_total()))
 
-    def _columns_within(self, width: int | None) -> list[str]:
-        """Return the columns that a terminal has room for; width None: there is no limit."""
-        shown = list(self._columns)
+    def _leave_out_columns(self, width: int) -> None:
         left_out = []
         for column in self._optional:
-            if (
-                width is None
-                or sum(map(self._least_width, shown)) + GAP * (len(shown) - 1) <= width
-            ):
+            if self._least_total() <= width:
                 break
-            shown.remove(column)
+            del self._columns[column]
             left_out.append(column)
         if left_out:
             print_note(f"(the terminal is too narrow for: {', '.join(left_out)})")
-        return shown
+
+    def _least_total(self) -> int:
+        return sum(self._least_width(column) + GAP for column in self._columns) - GAP
 
     def _least_width(self, column: str) -> int:
         width = self._widths[column]
         return min(width, max(LEAST_WIDTH, cell_len(column))) if column in self._wrap else width
 
 
-def print_pages(
-    name: str,
-    pages: Iterable[JsonObject],
-    table: GrowingTable | None,
-    to_row: Callable[[JsonObject], Row],
-) -> int:
-    """Print pages as they are read and return the number of rows.
-
-    table: None for one JSON document of the shape {name: [...], "next_cursor"}.
-    """
-    count, cursor, separator = 0, None, f'{{"{name}": ['
-    for page in pages:
-        count, cursor = count + len(page[name]), page["next_cursor"]
-        if table is not None:
-            table.add(map(to_row, page[name]))
-            continue
-        for item in page[name]:
-            click.echo(f"{separator}\n  {format_json(item, indent=None)}", nl=False)
-            separator = ","
-    if table is None:
-        start = "" if count else separator
-        click.echo(f'{start}\n], "next_cursor": {json.dumps(cursor)}}}')
-    elif cursor:
-        print_note(f"There are more: use --cursor {cursor}, or --all")
-    return count
+def _field(row: JsonObject, field: Any) -> Text:
+    if callable(field):
+        return _cell(field(row))
+    return _cell(format_time(row[field]) if field.endswith("_at") else row[field])
 
 
-def _cell(value: str | Text | None) -> Text:
+def _cell(value: Any) -> Text:
     # A Text is never parsed as markup.
-    return value if isinstance(value, Text) else Text(replace_unprintable(value or ""))
+    if isinstance(value, Text):
+        return value
+    return Text(replace_unprintable("" if value is None else str(value)))
 
 
-def _print(parts: Sequence[Text | Table], width: int | None = None) -> None:
+def _print(part: Text | Table, width: int | None = None) -> None:
     """Render and print as click does: no colours into a pipe, and a closed pipe is detected."""
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
-        for part in parts:
-            console.print(part, soft_wrap=isinstance(part, Text))
+        console.print(part, soft_wrap=isinstance(part, Text))
     for line in captured.get().splitlines():
         click.echo(line.rstrip())

@@ -1,35 +1,38 @@
-"""`ordertrail send`: send a webhook as a courier would, to try an installation from outside."""
+"""`ordertrail send`: send a webhook as a courier would, to try an installation from outside.
 
+This needs nothing but the account's secret: no database, no Redis, no API token.
+"""
+
+import json
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import IO, Any
 from urllib.parse import quote
 
 import click
+import httpcore
 
 from receiver import statuses
 from receiver.cli.options import Name, json_option
 from receiver.cli.output import print_facts, print_json, print_line, print_note
 from receiver.cli.session import read_environment
-from receiver.cli.webhook_request import (
-    SHOWN_BYTES,
-    WebhookRequest,
-    WebhookResponse,
-    build_request,
-    find_subject,
-    post_repeatedly,
-)
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver, SampleState
+from receiver.couriers.parsing import hmac_sha256_hex
+from receiver.couriers.snapshot import MessageContext
+from receiver.errors import Undecodable
 from receiver.settings import Account, BadSettings, Settings
+from receiver.standalone.launch import PLACEHOLDERS
 
 MOST_TIMES = 1000
-# Placeholders for settings that are required, but that sending does not need.
-PLACEHOLDERS = {"DATABASE_URL": "postgresql:///", "REDIS_URL": "unix:///", "API_TOKENS": "none"}
+TIMEOUT_SECONDS = 15.0
+# How much of a response is shown, in bytes.
+SHOWN_BYTES = 2_000
 
 # What to do about a response that is not 200; {name} is the account's setting SECRETS.
 ADVICE = {
@@ -44,6 +47,25 @@ ADVICE = {
     503: "the server cannot reach its PostgreSQL: a courier would retry later",
     504: "the proxy got no response from the server in time",
 }
+
+
+@dataclass(frozen=True)
+class WebhookRequest:
+    """A request; shown_url is its URL without the secret token."""
+
+    url: str
+    shown_url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class WebhookResponse:
+    """A response and its text; status None: there was no response, and text says why."""
+
+    status: int | None
+    milliseconds: int
+    text: str
 
 
 @click.command()
@@ -121,29 +143,34 @@ def _sender_settings(
 
     Raises: click.UsageError.
     """
-    account = Account(name.lower().replace("_", "-"), courier or "", ())
-    secrets_name, driver_name = account.env_name("SECRETS"), account.env_name("DRIVER")
-    names = ("HOST", "PORT", secrets_name, driver_name)
-    wanted = {wanted for name in names for wanted in (name, f"{name}_FILE")}
-    given = {name: value for name, value in environ.items() if name in wanted}
-    if secret_file is not None:
-        given.pop(f"{secrets_name}_FILE", None)
-        given[secrets_name] = secret_file.read().strip()
-    if courier is not None:
-        given.pop(f"{driver_name}_FILE", None)
-        given[driver_name] = courier
+    slug = name.lower().replace("_", "-")
+    account = Account(slug, courier or "", ())
+    options = {
+        account.env_name("SECRETS"): secret_file.read().strip() if secret_file else None,
+        account.env_name("DRIVER"): courier,
+        "HOST": None,
+        "PORT": None,
+    }
+    given = dict(PLACEHOLDERS)
+    for setting, value in options.items():
+        if value is not None:
+            given[setting] = value
+        else:
+            names = (setting, f"{setting}_FILE")
+            given |= {name: environ[name] for name in names if name in environ}
     try:
-        settings = Settings.from_env({**PLACEHOLDERS, **given})
+        settings = Settings.from_env(given)
     except BadSettings as error:
         faults = "\n  ".join(error.faults)
         raise click.UsageError(
             f"account {name}: {faults}\n  (--courier sets its courier: {', '.join(DRIVERS)})"
         ) from None
-    if account.slug not in settings.accounts:
+    if slug not in settings.accounts:
+        secrets = account.env_name("SECRETS")
         raise click.UsageError(
-            f"there is no secret for account {name}: set {secrets_name}, or use --secret-file"
+            f"there is no secret for account {name}: set {secrets}, or use --secret-file"
         )
-    return settings, settings.accounts[account.slug]
+    return settings, settings.accounts[slug]
 
 
 def _base_url(url: str) -> str:
@@ -232,3 +259,55 @@ def _print_advice(account: Account, responses: Iterable[WebhookResponse]) -> Non
             advice = ADVICE.get(status, "this is not a response of Ordertrail: check --url")
             name = account.env_name("SECRETS")
             print_note(f"Not stored ({status}): {advice.format(name=name)}")
+
+
+def build_request(
+    account: Account, driver: Driver, topic: str, base_url: str, body: bytes
+) -> WebhookRequest:
+    """Build the request: signed, or with the token in the URL, as the courier does it."""
+    secret = account.secrets[0]
+    url = f"{base_url}/webhooks/{account.slug}/{topic}"
+    headers = {"Content-Type": "application/json", "User-Agent": "ordertrail send"}
+    if driver.signature_header is None:
+        return WebhookRequest(f"{url}/{secret}", f"{url}/<token>", headers, body)
+    signature = {driver.signature_header: hmac_sha256_hex(secret, body)}
+    return WebhookRequest(url, url, {**headers, **signature}, body)
+
+
+def post_repeatedly(request: WebhookRequest, times: int) -> Iterator[WebhookResponse]:
+    """Post a request so many times on one connection; stop when there is no response."""
+    with httpcore.ConnectionPool(ssl_context=httpcore.default_ssl_context()) as pool:
+        for _ in range(times):
+            yield (response := _post(pool, request))
+            if response.status is None:
+                return
+
+
+def _post(pool: httpcore.ConnectionPool, request: WebhookRequest) -> WebhookResponse:
+    timeout = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_SECONDS)
+    started = time.monotonic()
+    try:
+        response = pool.request(
+            "POST",
+            request.url,
+            headers=list(request.headers.items()),
+            content=request.body,
+            extensions={"timeout": timeout},
+        )
+        status, text = response.status, response.content[:SHOWN_BYTES].decode(errors="replace")
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+        status, text = None, f"{type(error).__name__}: {error}".rstrip(": ")
+    return WebhookResponse(status, round((time.monotonic() - started) * 1000), text.strip())
+
+
+def find_subject(driver: Driver, topic: str, body: bytes) -> str | None:
+    """Return the id of the first order or tour in a body; None where the driver cannot read it."""
+    try:
+        parsed = json.loads(body)
+        if not isinstance(parsed, dict):
+            return None
+        decoded = driver.topics[topic](parsed, MessageContext(datetime.now(UTC)))
+    except (ValueError, Undecodable):
+        return None
+    orders = [order.courier_order_id for order in decoded.orders]
+    return next(iter([*orders, *(tour.tour_id for tour in decoded.tours)]), None)

@@ -14,6 +14,13 @@ from receiver.settings import ACCOUNT_NAME
 TREE = Path(__file__).resolve().parents[2]
 ROOT = TREE if (TREE / "Procfile").is_file() else Path(__file__).resolve().parent / "installed"
 
+# For required settings whose values are not known yet, to check the other ones.
+PLACEHOLDERS = {
+    "DATABASE_URL": "postgresql:///",
+    "REDIS_URL": "unix:///",
+    "API_TOKENS": "placeholder",
+}
+
 
 class CannotRun(Exception):
     """The service cannot be started; one line that says why and what to do."""
@@ -57,9 +64,8 @@ def missing_secrets(given: Mapping[str, str]) -> list[str]:
 
 def placeholders(given: Mapping[str, str]) -> dict[str, str]:
     """Return placeholders for all that is generated, to check the other settings before that."""
-    values = dict.fromkeys(missing_secrets(given), "generated-later")
-    urls = {"DATABASE_URL": "postgresql:///later", "REDIS_URL": "unix:///later"}
-    return values | {name: url for name, url in urls.items() if is_missing(name, given)}
+    names = [*missing_secrets(given), *(name for name in PLACEHOLDERS if is_missing(name, given))]
+    return {name: PLACEHOLDERS.get(name, "generated-later") for name in names}
 
 
 def check_port(host: str, port: int) -> None:

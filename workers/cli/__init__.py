@@ -1,17 +1,12 @@
 """The commands that need the workers' code, which the entry point in pyproject.toml announces."""
 
 COMMANDS = {
-    "Couriers": {
-        "poll": ("workers.cli.poll:poll_command", "Poll the couriers for all open orders now.")
-    },
+    "Couriers": {"poll": ("workers.cli.poll", "Poll the couriers for all open orders now.")},
     "The service": {
         "doctor": (
-            "workers.cli.doctor.command:doctor_command",
+            "workers.cli.doctor.command",
             "Examine an installation and say what to correct.",
         ),
-        "rebuild": (
-            "workers.cli.rebuild:rebuild_command",
-            "Recompute orders from the stored messages.",
-        ),
+        "rebuild": ("workers.cli.rebuild", "Recompute orders from the stored messages."),
     },
 }

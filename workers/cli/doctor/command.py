@@ -16,15 +16,13 @@ from receiver.logs import exception_fields
 from receiver.text import count_noun
 from workers.cli.doctor.couriers import check_couriers
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
-from workers.cli.doctor.postgresql import check_postgresql
-from workers.cli.doctor.processes import check_processes
-from workers.cli.doctor.redis import check_redis
+from workers.cli.doctor.servers import check_postgresql, check_processes, check_redis
 from workers.cli.doctor.settings import check_settings, read_usable_settings
 from workers.cli.doctor.webhook import check_webhook_url
 
 # For all checks together, however many servers hang.
 TIME_LIMIT_SECONDS = 45.0
-STYLES = {OK: "green", NOTE: "dim", WARNING: "yellow", BROKEN: "bold red"}
+STYLES = {OK: "", NOTE: "dim", WARNING: "yellow", BROKEN: "bold red"}
 EXIT_CODES = {OK: 0, NOTE: 0, WARNING: 1, BROKEN: 2}
 
 Check = Callable[[], Findings]
@@ -47,13 +45,13 @@ def doctor_command(webhook_url: str | None, as_json: bool) -> None:
         raise click.UsageError("--webhook-url must be the installation's address: https://...")
     environ = read_environment()
     usable = read_usable_settings(environ)
-    settings = usable.settings
+    settings, missing = usable.settings, usable.missing
     checks: dict[str, Check] = {"settings": lambda: check_settings(usable, environ)}
-    if "DATABASE_URL" not in usable.missing:
+    if "DATABASE_URL" not in missing:
         checks["PostgreSQL"] = lambda: check_postgresql(settings, environ)
-    if "REDIS_URL" not in usable.missing:
+    if "REDIS_URL" not in missing:
         checks["Redis"] = lambda: check_redis(settings)
-    if usable.missing.isdisjoint({"DATABASE_URL", "REDIS_URL"}):
+    if missing.isdisjoint({"DATABASE_URL", "REDIS_URL"}):
         checks["processes"] = lambda: check_processes(settings)
     checks["couriers"] = lambda: check_couriers(settings)
     if webhook_url is not None:
@@ -99,13 +97,12 @@ def run_checks(checks: Mapping[str, Check], seconds: float = TIME_LIMIT_SECONDS)
 
 
 def _print_findings(findings: list[Finding]) -> None:
-    rows = [(finding.level, finding.area, finding.check) for finding in findings]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for finding, row in zip(findings, rows, strict=True):
-        head = "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True))
+    areas = max(len(finding.area) for finding in findings)
+    checks = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        head = f"{finding.level:7}  {finding.area:{areas}}  {finding.check:{checks}}"
         advice = f"  -> {finding.mend}" if finding.mend else ""
-        style = STYLES[finding.level] if finding.level != OK else ""
-        print_line(f"{head}  {finding.seen}{advice}", style)
+        print_line(f"{head}  {finding.seen}{advice}", STYLES[finding.level])
     levels = [finding.level for finding in findings]
     warnings = count_noun(levels.count(WARNING), "warning")
     print_line("")

@@ -23,11 +23,11 @@ DATE_UNCERTAINTY_SECONDS = 2.0
 
 
 def check_couriers(settings: Settings) -> Findings:
-    known_orders = _find_known_orders(settings)
     for account in settings.accounts.values():
         access, api = account.access, DRIVERS[account.driver].api
         if access is not None and api is not None:
-            yield from _check_account(account, access, api, known_orders.get(account.slug))
+            known = _find_known_order(settings, account.slug)
+            yield from _check_account(account, access, api, known)
 
 
 def _check_account(account: Account, access: Access, api: Api, known: str | None) -> Findings:
@@ -36,16 +36,14 @@ def _check_account(account: Account, access: Access, api: Api, known: str | None
         url = api.list_url(access, datetime.now(UTC), 1)
     else:
         url = api.order_url(access, known or DRIVERS[account.driver].sample_order_id)
+    url_setting = f"{account.env_name('API_URL')}={access.url}"
     try:
         response = send_probe("GET", url, {**api.headers(access), "Accept": "application/json"})
     except NoResponse as error:
-        advice = (
-            f"Check {account.env_name('API_URL')}={access.url}, and that this host can reach it"
-            " (DNS, firewall, proxy)."
-        )
+        advice = f"Check {url_setting}, and that this host can reach it (DNS, firewall, proxy)."
         yield Finding(account.slug, BROKEN, str(error), advice)
         return
-    level, meaning, advice = _interpret(account, access, response, known)
+    level, meaning, advice = _interpret(account, url_setting, response, known)
     seen = f"{response.status} in {response.milliseconds} ms: {meaning}"
     yield Finding(account.slug, level, seen, advice)
     if response.server_at is not None:
@@ -59,10 +57,10 @@ def _check_account(account: Account, access: Access, api: Api, known: str | None
 
 
 def _interpret(
-    account: Account, access: Access, response: ProbeResponse, known: str | None
+    account: Account, url_setting: str, response: ProbeResponse, known: str | None
 ) -> tuple[str, str, str]:
     """Return the level, what the response means and what to do."""
-    url_setting, status = f"{account.env_name('API_URL')}={access.url}", response.status
+    status = response.status
     if status in ANSWERED:
         if not response.body.lstrip().startswith((b"{", b"[")):
             advice = f"Check {url_setting}: a login page or a proxy may have answered instead."
@@ -80,24 +78,21 @@ def _interpret(
         target = response.headers.get("location", "another address")
         advice = f"Redirects are not followed: set {url_setting} to the final address."
         return BROKEN, f"redirects to {target:.200}", advice
-    meaning, advice = "unexpected response", f"Check {url_setting}."
     if status == BUSY:
-        meaning, advice = "too many requests", "Find out who else uses the same credentials."
-    elif status >= SERVER_ERROR:
+        return WARNING, "too many requests", "Find out who else uses the same credentials."
+    meaning, advice = "unexpected response", f"Check {url_setting}."
+    if status >= SERVER_ERROR:
         meaning, advice = "the courier's API has a fault", "Wait: polls are retried."
     return WARNING, meaning, advice
 
 
-def _find_known_orders(settings: Settings) -> dict[str, str]:
-    """Return the newest order of each account that its courier has reported, by account."""
-    reported = select(Order.courier_order_id).where(Order.courier_status.is_not(None))
-    newest = reported.order_by(Order.id.desc()).limit(1)
+def _find_known_order(settings: Settings, account: str) -> str | None:
+    """Return the id of the newest order of an account that its courier has reported."""
+    reported = select(Order.courier_order_id).where(
+        Order.account == account, Order.courier_status.is_not(None)
+    )
     try:
         with open_database(settings) as sessions, sessions() as session:
-            found = {
-                slug: session.scalar(newest.where(Order.account == slug))
-                for slug in settings.accounts
-            }
+            return session.scalar(reported.order_by(Order.id.desc()).limit(1))
     except SQLAlchemyError:
-        return {}
-    return {slug: order_id for slug, order_id in found.items() if order_id is not None}
+        return None

@@ -29,6 +29,11 @@ class Finding:
 Findings = Iterator[Finding]
 
 
+def judge(check: str, good: bool, seen: str, mend: str, level: str = WARNING) -> Finding:
+    """Return a finding that is ok if all is good, and else has this level and what to do."""
+    return Finding(check, OK, seen) if good else Finding(check, level, seen, mend)
+
+
 def compare_clocks(
     check: str, theirs: datetime, ours: datetime, host: str, uncertainty: float = 0.0
 ) -> Finding:

@@ -52,14 +52,7 @@ def send_probe(
         raise NoResponse("no response in time") from None
     except httpcore.ConnectError as error:
         raise NoResponse(f"no connection: {connect_error_reason(error)}") from None
-    except (
-        httpcore.NetworkError,
-        httpcore.ProtocolError,
-        ssl.SSLError,
-        OSError,
-        UnicodeError,
-        ValueError,
-    ) as error:
+    except (httpcore.NetworkError, httpcore.ProtocolError, OSError, ValueError) as error:
         raise NoResponse(f"the connection failed ({type(error).__name__})") from None
 
 
@@ -81,22 +74,15 @@ async def _send(
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in response.headers
         }
-        return ProbeResponse(
-            response.status,
-            received,
-            bytes(content),
-            round((time.monotonic() - started) * 1000),
-            sent_at,
-            _parse_date(received.get("date", "")),
-            certificate_until,
-        )
+        milliseconds = round((time.monotonic() - started) * 1000)
+        server_at = _parse_date(received.get("date", ""))
+        seen = (response.status, received, bytes(content), milliseconds)
+        return ProbeResponse(*seen, sent_at, server_at, certificate_until)
 
 
 def _certificate_until(response: httpcore.Response) -> datetime | None:
-    ssl_object = response.extensions["network_stream"].get_extra_info("ssl_object")
-    if ssl_object is None:
-        return None
-    end = (ssl_object.getpeercert() or {}).get("notAfter")
+    tls = response.extensions["network_stream"].get_extra_info("ssl_object")
+    end = (tls.getpeercert() or {}).get("notAfter") if tls else None
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) if end else None
 
 

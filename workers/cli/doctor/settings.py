@@ -1,18 +1,18 @@
 """Check the environment: faults, accounts that are off or not polled, secrets that are weak."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from receiver.couriers import DRIVERS
 from receiver.settings import ACCOUNT_NAME, Account, BadSettings, Settings
+from receiver.standalone.launch import PLACEHOLDERS, is_missing
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
 
 # Characters; a token of 16 random bytes has 22 in base64.
 SHORT = 20
 # What people write where a secret has to be filled in.
 GUESSABLE = re.compile(r"secret|change|password|example|test|demo|token|admin|12345", re.IGNORECASE)
-PLACEHOLDERS = {"DATABASE_URL": "postgresql:///", "REDIS_URL": "unix:///", "API_TOKENS": "x"}
 
 
 @dataclass(frozen=True)
@@ -23,32 +23,22 @@ class UsableSettings:
     """
 
     settings: Settings
-    faults: tuple[str, ...]
-    missing: frozenset[str]
+    faults: list[str]
+    missing: set[str]
 
 
 def read_usable_settings(environ: Mapping[str, str]) -> UsableSettings:
     """Read the settings without those that have faults, so that the rest can be checked."""
-    given, faults = dict(environ), []
+    given = {name: value for name, value in environ.items() if value}
+    faults = [f"{name}: is not set" for name in PLACEHOLDERS if is_missing(name, given)]
     while True:
-        placeholders = {
-            name: value
-            for name, value in PLACEHOLDERS.items()
-            if not given.get(name) and not given.get(f"{name}_FILE")
-        }
+        missing = {name for name in PLACEHOLDERS if is_missing(name, given)}
         try:
-            settings = Settings.from_env({**given, **placeholders})
+            settings = Settings.from_env(given | {name: PLACEHOLDERS[name] for name in missing})
+            return UsableSettings(settings, faults, missing)
         except BadSettings as error:
             faults += error.faults
             given = _without_faults(given, error.faults)
-        else:
-            absent = [
-                name
-                for name in sorted(placeholders)
-                if not any(fault.startswith(name) for fault in faults)
-            ]
-            faults += [f"{name}: is not set" for name in absent]
-            return UsableSettings(settings, tuple(faults), frozenset(placeholders))
 
 
 def _without_faults(given: Mapping[str, str], faults: list[str]) -> dict[str, str]:
@@ -74,31 +64,23 @@ def check_settings(usable: UsableSettings, environ: Mapping[str, str]) -> Findin
     yield from _check_accounts(settings, environ)
     yield from _check_secrets(settings)
     if settings.poll_interval_factor < 1:
-        yield Finding(
-            "POLL_INTERVAL_FACTOR",
-            WARNING,
-            f"{settings.poll_interval_factor:g}: couriers are polled more often than agreed",
-            "Remove it, unless this is a demonstration.",
-        )
+        seen = f"{settings.poll_interval_factor:g}: couriers are polled more often than agreed"
+        advice = "Remove it, unless this is a demonstration."
+        yield Finding("POLL_INTERVAL_FACTOR", WARNING, seen, advice)
     if not settings.alert_urls:
         yield Finding("ALERT_URLS", NOTE, "not set: alerts are shown, but not sent to anybody")
 
 
 def _check_accounts(settings: Settings, environ: Mapping[str, str]) -> Findings:
     """Check which accounts are on, which are off without secrets, and which cannot be polled."""
-    matches = (
-        ACCOUNT_NAME.fullmatch(name.removesuffix("_FILE"))
-        for name, value in environ.items()
-        if value
-    )
-    for name in sorted({match["account"] for match in matches if match}):
+    given = (name.removesuffix("_FILE") for name, value in environ.items() if value)
+    for name in sorted({match["account"] for match in map(ACCOUNT_NAME.fullmatch, given) if match}):
         slug = name.lower().replace("_", "-")
-        account = settings.accounts.get(slug)
-        if account is None:
+        if slug in settings.accounts:
+            yield _check_polling(settings.accounts[slug])
+        else:
             seen = "off: it has no secrets, or its settings have faults"
             yield Finding(slug, WARNING, seen, f"Set COURIER_{name}_SECRETS.")
-        else:
-            yield _check_polling(account)
     if not settings.accounts:
         seen = "no account is on: every webhook is answered 404"
         yield Finding("accounts", BROKEN, seen, "Set COURIER_<ACCOUNT>_SECRETS.")
@@ -110,42 +92,39 @@ def _check_polling(account: Account) -> Finding:
         return Finding(account.slug, OK, "on; its courier has no API to poll")
     if account.access is not None:
         return Finding(account.slug, OK, "on; its courier is polled")
-    wanted = [
-        *([] if account.api_token else ["API_TOKEN"]),
-        *([] if account.api_url or api.url else ["API_URL"]),
-        *(["API_USER"] if api.needs_user and not account.api_user else []),
-    ]
+    wanted = {
+        "API_TOKEN": not account.api_token,
+        "API_URL": not (account.api_url or api.url),
+        "API_USER": api.needs_user and not account.api_user,
+    }
     seen = "on, but never polled: what a lost webhook reported is never known"
-    names = ", ".join(map(account.env_name, wanted))
+    names = ", ".join(account.env_name(name) for name, is_wanted in wanted.items() if is_wanted)
     return Finding(account.slug, WARNING, seen, f"Set {names}.")
 
 
 def _check_secrets(settings: Settings) -> Findings:
     """Check for secrets that can be guessed, or that are used more than once."""
+    named = {"API_TOKENS": settings.api_tokens}
+    if settings.metrics_token:
+        named["METRICS_TOKEN"] = (settings.metrics_token,)
+    for account in settings.accounts.values():
+        named[account.env_name("SECRETS")] = account.secrets
     names: dict[str, list[str]] = {}
-    for name, secret in _named_secrets(settings):
-        names.setdefault(secret, []).append(name)
-    weak = False
+    for name, secrets in named.items():
+        for secret in secrets:
+            names.setdefault(secret, []).append(name)
+    names.pop(PLACEHOLDERS["API_TOKENS"], None)
+    weak = 0
     for secret, used in names.items():
-        faults = [
-            *([f"has only {len(secret)} characters"] if len(secret) < SHORT else []),
-            *(["contains a common word"] if GUESSABLE.search(secret) else []),
-            *([f"is also used as {', '.join(used[1:])}"] if len(used) > 1 else []),
-        ]
-        if faults:
-            weak = True
-            advice = (
-                "Make one with `openssl rand -hex 32`; add it, tell the courier, remove this one."
-            )
-            yield Finding(used[0], WARNING, f"a secret {' and '.join(faults)}", advice)
+        problems = {
+            f"has only {len(secret)} characters": len(secret) < SHORT,
+            "contains a common word": GUESSABLE.search(secret),
+            f"is also used as {', '.join(used[1:])}": len(used) > 1,
+        }
+        if any(problems.values()):
+            weak += 1
+            seen = " and ".join(problem for problem, is_so in problems.items() if is_so)
+            advice = "Replace it: make one with `openssl rand -hex 32` and tell the courier."
+            yield Finding(used[0], WARNING, f"a secret {seen}", advice)
     if names and not weak:
         yield Finding("secrets", OK, f"{len(names)} in use, all long and different")
-
-
-def _named_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
-    placeholder = PLACEHOLDERS["API_TOKENS"]
-    yield from (("API_TOKENS", token) for token in settings.api_tokens if token != placeholder)
-    if settings.metrics_token:
-        yield "METRICS_TOKEN", settings.metrics_token
-    for account in settings.accounts.values():
-        yield from ((account.env_name("SECRETS"), secret) for secret in account.secrets)

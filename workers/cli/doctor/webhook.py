@@ -4,15 +4,16 @@ All requests have credentials that are certainly wrong, so that nothing is ever 
 """
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from receiver.cli.send import build_request
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Driver
 from receiver.settings import Account, Settings
-from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings
+from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, judge
 from workers.cli.doctor.http_probe import REDIRECTS, NoResponse, ProbeResponse, send_probe
 
-WRONG_CREDENTIAL = "ordertrail-doctor"
+WRONG_SECRET = "ordertrail-doctor"  # noqa: S105 - it opens nothing
 EXPIRY_WARNING, EXPIRY_BROKEN = timedelta(days=21), timedelta(days=3)
 UNAUTHORIZED, NOT_FOUND, TOO_LARGE = 401, 404, 413
 GATEWAY_ERRORS = {502, 503, 504}
@@ -38,43 +39,43 @@ def check_webhook_url(settings: Settings, url: str) -> Findings:
             return
         if first and secure:
             yield _check_certificate(response)
-        finding = _interpret(account, DRIVERS[account.driver], response)
-        yield finding
-        if first and finding.level == OK:
+        level, seen, advice = _interpret(account, response)
+        seen = f"{response.status} in {response.milliseconds} ms: {seen}"
+        yield Finding(account.slug, level, seen, advice)
+        if first and level == OK:
             yield _check_body_size(settings.max_body_bytes, base_url, account)
             first = False
 
 
 def _post(base_url: str, account: Account, body: bytes) -> ProbeResponse:
-    url = f"{base_url}/webhooks/{account.slug}/orders"
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    signature_header = DRIVERS[account.driver].signature_header
-    if signature_header is None:
-        return send_probe("POST", f"{url}/{WRONG_CREDENTIAL}", headers, body)
-    return send_probe("POST", url, {**headers, signature_header: WRONG_CREDENTIAL}, body)
+    stranger = replace(account, secrets=(WRONG_SECRET,))
+    request = build_request(stranger, DRIVERS[account.driver], "orders", base_url, body)
+    headers = {**request.headers, "Content-Length": str(len(body))}
+    return send_probe("POST", request.url, headers, body)
 
 
-def _interpret(account: Account, driver: Driver, response: ProbeResponse) -> Finding:
-    message = _error_message(response)
-    status, seen = response.status, f"{response.status} in {response.milliseconds} ms"
+def _interpret(account: Account, response: ProbeResponse) -> tuple[str, str, str]:
+    """Return the level, what the response means and what to do."""
+    message, status = _error_message(response), response.status
+    header = DRIVERS[account.driver].signature_header
     if status == UNAUTHORIZED and message is not None:
-        if driver.signature_header is not None and "missing" in message:
-            advice = f"A proxy removes the header {driver.signature_header}: let it pass."
-            return Finding(account.slug, BROKEN, f"{seen}: the signature did not arrive", advice)
-        return Finding(account.slug, OK, f"{seen}: rejects a wrong credential, as it should")
+        if header is not None and "missing" in message:
+            advice = f"A proxy removes the header {header}: let it pass."
+            return BROKEN, "the signature did not arrive", advice
+        return OK, "rejects a wrong credential, as it should", ""
     if status == NOT_FOUND and message is not None:
         name = account.env_name("SECRETS")
         advice = f"The account is off there: set {name} for the web processes and restart them."
-        return Finding(account.slug, BROKEN, f"{seen}: {message}", advice)
+        return BROKEN, message, advice
     if status in REDIRECTS:
         target = response.headers.get("location", "another address")
         advice = "Couriers do not follow redirects: give them the final address."
-        return Finding(account.slug, BROKEN, f"{seen}: redirects to {target:.200}", advice)
+        return BROKEN, f"redirects to {target:.200}", advice
     if status in GATEWAY_ERRORS:
-        advice = "The proxy cannot reach a web process: check its upstream and `web`."
-        return Finding(account.slug, BROKEN, seen, advice)
+        advice = "Check the proxy's upstream and `web`."
+        return BROKEN, "the proxy cannot reach a web process", advice
     advice = "Check --webhook-url, and what the proxy does with /webhooks."
-    return Finding(account.slug, BROKEN, f"{seen}: not a response of Ordertrail", advice)
+    return BROKEN, "not a response of Ordertrail", advice
 
 
 def _error_message(response: ProbeResponse) -> str | None:
@@ -83,21 +84,19 @@ def _error_message(response: ProbeResponse) -> str | None:
         answer = json.loads(response.body)
     except ValueError:
         return None
-    if not isinstance(answer, dict) or answer.get("status") != "error":
-        return None
-    return str(answer.get("message", ""))[:200]
+    is_ours = isinstance(answer, dict) and answer.get("status") == "error"
+    return str(answer.get("message", ""))[:200] if is_ours else None
 
 
 def _check_certificate(response: ProbeResponse) -> Finding:
     until = response.certificate_until
     if until is None:
         return Finding("TLS", OK, "the certificate is valid")
-    seen = f"the certificate is valid until {until:%Y-%m-%d}"
     left = until - datetime.now(UTC)
-    if left > EXPIRY_WARNING:
-        return Finding("TLS", OK, seen)
+    seen = f"the certificate is valid until {until:%Y-%m-%d}"
+    advice = "Renew it: couriers reject an expired certificate."
     level = BROKEN if left < EXPIRY_BROKEN else WARNING
-    return Finding("TLS", level, seen, "Renew it: couriers reject an expired certificate.")
+    return judge("TLS", left > EXPIRY_WARNING, seen, advice, level)
 
 
 def _check_body_size(limit: int, base_url: str, account: Account) -> Finding:
@@ -108,11 +107,10 @@ def _check_body_size(limit: int, base_url: str, account: Account) -> Finding:
         advice = f"The proxy must accept {limit} bytes (client_max_body_size in nginx)."
         return Finding("body size", BROKEN, f"{limit} bytes: {error}", advice)
     is_ours = _error_message(response) is not None
-    if response.status == UNAUTHORIZED and is_ours:
-        return Finding("body size", OK, f"{limit} bytes are accepted")
     if response.status == TOO_LARGE:
         setting = "MAX_BODY_BYTES there" if is_ours else "the proxy's limit (client_max_body_size)"
         advice = f"Raise {setting} to {limit}, or lower MAX_BODY_BYTES here."
         return Finding("body size", BROKEN, f"{limit} bytes are too large", advice)
-    advice = "Check what the proxy does with large bodies."
-    return Finding("body size", WARNING, f"{limit} bytes: {response.status}", advice)
+    good = response.status == UNAUTHORIZED and is_ours
+    seen, advice = f"{limit} bytes: {response.status}", "Check what the proxy does with them."
+    return judge("body size", good, seen, advice)

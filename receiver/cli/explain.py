@@ -1,0 +1,112 @@
+"""`ordertrail explain`: an order's explanation, readable without knowing the code."""
+
+import click
+
+from receiver.cli.options import json_option, order_arguments
+from receiver.cli.output import (
+    Columns,
+    GrowingTable,
+    JsonObject,
+    format_time,
+    print_json,
+    print_line,
+)
+from receiver.cli.session import open_order
+from receiver.orders.explain import FLAG_TEXTS, Explanation, describe_setter, explain_order
+from receiver.schemas.history import ExplanationSchema
+from receiver.text import count_noun
+
+
+@click.command()
+@order_arguments
+@json_option
+def explain_command(account: str, order_id: str, as_json: bool) -> None:
+    """Explain why an order has its current status.
+
+    Shows every message, every event and whether it was applied, and where each detail comes from.
+    ORDER_ID is the courier's id of the order, or any other identifier that the courier gave it.
+    """
+    with open_order(account, order_id) as (session, order):
+        explanation = explain_order(session, order)
+    if as_json:
+        print_json(ExplanationSchema().dump(explanation))
+    else:
+        _print_explanation(explanation)
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    order, messages = explanation["order"], explanation["messages"]
+    reference = f", your reference {order['reference']}" if order["reference"] else ""
+    since = f" since {format_time(order['status_at'])}" if order["status_at"] else ""
+    reason = f", because {order['reason']}" if order["reason"] else ""
+    print_line(f"Order {order['courier_order_id']} of {order['account']}{reference}", "bold")
+    print_line(f"Status: {order['status']}{since}{reason}")
+    print_line(f"  {describe_setter(explanation)}")
+    tables: dict[str, tuple[list[JsonObject], Columns]] = {
+        f"{count_noun(len(messages), 'message')}, in order of arrival": (
+            messages,
+            {
+                "message": "id",
+                "received": "received_at",
+                "type": lambda message: f"{message['kind']}, {message['trust']}",
+                "outcome": _message_outcome,
+            },
+        ),
+        "Events, by the courier's clock": (
+            explanation["events"],
+            {
+                "occurred": "occurred_at",
+                "status": lambda event: f"{event['courier_status']} -> {event['status']}",
+                "message": "message_id",
+                "notes": _event_notes,
+            },
+        ),
+        "Expected arrival, as reported over time": (
+            explanation["etas"],
+            {"reported": "updated_at", "ETA": lambda eta: format_time(eta["to"]), "by": "source"},
+        ),
+        "Details and their messages": (
+            explanation["details"],
+            {"detail": "name", "value": "value", "message": "message_id"},
+        ),
+        "Conflicts": (
+            explanation["conflicts"],
+            {"id": "id", "occurred": "occurred_at", "kind": "kind", "state": _conflict_state},
+        ),
+    }
+    for title, (rows, columns) in tables.items():
+        if rows:
+            print_line("")
+            print_line(f"{title}:", "bold")
+            GrowingTable(columns, wrap=("outcome", "notes", "value", "state")).add(rows)
+
+
+def _message_outcome(message: JsonObject) -> str:
+    new = ", ".join(dict.fromkeys(message["first_told"]))
+    outcome = f"first to report: {new}" if new else "reported nothing new"
+    if message["outcome"] != "applied":
+        outcome = f"{message['outcome']}: {message['reason'] or 'not processed yet'}"
+    elif message["topic"] != "orders":
+        outcome = "a tour plan: sets ETAs, never a status"
+    repetitions = message["repetitions"]
+    return f"{outcome}; repeated {count_noun(repetitions, 'time')}" if repetitions else outcome
+
+
+def _event_notes(event: JsonObject) -> str:
+    applied = "applied" if event["applied"] else f"not applied: {event['not_applied_why']}"
+    notes = [
+        *([f"parcel {event['parcel']}"] if event["parcel"] else []),
+        *([event["reason"]] if event["reason"] else []),
+        "applied, and set the status" if event["set_status"] else applied,
+        *(FLAG_TEXTS.get(flag, flag) for flag in event["flags"]),
+    ]
+    return "; ".join(notes)
+
+
+def _conflict_state(conflict: JsonObject) -> str:
+    if conflict["closed_at"]:
+        note = f": {conflict['note']}" if conflict["note"] else ""
+        return f"closed {format_time(conflict['closed_at'])} by {conflict['closed_by']}{note}"
+    if conflict["settled_at"]:
+        return f"settled by an event of {format_time(conflict['settled_at'])}"
+    return "open"
