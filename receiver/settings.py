@@ -13,21 +13,14 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Access, Driver
+from receiver.couriers.contract import Access
 from receiver.errors import OrdertrailError
 
-ACCOUNT_NAME = re.compile(
-    r"COURIER_(?P<account>[A-Z0-9][A-Z0-9_]*?)_"
-    r"(?P<setting>SECRETS|RETIRED_SECRETS|DRIVER|API_URL|API_USER|API_TOKEN|UNKNOWN_ORDERS|FIELDS"
-    r"|ORDER_PATH|CONFIRM)"
-)
 # A token is part of a URL's path: these characters need no encoding there.
 URL_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
-
-
 # The address of this machine to connect to where the service listens on all of its addresses.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound to
 
@@ -117,14 +110,8 @@ class Settings:
         )
 
 
-class RequiredText(fields.String):
-    default_error_messages = {"required": "is not set"}  # noqa: RUF012 - as marshmallow has it
-
-
 class CommaList(fields.Field[tuple[str, ...]]):
     """A comma-separated list: `a, b` is read as ("a", "b")."""
-
-    default_error_messages = RequiredText.default_error_messages
 
     def _deserialize(self, value: str, *args: Any, **kwargs: Any) -> tuple[str, ...]:
         return tuple(item.strip() for item in value.split(",") if item.strip())
@@ -170,11 +157,6 @@ def _base_address(url: str) -> None:
         raise ValidationError("must not contain spaces or characters that need percent-encoding")
 
 
-def _not_empty(items: tuple[str, ...]) -> None:
-    if not items:
-        raise ValidationError("contains no token")
-
-
 def _apprise_addresses(urls: tuple[str, ...]) -> None:
     """Check addresses for alerts; a bad one is reported by its number, for it holds a password."""
     if not urls:
@@ -204,63 +186,86 @@ def _installed(package: str, extra: str) -> Callable[[str], None]:
     return check
 
 
-POSITIVE = validate.Range(min=1)
+def _required(field: type[fields.Field[Any]], check: Callable[[Any], Any]) -> fields.Field[Any]:
+    return field(required=True, validate=check, error_messages={"required": "is not set"})
+
+
+def _text(default: str | None = None, *checks: Callable[[str], Any]) -> fields.String:
+    return fields.String(load_default=default, validate=checks)
+
+
+def _choice(*choices: str) -> fields.String:
+    return _text(choices[0], validate.OneOf(choices))
+
+
+def _positive(default: int, most: int | None = None) -> fields.Integer:
+    return fields.Integer(load_default=default, validate=validate.Range(1, most))
+
+
+_OTLP_PACKAGE = "opentelemetry-instrumentation-flask"
 
 # An empty value counts as not set, so that a line `NAME=` in an env file restores the default.
 GENERAL = Schema.from_dict(
     {
-        "DATABASE_URL": RequiredText(
-            required=True, validate=_scheme("postgresql", "postgres", "postgresql+psycopg")
+        "DATABASE_URL": _required(
+            fields.String, _scheme("postgresql", "postgres", "postgresql+psycopg")
         ),
-        "REDIS_URL": RequiredText(
-            required=True, validate=_scheme("redis", "rediss", "unix", "redis+sentinel")
-        ),
-        "API_TOKENS": CommaList(required=True, validate=_not_empty),
-        "HOST": fields.String(load_default="127.0.0.1"),
-        "PORT": fields.Integer(load_default=8000, validate=validate.Range(1, 65535)),
-        "DATA_DIR": fields.String(load_default=".data"),
-        "METRICS_TOKEN": fields.String(load_default=None),
-        "MAX_BODY_BYTES": fields.Integer(load_default=1_048_576, validate=POSITIVE),
+        "REDIS_URL": _required(fields.String, _scheme("redis", "rediss", "unix", "redis+sentinel")),
+        "API_TOKENS": _required(CommaList, validate.Length(1, error="contains no token")),
+        "HOST": _text("127.0.0.1"),
+        "PORT": _positive(8000, most=65535),
+        "DATA_DIR": _text(".data"),
+        "METRICS_TOKEN": _text(),
+        "MAX_BODY_BYTES": _positive(1_048_576),
         "POLL_INTERVAL_FACTOR": fields.Float(
             load_default=1.0, validate=validate.Range(min=0, min_inclusive=False, max=1000)
         ),
-        "INBOX_RETENTION_DAYS": fields.Integer(load_default=90, validate=POSITIVE),
-        "PERSONAL_DATA_RETENTION_DAYS": fields.Integer(load_default=90, validate=POSITIVE),
+        "INBOX_RETENTION_DAYS": _positive(90),
+        "PERSONAL_DATA_RETENTION_DAYS": _positive(90),
         "ALERT_URLS": CommaList(load_default=(), validate=_apprise_addresses),
-        "REQUEST_LOG": fields.String(load_default="on", validate=validate.OneOf(["on", "off"])),
-        "SENTRY_DSN": fields.String(
-            load_default=None, validate=[_sentry_dsn, _installed("sentry-sdk", "sentry")]
-        ),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": fields.String(
-            load_default=None,
-            validate=[
-                _base_address,
-                _installed("opentelemetry-instrumentation-flask", "opentelemetry"),
-            ],
+        "REQUEST_LOG": _choice("on", "off"),
+        "SENTRY_DSN": _text(None, _sentry_dsn, _installed("sentry-sdk", "sentry")),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": _text(
+            None, _base_address, _installed(_OTLP_PACKAGE, "opentelemetry")
         ),
     }
 )()
 
-ACCOUNT = Schema.from_dict(
-    {
-        "DRIVER": fields.String(validate=validate.OneOf(list(DRIVERS))),
-        "SECRETS": CommaList(load_default=()),
-        "RETIRED_SECRETS": CommaList(load_default=()),
-        "API_URL": fields.String(load_default=None, validate=_base_address),
-        "API_USER": fields.String(load_default=None),
-        "API_TOKEN": fields.String(load_default=None),
-        "UNKNOWN_ORDERS": fields.String(
-            load_default="accept", validate=validate.OneOf(["accept", "park"])
-        ),
-        "FIELDS": JsonObject(load_default=dict),
-        "ORDER_PATH": fields.String(
-            load_default="/orders/{id}", validate=validate.Regexp(r"^/.*\{id\}.*$")
-        ),
-        "CONFIRM": fields.String(
-            load_default="none", validate=validate.OneOf(["none", "terminal", "all"])
-        ),
-    }
-)()
+
+class _AccountSchema(Schema):
+    DRIVER = fields.String(validate=validate.OneOf(list(DRIVERS)))
+    SECRETS = CommaList(load_default=())
+    RETIRED_SECRETS = CommaList(load_default=())
+    API_URL = _text(None, _base_address)
+    API_USER = _text()
+    API_TOKEN = _text()
+    UNKNOWN_ORDERS = _choice("accept", "park")
+    FIELDS = JsonObject(load_default=dict)
+    ORDER_PATH = _text("/orders/{id}", validate.Regexp(r"^/.*\{id\}.*$"))
+    CONFIRM = _choice("none", "terminal", "all")
+
+    @validates_schema
+    def check_with_driver(self, account: dict[str, Any], **_options: Any) -> None:
+        driver, secrets = DRIVERS[account["DRIVER"]], account["SECRETS"]
+        faults: dict[str, list[str]] = {}
+        if not driver.signed and not all(map(URL_TOKEN.fullmatch, secrets)):
+            fault = "a token is part of a URL and may only contain A-Z a-z 0-9 . _ ~ -"
+            faults["SECRETS"] = [fault]
+        if set(secrets) & set(account["RETIRED_SECRETS"]):
+            fault = "one of them is also in SECRETS: remove it from one of the two"
+            faults["RETIRED_SECRETS"] = [fault]
+        if driver.check_field_map is not None:
+            faults["FIELDS"] = driver.check_field_map(account["FIELDS"])
+        elif account["FIELDS"]:
+            faults["FIELDS"] = [f"{driver.name} does not use a field map"]
+        if any(faults.values()):
+            raise ValidationError(faults)
+
+
+ACCOUNT = _AccountSchema()
+ACCOUNT_NAME = re.compile(
+    rf"COURIER_(?P<account>[A-Z0-9][A-Z0-9_]*?)_(?P<setting>{'|'.join(ACCOUNT.fields)})"
+)
 
 
 def _with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -312,39 +317,13 @@ def _accounts(values: Mapping[str, str], faults: list[str]) -> dict[str, Account
         named.setdefault(match["account"], {})[match["setting"]] = value
     accounts = {}
     for name, given in named.items():
-        prefix = f"COURIER_{name}_"
-        before = len(faults)
-        account = _load(ACCOUNT, {"DRIVER": name.lower(), **given}, faults, prefix)
-        if len(faults) > before:
-            continue
-        driver = DRIVERS[account["DRIVER"]]
-        faults += [f"{prefix}{fault}" for fault in _faults_of_secrets(driver, account)]
-        if driver.check_field_map is not None:
-            faults += [
-                f"{prefix}FIELDS: {fault}" for fault in driver.check_field_map(account["FIELDS"])
-            ]
-        elif account["FIELDS"]:
-            faults.append(f"{prefix}FIELDS: {driver.name} does not use a field map")
-        slug = name.lower().replace("_", "-")
-        if account["SECRETS"]:
+        account = _load(ACCOUNT, {"DRIVER": name.lower(), **given}, faults, f"COURIER_{name}_")
+        if account.get("SECRETS"):
+            slug = name.lower().replace("_", "-")
             accounts[slug] = Account(
                 slug=slug,
-                driver=driver.name,
-                secrets=account["SECRETS"],
-                retired_secrets=account["RETIRED_SECRETS"],
-                api_url=account["API_URL"],
-                api_user=account["API_USER"],
-                api_token=account["API_TOKEN"],
-                parks_unknown_orders=account["UNKNOWN_ORDERS"] == "park",
-                field_map=account["FIELDS"],
-                order_path=account["ORDER_PATH"],
-                confirm=account["CONFIRM"],
+                parks_unknown_orders=account.pop("UNKNOWN_ORDERS") == "park",
+                field_map=account.pop("FIELDS"),
+                **{setting.lower(): value for setting, value in account.items()},
             )
     return accounts
-
-
-def _faults_of_secrets(driver: Driver, account: Mapping[str, Any]) -> Iterable[str]:
-    if not driver.signed and not all(map(URL_TOKEN.fullmatch, account["SECRETS"])):
-        yield "SECRETS: a token is part of a URL and may only contain A-Z a-z 0-9 . _ ~ -"
-    if set(account["SECRETS"]) & set(account["RETIRED_SECRETS"]):
-        yield "RETIRED_SECRETS: one of them is also in SECRETS: remove it from one of the two"
