@@ -24,17 +24,16 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 from redis import Redis
-from sqlalchemy import func, select, text
+from sqlalchemy import Text, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.alerts import AlertContext, find_alerts, inbox_alerts, order_alerts
+from receiver.alerts.context import Rows, key_table, lateral_groups
 from receiver.background_thread import BackgroundThread
 from receiver.changes import feed
-from receiver.db.counting import count_rows
 from receiver.db.models import PARKED, QUARANTINED, Poll
 from receiver.settings import Settings
 from receiver.stats import totals
-from receiver.stats.totals import Histogram, TotalKey
 
 # Seconds that a measurement is shown for, and that a scrape waits for one.
 FRESH = 5.0
@@ -77,9 +76,10 @@ class MetricsCollector(Collector):
 
     def _newest_measurement(self) -> Future[list[Metric]]:
         with self._lock:
-            newest = self._measurement
-            if newest is None or (newest.done() and time.monotonic() - self._measured_at > FRESH):
+            newest, now = self._measurement, time.monotonic()
+            if newest is None or (newest.done() and now - self._measured_at > FRESH):
                 newest = self._measurement = Future()
+                self._measured_at = now
                 self._thread.wake()
             return newest
 
@@ -91,18 +91,15 @@ class MetricsCollector(Collector):
             with self._sessions() as session:
                 session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_MS}"))
                 context = AlertContext.read(session, self._settings, self._redis, datetime.now(UTC))
-                families = list(_metrics(context))
+                measurement.set_result(list(_metrics(context)))
         except Exception as error:
-            self._measured_at = time.monotonic()
             measurement.set_exception(error)
             raise
-        self._measured_at = time.monotonic()
-        measurement.set_result(families)
 
 
 def _metrics(context: AlertContext) -> Iterator[Metric]:
     yield from _platform_metrics(context)
-    yield from _totals_metrics(totals.read_totals(context.session), context.settings)
+    yield from _totals_metrics(context)
     yield from _inbox_metrics(context)
     yield from _account_metrics(context)
     yield from _order_metrics(context)
@@ -128,6 +125,18 @@ def _timestamp(at: datetime | None) -> float | None:
     return at.timestamp() if at is not None else None
 
 
+def _age(context: AlertContext, since: datetime | None) -> float:
+    return max(0.0, (context.now - since).total_seconds()) if since else 0.0
+
+
+def _counts(context: AlertContext, statement: Rows) -> dict[str, int]:
+    """Return the totals of `lateral_groups` by account; also of the accounts that have no rows."""
+    counts = dict.fromkeys(context.settings.accounts, 0)
+    for row in context.rows(statement):
+        counts[row.account] += row.total
+    return counts
+
+
 def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
     session, system = context.session, context.system
     database_size = session.scalar(text("SELECT pg_database_size(current_database())"))
@@ -145,7 +154,8 @@ def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
         yield _gauge(name, help_text, {(): value})
 
 
-def _totals_metrics(found: Mapping[TotalKey, float], settings: Settings) -> Iterator[Metric]:
+def _totals_metrics(context: AlertContext) -> Iterator[Metric]:
+    found = totals.read_totals(context.session)
     for total, name, help_text, *labels in (
         (totals.PROCESSED, "messages_processed", "Messages processed.", "account", "outcome"),
         (totals.EVENTS, "events", "New events.", "account"),
@@ -158,28 +168,27 @@ def _totals_metrics(found: Mapping[TotalKey, float], settings: Settings) -> Iter
             if key == total
         }
         yield _counter(name, help_text, samples, *labels)
-    batches = found.get((totals.BATCHES, "", ""), 0.0)
-    yield _counter("drain_batches", "Batches folded.", {(): batches})
+    yield _counter("drain_batches", "Batches folded.", {(): found.get((totals.BATCHES, "", ""), 0)})
+    accounts = context.settings.accounts
+    labelled = {slug: [slug, account.driver] for slug, account in accounts.items()}
     size = "Messages in a batch."
-    yield _histogram("drain_batch_messages", size, found, totals.SIZE, {"": ()})
-    accounts = {slug: (slug, account.driver) for slug, account in settings.accounts.items()}
-    by_account = ("account", "courier")
     wait = "Seconds from a message's arrival until it was folded."
-    yield _histogram("message_wait_seconds", wait, found, totals.WAIT, accounts, *by_account)
     lag = "Seconds from an event, by the courier's clock, until its webhook arrived."
-    yield _histogram("event_lag_seconds", lag, found, totals.LAG, accounts, *by_account)
+    yield _histogram("drain_batch_messages", size, totals.SIZE, found, {"": []})
+    yield _histogram("message_wait_seconds", wait, totals.WAIT, found, labelled)
+    yield _histogram("event_lag_seconds", lag, totals.LAG, found, labelled)
 
 
 def _histogram(
     name: str,
     help_text: str,
-    found: Mapping[TotalKey, float],
-    histogram: Histogram,
-    label_values: Mapping[str, tuple[str, ...]],
-    *labels: str,
+    histogram: totals.Histogram,
+    found: Mapping[totals.TotalKey, float],
+    labelled: Mapping[str, list[str]],
 ) -> Metric:
+    labels = () if "" in labelled else ("account", "courier")
     family = HistogramMetricFamily(f"ordertrail_{name}", help_text, labels=labels)
-    for account, values in label_values.items():
+    for account, values in labelled.items():
         total, buckets = 0.0, []
         for bound in (*(f"{bound:g}" for bound in histogram.bounds), totals.INFINITE):
             total += found.get((histogram.name, account, bound), 0.0)
@@ -192,24 +201,17 @@ def _inbox_metrics(context: AlertContext) -> Iterator[Metric]:
     pending = "Messages that wait for a worker; up to 100,000 new and as many sent back."
     yield _gauge("messages_pending", pending, {(): inbox_alerts.count_pending_messages(context)})
     oldest = inbox_alerts.find_oldest_pending(context, sent_back=False)
+    age_text = "For how long the oldest new message has been waiting; 0: none waits."
     age = _age(context, oldest.since if oldest else None)
-    text_of_age = "For how long the oldest new message has been waiting; 0: none waits."
-    yield _gauge("oldest_pending_seconds", text_of_age, {(): age})
+    yield _gauge("oldest_pending_seconds", age_text, {(): age})
     for outcome, reason in ((QUARANTINED, "cannot be read"), (PARKED, "wait for a registration")):
         statement = inbox_alerts.select_unprocessed_messages(context, outcome)
-        rows = {row.account: row for row in context.rows(statement)}
-        counts = dict.fromkeys(context.settings.accounts, 0)
-        ages = dict.fromkeys(context.settings.accounts, 0.0)
-        for slug, row in rows.items():
-            counts[slug], ages[slug] = row.total, _age(context, row.received_at)
         counted = f"Messages that {reason}; up to 10,000."
-        yield _gauge(f"messages_{outcome}", counted, counts, "account")
+        yield _gauge(f"messages_{outcome}", counted, _counts(context, statement), "account")
+        ages = dict.fromkeys(context.settings.accounts, 0.0)
+        ages |= {row.account: _age(context, row.received_at) for row in context.rows(statement)}
         age_text = f"Age of the oldest {outcome} message."
         yield _gauge(f"oldest_{outcome}_seconds", age_text, ages, "account")
-
-
-def _age(context: AlertContext, since: datetime | None) -> float:
-    return max(0.0, (context.now - since).total_seconds()) if since else 0.0
 
 
 def _account_metrics(context: AlertContext) -> Iterator[Metric]:
@@ -220,44 +222,41 @@ def _account_metrics(context: AlertContext) -> Iterator[Metric]:
     yield _counter("missed_hooks", "States that only a poll found.", missed, "account")
     last = {slug: _timestamp(state.last_hook_at) for slug, state in states}
     yield _gauge("last_hook_timestamp_seconds", "When a webhook last came.", last, "account")
-    paused, due, lag = {}, {}, {}
-    for account, _, state in context.accounts():
-        slug = account.slug
-        if account.access is None:
-            continue
-        for reason in ("busy", "failing", "refused"):
-            holds = state and state.paused_at and state.pause_reason == reason
-            paused[slug, reason] = float(bool(holds))
-        is_due = (Poll.account == slug, Poll.due_at <= context.now)
-        due[slug] = count_rows(context.session, select(Poll.order_id).where(*is_due))
-        first = context.session.scalar(select(func.min(Poll.due_at)).where(*is_due))
-        lag[slug] = _age(context, first)
+    polled = {account.slug: state for account, _, state in context.accounts() if account.access}
+    paused = {
+        (slug, reason): float(bool(state and state.paused_at and state.pause_reason == reason))
+        for slug, state in polled.items()
+        for reason in ("busy", "failing", "refused")
+    }
     paused_text = "1 while the courier is not polled, by reason."
     yield _gauge("poll_paused", paused_text, paused, "account", "reason")
-    yield _gauge("polls_due", "Orders to poll now; up to 10,000.", due, "account")
+    keys = key_table([(slug,) for slug in polled], account=Text)
+    rows = select(Poll.due_at).where(Poll.account == keys.c.account, Poll.due_at <= context.now)
+    due = context.rows(lateral_groups(keys, rows, Poll.due_at))
+    none_due = dict.fromkeys(polled, 0)
+    counts = none_due | {row.account: row.total for row in due}
+    yield _gauge("polls_due", "Orders to poll now; up to 10,000.", counts, "account")
+    lag = none_due | {row.account: _age(context, row.due_at) for row in due}
     yield _gauge("poll_lag_seconds", "How overdue the most overdue poll is.", lag, "account")
 
 
 def _order_metrics(context: AlertContext) -> Iterator[Metric]:
-    accounts = context.settings.accounts
     by_status = order_alerts.count_open_orders(context)
     yield _gauge("orders_open", "Orders that have not ended.", by_status, "account", "status")
-    for name, meaning, select_orders in (
-        ("orders_stuck", "that do not move on", order_alerts.select_stuck_orders),
-        ("orders_eta_slipped", "past their ETA", order_alerts.select_late_orders),
-        ("orders_in_conflict", "with an open conflict", order_alerts.select_orders_in_conflict),
+    keys = context.account_keys()
+    stopped = select(Poll.stopped_at).where(
+        Poll.account == keys.c.account, Poll.stopped_at.is_not(None)
+    )
+    for name, meaning, statement in (
+        ("stuck", "that do not move on", order_alerts.select_stuck_orders(context)),
+        ("eta_slipped", "past their ETA", order_alerts.select_late_orders(context)),
+        ("in_conflict", "with an open conflict", order_alerts.select_orders_in_conflict(context)),
+        ("given_up", "that were given up", lateral_groups(keys, stopped, Poll.stopped_at)),
     ):
-        counts = dict.fromkeys(accounts, 0)
-        for row in context.rows(select_orders(context)):
-            counts[row.account] += row.total
-        yield _gauge(name, f"Orders {meaning}; up to 10,000.", counts, "account")
-    stopped = select(Poll.order_id).where(Poll.stopped_at.is_not(None))
-    given_up = {
-        slug: count_rows(context.session, stopped.where(Poll.account == slug)) for slug in accounts
-    }
-    yield _gauge("orders_given_up", "Orders that were given up; up to 10,000.", given_up, "account")
+        help_text = f"Orders {meaning}; up to 10,000."
+        yield _gauge(f"orders_{name}", help_text, _counts(context, statement), "account")
     unmapped = inbox_alerts.read_unmapped_words(context)
-    words = {slug: len(unmapped.get(slug, ())) for slug in accounts}
+    words = {slug: len(unmapped.get(slug, ())) for slug in context.settings.accounts}
     yield _gauge("unmapped_words", "Recent words that are mapped to no status.", words, "account")
 
 
@@ -265,12 +264,9 @@ def _alert_metrics(context: AlertContext) -> Iterator[Metric]:
     """The examples are a metric of their own: as a label of `alert` a new example would be a new
     alert to Prometheus.
     """
-    holding, examples = {}, {}
-    for alert in find_alerts(context):
-        account = alert.account or ""
-        holding[alert.condition, account, alert.severity] = 1
-        if alert.example is not None:
-            examples[alert.condition, account, alert.example] = 1
+    alerts = [(alert, (alert.condition, alert.account or "")) for alert in find_alerts(context)]
+    holding = {(*key, alert.severity): 1 for alert, key in alerts}
+    examples = {(*key, alert.example): 1 for alert, key in alerts if alert.example is not None}
     labels = ("condition", "account")
     yield _gauge("alert", "1 while a condition holds.", holding, *labels, "severity")
     yield _gauge("alert_example", "An order or message of an alert.", examples, *labels, "example")
