@@ -9,9 +9,7 @@ from receiver.schemas.fields import Answer, boolean, described, integer, nested_
 class SecretStandingSchema(Answer):
     """How one of an account's secrets is used."""
 
-    place = integer(
-        "Its position in COURIER_<ACCOUNT>_SECRETS, from 1; the first is the newest.", 2
-    )
+    place = integer("Its position in COURIER_<ACCOUNT>_SECRETS; 1 is the newest.", 2)
     uses = integer("How many webhooks were authenticated with it so far.", 12)
     last_used_at = time("When it was last used; null: never.", "2026-04-16T07:00:01Z", null=True)
 
@@ -21,18 +19,14 @@ class AccountStandingSchema(Answer):
 
     account = fields.ACCOUNT
     courier = fields.COURIER
-    last_heard_at = time(
-        "When the courier's last message arrived, by webhook or by poll; null: none.", null=True
-    )
+    last_heard_at = time("When the last message of any kind arrived; null: none yet.", null=True)
     last_webhook_at = time("When the last webhook arrived; null: none yet.", null=True)
     last_poll_at = time("When a poll last returned something new; null: none did yet.", null=True)
     webhooks = integer("How many webhooks were processed so far.", 4711)
     polls = integer("How many poll answers with something new were processed so far.", 98)
     poll_requests = integer("How many requests were sent to the courier's API so far.", 1204)
     poll_requests_saved = integer(
-        "How many requests for single orders were saved so far by requesting lists of orders,"
-        " less the requests for the lists.",
-        310,
+        "How many requests were saved so far by requesting lists of orders, not single ones.", 310
     )
     polled = boolean("Whether it can be polled, having an API and credentials.", True)
     missed_hooks = integer("How many status changes only a poll found, not a webhook, so far.", 102)
@@ -40,9 +34,7 @@ class AccountStandingSchema(Answer):
         Float, "missed_hooks / (missed_hooks + webhooks); null while both are 0.", 0.0213, null=True
     )
     signature_failures = integer(
-        "How many webhooks of the last 30 days had a missing or wrong token or signature; a few"
-        " seconds behind.",
-        3,
+        "Webhooks of the last 30 days with a missing or wrong token or signature.", 3
     )
     secrets = nested_list(
         SecretStandingSchema,
@@ -57,9 +49,7 @@ class AccountStandingSchema(Answer):
     )
     paused_since = time("When polling was paused; null: it is not.", null=True)
     paused_until = time(
-        "When polling resumes at the earliest; null: it is not paused.",
-        "2026-04-16T07:05:00Z",
-        null=True,
+        "When polling resumes at the earliest; null: not paused.", "2026-04-16T07:05:00Z", null=True
     )
     pause_reason = text(
         "Why polling is paused. `busy`: the courier asked us to wait; `refused`: the courier"
@@ -69,7 +59,7 @@ class AccountStandingSchema(Answer):
     )
     orders_due = integer("How many orders are due for a poll now, counted up to 10,000.", 12)
     orders_given_up = integer(
-        "How many orders are no longer polled after too many failures, counted up to 10,000.", 0
+        "How many orders are given up after too many failures, up to 10,000.", 0
     )
 
 
@@ -82,9 +72,7 @@ class AccountListSchema(Answer):
 class RefusalSchema(Answer):
     """Webhook requests of one account that were refused for one reason."""
 
-    account = text(
-        "Slug of the account; null: the URL named no known account.", "cottoncast", null=True
-    )
+    account = text("Slug of the account; null: the URL named none.", "cottoncast", null=True)
     reason = text(
         "Why the requests were refused. `missing`, `malformed`, `wrong`: the token or the"
         " signature; `BodyTooLarge`; `BodyCutOff`; `unknown_account`; `unknown_topic`.",
@@ -98,9 +86,7 @@ class RefusalSchema(Answer):
         null=True,
     )
     other_account = text(
-        "If `likely` is `other_account`: the account whose secret was used; else null.",
-        None,
-        null=True,
+        "With `likely` = `other_account`: whose secret was used; else null.", None, null=True
     )
     count = integer("How many requests were refused.", 17)
     first_at = time("When the first of them arrived.", "2026-04-15T07:00:01Z")
@@ -114,9 +100,7 @@ class RefusalSchema(Answer):
 class RefusalListSchema(Answer):
     """Refused webhook requests."""
 
-    refusals = nested_list(
-        RefusalSchema, "One entry per account, reason and likely cause, latest first."
-    )
+    refusals = nested_list(RefusalSchema, "One per account, reason and likely cause, latest first.")
 
 
 class AlertSchema(Answer):
@@ -135,9 +119,7 @@ class AlertSchema(Answer):
     what_to_do = text("What usually solves the problem.", "Check COURIER_TIRAMIZOO_API_TOKEN")
     runbook = text("The section of the runbook about it.", "deploy/runbook.md#poll-refused")
     example = text(
-        "One affected order (its courier_order_id) or message (its id); null: there is none.",
-        "3AF7",
-        null=True,
+        "An affected order (courier_order_id) or message (id); null: none.", "3AF7", null=True
     )
 
 

@@ -86,6 +86,7 @@ def described(
     example: Any = "2026-04-16T07:00:00Z",
     null: bool = False,
     choices: Sequence[str] | None = None,
+    length: tuple[int | None, int] | None = None,
     keywords: dict[str, Any] | None = None,
     **options: Any,
 ) -> Any:
@@ -95,6 +96,8 @@ def described(
     """
     if choices:
         options["validate"] = validate.OneOf(choices)
+    if length:
+        options["validate"] = validate.Length(*length)
     metadata = {"description": description, "examples": [example], **(keywords or {})}
     return kind(metadata=metadata, allow_none=null, **options)
 
@@ -119,8 +122,17 @@ time = partial(described, Time)
 
 # Of requests.
 given_text = partial(described, Text)
-identifier = partial(described, Text, validate=IDENTIFIER)
-whole_number = partial(described, WholeNumber)
+identifier = partial(described, Text, length=(1, 255))
+
+
+def whole_number(
+    description: str, example: int, lowest: int, highest: int, default: int
+) -> WholeNumber:
+    """Make a number between two others, with a default."""
+    metadata = {"description": description, "examples": [example]}
+    within = validate.Range(lowest, highest)
+    return WholeNumber(metadata=metadata, load_default=default, validate=within)
+
 
 AN_ACCOUNT = "Slug of the account, as in URLs."
 A_REFERENCE = "The shop's own number of the order. Several orders may have the same reference."
@@ -163,15 +175,8 @@ class PageFilters(Schema):
     """The filter and the position that all lists have."""
 
     account = identifier(AN_ACCOUNT, "tiramizoo")
-    limit = whole_number(
-        "The largest number of entries in one answer.",
-        50,
-        load_default=50,
-        validate=validate.Range(1, 200),
-    )
-    cursor = given_text(
-        "The `next_cursor` of the previous page.", "bzQx", validate=validate.Length(1, 200)
-    )
+    limit = whole_number("The largest number of entries in one answer.", 50, 1, 200, default=50)
+    cursor = given_text("The `next_cursor` of the previous page.", "bzQx", length=(1, 200))
 
 
 class ProblemSchema(Answer):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marshmallow import Schema, validate
+from marshmallow import Schema
 from marshmallow.fields import Dict, List, Raw
 
 from receiver.schemas import fields
@@ -84,11 +84,9 @@ class ConflictSchema(Answer):
     )
     occurred_at = time("When the later fact happened, by the courier's clock.")
     settled_at = time(
-        "When a later event resolved it; null: none did.", "2026-04-16T09:00:00Z", null=True
+        "When a later event resolved it; null: no.", "2026-04-16T09:00:00Z", null=True
     )
-    closed_at = time(
-        "When a person closed it; null: nobody did.", "2026-04-17T09:00:00Z", null=True
-    )
+    closed_at = time("When a person closed it; null: no.", "2026-04-17T09:00:00Z", null=True)
     closed_by = text("Name of the person who closed it.", "Ann", null=True)
     note = text("Note of the person who closed it.", "the driver called, it is there", null=True)
 
@@ -107,7 +105,7 @@ class ConflictPageSchema(Answer):
 
     conflicts = nested_list(
         OrderConflictSchema,
-        "The open conflicts of this page, newest order first; `limit` counts the orders.",
+        "The open conflicts, newest order first; `limit` counts the orders.",
     )
     next_cursor = fields.NEXT_CURSOR
 
@@ -119,14 +117,12 @@ class ConflictFiltersSchema(fields.PageFilters):
 class ConflictNoteSchema(Schema):
     """Who takes the decision, and why."""
 
-    by = given_text(
-        "Name of the person who decides.", "Ann", required=True, validate=validate.Length(1, 100)
-    )
+    by = given_text("Name of the person who decides.", "Ann", required=True, length=(1, 100))
     note = given_text(
         "Why, in the person's own words.",
         "the driver called, it is there",
         load_default="",
-        validate=validate.Length(max=1000),
+        length=(None, 1000),
     )
 
 
@@ -212,20 +208,12 @@ class ChangeFiltersSchema(Schema):
         " `cursor` of a change. Without it the feed starts at the beginning; `now` skips"
         " everything up to the present.",
         "YzQx",
-        validate=validate.Length(max=200),
+        length=(None, 200),
     )
     limit = whole_number(
-        "The largest number of changes in one answer, 1 to 1000.",
-        100,
-        load_default=100,
-        validate=validate.Range(1, 1000),
+        "The largest number of changes in one answer, 1 to 1000.", 100, 1, 1000, default=100
     )
-    wait = whole_number(
-        "How many seconds to wait for a change if there is none yet, 0 to 30.",
-        30,
-        load_default=0,
-        validate=validate.Range(0, 30),
-    )
+    wait = whole_number("How many seconds to wait for a change, 0 to 30.", 30, 0, 30, default=0)
 
 
 class TourStopSchema(Answer):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marshmallow import Schema, ValidationError, validate, validates_schema
+from marshmallow import Schema, ValidationError, validates_schema
 
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.schemas import fields
@@ -19,9 +19,7 @@ class MessageFields(Answer):
     """What the inbox and the explanation of an order both say about a message."""
 
     id = text("Id of the message; later messages have more.", "184467")
-    topic = text(
-        "What the message is about: `orders` or `tours`, as in the webhook's URL.", "orders"
-    )
+    topic = text("What it is about: `orders` or `tours`, as in the webhook's URL.", "orders")
     kind = fields.KIND
     trust = fields.TRUST
     outcome = text(AN_OUTCOME, "quarantined", choices=OUTCOMES)
@@ -42,7 +40,7 @@ class MessageSchema(MessageFields):
 
     account = fields.ACCOUNT
     courier_order_id = text(
-        "The order that it is about; null: not read yet, or none.", "3AF7", null=True
+        "The order it is about; null: not read yet, or none.", "3AF7", null=True
     )
     size = integer("Size of the body in bytes; null: it is no longer stored.", 812, null=True)
     processed_at = time("When it was processed; null: not yet.", "2026-04-16T07:00:03Z", null=True)
@@ -85,9 +83,9 @@ class RetrySchema(Schema):
     )
     account = identifier("Retry messages of this account only.", "tiramizoo")
     cursor = given_text(
-        "The `next_cursor` of the previous answer, to retry the rest.",
+        "The `next_cursor` of the previous answer.",
         "bTQx",
-        validate=validate.Length(max=200),
+        length=(1, 200),
     )
 
 

@@ -47,8 +47,7 @@ class EtaSchema(Answer):
         "The earliest expected time.", "2026-04-16T09:10:00Z", data_key="from", attribute="from"
     )
     to = time(
-        "The latest expected time; equal to `from` if the courier gave a single time.",
-        "2026-04-16T09:40:00Z",
+        "The latest; equal to `from` if the courier gave a single time.", "2026-04-16T09:40:00Z"
     )
     source = text(
         "Where it comes from: a `tour_plan`, a webhook about the `order`, or a `poll`.",
@@ -77,9 +76,7 @@ class PollingSchema(Answer):
     )
     last_polled_at = time("When the last poll was made; null: none yet.", null=True)
     failures = integer("How many polls in a row have failed most recently.", 0)
-    stopped_at = time(
-        "When polling was given up; null: it was not.", "2026-05-16T07:00:00Z", null=True
-    )
+    stopped_at = time("When polling was given up; null: no.", "2026-05-16T07:00:00Z", null=True)
     stop_reason = text(
         "Why polling was given up; null: it was not.",
         "given up: the courier does not know this order",
@@ -94,15 +91,12 @@ class OrderFields(Answer):
     courier_order_id = fields.COURIER_ORDER_ID
     reference = fields.REFERENCE
     identifiers = text_map(
-        "Further identifiers that the courier gave the order, by kind. The order is found by each"
-        " of them.",
+        "Further identifiers that the courier gave the order, by kind. Each of them finds it.",
         {"identifier": "ZVW8GV", "tracking_code": "ID4K7-EHQX-62RA"},
     )
     status = fields.STATUS
     courier_status = text(fields.A_COURIER_STATUS, "delivery_failed", null=True)
-    status_at = time(
-        "Since when it has this status, by the courier's clock; null: none.", null=True
-    )
+    status_at = time("Since when it has the status, by the courier's clock; null: none.", null=True)
     reason = fields.REASON
     needs_attention = boolean("Whether a person should look into the order.", True)
 
@@ -111,16 +105,12 @@ class OrderSchema(OrderFields):
     """The current state of one order."""
 
     courier = fields.COURIER
-    status_group = text(
-        "Group of the status. This list of groups is complete.", "exception", choices=GROUPS
-    )
+    status_group = text("Group of the status; the list is complete.", "exception", choices=GROUPS)
     is_terminal = boolean(
-        "Whether the transport has ended with this status, so that the order is no longer polled.",
+        "Whether the transport has ended, so that the order is no longer polled.",
         False,
     )
-    source = nested(
-        SourceSchema, "The message that the status comes from; null: none arrived yet.", null=True
-    )
+    source = nested(SourceSchema, "The message that set the status; null: none yet.", null=True)
     tracking_url = text(
         "Public page to track the order; null: not known.",
         "https://www.tiramizoo.com/orders/ID4K7EHQX62RA/tracking_status",
@@ -141,12 +131,9 @@ class OrderSchema(OrderFields):
         keys=String(),
         values=fields.Time(),
     )
-    polling = nested(
-        PollingSchema, "How the courier's API is polled for it. Not covered by `version`."
-    )
+    polling = nested(PollingSchema, "How it is polled. Not covered by `version`.")
     last_heard_at = time(
-        "When the last message about the order arrived, by our clock; null: none yet. Not"
-        " covered by `version`.",
+        "When its last message arrived, by our clock; null: none yet. Not covered by `version`.",
         "2026-04-16T07:00:01Z",
         null=True,
     )
@@ -169,12 +156,8 @@ class OrderFiltersSchema(fields.PageFilters):
     """Which orders to list: those that match all filters."""
 
     reference = identifier(fields.A_REFERENCE, "41")
-    status = given_text(
-        "Only orders that have this status now.", "in_transit", choices=list(VOCABULARY)
-    )
-    status_group = given_text(
-        "Only orders that have a status of this group now.", "in_transit", choices=GROUPS
-    )
+    status = given_text("Only orders that have it now.", "in_transit", choices=list(VOCABULARY))
+    status_group = given_text("Only orders with a status of it now.", "in_transit", choices=GROUPS)
     needs_attention = boolean(
         "`true`: only orders that a person should look into; `false`: only the others.",
         False,
@@ -182,8 +165,7 @@ class OrderFiltersSchema(fields.PageFilters):
         falsy={"false", "0"},
     )
     updated_since = time(
-        "Only orders that changed at this time or later. Needs a time zone; in a query string"
-        " write `+` as `%2B`."
+        "Only orders that changed then or later. Needs a time zone; in a URL write `+` as `%2B`."
     )
 
 
@@ -236,14 +218,14 @@ class LookupSchema(Schema):
         "1 to 100 of the shop's own order numbers.",
         ["41", "42"],
         cls_or_instance=Text(validate=fields.IDENTIFIER),
-        validate=validate.Length(1, MOST_LOOKED_UP),
+        length=(1, MOST_LOOKED_UP),
     )
     orders = described(
         List,
         "1 to 100 orders by name.",
         [{"account": "cottoncast", "courier_order_id": "3AF7"}],
         cls_or_instance=Nested(OrderNameSchema),
-        validate=validate.Length(1, MOST_LOOKED_UP),
+        length=(1, MOST_LOOKED_UP),
     )
 
     @validates_schema

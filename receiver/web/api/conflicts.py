@@ -6,13 +6,7 @@ from typing import Any
 from receiver.orders import conflicts as order_conflicts
 from receiver.orders import explain
 from receiver.orders.find import find_order
-from receiver.schemas.history import (
-    ConflictFiltersSchema,
-    ConflictNoteSchema,
-    ConflictPageSchema,
-    ConflictSchema,
-    ExplanationSchema,
-)
+from receiver.schemas import history as schemas
 from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 
@@ -20,7 +14,7 @@ conflicts = ApiBlueprint("attention", "Explanations of a status, and conflicting
 
 
 @conflicts.get("/orders/<account>/<path:order_id>/explain")
-@conflicts.response(200, ExplanationSchema)
+@conflicts.response(200, schemas.ExplanationSchema)
 def explain_order(account: str, order_id: str) -> dict[str, Any]:
     """Explain the status of an order: all messages and events, and which events count or not."""
     with app_context().sessions() as session:
@@ -28,8 +22,8 @@ def explain_order(account: str, order_id: str) -> dict[str, Any]:
 
 
 @conflicts.get("/conflicts")
-@conflicts.arguments(ConflictFiltersSchema, location="query")
-@conflicts.response(200, ConflictPageSchema)
+@conflicts.arguments(schemas.ConflictFiltersSchema, location="query")
+@conflicts.response(200, schemas.ConflictPageSchema)
 def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
     """List open conflicts: reported facts that contradict, such as picked up after cancelled."""
     with app_context().sessions() as session:
@@ -38,15 +32,14 @@ def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
 
 @conflicts.post("/orders/<account>/<path:order_id>/conflicts/<conflict_id>/close")
 @conflicts.arguments(
-    ConflictNoteSchema, example={"by": "Ann", "note": "the driver called, it is there"}
+    schemas.ConflictNoteSchema, example={"by": "Ann", "note": "the driver called, it is there"}
 )
-@conflicts.response(200, ConflictSchema)
+@conflicts.response(200, schemas.ConflictSchema)
 def close_conflict(
     note: dict[str, str], account: str, order_id: str, conflict_id: str
 ) -> dict[str, Any]:
     """Close a conflict, and record who decided it and why."""
-    app = app_context()
-    now = datetime.now(UTC)
+    app, now = app_context(), datetime.now(UTC)
     return order_conflicts.close_conflict(
         app.sessions, app.bells, account, order_id, conflict_id, note, now
     )

@@ -4,14 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from receiver.inbox import browse, retry
+from receiver.schemas import message as schemas
 from receiver.schemas.history import ConflictNoteSchema
-from receiver.schemas.message import (
-    MessageFiltersSchema,
-    MessagePageSchema,
-    MessageSchema,
-    RetriedSchema,
-    RetrySchema,
-)
 from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 
@@ -22,8 +16,8 @@ RETRY_FOR_SECONDS = 5.0
 
 
 @messages.get("/messages")
-@messages.arguments(MessageFiltersSchema, location="query")
-@messages.response(200, MessagePageSchema)
+@messages.arguments(schemas.MessageFiltersSchema, location="query")
+@messages.response(200, schemas.MessagePageSchema)
 def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
     """List messages without their bodies, newest first."""
     with app_context().sessions() as session:
@@ -31,7 +25,7 @@ def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
 
 
 @messages.get("/messages/<number:message_id>")
-@messages.response(200, MessageSchema)
+@messages.response(200, schemas.MessageSchema)
 def get_message(message_id: str) -> dict[str, Any]:
     """Show one message with its body.
 
@@ -44,7 +38,7 @@ def get_message(message_id: str) -> dict[str, Any]:
 
 
 @messages.post("/messages/<number:message_id>/retry")
-@messages.response(202, RetriedSchema)
+@messages.response(202, schemas.RetriedSchema)
 @messages.problem(
     409, "The body is no longer stored.", "the body of message 184467 is no longer stored"
 )
@@ -60,22 +54,21 @@ def retry_message(message_id: str) -> dict[str, Any]:
 
 
 @messages.post("/messages/retry")
-@messages.arguments(RetrySchema, example={"outcome": "quarantined", "account": "tiramizoo"})
-@messages.response(202, RetriedSchema)
+@messages.arguments(schemas.RetrySchema, example={"outcome": "quarantined", "account": "tiramizoo"})
+@messages.response(202, schemas.RetriedSchema)
 def retry_messages(selection: dict[str, Any]) -> dict[str, Any]:
     """Process all quarantined, or all parked, messages again, oldest first.
 
     New messages take precedence over them. If there are very many, the answer comes before the
     last: repeat the request with `next_cursor` as `cursor` until it is null.
     """
-    app = app_context()
-    now = datetime.now(UTC)
+    app, now = app_context(), datetime.now(UTC)
     return retry.retry_messages(app.sessions, app.bells, selection, now, RETRY_FOR_SECONDS)
 
 
 @messages.post("/messages/<number:message_id>/discard")
 @messages.arguments(ConflictNoteSchema, example={"by": "Ann", "note": "not an order of ours"})
-@messages.response(200, MessageSchema)
+@messages.response(200, schemas.MessageSchema)
 @messages.problem(
     409, "The message is applied or pending.", "message 184467 is applied: it cannot be discarded"
 )

@@ -1,6 +1,6 @@
 """Orders: show, list, look up, register, and erase personal data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -11,22 +11,10 @@ from flask import Response, request
 from receiver.db.models import Order
 from receiver.db.pagination import begin_consistent_read
 from receiver.orders import erasure, listing, register
-from receiver.orders.find import (
-    MOST_ORDERS,
-    find_order,
-    find_orders,
-    find_orders_by_reference,
-)
+from receiver.orders.find import MOST_ORDERS, find_order, find_orders, find_orders_by_reference
 from receiver.orders.order_json import order_etag, render_order, render_order_page
+from receiver.schemas import order as schemas
 from receiver.schemas.history import TimelineSchema
-from receiver.schemas.order import (
-    LookupAnswerSchema,
-    LookupSchema,
-    NewOrderSchema,
-    OrderFiltersSchema,
-    OrderPageSchema,
-    OrderSchema,
-)
 from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 from receiver.web.openapi.components import IF_NONE_MATCH, ORDER_ID
@@ -44,7 +32,7 @@ orders = ApiBlueprint("orders", "Orders: register, show, list and look up; timel
 
 @orders.get("/orders/<account>/<order:order_id>")
 @orders.doc(parameters=[IF_NONE_MATCH])
-@orders.response(200, OrderSchema, headers=CACHE_HEADERS)
+@orders.response(200, schemas.OrderSchema, headers=CACHE_HEADERS)
 @orders.alt_response(304, description="The order has not changed. No body.", headers=CACHE_HEADERS)
 def get_order(account: str, order_id: str) -> Response:
     """Show one order, found by the courier's id or any other identifier the courier gave it.
@@ -83,8 +71,8 @@ def list_events(account: str, order_id: str) -> dict[str, Any]:
 
 
 @orders.get("/orders")
-@orders.arguments(OrderFiltersSchema, location="query")
-@orders.response(200, OrderPageSchema)
+@orders.arguments(schemas.OrderFiltersSchema, location="query")
+@orders.response(200, schemas.OrderPageSchema)
 def list_orders(filters: dict[str, Any]) -> Response:
     """List orders that match all filters, newest first.
 
@@ -101,8 +89,8 @@ def list_orders(filters: dict[str, Any]) -> Response:
 
 
 @orders.post("/orders/lookup")
-@orders.arguments(LookupSchema, example={"references": ["41", "42"]})
-@orders.response(200, LookupAnswerSchema)
+@orders.arguments(schemas.LookupSchema, example={"references": ["41", "42"]})
+@orders.response(200, schemas.LookupAnswerSchema)
 def look_up(lookup: dict[str, Any]) -> Response:
     """Look up several orders at once, by reference or by account and identifier.
 
@@ -112,35 +100,32 @@ def look_up(lookup: dict[str, Any]) -> Response:
     """
     with app_context().sessions() as session:
         begin_consistent_read(session)
+        keys: Sequence[Any]
+        found: Mapping[Any, Sequence[Order]]
         if "references" in lookup:
-            by_reference = find_orders_by_reference(session, lookup["references"])
-            results = [
-                _lookup_result({"reference": reference}, by_reference.get(reference, []))
-                for reference in lookup["references"]
-            ]
+            keys = lookup["references"]
+            items = [{"reference": reference} for reference in keys]
+            found = find_orders_by_reference(session, keys)
         else:
-            names = [(item["account"], item["courier_order_id"]) for item in lookup["orders"]]
-            by_name = find_orders(session, names)
-            results = [
-                _lookup_result(item, by_name.get(name, []))
-                for item, name in zip(lookup["orders"], names, strict=True)
-            ]
+            items = lookup["orders"]
+            keys = [(item["account"], item["courier_order_id"]) for item in items]
+            found = find_orders(session, keys)
+        results = [
+            {
+                **item,
+                "found": key in found,
+                "orders": [render_order(o, o.poll) for o in found.get(key, ())[:MOST_ORDERS]],
+                "more": len(found.get(key, ())) > MOST_ORDERS,
+            }
+            for item, key in zip(items, keys, strict=True)
+        ]
     return _json({"results": results})
 
 
-def _lookup_result(item: dict[str, Any], orders: Sequence[Order]) -> dict[str, Any]:
-    return {
-        **item,
-        "found": bool(orders),
-        "orders": [render_order(order, order.poll) for order in orders[:MOST_ORDERS]],
-        "more": len(orders) > MOST_ORDERS,
-    }
-
-
 @orders.post("/orders")
-@orders.arguments(NewOrderSchema, example=NEW_ORDER)
-@orders.response(201, OrderSchema)
-@orders.alt_response(200, schema=OrderSchema, description="The order was known already.")
+@orders.arguments(schemas.NewOrderSchema, example=NEW_ORDER)
+@orders.response(201, schemas.OrderSchema)
+@orders.alt_response(200, schema=schemas.OrderSchema, description="The order was known already.")
 @orders.problem(404, "The account does not exist or is off.", "no account 'nobody' is switched on")
 def register_order(new: dict[str, Any]) -> Response:
     """Register an order that was given to a courier.
@@ -149,8 +134,7 @@ def register_order(new: dict[str, Any]) -> Response:
     polled. Parked messages about it are processed. If it is registered again, only the given fields
     change.
     """
-    app = app_context()
-    now = datetime.now(UTC)
+    app, now = app_context(), datetime.now(UTC)
     order, is_new = register.register_order(app.sessions, app.settings, app.bells, new, now)
     return _json(render_order(order, order.poll), 201 if is_new else 200)
 
@@ -164,6 +148,5 @@ def erase_personal_data(account: str, order_id: str) -> None:
     reasons of more than one word. The status and the timeline remain. Messages that arrive later
     are treated the same way. A message that could not be read loses its body if it names the order.
     """
-    app = app_context()
-    now = datetime.now(UTC)
+    app, now = app_context(), datetime.now(UTC)
     erasure.erase_personal_data(app.sessions, app.bells, account, order_id, now)
