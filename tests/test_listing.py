@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Engine, Select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.counting import count_rows
 from receiver.db.models import Message, Order
 from receiver.db.pagination import (
     MESSAGES,
     IndexValues,
+    count_rows,
     distinct_values,
     select_page_ids,
     select_pages,

@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from receiver.accounts import refused_credentials
-from receiver.db.counting import count_rows
 from receiver.db.models import AccountState, Poll, Refusal
+from receiver.db.pagination import count_rows
 from receiver.settings import Account
 
 

@@ -19,8 +19,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
-from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import AccountState, Heartbeat
+from receiver.db.pagination import MOST_COUNTED
 from receiver.queue.liveness import SWEEP, clock_alive_since, count_live_workers
 from receiver.settings import Account, Settings
 

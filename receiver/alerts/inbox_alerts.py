@@ -10,8 +10,8 @@ from sqlalchemy import Row, Select, func, select, true
 from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext, Rows, lateral_groups
 from receiver.couriers import DRIVERS
-from receiver.db.counting import MOST_COUNTED, count_rows
 from receiver.db.models import PARKED, QUARANTINED, Message, Order, UnmappedWord
+from receiver.db.pagination import MOST_COUNTED, count_rows
 from receiver.inbox.pending import select_pending
 from receiver.text import count_noun, duration_text
 

@@ -8,8 +8,8 @@ from sqlalchemy import Interval, Text, func, select, text
 
 from receiver.alerts.condition import WARNING, Alert, condition
 from receiver.alerts.context import AlertContext, Rows, key_table, lateral_groups
-from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import Order, account_and_status, eta_end, in_status_since, is_open
+from receiver.db.pagination import MOST_COUNTED
 from receiver.orders.conflicts import OPEN_CONFLICT
 from receiver.statuses import OPEN_STATUSES, find_status
 from receiver.text import count_noun, duration_text

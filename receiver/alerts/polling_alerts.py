@@ -8,8 +8,8 @@ from sqlalchemy.orm import aliased
 
 from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext, key_table, lateral_groups
-from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import Order, Poll
+from receiver.db.pagination import MOST_COUNTED
 from receiver.text import count_noun, duration_text
 
 # A courier may be unavailable for so long before it is worth an alert.

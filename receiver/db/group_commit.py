@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Generic, LiteralString, TypeVar
 
 import psycopg
-from psycopg.rows import namedtuple_row, tuple_row
+from psycopg.rows import namedtuple_row
 from sqlalchemy import Engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -122,14 +122,11 @@ class AutocommitPool:
         """Close the connections that run no statement just now."""
         self._pool.dispose()
 
-    def fetch_all(
-        self, statement: LiteralString, values: dict[str, Any], named: bool = False
-    ) -> Sequence[Any]:
+    def fetch_all(self, statement: LiteralString, values: dict[str, Any]) -> Sequence[Any]:
         """Run a statement and return its rows; on a new connection if the first one is lost.
 
-        The statement may then run twice, since only its answer may have been lost.
-
-        named: return rows with their columns as attributes.
+        The statement may then run twice, since only its answer may have been lost. Rows have their
+        columns as attributes.
 
         Raises: errors of psycopg and SQLAlchemy.
         """
@@ -139,7 +136,7 @@ class AutocommitPool:
                 if pooled.info[BEHIND_POOLER]:
                     with self._engine.begin() as transaction:
                         return transaction.exec_driver_sql(statement, values).all()
-                return _execute(pooled.dbapi_connection, statement, values, named)
+                return _execute(pooled.dbapi_connection, statement, values)
             except psycopg.OperationalError as error:
                 connection: Any = pooled.dbapi_connection
                 if connection.closed:
@@ -161,12 +158,10 @@ def _prefer_generic_plans(connection: Any, entry: ConnectionPoolEntry) -> None:
         connection.commit()
 
 
-def _execute(
-    connection: Any, statement: LiteralString, values: dict[str, Any], named: bool
-) -> Sequence[Any]:
+def _execute(connection: Any, statement: LiteralString, values: dict[str, Any]) -> Sequence[Any]:
     connection.autocommit = True
     try:
-        cursor = connection.cursor(binary=True, row_factory=namedtuple_row if named else tuple_row)
+        cursor = connection.cursor(binary=True, row_factory=namedtuple_row)
         return cursor.execute(statement, values).fetchall()  # type: ignore[no-any-return]
     finally:
         if not connection.closed:

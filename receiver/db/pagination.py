@@ -1,4 +1,4 @@
-"""Lists, newest first, that stay fast with every filter, and the cursors between their pages.
+"""Lists, newest first, that stay fast with every filter, the cursors of their pages, and counts.
 
 PostgreSQL reads an index in the order of its last column only where every column before it is fixed
 to one value. Where a filter leaves a column open, PostgreSQL would sort every matching row, or walk
@@ -25,6 +25,8 @@ IndexValues = Mapping[Column, Sequence[Any]]
 HIGHEST_ID = 2**63 - 1
 # The most rows that a page may have.
 MOST_LISTED = 200
+# Past this a larger number would say the same and cost more.
+MOST_COUNTED = 10_000
 
 # A cursor is a letter for its list, so that no list takes another's, and a number. It is opaque to
 # clients, so that its content can change.
@@ -124,6 +126,12 @@ def select_pages(
     for further in lists[1:]:
         combinations = combinations.join(further, true())
     return select(*combination, *page.c).select_from(combinations.join(page, true()))
+
+
+def count_rows(session: Session, rows: Select[Any], limit: int = MOST_COUNTED) -> int:
+    """Count the rows of a statement, up to a limit, so that it stays quick."""
+    limited = rows.limit(limit).subquery()
+    return session.scalar(select(func.count()).select_from(limited)) or 0
 
 
 def distinct_values(session: Session, column: InstrumentedAttribute[str]) -> list[str]:

@@ -9,12 +9,13 @@ from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session
 
 from receiver.db.bulk import id_in
-from receiver.db.counting import MOST_COUNTED, count_rows
 from receiver.db.models import OUTCOMES, Message
 from receiver.db.pagination import (
     MESSAGES,
+    MOST_COUNTED,
     IndexValues,
     begin_consistent_read,
+    count_rows,
     distinct_values,
     read_cursor,
     select_page_ids,

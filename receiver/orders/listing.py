@@ -11,12 +11,12 @@ from sqlalchemy import ColumnElement, Date, Select, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from receiver import statuses
-from receiver.db.counting import count_rows
 from receiver.db.models import Event, Order, Poll
 from receiver.db.pagination import (
     Column,
     IndexValues,
     begin_consistent_read,
+    count_rows,
     distinct_values,
     read_cursor,
     select_page_ids,

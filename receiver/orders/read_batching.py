@@ -101,6 +101,6 @@ class OrderReader:
             pairs = {read[1:] for read in reads if read[0] == statement}
             accounts, names = map(list, zip(*pairs, strict=True))
             values = {"accounts": accounts, "names": names, "most": MOST_ORDERS}
-            for row in self._pool.fetch_all(statement, values, named=True):
+            for row in self._pool.fetch_all(statement, values):
                 found[statement, row.asked_account, row.asked_name].append(row)
         return [found[read] for read in reads]

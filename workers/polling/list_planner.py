@@ -12,8 +12,8 @@ from math import ceil
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from receiver.db.counting import count_rows
 from receiver.db.models import Poll
+from receiver.db.pagination import count_rows
 from workers.polling.leases import find_due_orders
 
 PAGE_SIZE = 100

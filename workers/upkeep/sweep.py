@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from receiver.db.counting import count_rows
 from receiver.db.models import Message
+from receiver.db.pagination import count_rows
 from receiver.inbox.pending import pending_since, select_pending
 from receiver.stats import totals
 

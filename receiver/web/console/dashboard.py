@@ -8,8 +8,8 @@ from flask import Blueprint, render_template, url_for
 from receiver.accounts.account_status import list_account_statuses
 from receiver.accounts.refused_credentials import read_refusals
 from receiver.alerts import Alert, AlertContext, find_alerts
-from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import PARKED, PENDING, QUARANTINED
+from receiver.db.pagination import MOST_COUNTED
 from receiver.inbox import browse
 from receiver.inbox.pending import read_progress
 from receiver.web.console.forms import order_url

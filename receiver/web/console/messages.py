@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from flask import Blueprint, g, render_template
 from werkzeug.wrappers import Response
 
-from receiver.db.counting import MOST_COUNTED
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
+from receiver.db.pagination import MOST_COUNTED
 from receiver.inbox import browse
 from receiver.inbox.retry import discard_message, retry_message, retry_messages
 from receiver.schemas.history import ConflictNoteSchema
