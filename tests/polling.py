@@ -23,7 +23,7 @@ from tests import sandbox
 from tests.bodies import START
 from tests.sandbox import Clock, Courier
 from workers.folding.drain import drain_batch
-from workers.polling import leases, outage_recovery
+from workers.polling import outage_recovery
 from workers.polling.account_poller import AccountPoller
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -101,7 +101,7 @@ class World:
                     "now": self.clock(),
                 },
             )
-            leases.add_missing_polls(session, self.account.slug, self.clock())
+            outage_recovery.add_missing_polls(session, self.account.slug, self.clock())
         return placed
 
     def webhook(self, body: bytes) -> None:

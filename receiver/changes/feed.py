@@ -28,6 +28,8 @@ NOW = "now"
 # The Redis channel on which a writer announces that there are new changes. The message is empty.
 CHANNEL = "ordertrail:changes"
 
+LAST_ASSIGNED = text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM changes_seq_seq")
+
 
 def record_changes(session: Session, changes: Iterable[OrderChange | None], now: datetime) -> None:
     """Write the changes to the feed. Must be the last statement of a transaction.
@@ -100,7 +102,9 @@ def start_reading(
         return latest_change(session), []
     number = 0 if after is None else read_cursor(after, CHANGES, "after")
     rows = read_changes(session, number, limit)
-    if not rows and number and _is_ahead(session, number):
+    # A number that was never assigned, or only before a backup was restored. The sequence knows it
+    # even if the changes themselves have been deleted.
+    if not rows and number > session.scalar(LAST_ASSIGNED):
         raise InvalidCursor("after is ahead of every change: start again without it", "after")
     return number, rows
 
@@ -117,15 +121,3 @@ def render_changes(after: int, rows: Sequence[RowMapping]) -> dict[str, Any]:
 def latest_change(session: Session) -> int:
     """Return the highest visible number; 0 while the feed is empty."""
     return session.scalar(select(func.max(Change.seq))) or 0
-
-
-LAST_GIVEN = text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM changes_seq_seq")
-
-
-def _is_ahead(session: Session, number: int) -> bool:
-    """Return whether a number was never assigned, or only before a backup was restored.
-
-    The sequence knows it even if the changes themselves have been deleted.
-    """
-    last_given: int = session.execute(LAST_GIVEN).scalar_one()
-    return number > last_given

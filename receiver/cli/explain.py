@@ -27,9 +27,9 @@ def explain_command(account: str, order_id: str, as_json: bool) -> None:
     ORDER_ID is the courier's id of the order, or any other identifier that the courier gave it.
     """
     with open_order(account, order_id) as (session, order):
-        explanation = explain_order(session, order)
+        explanation = ExplanationSchema().dump(explain_order(session, order))
     if as_json:
-        print_json(ExplanationSchema().dump(explanation))
+        print_json(explanation)
     else:
         _print_explanation(explanation)
 

@@ -6,6 +6,7 @@ Webhooks that wait at the same moment in one process share one multi-row INSERT 
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -78,9 +79,6 @@ INSERT_OR_COUNT = f"""{INSERT} DO UPDATE
         last_seen_at = greatest(stored.last_seen_at, excluded.last_seen_at) {RETURNING}"""  # noqa: S608
 INSERT_NEW = f"{INSERT} DO NOTHING {RETURNING}"
 
-# Executes a statement with its values and returns its rows.
-FetchAll = Callable[[LiteralString, dict[str, Any]], Iterable[Sequence[Any]]]
-
 
 def store_messages(session: Session, messages: Sequence[IncomingMessage]) -> list[Accepted]:
     """Store messages in the transaction of the caller, who commits and rings.
@@ -146,7 +144,9 @@ class Inbox:
 
 
 def _insert(
-    fetch_all: FetchAll, statement: LiteralString, messages: Sequence[IncomingMessage]
+    fetch_all: Callable[..., Iterable[Any]],
+    statement: LiteralString,
+    messages: Sequence[IncomingMessage],
 ) -> list[Accepted | None]:
     """Store messages by one statement, and return what became of each: None where it is not new.
 
@@ -154,38 +154,22 @@ def _insert(
     sorted, so that two processes that store the same bodies at once cannot deadlock.
     """
     identities = [message.identity for message in messages]
-    first: dict[Identity, IncomingMessage] = {}
-    repetitions: dict[Identity, int] = {}
-    for identity, message in zip(identities, messages, strict=True):
-        first.setdefault(identity, message)
-        repetitions[identity] = repetitions.get(identity, -1) + 1
+    counts = Counter(identities)
+    first = dict(zip(reversed(identities), reversed(messages), strict=True))
     ordered = sorted(first)
+    names = ("account", "topic", "kind", "trust", "body", "received_at", "outcome", "reason")
     values: dict[str, list[Any]] = {
-        name: [getattr(first[identity], name) for identity in ordered]
-        for name in (
-            "account",
-            "topic",
-            "kind",
-            "trust",
-            "body",
-            "received_at",
-            "outcome",
-            "reason",
-        )
+        name: [getattr(first[identity], name) for identity in ordered] for name in names
     }
     values["body_sha256"] = [identity[3] for identity in ordered]
-    values["repetitions"] = [repetitions[identity] for identity in ordered]
+    values["repetitions"] = [counts[identity] - 1 for identity in ordered]
     stored = {
-        (account, topic, kind, bytes(sha256)): (message_id, is_new)
+        (account, topic, kind, bytes(sha256)): Accepted(message_id, repeated=not is_new)
         for message_id, account, topic, kind, sha256, is_new in fetch_all(statement, values)
     }
     accepted: list[Accepted | None] = []
-    seen = set[Identity]()
     for identity in identities:
+        accepted.append(stored.get(identity))
         if identity in stored:
-            message_id, is_new = stored[identity]
-            accepted.append(Accepted(message_id, repeated=not is_new or identity in seen))
-            seen.add(identity)
-        else:
-            accepted.append(None)
+            stored[identity] = Accepted(stored[identity].message_id, repeated=True)
     return accepted

@@ -2,10 +2,10 @@
 
 import base64
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import Row, Select, case, func, select
 from sqlalchemy.orm import Session
 
 from receiver.db.bulk import id_in
@@ -31,19 +31,7 @@ MOST_BYTES_IN_LIST = 65_536
 
 # All that is shown of a message except its body, which may be large.
 COLUMNS = (
-    Message.id,
-    Message.account,
-    Message.topic,
-    Message.kind,
-    Message.trust,
-    Message.outcome,
-    Message.reason,
-    Message.courier_order_id,
-    Message.received_at,
-    Message.processed_at,
-    Message.last_seen_at,
-    Message.repetitions,
-    Message.retried_at,
+    *(column for column in Message.__table__.columns if column.key != "body"),
     func.octet_length(Message.body).label("size"),
 )
 
@@ -85,14 +73,22 @@ def index_values(session: Session, account: str | None, outcome: str | None) -> 
     }
 
 
-def parse_message_id(text: str) -> int:
-    """Parse a message's id.
+def find_message(
+    session: Session, message_id: str, columns: Iterable[Any] = COLUMNS, lock: bool = False
+) -> Row[Any]:
+    """Return columns of a message. lock: lock its row until the transaction ends.
 
-    Raises: UnknownMessage where no message can have this id.
+    Raises: UnknownMessage.
     """
-    if not MESSAGE_ID.fullmatch(text) or int(text) > HIGHEST_MESSAGE_ID:
-        raise UnknownMessage(f"no message has the id {text[:40]!r}")
-    return int(text)
+    if not MESSAGE_ID.fullmatch(message_id) or int(message_id) > HIGHEST_MESSAGE_ID:
+        raise UnknownMessage(f"no message has the id {message_id[:40]!r}")
+    statement = select(*columns).where(Message.id == int(message_id))
+    if lock:
+        statement = statement.with_for_update(of=Message)
+    message = session.execute(statement).one_or_none()
+    if message is None:
+        raise UnknownMessage(f"there is no message {message_id}")
+    return message
 
 
 def get_message(session: Session, message_id: str) -> dict[str, Any]:
@@ -100,11 +96,7 @@ def get_message(session: Session, message_id: str) -> dict[str, Any]:
 
     Raises: UnknownMessage.
     """
-    number = parse_message_id(message_id)
-    statement = select(*COLUMNS, Message.body).where(Message.id == number)
-    message = session.execute(statement).one_or_none()
-    if message is None:
-        raise UnknownMessage(f"there is no message {number}")
+    message = find_message(session, message_id, (*COLUMNS, Message.body))
     return {**message._asdict(), "body": None, "body_base64": None, **_render_body(message.body)}
 
 
@@ -122,11 +114,7 @@ def get_raw_body(session: Session, message_id: str) -> bytes:
 
     Raises: UnknownMessage.
     """
-    number = parse_message_id(message_id)
-    row = session.execute(select(Message.body).where(Message.id == number)).one_or_none()
-    if row is None:
-        raise UnknownMessage(f"there is no message {number}")
-    return bytes(row.body or b"")
+    return bytes(find_message(session, message_id, [Message.body]).body or b"")
 
 
 def get_bodies(session: Session, ids: Collection[int]) -> dict[str, dict[str, str]]:

@@ -4,7 +4,6 @@ A worker's heartbeat is no proof of progress: a process that is frozen had one a
 that loops has one now. What waits and what was folded, in PostgreSQL, is.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Select, func, literal, select
@@ -13,25 +12,17 @@ from sqlalchemy.orm import Session
 from receiver.db.models import PENDING, AccountState, Message
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the workers are.
+def read_progress(session: Session, now: datetime) -> tuple[float | None, datetime | None]:
+    """Read how far the workers are, by index lookups, however large the tables are.
 
-    waiting_seconds: how long the oldest pending message has waited, None if none is pending.
-    folded_at: when a batch was last folded, None if none ever was.
+    Return how many seconds the oldest pending message has waited, None if none is pending; and when
+    a batch was last folded, None if none ever was.
     """
-
-    waiting_seconds: float | None
-    folded_at: datetime | None
-
-
-def read_progress(session: Session, now: datetime) -> Progress:
-    """Read how far the workers are, by index lookups, however large the tables are."""
     since = pending_since(session)
     folded_at = session.scalar(select(func.max(AccountState.folded_at)))
     # The message may have been received by another host, whose clock is a little ahead.
     waiting = None if since is None else max((now - since).total_seconds(), 0.0)
-    return Progress(waiting, folded_at)
+    return waiting, folded_at
 
 
 def select_pending() -> Select[Message]:

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.bulk import id_in
 from receiver.db.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED, Message
 from receiver.db.pagination import MESSAGES, read_cursor, select_page_ids, write_cursor
-from receiver.errors import UnknownMessage, WrongOutcome
-from receiver.inbox.browse import COLUMNS, get_message, index_values, parse_message_id
+from receiver.errors import WrongOutcome
+from receiver.inbox.browse import find_message, get_message, index_values
 from receiver.queue.bells import Bells
 
 # How many messages are retried in one transaction.
@@ -26,16 +26,15 @@ def retry_message(
 
     Raises: UnknownMessage; WrongOutcome where its body is no longer kept.
     """
-    number = parse_message_id(message_id)
     with sessions.begin() as session:
-        message = _lock_message(session, number)
+        message = find_message(session, message_id, lock=True)
         if message.outcome in {PENDING, APPLIED}:
             return 0
         if message.size is None:
             raise WrongOutcome(
                 f"message {message_id} cannot be retried: its body is no longer kept"
             )
-        _make_pending(session, [number], now)
+        _make_pending(session, [message.id], now)
     bells.doorbell()
     return 1
 
@@ -82,15 +81,14 @@ def discard_message(
 
     Raises: UnknownMessage; WrongOutcome where it is applied or pending.
     """
-    number = parse_message_id(message_id)
     with sessions.begin() as session:
-        message = _lock_message(session, number)
+        message = find_message(session, message_id, lock=True)
         if message.outcome in {QUARANTINED, PARKED}:
             who_and_why = ": ".join(filter(None, (f"discarded by {remark['by']}", remark["note"])))
             reason = f"{who_and_why} (was {message.outcome}: {message.reason})"
             session.execute(
                 update(Message)
-                .where(Message.id == number)
+                .where(Message.id == message.id)
                 .values(outcome=DISCARDED, reason=reason, processed_at=now)
             )
         elif message.outcome != DISCARDED:
@@ -114,15 +112,3 @@ def _make_pending(session: Session, ids: Any, now: datetime) -> None:
         .values(outcome=PENDING, reason=None, processed_at=None, retried_at=now)
         .execution_options(synchronize_session=False)
     )
-
-
-def _lock_message(session: Session, number: int) -> Row[Any]:
-    """Lock a message until the transaction ends, without loading its body.
-
-    Raises: UnknownMessage.
-    """
-    statement = select(*COLUMNS).where(Message.id == number).with_for_update(of=Message)
-    message = session.execute(statement).one_or_none()
-    if message is None:
-        raise UnknownMessage(f"there is no message {number}")
-    return message

@@ -1,7 +1,7 @@
 """Explain an order: every message, event and detail that made it what it is."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from receiver.db.models import Event, Message, Order
 from receiver.orders import details
 from receiver.orders.fold import sort_position
-from receiver.times import rfc3339
 
 Explanation = dict[str, Any]
 
@@ -25,28 +24,16 @@ FLAG_TEXTS = {
     "pickup_at_unreadable": "its pickup time could not be read",
 }
 
-# All that is shown of a message; its body may be large.
-MESSAGE_COLUMNS = (
-    Message.id,
-    Message.topic,
-    Message.kind,
-    Message.trust,
-    Message.received_at,
-    Message.repetitions,
-    Message.last_seen_at,
-    Message.outcome,
-    Message.reason,
-)
-
 
 def explain_order(session: Session, order: Order) -> Explanation:
-    """Collect everything that made the order what it is.
+    """Collect everything that made the order what it is, for ExplanationSchema to dump.
 
     Shape: {"order", "messages": [...], "events": [...], "details": [...], "etas": [...],
-            "conflicts": [...]}; ids of messages are strings throughout.
+            "conflicts": [...]}
     """
     events = sorted(
-        session.scalars(select(Event).where(Event.order_id == order.id)), key=sort_position
+        session.execute(select(*Event.__table__.columns).where(Event.order_id == order.id)),
+        key=sort_position,
     )
     order_details = list(_list_details(order))
     message_ids = {event.message_id for event in events}
@@ -58,67 +45,36 @@ def explain_order(session: Session, order: Order) -> Explanation:
     about_order = and_(
         Message.account == order.account, Message.courier_order_id == order.courier_order_id
     )
+    # The body may be large.
+    shown = [column for column in Message.__table__.columns if column.key != "body"]
     messages = session.execute(
-        select(*MESSAGE_COLUMNS)
+        select(*shown)
         .where(or_(about_order, Message.id.in_(message_ids)))
         .order_by(Message.received_at, Message.id)
     )
-    setter = _find_setter(order, events)
+    # The status was set by the last applied event that agrees with the order.
+    status = (order.status, order.courier_status, order.status_at)
+    setters = [
+        event.key
+        for event in events
+        if event.applied and (event.status, event.courier_status, event.occurred_at) == status
+    ]
     return {
-        "order": {
-            "account": order.account,
-            "courier_order_id": order.courier_order_id,
-            "reference": order.reference,
-            "identifiers": order.identifiers,
-            "status": order.status,
-            "courier_status": order.courier_status,
-            "status_at": rfc3339(order.status_at),
-            "reason": order.reason,
-            "needs_attention": order.needs_attention,
-        },
-        "messages": [_render_message(message, first_told[message.id]) for message in messages],
-        "events": [_render_event(event, event is setter) for event in events],
+        "order": order,
+        "messages": [
+            {**message._asdict(), "first_told": first_told[message.id]} for message in messages
+        ],
+        "events": [
+            {
+                **event._asdict(),
+                "parcel": event.parcel or None,
+                "set_status": event.key in setters[-1:],
+            }
+            for event in events
+        ],
         "details": order_details,
         "etas": details.list_etas(order.details),
         "conflicts": order.conflicts,
-    }
-
-
-def _find_setter(order: Order, events: Sequence[Event]) -> Event | None:
-    """Return the event that set the status: the last applied one that agrees with the order."""
-    for event in reversed(events):
-        if event.applied and (event.status, event.courier_status, event.occurred_at) == (
-            order.status,
-            order.courier_status,
-            order.status_at,
-        ):
-            return event
-    return None
-
-
-def _render_message(message: Any, first_told: list[str]) -> dict[str, Any]:
-    return {
-        **message._asdict(),
-        "id": str(message.id),
-        "received_at": rfc3339(message.received_at),
-        "last_seen_at": rfc3339(message.last_seen_at),
-        "first_told": first_told,
-    }
-
-
-def _render_event(event: Event, set_status: bool) -> dict[str, Any]:
-    return {
-        "occurred_at": rfc3339(event.occurred_at),
-        "received_at": rfc3339(event.received_at),
-        "courier_status": event.courier_status,
-        "status": event.status,
-        "reason": event.reason,
-        "parcel": event.parcel or None,
-        "message_id": str(event.message_id),
-        "applied": event.applied,
-        "not_applied_why": event.not_applied_why,
-        "set_status": set_status,
-        "flags": event.flags,
     }
 
 
@@ -133,13 +89,13 @@ def _list_details(order: Order) -> Iterator[dict[str, Any]]:
             yield {
                 "name": f"{prefix}{name}",
                 "value": detail["value"],
-                "told_at": rfc3339(datetime.fromisoformat(detail["at"])),
+                "told_at": datetime.fromisoformat(detail["at"]),
                 "message_id": detail["message_id"],
             }
 
 
 def describe_setter(explanation: Explanation) -> str:
-    """Return in a sentence what set the status."""
+    """Return in a sentence what set the status. explanation: as ExplanationSchema dumps it."""
     setter = next((event for event in explanation["events"] if event["set_status"]), None)
     if setter is None:
         return "No event that we have a status for was received yet."

@@ -1,12 +1,12 @@
 """Find orders: by a name that the courier gave, by reference, or by the beginning of either."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import LiteralString, TypeVar
+from typing import Any, LiteralString, TypeVar
 
-from sqlalchemy import ColumnElement, CompoundSelect, select, union
-from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
+from sqlalchemy import ColumnElement, CompoundSelect, select, true, union
+from sqlalchemy.orm import Session, joinedload
 
 from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import Identifier, Order
@@ -92,7 +92,10 @@ def load_orders(session: Session, ids: Collection[int], lock: bool = False) -> M
         return {}
     rows = select(Order).options(joinedload(Order.poll)).where(id_in(Order.id, ids))
     if lock:
-        rows = rows.with_for_update(of=Order, key_share=True)
+        # An order that was loaded before is not shown as it was before it was locked.
+        rows = rows.with_for_update(of=Order, key_share=True).execution_options(
+            populate_existing=True
+        )
     return {order.id: order for order in session.scalars(rows)}
 
 
@@ -139,10 +142,8 @@ def search_orders(session: Session, text: str) -> SearchResult:
         *find_orders(session, [(account, text) for account in accounts]).values(),
     ]
     exact = {order.id: order for group in groups for order in group}
-    ids: set[int] = set()
-    if len(text) >= LEAST_CHARACTERS:
-        ids = set(_find_beginning(session, text, accounts)) - exact.keys()
-    newest = sorted(ids, reverse=True)[:MOST_BEGINNING]
+    beginning = _find_beginning(session, text, accounts) if len(text) >= LEAST_CHARACTERS else set()
+    newest = sorted(beginning - exact.keys(), reverse=True)[:MOST_BEGINNING]
     loaded = load_orders(session, newest)
     return SearchResult(
         [exact[order_id] for order_id in sorted(exact, reverse=True)][:MOST_ORDERS],
@@ -151,29 +152,24 @@ def search_orders(session: Session, text: str) -> SearchResult:
     )
 
 
-def _find_beginning(session: Session, text: str, accounts: list[str]) -> Iterator[int]:
-    yield from _read_index(session, text, Order.reference, Order.id)
-    for account in accounts:
-        of_order, of_identifier = Order.account == account, Identifier.account == account
-        yield from _read_index(session, text, Order.courier_order_id, Order.id, of_order)
-        yield from _read_index(session, text, Identifier.value, Identifier.order_id, of_identifier)
-
-
-def _read_index(
-    session: Session,
-    text: str,
-    column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None],
-    order_id: InstrumentedAttribute[int],
-    *conditions: ColumnElement[bool],
-) -> list[int]:
-    """Return the ids of the rows that begin with the text, among the next rows of the index.
+def _find_beginning(session: Session, text: str, accounts: list[str]) -> set[int]:
+    """Return the ids of the rows that begin with the text, among the next rows of each index.
 
     The database's collation may sort other rows between them, so only those that are read are
     found; an index for prefixes would cost every write.
     """
-    following = select(column, order_id).where(*conditions, column >= text)
-    rows = session.execute(following.order_by(column).limit(ROWS_READ))
-    return [row[1] for row in rows if str(row[0]).startswith(text)]
+    indexes: list[tuple[Any, Any, ColumnElement[bool]]] = [(Order.reference, Order.id, true())]
+    for account in accounts:
+        indexes += [
+            (Order.courier_order_id, Order.id, Order.account == account),
+            (Identifier.value, Identifier.order_id, Identifier.account == account),
+        ]
+    found: set[int] = set()
+    for column, order_id, condition in indexes:
+        following = select(column, order_id).where(condition, column >= text)
+        rows = session.execute(following.order_by(column).limit(ROWS_READ))
+        found |= {row[1] for row in rows if row[0].startswith(text)}
+    return found
 
 
 def refuse_nul(account: str, name: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, joinedload, sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import statuses
 from receiver.changes.feed import record_changes
@@ -80,14 +80,7 @@ def record_order(
         .returning(Order.id)
     )
     is_new = order_id is not None
-    order = session.scalars(
-        select(Order)
-        .options(joinedload(Order.poll))
-        .where(Order.account == account, Order.courier_order_id == courier_order_id)
-        .with_for_update(of=Order, key_share=True)
-        # Not as it was when its name was looked up, before it was locked.
-        .execution_options(populate_existing=True)
-    ).one()
+    order = find_order(session, account, courier_order_id, lock=True)
     before = copy_shown(order)
     if reference is not None:
         order.shop_reference = order.reference = reference

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.errors import MissingBearerToken
-from receiver.inbox.pending import Progress, read_progress
+from receiver.inbox.pending import read_progress
 from receiver.queue.liveness import count_live_workers
 from receiver.stats.counters import metrics_registry
 from receiver.times import rfc3339
@@ -35,11 +35,11 @@ def show_readiness() -> tuple[dict[str, Any], int]:
     message was processed.
     """
     app = app_context()
-    progress = Progress(None, None)
+    waiting_seconds, folded_at = None, None
     try:
         with app.sessions() as session:
             read_only = session.scalar(text("SHOW transaction_read_only")) == "on"
-            progress = read_progress(session, datetime.now(UTC))
+            waiting_seconds, folded_at = read_progress(session, datetime.now(UTC))
         postgresql = "read-only" if read_only else "ok"
     except SQLAlchemyError:
         postgresql = "unreachable"
@@ -55,8 +55,8 @@ def show_readiness() -> tuple[dict[str, Any], int]:
         "postgresql": postgresql,
         "redis": redis,
         "workers": workers,
-        "waiting_seconds": progress.waiting_seconds,
-        "folded_at": rfc3339(progress.folded_at),
+        "waiting_seconds": waiting_seconds,
+        "folded_at": rfc3339(folded_at),
     }
     return answer, 200 if ready else 503
 

@@ -9,7 +9,7 @@ from receiver.cli.output import print_line
 from receiver.cli.session import load_settings, open_database, require_account
 from receiver.errors import NotPolled
 from receiver.text import count_noun
-from workers.polling import leases, outage_recovery
+from workers.polling import outage_recovery
 
 
 @click.command()
@@ -42,6 +42,6 @@ def poll_command(all_open: bool, account: str | None) -> None:
         for slug in polled:
             with sessions.begin() as session:
                 outage_recovery.start_polling(session, slug, now)
-                count = leases.make_open_orders_due(session, slug, now, stopped=True)
+                count = outage_recovery.make_open_orders_due(session, slug, now, stopped=True)
             orders = count_noun(count, "open order is", "open orders are")
             print_line(f"{slug}: {orders} due for polling now")

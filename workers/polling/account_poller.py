@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import ceil
 
 import structlog
-from limits import RateLimitItem, RateLimitItemPerSecond
+from limits import RateLimitItemPerSecond
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis import Redis, RedisError
@@ -30,17 +31,10 @@ from receiver.logs import exception_fields
 from receiver.queue.doorbell import ring_doorbell
 from receiver.settings import Account
 from receiver.stats import totals
-from workers.polling import circuit_breaker, outage_recovery
+from workers.polling import circuit_breaker, leases, outage_recovery
 from workers.polling.circuit_breaker import Permit
 from workers.polling.courier_api import CourierApi
-from workers.polling.leases import (
-    LEASE_DURATION,
-    Lease,
-    find_due_orders,
-    lease_orders,
-    release_leases,
-)
-from workers.polling.list_planner import MAX_ORDERS, ListPlanner
+from workers.polling.leases import Lease
 from workers.polling.poll_answers import PollAnswer, answer_message, read_answer, read_list
 from workers.polling.poll_results import ResultRecorder
 
@@ -54,7 +48,7 @@ MAX_PAGE_BYTES = 8 * 1_048_576
 CLOCK_MARGIN = timedelta(minutes=5)
 # A list ends well before the leases on its orders do, and no more orders than this are polled one
 # by one after it.
-LIST_SECONDS = LEASE_DURATION.total_seconds() / 2
+LIST_SECONDS = leases.LEASE_DURATION.total_seconds() / 2
 MAX_LEFT = 20
 
 # The results of a request, as the metrics name them.
@@ -66,11 +60,7 @@ FAILURES: dict[type[OrdertrailError], str] = {
     CourierUnavailable: "unavailable",
 }
 
-Clock = Callable[[], datetime]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+CLOCK = partial(datetime.now, UTC)
 
 
 class AccountPoller:
@@ -84,7 +74,7 @@ class AccountPoller:
         sessions: sessionmaker[Session],
         redis: Redis,
         stop: threading.Event,
-        now: Clock = _now,
+        now: Callable[[], datetime] = CLOCK,
     ) -> None:
         api = DRIVERS[account.driver].api
         assert api is not None  # noqa: S101 (an account has an access only where there is an api)
@@ -93,7 +83,7 @@ class AccountPoller:
         self.api: Api = api
         self.courier = CourierApi(account.slug, access, api)
         self.recorder = ResultRecorder(account, api.schedule, factor)
-        self._planner = ListPlanner(account.slug)
+        self._no_list_until = 0.0
         self._access = access
         self._factor = factor
         self._sessions = sessions
@@ -103,7 +93,8 @@ class AccountPoller:
         self._limiter = MovingWindowRateLimiter(
             RedisStorage("redis://", connection_pool=redis.connection_pool)
         )
-        self._rate_limit = rate_limit(api.per_second, factor)
+        rate = api.per_second / factor
+        self._rate_limit = RateLimitItemPerSecond(max(1, int(rate)), ceil(1 / rate))
 
     def check_for_outage(self) -> int:
         """Make orders due after an outage; return how many orders are due, up to MAX_THREADS."""
@@ -111,7 +102,7 @@ class AccountPoller:
         with self._sessions.begin() as session:
             schedule = self.api.schedule
             outage_recovery.check_for_outage(session, self.slug, schedule, self._factor, now)
-            return len(find_due_orders(session, self.slug, now, MAX_THREADS))
+            return len(leases.find_due_orders(session, self.slug, now, MAX_THREADS))
 
     def poll_due_orders(self) -> None:
         """Poll until no order is due or the account has to wait."""
@@ -127,34 +118,38 @@ class AccountPoller:
         """Poll the order that is due longest, or many orders by list; return whether to go on."""
         now = self._now()
         with self._sessions() as session:
-            is_due = bool(find_due_orders(session, self.slug, now, 1))
-            since = self._planner.plan_list(session, now) if self.api.list_url else None
-        if not is_due or not self._within_rate_limit():
+            if not leases.find_due_orders(session, self.slug, now, 1):
+                return False
+            since = self._plan_list(session, now)
+        if not self._within_rate_limit():
             return False
-        permit, leases = self._lease(now, since)
-        if permit is None or not leases:
-            return False
+        with self._sessions.begin() as session:
+            permit = circuit_breaker.request_permit(session, self.slug, now)
+            if permit is None:
+                return False
+            limit = 1 if since is None else leases.MAX_LISTED
+            held = leases.lease_orders(session, self.slug, now, limit, since)
+            if not held:
+                circuit_breaker.return_permit(session, permit, now)
+                return False
         try:
             if since is None:
-                return self._poll_order(permit, leases[0])
-            return self._poll_list(permit, leases, since)
+                return self._poll_order(permit, held[0])
+            return self._poll_list(permit, held, since)
         except Exception:
             # Sooner than the leases run out by themselves.
             with suppress(SQLAlchemyError), self._sessions.begin() as session:
-                self.recorder.record_failure(session, leases, self._now())
+                self.recorder.record_failure(session, held, self._now())
             raise
 
-    def _lease(self, now: datetime, since: datetime | None) -> tuple[Permit | None, list[Lease]]:
-        """Return a permit and leases on one order, or on all that a list since a time may hold."""
-        with self._sessions.begin() as session:
-            permit = circuit_breaker.request_permit(session, self.slug, self._now())
-            if permit is None:
-                return None, []
-            limit = 1 if since is None else MAX_ORDERS
-            leases = lease_orders(session, self.slug, now, limit, since)
-            if not leases:
-                circuit_breaker.return_permit(session, permit, now)
-            return permit, leases
+    def _plan_list(self, session: Session, now: datetime) -> datetime | None:
+        if self.api.list_url is None or time.monotonic() < self._no_list_until:
+            return None
+        since = leases.plan_list(session, self.slug, now)
+        if since is None:
+            # Not computed again for each of these orders.
+            self._no_list_until = time.monotonic() + 1
+        return since
 
     def _within_rate_limit(self) -> bool:
         return self._limiter.hit(self._rate_limit, self.slug)
@@ -190,9 +185,8 @@ class AccountPoller:
             except tuple(FAILURES) as error:
                 return self._record_failure(permit, [lease], error, asked_at)
             answer = read_answer(self.account, lease, body, document, asked_at)
-            self._record_answers(
-                permit, [answer], UNREADABLE if answer.message.reason else ANSWERED
-            )
+            result = UNREADABLE if answer.message.reason else ANSWERED
+            self._record_answers(permit, [answer], result)
             return True
         with self._sessions.begin() as session:
             self.recorder.record_unknown_order(session, lease, asked_at)
@@ -211,9 +205,11 @@ class AccountPoller:
 
     # --- many orders ---
 
-    def _poll_list(self, first_permit: Permit, leases: list[Lease], since: datetime) -> bool:
+    def _poll_list(self, first_permit: Permit, held: list[Lease], since: datetime) -> bool:
         """Fetch orders page by page, then the few that no page held one by one."""
-        left = {lease.courier_order_id: lease for lease in leases}
+        list_url, read_page = self.api.list_url, self.api.read_list_page
+        assert list_url is not None and read_page is not None  # noqa: S101, PT018 (see _plan_list)
+        left = {lease.courier_order_id: lease for lease in held}
         until = time.monotonic() + LIST_SECONDS
         page_count, page = 1, 0
         while left and page < page_count and time.monotonic() < until:
@@ -223,23 +219,26 @@ class AccountPoller:
                 return self._release(left.values())
             asked_at = self._now()
             try:
-                answers, page_count = self._fetch_page(since - CLOCK_MARGIN, page, asked_at, left)
+                url = list_url(self._access, since - CLOCK_MARGIN, page)
+                listed = read_page(self.courier.fetch(url, MAX_PAGE_BYTES, self._now()))
             except (BrokenAnswer, UnknownToCourier, Undecodable) as error:
                 # Whatever is wrong with the list, the orders can be polled one by one.
-                self._planner.pause(timedelta(minutes=10))
+                self._no_list_until = time.monotonic() + 600
                 self._release(left.values())
                 broken = BrokenAnswer(f"the list of orders cannot be used: {error}", None)
                 return self._record_failure(permit, [], broken, asked_at)
             except (CourierBusy, CourierRefused, CourierUnavailable) as error:
                 return self._record_failure(permit, list(left.values()), error, asked_at)
-            self._record_answers(permit, answers.values(), ANSWERED, saved=len(answers) - 1)
+            answers = read_list(self.account, listed.orders, left, asked_at)
+            self._record_answers(permit, answers.values(), ANSWERED)
+            page_count = listed.page_count
             for name in answers:
                 del left[name]
             if page_count - page > len(left):
                 # The list is longer than planned: one by one takes fewer requests.
                 break
         if len(left) > MAX_LEFT:
-            self._planner.pause(timedelta(minutes=1))
+            self._no_list_until = time.monotonic() + 60
             self._release(left.values())
             return True
         for name, lease in list(left.items()):
@@ -249,29 +248,23 @@ class AccountPoller:
             del left[name]
         return True
 
-    def _fetch_page(
-        self, since: datetime, page: int, asked_at: datetime, leases: dict[str, Lease]
-    ) -> tuple[dict[str, PollAnswer], int]:
-        """Return what a page says about leased orders, by their name, and the number of pages."""
-        assert self.api.list_url and self.api.read_list_page  # noqa: S101, PT018 (see poll_next)
-        url = self.api.list_url(self._access, since, page)
-        listed = self.api.read_list_page(self.courier.fetch(url, MAX_PAGE_BYTES, self._now()))
-        return read_list(self.account, listed.orders, leases, asked_at), listed.page_count
-
     # --- results ---
 
     def _record_answers(
-        self, permit: Permit, answers: Collection[PollAnswer], result: str, saved: int = 0
+        self,
+        permit: Permit,
+        answers: Collection[PollAnswer],
+        result: str,
+        error: BrokenAnswer | None = None,
     ) -> None:
-        """Store answers and wake a worker. Nonsense is a failure of the courier's API, an answer
-        that cannot be used only one of the order.
-        """
+        """Store answers and wake a worker. error: why the API and not only the order has failed."""
         with self._sessions.begin() as session:
             stored = self.recorder.record_answers(session, answers)
-            if result == NONSENSE:
-                circuit_breaker.record_api_failure(session, permit, self._now(), self._factor)
+            if error is None:
+                circuit_breaker.record_api_success(session, permit, saved=len(answers) - 1)
             else:
-                circuit_breaker.record_api_success(session, permit, saved)
+                now = self._now()
+                circuit_breaker.record_api_failure(session, permit, error, now, self._factor)
             self._count(session, result)
         if stored:
             try:
@@ -281,40 +274,29 @@ class AccountPoller:
                 log.warning("ring_failed", bell="doorbell")
 
     def _record_failure(
-        self, permit: Permit, leases: list[Lease], error: OrdertrailError, asked_at: datetime
+        self, permit: Permit, held: list[Lease], error: OrdertrailError, asked_at: datetime
     ) -> bool:
         """Record that the courier did not answer; return whether to go on polling."""
         log.warning("courier_request_failed", account=self.slug, error=str(error))
-        if isinstance(error, BrokenAnswer) and error.body is not None and len(leases) == 1:
+        if isinstance(error, BrokenAnswer) and error.body is not None and len(held) == 1:
             message = answer_message(self.account, error.body, asked_at, str(error))
-            self._record_answers(permit, [PollAnswer(leases[0], message, None)], NONSENSE)
+            self._record_answers(permit, [PollAnswer(held[0], message, None)], NONSENSE, error)
             return True
+        goes_on = not isinstance(error, CourierBusy | CourierRefused)
         now = self._now()
         with self._sessions.begin() as session:
-            if isinstance(error, CourierBusy):
-                release_leases(session, leases)
-                circuit_breaker.record_rate_limit(session, permit, now, error.seconds)
-            elif isinstance(error, CourierRefused):
-                release_leases(session, leases)
-                circuit_breaker.record_refused_credentials(session, permit, now)
+            if goes_on:
+                self.recorder.record_failure(session, held, now)
             else:
-                self.recorder.record_failure(session, leases, now)
-                circuit_breaker.record_api_failure(session, permit, now, self._factor)
+                leases.release_leases(session, held)
+            circuit_breaker.record_api_failure(session, permit, error, now, self._factor)
             self._count(session, FAILURES[type(error)])
-        return not isinstance(error, CourierBusy | CourierRefused)
+        return goes_on
 
-    def _release(self, leases: Collection[Lease]) -> bool:
+    def _release(self, held: Collection[Lease]) -> bool:
         with self._sessions.begin() as session:
-            release_leases(session, leases)
+            leases.release_leases(session, held)
         return False
 
     def _count(self, session: Session, result: str) -> None:
         totals.add_totals(session, {(totals.POLLS, self.slug, result): 1})
-
-
-def rate_limit(per_second: float, factor: float) -> RateLimitItem:
-    """Return the requests that one account may send; factor: POLL_INTERVAL_FACTOR."""
-    rate = per_second / factor
-    if rate >= 1:
-        return RateLimitItemPerSecond(int(rate))
-    return RateLimitItemPerSecond(1, ceil(1 / rate))

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from receiver.couriers.schedule import Backoff
 from receiver.db.models import AccountState
+from receiver.errors import CourierBusy, CourierRefused, OrdertrailError
 
 # So many failures in a row pause the account: first for 30 s, then ever longer up to 10 min.
 FAILURES = 5
@@ -22,11 +23,21 @@ PROBE = timedelta(seconds=20)
 # The pause after a 429 that names no time, and after refused credentials.
 BUSY_FOR = timedelta(seconds=60)
 REFUSED_FOR = timedelta(hours=1)
+# No pause is longer, except by a clock that was ahead.
+LONGEST_PAUSE = timedelta(days=1)
 
 # Why an account is paused.
-FAILING = "failing"
-BUSY = "busy"
-REFUSED = "refused"
+FAILING, BUSY, REFUSED = "failing", "busy", "refused"
+
+# A failure that is recorded late never makes a pause shorter. A probe's own paused_until is none.
+PAUSE = text("""
+    UPDATE accounts
+    SET paused_at = coalesce(paused_at, :now),
+        pause_reason = CASE WHEN :probe OR paused_until IS NULL OR paused_until < :until
+                            THEN :reason ELSE pause_reason END,
+        paused_until = CASE WHEN :probe THEN :until ELSE greatest(paused_until, :until) END
+    WHERE account = :account
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,7 @@ def request_permit(session: Session, account: str, now: datetime) -> Permit | No
     )
     if paused_until is None:
         return Permit(account, probe=False)
-    if paused_until > now:
+    if now < paused_until <= now + LONGEST_PAUSE:
         return None
     taken = session.execute(
         update(AccountState)
@@ -84,32 +95,33 @@ def record_api_success(session: Session, permit: Permit, saved: int = 0) -> None
     )
 
 
-def record_api_failure(session: Session, permit: Permit, now: datetime, factor: float) -> None:
-    """Record that the API failed (5xx, no response, an unusable one); the FAILURES-th pauses it."""
+def record_api_failure(
+    session: Session, permit: Permit, error: OrdertrailError, now: datetime, factor: float
+) -> None:
+    """Record a request that failed. Refused credentials, a rate limit, and the FAILURES-th failure
+    in a row (5xx, no response, an unusable one) pause the account.
+    """
+    reason, wait = FAILING, timedelta()
+    if isinstance(error, CourierRefused):
+        reason, wait = REFUSED, REFUSED_FOR
+    elif isinstance(error, CourierBusy):
+        seconds = error.seconds
+        reason, wait = BUSY, BUSY_FOR if seconds is None else timedelta(seconds=max(seconds, 1))
     failures = session.execute(
         update(AccountState)
         .where(AccountState.account == permit.account)
-        .values(failures=AccountState.failures + 1, requests=AccountState.requests + 1)
+        .values(
+            failures=AccountState.failures + int(reason == FAILING),
+            requests=AccountState.requests + 1,
+        )
         .returning(AccountState.failures)
     ).scalar_one()
-    if failures >= FAILURES or permit.probe:
+    if reason == FAILING:
+        if failures < FAILURES and not permit.probe:
+            return
         wait = PAUSES.delay(max(0, failures - FAILURES)) * factor
-        _pause(session, permit, now, wait, FAILING)
-
-
-def record_rate_limit(
-    session: Session, permit: Permit, now: datetime, seconds: float | None
-) -> None:
-    """Record a 429; seconds: how long the courier asks us to wait, None if it does not say."""
-    _update(session, permit.account, requests=AccountState.requests + 1)
-    wait = timedelta(seconds=max(seconds, 1)) if seconds is not None else BUSY_FOR
-    _pause(session, permit, now, wait, BUSY)
-
-
-def record_refused_credentials(session: Session, permit: Permit, now: datetime) -> None:
-    """Record that the courier refused our credentials, which only a person can correct."""
-    _update(session, permit.account, requests=AccountState.requests + 1)
-    _pause(session, permit, now, REFUSED_FOR, REFUSED)
+    values = {"account": permit.account, "probe": permit.probe, "now": now, "until": now + wait}
+    session.execute(PAUSE, {**values, "reason": reason})
 
 
 def start_account(session: Session, account: str, now: datetime) -> None:
@@ -124,19 +136,3 @@ def start_account(session: Session, account: str, now: datetime) -> None:
 
 def _update(session: Session, account: str, **values: Any) -> None:
     session.execute(update(AccountState).where(AccountState.account == account).values(**values))
-
-
-# A failure that is recorded late never makes a pause shorter. A probe's own paused_until is none.
-PAUSE = text("""
-    UPDATE accounts
-    SET paused_at = coalesce(paused_at, :now),
-        pause_reason = CASE WHEN :probe OR paused_until IS NULL OR paused_until < :until
-                            THEN :reason ELSE pause_reason END,
-        paused_until = CASE WHEN :probe THEN :until ELSE greatest(paused_until, :until) END
-    WHERE account = :account
-""")
-
-
-def _pause(session: Session, permit: Permit, now: datetime, wait: timedelta, reason: str) -> None:
-    values = {"account": permit.account, "probe": permit.probe, "now": now, "until": now + wait}
-    session.execute(PAUSE, {**values, "reason": reason})

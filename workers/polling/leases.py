@@ -7,16 +7,16 @@ the result of a worker whose lease has run out is discarded.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from math import ceil
 
 import structlog
-from sqlalchemy import ColumnElement, exists, func, select, text, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from receiver.db.bulk import id_in
+from receiver.db.counting import count_rows
 from receiver.db.models import Order, Poll
 from receiver.stats import totals
-from receiver.statuses import TERMINAL_STATUSES
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +25,13 @@ LEASE_DURATION = timedelta(seconds=120)
 # Earlier than any order.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
-Conditions = Sequence[ColumnElement[bool]]
-# The session holds none of the rows that these statements update.
-NO_SYNC = {"synchronize_session": False}
+# How many orders a page of a courier's list has.
+PAGE_SIZE = 100
+# Fewer due orders are always polled one by one.
+MIN_LISTED = 4
+# How many due orders are considered for one list, and how many starting points are compared.
+MAX_LISTED = 2_000
+MAX_CUTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,36 @@ class Lease:
     leased_until: datetime
 
 
+def find_due_orders(
+    session: Session, account: str, now: datetime, limit: int, since: datetime | None = None
+) -> Sequence[datetime]:
+    """Return when each of the first `limit` orders that are due and not leased was placed.
+
+    since: only those that a list since then may contain.
+    """
+    due = select(Poll.placed_at).where(*_due(account, now, since))
+    return session.scalars(due.order_by(Poll.due_at).limit(limit)).all()
+
+
+def plan_list(session: Session, account: str, now: datetime) -> datetime | None:
+    """Return since when to list the due orders, None if polling one by one takes fewest requests.
+
+    A list contains every order placed since a time. So the newest of the due orders are fetched by
+    list, as far back as that takes fewer requests than polling each, and the older ones one by one.
+    """
+    newest = sorted(find_due_orders(session, account, now, MAX_LISTED, BEGINNING), reverse=True)
+    if len(newest) <= MIN_LISTED:
+        return None
+    fewest, since = len(newest), None
+    for listed in range(len(newest), MIN_LISTED - 1, -ceil(len(newest) / MAX_CUTS)):
+        oldest = newest[listed - 1]
+        placed = select(Poll.order_id).where(Poll.account == account, Poll.placed_at >= oldest)
+        pages = ceil(count_rows(session, placed, listed * PAGE_SIZE) / PAGE_SIZE)
+        if pages + len(newest) - listed < fewest:
+            fewest, since = pages + len(newest) - listed, oldest
+    return since
+
+
 def lease_orders(
     session: Session, account: str, now: datetime, limit: int, since: datetime | None = None
 ) -> list[Lease]:
@@ -58,7 +92,7 @@ def lease_orders(
     """
     chosen = (
         select(Poll.order_id, Poll.leased_until.is_not(None).label("was_leased"))
-        .where(*_due(account, now), *_listable(since))
+        .where(*_due(account, now, since))
         .order_by(Poll.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -80,7 +114,7 @@ def lease_orders(
             Poll.leased_until,
             chosen.c.was_leased,
         ),
-        execution_options=NO_SYNC,
+        execution_options={"synchronize_session": False},
     ).all()
     if expired := sum(row.was_leased for row in rows):
         log.warning("leases_expired", account=account, orders=expired)
@@ -88,30 +122,17 @@ def lease_orders(
     return [Lease(*row[:-1]) for row in rows]
 
 
-def find_due_orders(
-    session: Session, account: str, now: datetime, limit: int, listable: bool = False
-) -> Sequence[datetime]:
-    """Return when each of the first `limit` orders that are due and not leased was placed.
-
-    listable: only those that a list may contain.
-    """
-    due = select(Poll.placed_at).where(
-        *_due(account, now), *_listable(BEGINNING if listable else None)
-    )
-    return session.scalars(due.order_by(Poll.due_at).limit(limit)).all()
-
-
-def _due(account: str, now: datetime) -> Conditions:
-    free = Poll.leased_until.is_(None) | (Poll.leased_until <= now)
-    return [Poll.account == account, Poll.due_at <= now, free]
-
-
-def _listable(since: datetime | None) -> Conditions:
-    """A list does not contain an order that the courier said not to know and never reported."""
-    if since is None:
-        return []
-    reported = exists().where(Order.id == Poll.order_id, Order.last_heard_at.is_not(None))
-    return [Poll.placed_at >= since, Poll.unknown_since.is_(None) | reported]
+def _due(account: str, now: datetime, since: datetime | None) -> list[ColumnElement[bool]]:
+    """Return the conditions of orders that are due and free; since: as lease_orders() has it."""
+    # Only a clock that was ahead can have given a lease for longer than LEASE_DURATION.
+    latest = now + 2 * LEASE_DURATION
+    is_free = or_(Poll.leased_until.is_(None), Poll.leased_until <= now, Poll.leased_until > latest)
+    conditions = [Poll.account == account, Poll.due_at <= now, is_free]
+    if since is not None:
+        # A list does not contain an order that the courier said not to know and never reported.
+        reported = exists().where(Order.id == Poll.order_id, Order.last_heard_at.is_not(None))
+        conditions += [Poll.placed_at >= since, Poll.unknown_since.is_(None) | reported]
+    return conditions
 
 
 def release_leases(session: Session, leases: Collection[Lease]) -> None:
@@ -127,56 +148,3 @@ def lock_leased_polls(session: Session, leases: Collection[Lease]) -> Sequence[P
         select(Poll).where(id_in(Poll.order_id, until)).order_by(Poll.order_id).with_for_update()
     )
     return [poll for poll in rows if poll.leased_until == until[poll.order_id]]
-
-
-def make_open_orders_due(
-    session: Session, account: str, now: datetime, stopped: bool = False
-) -> int:
-    """Make every open order of an account due now, and return how many there are.
-
-    stopped: also those whose polling has stopped.
-    """
-    wanted = Poll.due_at > now
-    values: dict[str, Any] = {"due_at": now, "quiet": 0, "failures": 0}
-    if stopped:
-        wanted |= Poll.stopped_at.is_not(None)
-        values["unchanged_for"] = timedelta()
-    cleared = ("finished_at", "stopped_at", "stop_reason", "unknown_since")
-    is_open = exists().where(Order.id == Poll.order_id, Order.status.not_in(TERMINAL_STATUSES))
-    return _update_polls(session, account, [wanted, is_open], **values, **dict.fromkeys(cleared))
-
-
-def end_future_leases(session: Session, account: str, now: datetime) -> None:
-    """End the leases that only a clock that was ahead can have given."""
-    future = [Poll.leased_until > now + LEASE_DURATION]
-    _update_polls(session, account, future, leased_until=None)
-
-
-def restore_lost_polls(session: Session, account: str, now: datetime) -> int:
-    """Make orders due whose polling has neither a next time nor an end; return how many."""
-    lost = [column.is_(None) for column in (Poll.due_at, Poll.finished_at, Poll.stopped_at)]
-    return _update_polls(session, account, lost, due_at=now)
-
-
-def _update_polls(session: Session, account: str, where: Conditions, **values: Any) -> int:
-    """Update rows, locked in the same order as by a drain, so that the two do not deadlock."""
-    locked = select(Poll.order_id).where(Poll.account == account, *where)
-    locked = locked.order_by(Poll.order_id).with_for_update()
-    changed = update(Poll).where(Poll.order_id.in_(locked)).values(values).returning(Poll.order_id)
-    return len(session.execute(changed, execution_options=NO_SYNC).all())
-
-
-def add_missing_polls(session: Session, account: str, now: datetime) -> int:
-    """Start polling the open orders from before the account could be polled; return how many."""
-    added = session.execute(
-        text("""
-            INSERT INTO polls (order_id, account, placed_at, due_at)
-            SELECT id, account, created_at, :now FROM orders
-            WHERE account = :account AND status <> ALL(:terminal)
-                  AND NOT EXISTS (SELECT FROM polls WHERE polls.order_id = orders.id)
-            ON CONFLICT DO NOTHING
-            RETURNING order_id
-        """),
-        {"account": account, "now": now, "terminal": TERMINAL_STATUSES},
-    )
-    return len(added.all())

@@ -35,7 +35,7 @@ def show_dashboard() -> str:
             for outcome in (PENDING, QUARANTINED, PARKED)
         }
         refusals = read_refusals(session)[:MOST_REFUSALS]
-        waiting_seconds = read_progress(session, now).waiting_seconds
+        waiting_seconds, _ = read_progress(session, now)
     alerts_of = defaultdict(list)
     for alert in alerts:
         alerts_of[alert.account].append(alert)

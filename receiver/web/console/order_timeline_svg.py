@@ -83,7 +83,7 @@ class Mark:
 def draw_order_timeline(explanation: Json, now: datetime) -> Markup:
     """Draw an order's timeline; an empty text if there are no events and messages.
 
-    explanation: as explain() returns it. now: the end of the band of an order in progress.
+    explanation: as ExplanationSchema dumps it. now: the end of the band of an order in progress.
     """
     events, messages = explanation["events"], explanation["messages"]
     moments = [_time(event["occurred_at"]) for event in events]

@@ -13,6 +13,7 @@ from receiver.orders.explain import FLAG_TEXTS, describe_setter, explain_order
 from receiver.orders.find import LEAST_CHARACTERS, find_order, search_orders
 from receiver.orders.listing import list_orders
 from receiver.orders.register import request_refresh
+from receiver.schemas.explanation import ExplanationSchema
 from receiver.schemas.order import OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
@@ -75,7 +76,7 @@ def show_order_page(account: str | None = None, order_id: str | None = None) -> 
     app, now = app_context(), datetime.now(UTC)
     with app.sessions() as session:
         order = find_order(session, account, order_id)
-        explanation = explain_order(session, order)
+        explanation = ExplanationSchema().dump(explain_order(session, order))
         newest = explanation["messages"][::-1][:MOST_MESSAGES]
         bodies = get_bodies(session, [int(message["id"]) for message in newest[:MOST_BODIES]])
     settings = app.settings.accounts.get(order.account)
