@@ -13,7 +13,7 @@ from receiver.orders.explain import FLAG_TEXTS, describe_setter, explain_order
 from receiver.orders.find import LEAST_CHARACTERS, find_order, search_orders
 from receiver.orders.listing import list_orders
 from receiver.orders.register import request_refresh
-from receiver.schemas.explanation import ExplanationSchema
+from receiver.schemas.history import ExplanationSchema
 from receiver.schemas.order import OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
