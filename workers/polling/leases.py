@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from receiver.db.bulk import id_in
-from receiver.db.counting import count_rows
 from receiver.db.models import Order, Poll
+from receiver.db.pagination import count_rows
 from receiver.stats import totals
 
 log = structlog.get_logger(__name__)
