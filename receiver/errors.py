@@ -8,6 +8,10 @@ class OrdertrailError(Exception):
     """The base of all errors that have a name here."""
 
 
+class CannotRun(OrdertrailError):
+    """`ordertrail run` or one of its servers cannot be started."""
+
+
 class UnknownAccount(OrdertrailError):
     """No account of this name is switched on, or it has no such topic."""
 

@@ -71,13 +71,13 @@ def pytest_configure() -> None:
 def start_servers(config: pytest.Config) -> dict[str, str]:
     """Start both servers and migrate the template; they stop at the end of the run."""
     from receiver.db.migrate import migrate
-    from receiver.standalone import embedded
+    from tests.servers import running
 
     stack = config.stash[STACK] = ExitStack()
     # Short, since a socket's path may have only 107 bytes; resolved, since macOS links /tmp.
     directory = Path(tempfile.mkdtemp(prefix="ot-tests-")).resolve()
     stack.callback(shutil.rmtree, directory, ignore_errors=True)
-    servers = stack.enter_context(embedded.running(directory))
+    servers = stack.enter_context(running(directory))
     servers.postgres.create_database(TEMPLATE)
     migrate(servers.postgres.url(TEMPLATE))
     return {

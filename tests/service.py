@@ -27,7 +27,8 @@ from sqlalchemy.orm import Session, sessionmaker
 import receiver
 from receiver.queue.doorbell import Doorbell
 from receiver.standalone import child_process
-from receiver.standalone.embedded import Home, Valkey
+from receiver.standalone.embedded import Valkey
+from receiver.standalone.home import Home
 
 # Where the code under test stands: the processes run that, and never an installed copy.
 ROOT = Path(receiver.__file__).resolve().parent.parent
@@ -90,18 +91,6 @@ def running(
             process.kill()
             process.wait()
         child_process.end_session(process.pid)
-
-
-@contextmanager
-def started(server: Valkey) -> Iterator[None]:
-    """The server runs inside."""
-    server.prepare()
-    process = server.start()
-    try:
-        server.wait_ready(process)
-        yield
-    finally:
-        server.stop(process)
 
 
 @contextmanager

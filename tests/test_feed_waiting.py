@@ -20,7 +20,8 @@ import pytest
 
 from receiver.changes.feed import CHANNEL
 from receiver.queue.redis_client import connect_redis
-from tests.service import WORKER, Web, running, running_web, started, valkey_made, wait_until
+from tests.servers import started
+from tests.service import WORKER, Web, running, running_web, valkey_made, wait_until
 
 READERS = int(os.environ.get("FEED_READERS", "200"))
 

@@ -139,7 +139,7 @@ def test_only_the_settings_and_the_edges_read_the_environment() -> None:
         "receiver/app.py",
         "receiver/cli/main.py",
         "receiver/cli/session.py",
-        "receiver/standalone/embedded/server.py",
+        "receiver/standalone/embedded.py",
         "receiver/stats/counters.py",
         "workers/runtime.py",
     }

@@ -7,87 +7,54 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from receiver.errors import CannotRun
 
 SECRETS_FILE = "secrets.env"
 RUN_FILE = "run.env"
 SECRET_BYTES = 32
 
-# How long a second run waits, in seconds: for a run that may soon be stopped, and for one that is
-# stopping, whose web process may use all of its graceful timeout.
-WAIT_FOR_RUNNING = 10.0
-WAIT_FOR_STOPPING = 30.0
+# How long a second run waits, in seconds: one that is stopping may use all of its graceful timeout.
+WAIT_SECONDS = 30.0
 RETRY_SECONDS = 0.1
-
-
-class DataDirError(Exception):
-    """DATA_DIR is not usable; one line that says why and what to do."""
-
-
-@dataclass(frozen=True)
-class DataDirLock:
-    """The locks on DATA_DIR: `run` is the supervisor's own, `parts` is inherited by all processes.
-
-    So the directory stays locked until the last process of a killed run has ended, and two servers
-    never write the same data.
-    """
-
-    run: int
-    parts: int
-
-    def announce_stop(self) -> None:
-        """Let a run that waits know that this one is stopping."""
-        fcntl.flock(self.run, fcntl.LOCK_UN)
 
 
 @contextmanager
 def lock_data_dir(
     data_dir: Path, url: str, sleep: Callable[[float], None], report: Callable[[str], None]
-) -> Iterator[DataDirLock]:
+) -> Iterator[int]:
     """Lock the directory; wait for an earlier run to end.
 
+    Yields the file descriptor of the lock. All processes of the run inherit it, so that the
+    directory stays locked until the last one of a killed run has ended, and two servers never write
+    the same data.
+
     sleep: may raise to give up.
-    Raises: DataDirError, which names the run that has the lock.
+    Raises: CannotRun, which names the run that has the lock.
     """
-    run, parts = _open(data_dir / "run.lock"), _open(data_dir / "parts.lock")
+    lock = os.open(data_dir / "run.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        waited, reported = 0.0, ""
-        while locked := _try_lock(data_dir, run, parts):
-            problem, wait_seconds = locked
-            if waited >= wait_seconds:
-                raise DataDirError(f"{problem}: stop it first, or choose another DATA_DIR")
-            if problem != reported:
+        waited = 0.0
+        while not _try_lock(lock):
+            owner = os.pread(lock, 200, 0).decode() or "another run"
+            problem = f"{data_dir} is in use by {owner}, or by processes that it has started"
+            if waited >= WAIT_SECONDS:
+                raise CannotRun(f"{problem}: stop it first, or choose another DATA_DIR")
+            if not waited:
                 report(f"{problem}; waiting for it to stop")
-                waited, reported = 0.0, problem
             sleep(RETRY_SECONDS)
             waited += RETRY_SECONDS
-        os.ftruncate(run, 0)
-        os.pwrite(run, f"pid {os.getpid()} at {url}".encode(), 0)
-        yield DataDirLock(run, parts)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"pid {os.getpid()} at {url}".encode(), 0)
+        yield lock
     finally:
-        os.close(run)
-        os.close(parts)
+        os.close(lock)
 
 
-def _try_lock(data_dir: Path, run: int, parts: int) -> tuple[str, float] | None:
-    """Return who has the lock and how long to wait for it; None where it is ours now."""
-    if not _lock(run):
-        owner = os.pread(run, 200, 0).decode() or "another run"
-        return f"{data_dir} is in use by {owner}", WAIT_FOR_RUNNING
-    if not _lock(parts):
-        fcntl.flock(run, fcntl.LOCK_UN)
-        return f"{data_dir} is in use by processes of an earlier run", WAIT_FOR_STOPPING
-    return None
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-
-
-def _lock(opened: int) -> bool:
+def _try_lock(lock: int) -> bool:
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -97,7 +64,7 @@ def load_or_generate_secrets(data_dir: Path, names: Iterable[str]) -> dict[str, 
     """Return the secrets of these names from DATA_DIR; generate and store those that are missing.
 
     Shape: a file of lines NAME=value, readable by its owner only.
-    Raises: DataDirError where the file cannot be read.
+    Raises: CannotRun where the file cannot be read.
     """
     file = data_dir / SECRETS_FILE
     known = _read(file)
@@ -129,7 +96,7 @@ def _read(file: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise DataDirError(f"the secrets in {file} cannot be read: {error}") from None
+        raise CannotRun(f"the secrets in {file} cannot be read: {error}") from None
     file.chmod(0o600)
     known = {}
     for number, line in enumerate(lines, 1):
@@ -137,7 +104,7 @@ def _read(file: Path) -> dict[str, str]:
             continue
         name, equals, value = line.partition("=")
         if not equals:
-            raise DataDirError(f"{file}, line {number}: must be NAME=value")
+            raise CannotRun(f"{file}, line {number}: must be NAME=value")
         known[name.strip()] = value.strip()
     return known
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from receiver.couriers import DRIVERS
+from receiver.errors import CannotRun
 from receiver.settings import ACCOUNT_NAME
 
 # The directory of the Procfile and the files that it names: a checkout, or their copies in a wheel.
@@ -20,10 +21,6 @@ PLACEHOLDERS = {
     "REDIS_URL": "unix:///",
     "API_TOKENS": "placeholder",
 }
-
-
-class CannotRun(Exception):
-    """The service cannot be started; one line that says why and what to do."""
 
 
 def read_procfile(path: Path) -> dict[str, list[str]]:

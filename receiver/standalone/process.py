@@ -1,16 +1,13 @@
 """Processes that are restarted when they end, and the signals that request a stop."""
 
 import os
-import select
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType, TracebackType
-from typing import Self
+from types import FrameType
 
 from receiver.standalone import child_process
 
@@ -66,54 +63,28 @@ class SupervisedProcess:
 
 
 class StopSignals:
-    """Handles SIGINT, SIGTERM and SIGHUP as stop requests; SIGCHLD only interrupts a sleep."""
+    """Handles SIGINT, SIGTERM and SIGHUP as stop requests."""
 
     def __init__(self) -> None:
         self.stop_requested = False
-
-    def __enter__(self) -> Self:
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
-        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, self._request_stop)
         signal.signal(signal.SIGTERM, self._request_stop)
         # Under nohup SIGHUP is ignored, and that has to stay so.
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             signal.signal(signal.SIGHUP, self._request_stop)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        signal.set_wakeup_fd(-1)
-        self._reader.close()
-        self._writer.close()
 
     def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stop_requested = True
 
     def sleep(self, seconds: float) -> None:
-        """Sleep until the next signal, at most so many seconds."""
-        select.select([self._reader], [], [], seconds)
-        with suppress(BlockingIOError):
-            self._reader.recv(4096)
-
-    def sleep_or_stop(self, seconds: float) -> None:
-        """Sleep likewise. Raises: StopRequested."""
+        """Sleep for a fraction of a second. Raises: StopRequested."""
         if not self.stop_requested:
-            self.sleep(seconds)
+            time.sleep(seconds)
         if self.stop_requested:
             raise StopRequested
 
 
-def stop_processes(
-    supervised: Sequence[SupervisedProcess], seconds: float, sleep: Callable[[float], None]
-) -> None:
+def stop_processes(supervised: Sequence[SupervisedProcess], seconds: float) -> None:
     """Stop processes together; kill those that still run after so many seconds."""
     running = [part.process for part in supervised if part.process is not None]
     for part in supervised:
@@ -121,7 +92,7 @@ def stop_processes(
             part.process.send_signal(part.stop_signal)
     deadline = time.monotonic() + seconds
     while any(process.poll() is None for process in running) and time.monotonic() < deadline:
-        sleep(0.1)
+        time.sleep(0.05)
     for process in running:
         if process.poll() is None:
             with suppress(ProcessLookupError):

@@ -18,39 +18,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import urlsplit
 
+from receiver.errors import CannotRun
 from receiver.settings import BadSettings, Settings
-from receiver.standalone import child_process
+from receiver.standalone import datadir, launch
 from receiver.standalone.banner import banner_text, print_status, print_text
-from receiver.standalone.datadir import (
-    SECRETS_FILE,
-    DataDirError,
-    DataDirLock,
-    load_or_generate_secrets,
-    lock_data_dir,
-    settings_for_commands,
-    write_run_file,
-)
-from receiver.standalone.embedded import (
-    EmbeddedError,
-    Home,
-    Postgres,
-    Server,
-    Valkey,
-    make_data_dir,
-)
-from receiver.standalone.launch import (
-    ROOT,
-    CannotRun,
-    check_port,
-    is_missing,
-    missing_secrets,
-    normalize_environment,
-    placeholders,
-    read_procfile,
-)
+from receiver.standalone.child_process import start_child
+from receiver.standalone.embedded import Postgres, Server, Valkey
+from receiver.standalone.home import Home, make_data_dir
 from receiver.standalone.process import (
     StopRequested,
     StopSignals,
@@ -72,22 +49,22 @@ def run(environ: Mapping[str, str]) -> int:
 
     Returns the exit code: 0 stopped as requested, 1 could not start, 2 the settings have faults.
     """
-    given = normalize_environment(environ)
+    given = launch.normalize_environment(environ)
+    signals = StopSignals()
     try:
-        with StopSignals() as signals:
-            settings = Settings.from_env({**placeholders(given), **given})
-            data_dir = settings.data_dir.resolve()
-            make_data_dir(data_dir)
-            with lock_data_dir(data_dir, settings.url, signals.sleep_or_stop, print_status) as lock:
-                check_port(settings.host, settings.port)
-                Supervisor(data_dir, lock, signals).run(given, settings)
+        settings = Settings.from_env({**launch.placeholders(given), **given})
+        data_dir = settings.data_dir.resolve()
+        make_data_dir(data_dir)
+        with datadir.lock_data_dir(data_dir, settings.url, signals.sleep, print_status) as lock:
+            launch.check_port(settings.host, settings.port)
+            Supervisor(data_dir, lock, signals).run(given, settings)
     except StopRequested:
         print_status("stopped")
         return 0
     except BadSettings as error:
         print(error, file=sys.stderr)
         return 2
-    except (CannotRun, DataDirError, EmbeddedError, OSError) as error:
+    except (CannotRun, OSError) as error:
         print(f"ordertrail: {error}", file=sys.stderr)
         return 1
 
@@ -95,7 +72,7 @@ def run(environ: Mapping[str, str]) -> int:
 class Supervisor:
     """Starts, restarts and stops the embedded servers and the Procfile's commands."""
 
-    def __init__(self, data_dir: Path, lock: DataDirLock, signals: StopSignals) -> None:
+    def __init__(self, data_dir: Path, lock: int, signals: StopSignals) -> None:
         self.data_dir = data_dir
         self.lock = lock
         self.signals = signals
@@ -106,21 +83,23 @@ class Supervisor:
     def run(self, given: Mapping[str, str], settings: Settings) -> NoReturn:
         """Start everything in order, then supervise it.
 
-        Raises: StopRequested, CannotRun, EmbeddedError; each after everything has stopped.
+        Raises: StopRequested, CannotRun; each after everything has stopped.
         """
         try:
             print_status(f"starting, with the data in {self.data_dir}")
-            secrets = load_or_generate_secrets(self.data_dir, missing_secrets(given))
+            secrets = datadir.load_or_generate_secrets(self.data_dir, launch.missing_secrets(given))
             env = self._environment(given, settings) | secrets
             urls = self._start_servers(env)
             env |= urls
-            write_run_file(self.data_dir, settings_for_commands(given) | secrets | urls)
+            datadir.write_run_file(
+                self.data_dir, datadir.settings_for_commands(given) | secrets | urls
+            )
             settings = Settings.from_env(env)
             self._start_commands(env, settings)
             places = {
                 "PostgreSQL": urls.get("DATABASE_URL", "yours, at DATABASE_URL"),
                 "Valkey": urls.get("REDIS_URL", "yours, at REDIS_URL"),
-                "secrets": str(self.data_dir / SECRETS_FILE),
+                "secrets": str(self.data_dir / datadir.SECRETS_FILE),
             }
             print_text(banner_text(settings, places, sorted(self.data_dir.glob("*.log"))))
             while True:
@@ -145,13 +124,13 @@ class Supervisor:
     def _start_servers(self, env: Mapping[str, str]) -> dict[str, str]:
         """Start the embedded servers that are needed; return their addresses by setting."""
         urls = {}
-        if is_missing("DATABASE_URL", env):
-            postgres = Postgres(self._make_home(), keep=(self.lock.parts,))
+        if launch.is_missing("DATABASE_URL", env):
+            postgres = Postgres(self._make_home(), keep=(self.lock,))
             self._start_server(postgres)
             postgres.create_database(DATABASE)
             urls["DATABASE_URL"] = postgres.url(DATABASE)
-        if is_missing("REDIS_URL", env):
-            valkey = Valkey(self._make_home(), keep=(self.lock.parts,))
+        if launch.is_missing("REDIS_URL", env):
+            valkey = Valkey(self._make_home(), keep=(self.lock,))
             self._start_server(valkey)
             urls["REDIS_URL"] = valkey.url()
         return urls
@@ -168,7 +147,7 @@ class Supervisor:
                 server.name, server.start, server.stop_signal, process, time.monotonic()
             )
         )
-        server.wait_ready(process, SERVER_START_SECONDS, self.signals.sleep_or_stop)
+        server.wait_ready(process, SERVER_START_SECONDS, self.signals.sleep)
 
     def _metrics_dir(self) -> Path:
         """Make the directory of the processes' counters; old files would be counted again."""
@@ -181,23 +160,23 @@ class Supervisor:
     def _start(self, argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
         # If we are killed, gunicorn needs SIGTERM to stop its workers. The others are killed: they
         # would finish their work first, while the servers are stopping as well.
-        return child_process.start_child(
+        return start_child(
             argv,
             death_signal=signal.SIGTERM if "gunicorn" in argv else signal.SIGKILL,
-            cwd=str(ROOT),
+            cwd=str(launch.ROOT),
             env=env,
-            keep=(self.lock.parts,),
+            keep=(self.lock,),
         )
 
     def _start_commands(self, env: dict[str, str], settings: Settings) -> None:
         """Migrate, then start web, worker and clock and wait until web and worker are ready."""
-        commands = read_procfile(ROOT / "Procfile")
+        commands = launch.read_procfile(launch.ROOT / "Procfile")
         self._release(commands["release"], env)
         for name in ("web", "worker", "clock"):
             self.commands.append(SupervisedProcess(name, partial(self._start, commands[name], env)))
         slow_at = time.monotonic() + SLOW_START_SECONDS
         # The worker, too: an order can be read back as soon as the banner says so.
-        while not (_read_readiness(settings.url) or {}).get("workers"):
+        while not _workers_are_ready(settings.url):
             self._supervise()
             if time.monotonic() > slow_at:
                 print_status(f"still starting; see the log lines, and {settings.url}/readyz")
@@ -205,38 +184,35 @@ class Supervisor:
 
     def _release(self, argv: list[str], env: dict[str, str]) -> None:
         process = self._start(argv, env)
-        release = SupervisedProcess("release", lambda: process, process=process)
-        try:
-            while process.poll() is None:
-                self.signals.sleep_or_stop(CHECK_SECONDS)
-        finally:
-            stop_processes([release], STOP_SECONDS, self.signals.sleep)
+        # So that a stop ends it as well.
+        self.commands = [SupervisedProcess("release", lambda: process, process=process)]
+        while process.poll() is None:
+            self.signals.sleep(CHECK_SECONDS)
+        self.commands = []
         if process.returncode != 0:
             raise CannotRun(f"the release failed, see above: {shlex.join(argv)}")
 
     def _supervise(self) -> None:
-        self.signals.sleep_or_stop(CHECK_SECONDS)
+        self.signals.sleep(CHECK_SECONDS)
         for process in (*self.servers, *self.commands):
             process.supervise(time.monotonic(), print_status)
 
     def _stop(self) -> None:
         print_status("stopping")
-        self.lock.announce_stop()
-        stop_processes(self.commands[::-1], STOP_SECONDS, self.signals.sleep)
-        stop_processes(self.servers[::-1], SERVER_STOP_SECONDS, self.signals.sleep)
+        stop_processes(self.commands[::-1], STOP_SECONDS)
+        stop_processes(self.servers[::-1], SERVER_STOP_SECONDS)
         if self.home:
             self.home.close()
 
 
-def _read_readiness(url: str) -> dict[str, Any] | None:
-    """Return what GET /readyz answers; None where it does not answer 200."""
+def _workers_are_ready(url: str) -> bool:
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=2)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
-        return dict(json.load(response)) if response.status == http.HTTPStatus.OK else None
+        return response.status == http.HTTPStatus.OK and bool(json.load(response)["workers"])
     except (OSError, ValueError, http.client.HTTPException):
-        return None
+        return False
     finally:
         connection.close()

@@ -32,7 +32,7 @@ from flask.testing import FlaskClient
 from receiver.app import create_app
 from receiver.db.migrate import migrate
 from receiver.settings import Settings
-from receiver.standalone import embedded
+from tests.servers import running
 
 TOKEN = "bench"
 LIMIT = 10
@@ -315,7 +315,7 @@ def fill(database_url: str, orders: int) -> None:
 def sides(orders: int, directory: Path) -> Iterator[list[Side]]:
     """The small database and the large one, with an application each."""
     apps: list[Flask] = []
-    with embedded.running(directory) as servers:
+    with running(directory) as servers:
         found = []
         for number, size in enumerate((orders // 100, orders)):
             started = time.monotonic()

@@ -21,9 +21,10 @@ from sqlalchemy import Connection, text
 
 from receiver.db.engine import create_engine_for
 from receiver.db.migrate import migrate
-from receiver.standalone import embedded
 from tests.bench.load import Loaded, Request, load
 from tests.bench.samples import filled
+from tests.servers import Running
+from tests.servers import running as running_servers
 from tests.service import WEB, WORKER, running, wait_until
 
 TOKEN = "bench"
@@ -59,7 +60,7 @@ class Stage:
     """The servers, and what starts programs on them."""
 
     directory: Path
-    servers: embedded.Running
+    servers: Running
     stack: ExitStack
     _started: list[str] = field(default_factory=list)
 
@@ -139,7 +140,7 @@ def staged(directory: Path) -> Iterator[Stage]:
     if kind in MEMORY_FILE_SYSTEMS:
         raise Unfit(f"{directory} is memory ({kind}), which flushes nothing: say --directory")
     with (
-        embedded.running(directory, {}, STOCK_PERSISTENCE) as servers,
+        running_servers(directory, {}, STOCK_PERSISTENCE) as servers,
         ExitStack() as stack,
     ):
         # A peer gets the same database server; nothing but the bench talks to it.

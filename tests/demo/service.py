@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from receiver.standalone.launch import CannotRun, check_port
+from receiver.errors import CannotRun
+from receiver.standalone.launch import check_port
 from tests.service import running
 
 PATIENCE = 120.0

@@ -23,7 +23,8 @@ import psycopg
 
 from receiver.db.migrate import migrate
 from receiver.standalone import child_process
-from receiver.standalone.embedded import Home, Postgres, Valkey
+from receiver.standalone.embedded import Postgres, Valkey
+from receiver.standalone.home import Home
 from receiver.standalone.process import BACKOFF_FIRST, SupervisedProcess
 from tests import conftest
 from tests.faults.proxy import Proxy

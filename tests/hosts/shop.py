@@ -14,7 +14,8 @@ from redis import Redis
 from redis.sentinel import Sentinel
 
 from receiver.db.migrate import migrate
-from receiver.standalone.embedded import Home, Postgres, Valkey
+from receiver.standalone.embedded import Postgres, Valkey
+from receiver.standalone.home import Home
 from tests import nginx, pgbouncer
 from tests.faults.stand import AUTHORIZED, DATABASE, ENVIRON, PATIENCE, START_SECONDS
 from tests.hosts.network import NET, Host, Network

@@ -18,9 +18,9 @@ from receiver.app import create_app
 from receiver.db.engine import create_engine_for, session_factory
 from receiver.db.migrate import migrate
 from receiver.settings import Settings
-from receiver.standalone import embedded
 from tests import everything
 from tests.conftest import API_TOKEN, ENVIRON
+from tests.servers import running
 from workers.folding.drain import drain_batch
 
 
@@ -43,7 +43,7 @@ def _quoted(name: str) -> str:
 def main(directory: Path) -> None:
     with ExitStack() as stack:
         place = stack.enter_context(tempfile.TemporaryDirectory(prefix="ot-rec-"))
-        servers = stack.enter_context(embedded.running(Path(place).resolve()))
+        servers = stack.enter_context(running(Path(place).resolve()))
         servers.postgres.create_database("recorded")
         url = servers.postgres.url("recorded")
         migrate(url)

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from receiver.errors import CannotRun
+
 # Every system has one of these users, and they own no files.
 UNPRIVILEGED = ("nobody", "daemon")
 
@@ -23,10 +25,6 @@ SHORT = "/tmp"  # noqa: S108 - mkdtemp makes a private, unpredictable directory 
 # The limit for the path of a socket, and the longest file name in the directory.
 SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 LONGEST_SOCKET = "/.s.PGSQL.5432"
-
-
-class EmbeddedError(Exception):
-    """An embedded server cannot run; one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Home:
     def make(cls, data_dir: Path, report: Callable[[str], None] = lambda _: None) -> "Home":
         """Prepare a directory for both servers.
 
-        Raises: EmbeddedError where it belongs to another user.
+        Raises: CannotRun where it belongs to another user.
         """
         data_dir = data_dir.resolve()
         make_data_dir(data_dir)
@@ -90,19 +88,19 @@ class Home:
 def make_data_dir(data_dir: Path) -> None:
     """Make DATA_DIR if it does not exist; others may at most traverse it.
 
-    Raises: EmbeddedError where it cannot be made, or belongs to another user.
+    Raises: CannotRun where it cannot be made, or belongs to another user.
     """
     try:
         data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise EmbeddedError(f"DATA_DIR {data_dir} cannot be made: {error.strerror}") from None
+        raise CannotRun(f"DATA_DIR {data_dir} cannot be made: {error.strerror}") from None
     _check_owner(data_dir)
 
 
 def _check_owner(directory: Path) -> None:
     owner = directory.stat().st_uid
     if os.geteuid() not in (0, owner):
-        raise EmbeddedError(
+        raise CannotRun(
             f"{directory} belongs to {_user_name(owner)}: run as that user, or use another DATA_DIR"
         )
 
@@ -120,7 +118,7 @@ def _server_user(data_dir: Path) -> tuple[int, int] | None:
         except KeyError:
             continue
         return user.pw_uid, user.pw_gid
-    raise EmbeddedError("PostgreSQL cannot run as root: create a user named 'nobody'")
+    raise CannotRun("PostgreSQL cannot run as root: create a user named 'nobody'")
 
 
 def _make_socket_dir(data_dir: Path) -> Path:
