@@ -6,12 +6,21 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from flask import Flask, render_template
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
 from receiver.statuses import VOCABULARY
-from receiver.web.console.order_timeline_svg import LEFT, RIGHT, TimeScale, draw_order_timeline
+from receiver.web import console, problems
+from receiver.web.api.blueprint import CONVERTERS
+from receiver.web.console.order_timeline import (
+    LEFT,
+    RIGHT,
+    choose_labels,
+    lay_out_timeline,
+    place_moments,
+)
 from receiver.web.console.template_filters import (
     ago,
     is_web_address,
@@ -35,22 +44,21 @@ moments = st.lists(
 
 @given(moments)
 def test_moments_keep_their_order_and_their_bounds(told: list[datetime]) -> None:
-    scale = TimeScale(told, 10, 990)
-    places = [scale(at) for at in sorted(set(told))]
-    assert all(10 <= place <= 990.000001 for place in places)
-    assert all(left < right for left, right in pairwise(places))
+    x = place_moments(told, 10, 990)
+    assert list(x) == sorted(set(told))
+    assert all(10 <= place <= 990 for place in x.values())
+    assert all(left < right for left, right in pairwise(x.values()))
 
 
 @given(moments, st.integers(20, 200))
 def test_labels_never_touch(told: list[datetime], apart: int) -> None:
-    scale = TimeScale(told, 0, 1000)
-    places = [scale(at) for at in scale.labels(apart)]
-    assert all(b - a >= apart / 2 for a, b in pairwise(places))
+    x = place_moments(told, 0, 1000)
+    assert all(x[b] - x[a] >= apart / 2 for a, b in pairwise(choose_labels(x, apart)))
 
 
 def test_a_longer_wait_is_wider_and_a_night_does_not_hide_minutes() -> None:
-    scale = TimeScale([minutes(0), minutes(5), minutes(65), minutes(60 * 24)], 0, 1000)
-    short_wait, hour, night = (scale(b) - scale(a) for a, b in pairwise(scale.moments))
+    x = place_moments([minutes(0), minutes(5), minutes(65), minutes(60 * 24)], 0, 1000)
+    short_wait, hour, night = (b - a for a, b in pairwise(x.values()))
     assert 40 < short_wait < hour < night
 
 
@@ -91,20 +99,29 @@ def explained(status: str, *events: dict[str, Any], **messages: dict[str, Any]) 
     }
 
 
+pages = Flask("pages")
+pages.url_map.converters.update(CONVERTERS)
+problems.init_app(pages)
+console.init_app(pages)
+
+
+def draw(explanation: dict[str, Any]) -> str:
+    timeline = lay_out_timeline(explanation, minutes(600))
+    with pages.app_context():
+        return render_template("console/timeline.svg", timeline=timeline)
+
+
 def parsed(drawn: str) -> ET.Element:
     """The picture, which is to be well-formed whatever stands in it."""
     return ET.fromstring(drawn)  # noqa: S314 - our own
 
 
-def shapes(drawn: Markup, look: str) -> list[ET.Element]:
+def shapes(drawn: str, look: str) -> list[ET.Element]:
     return [it for it in parsed(drawn).iter() if it.get("class", "").split()[:1] == [look]]
 
 
-NOW = minutes(600)
-
-
 def test_an_order_without_events_has_no_drawing() -> None:
-    assert draw_order_timeline(explained("pending"), NOW) == ""
+    assert lay_out_timeline(explained("pending"), minutes(0)) is None
 
 
 def test_events_are_connected_with_the_messages_that_reported_them_first() -> None:
@@ -123,7 +140,7 @@ def test_events_are_connected_with_the_messages_that_reported_them_first() -> No
         m2={"at": 100, "kind": "poll"},
         m3={"at": 91},
     )
-    drawn = draw_order_timeline(explanation, NOW)
+    drawn = draw(explanation)
     threads = shapes(drawn, "thread")
     assert [it.get("class") for it in threads] == ["thread", "thread", "thread not"]
     marks = shapes(drawn, "event")
@@ -144,20 +161,20 @@ def test_events_are_connected_with_the_messages_that_reported_them_first() -> No
 
 def test_an_order_in_progress_is_drawn_until_now() -> None:
     one = {"at": 0, "status": "in_transit", "set_status": True}
-    (band,) = shapes(draw_order_timeline(explained("in_transit", one, m1={"at": 1}), NOW), "band")
+    (band,) = shapes(draw(explained("in_transit", one, m1={"at": 1})), "band")
     assert float(band.get("x", 0)) + float(band.get("width", 0)) == pytest.approx(RIGHT, abs=0.2)
 
 
 def test_an_order_with_unknown_words_is_drawn() -> None:
     odd = {"at": 0, "status": "unknown", "applied": False, "set_status": True}
-    drawn = draw_order_timeline(explained("unknown", odd, m1={"at": 1}), NOW)
+    drawn = draw(explained("unknown", odd, m1={"at": 1}))
     assert len(shapes(drawn, "event")) == 1
     assert shapes(drawn, "band") == []
 
 
 def test_simultaneous_events_do_not_overlap() -> None:
     events = [{"at": 0, "status": status} for status in ("info_received", "picked_up", "lost")]
-    marks = shapes(draw_order_timeline(explained("lost", *events, m1={"at": 1}), NOW), "event")
+    marks = shapes(draw(explained("lost", *events, m1={"at": 1})), "event")
     assert len({(it.get("cx"), it.get("cy")) for it in marks}) == 3
 
 
@@ -165,7 +182,7 @@ def test_simultaneous_events_do_not_overlap() -> None:
 def test_every_status_can_be_drawn_and_markup_is_text(status: str) -> None:
     hostile = "</svg><script>\x00\u202e"
     event = {"at": 0, "status": status, "courier_status": hostile, "not_applied_why": hostile}
-    drawn = draw_order_timeline(explained(status, {**event, "applied": False}, m1={"at": 1}), NOW)
+    drawn = draw(explained(status, {**event, "applied": False}, m1={"at": 1}))
     assert "<script>" not in drawn
     parsed(drawn)
 

@@ -6,10 +6,10 @@ something fails. It may contain a courier's token.
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from socket import SHUT_WR
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -25,23 +25,17 @@ log = structlog.get_logger("gunicorn.error")
 
 # Any other of gunicorn's errors is a bad request. An unknown transfer coding would be 501, but 5xx
 # asks couriers to send again.
-PARSE_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
-    errors.LimitRequestLine: (HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long"),
-    errors.LimitRequestHeaders: (
-        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "there are too many headers, or one of them is too long",
-    ),
-    errors.ExpectationFailed: (HTTPStatus.EXPECTATION_FAILED, "Expect must be 100-continue"),
-    errors.UnsupportedTransferCoding: (
-        HTTPStatus.BAD_REQUEST,
-        "Transfer-Encoding must be chunked or be left out",
-    ),
-    errors.InvalidRequestLine: (HTTPStatus.BAD_REQUEST, "the request line is not valid HTTP"),
-    errors.InvalidRequestMethod: (HTTPStatus.BAD_REQUEST, "the method is not valid HTTP"),
-    errors.InvalidHTTPVersion: (HTTPStatus.BAD_REQUEST, "the HTTP version must be 1.0 or 1.1"),
-    errors.InvalidHeaderName: (HTTPStatus.BAD_REQUEST, "a header's name is not valid HTTP"),
-    errors.InvalidHeader: (HTTPStatus.BAD_REQUEST, "a header is not valid HTTP"),
-    errors.ObsoleteFolding: (HTTPStatus.BAD_REQUEST, "a header spans several lines"),
+PARSE_ERRORS: dict[type[Exception], tuple[int, str]] = {
+    errors.LimitRequestLine: (414, "the URL is too long"),
+    errors.LimitRequestHeaders: (431, "there are too many headers, or one of them is too long"),
+    errors.ExpectationFailed: (417, "Expect must be 100-continue"),
+    errors.UnsupportedTransferCoding: (400, "Transfer-Encoding must be chunked or be left out"),
+    errors.InvalidRequestLine: (400, "the request line is not valid HTTP"),
+    errors.InvalidRequestMethod: (400, "the method is not valid HTTP"),
+    errors.InvalidHTTPVersion: (400, "the HTTP version must be 1.0 or 1.1"),
+    errors.InvalidHeaderName: (400, "a header's name is not valid HTTP"),
+    errors.InvalidHeader: (400, "a header is not valid HTTP"),
+    errors.ObsoleteFolding: (400, "a header spans several lines"),
 }
 # Parse errors by class, but errors of the application.
 APPLICATION_ERRORS = (
@@ -57,19 +51,6 @@ READ_SECONDS = 15.0
 # lost: so what the sender still writes is read and dropped, up to a limit.
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerAddress:
-    """The address of a listening socket that may be closed by the time gunicorn asks for it.
-
-    gunicorn would drop the connections that were accepted last before a stop.
-    """
-
-    name: Any
-
-    def getsockname(self) -> Any:
-        return self.name
 
 
 class DrainingServer(StreamServer):
@@ -92,9 +73,12 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
         self, listener: Any, spawn: Any, ssl_context: Any = None, **_: Any
     ) -> DrainingServer:
         """Return what accepts connections; gunicorn calls this like a class."""
-        address = ListenerAddress(listener.getsockname())
+        address = listener.getsockname()
+        # The listener may be closed by the time gunicorn asks for its address, and gunicorn would
+        # drop the connections that were accepted last before a stop.
+        handle = partial(self.handle, SimpleNamespace(getsockname=lambda: address))
         tls = {"ssl_context": ssl_context} if ssl_context else {}
-        server = DrainingServer(listener, handle=partial(self.handle, address), spawn=spawn, **tls)
+        server = DrainingServer(listener, handle=handle, spawn=spawn, **tls)
         if self.cfg.workers > 1:
             # One connection at a time, or the first worker to wake up takes all of them.
             server.max_accept = 1
@@ -108,19 +92,22 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that did not reach the application, or at which it crashed."""
         if isinstance(exc, errors.ParseException) and not isinstance(exc, APPLICATION_ERRORS):
-            default = (HTTPStatus.BAD_REQUEST, "the request is not valid HTTP")
-            status, detail = PARSE_ERRORS.get(type(exc), default)
+            status, detail = PARSE_ERRORS.get(type(exc), (400, "the request is not valid HTTP"))
             log.warning("invalid_request_refused", error=type(exc).__name__)
         else:
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
-            detail = "this is an error of ours; it was logged"
+            status, detail = 500, "this is an error of ours; it was logged"
             log.error("request_failed_outside_application", **exception_fields(exc))
         path = getattr(req, "path", None) or ""
         with suppress(OSError):
             client.settimeout(LINGER_SECONDS)
-            client.sendall(_render_response(status, detail, path))
+            client.sendall(_render_response(HTTPStatus(status), detail, path))
             client.shutdown(SHUT_WR)
-            _linger(client)
+            remaining, ends_at = LINGER_BYTES, time.monotonic() + LINGER_SECONDS
+            while remaining > 0 and time.monotonic() < ends_at:
+                received = client.recv(65_536)
+                if not received:
+                    break
+                remaining -= len(received)
 
 
 def _render_response(status: HTTPStatus, detail: str, path: str) -> bytes:
@@ -132,21 +119,8 @@ def _render_response(status: HTTPStatus, detail: str, path: str) -> bytes:
         content_type = "application/problem+json"
         problem = {"type": "about:blank", "title": status.phrase, "status": status.value}
         body = orjson.dumps({**problem, "detail": detail})
-    lines = [
-        f"HTTP/1.1 {status.value} {status.phrase}",
-        "Connection: close",
-        f"Content-Type: {content_type}",
-        f"Content-Length: {len(body)}",
-        "",
-        "",
-    ]
-    return "\r\n".join(lines).encode() + body
-
-
-def _linger(client: Any) -> None:
-    remaining, ends_at = LINGER_BYTES, time.monotonic() + LINGER_SECONDS
-    while remaining > 0 and time.monotonic() < ends_at:
-        received = client.recv(65_536)
-        if not received:
-            break
-        remaining -= len(received)
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body

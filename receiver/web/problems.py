@@ -59,39 +59,45 @@ class Problem:
     fields: dict[str, Any] | None = None
 
 
-Renderer = Callable[[Problem], Response]
-Guard = Callable[[], AnyResponse | None]
-
-
 def init_app(app: Flask) -> None:
     """Answer every error of this application by the table."""
     app.extensions["problem_renderers"] = {}
-    app.extensions["path_guards"] = {}
-    app.register_error_handler(HTTPException, _answer_http_exception)
-    app.register_error_handler(errors.InvalidCursor, _answer_invalid_cursor)
-    app.register_error_handler(Exception, _answer_exception)
+    app.register_error_handler(Exception, _answer_error)
 
 
-def use_renderer(app: Flask, prefix: str, renderer: Renderer) -> None:
+def use_renderer(app: Flask, prefix: str, renderer: Callable[[Problem], Response]) -> None:
     """Render the problems of a part of the URL space by a function of its own."""
     app.extensions["problem_renderers"][prefix] = renderer
 
 
-def guard_unknown_paths(app: Flask, prefix: str, guard: Guard) -> None:
+def guard_unknown_paths(app: Flask, prefix: str, guard: Callable[[], AnyResponse | None]) -> None:
     """Check the requests of a part of the URL space that no route matches, like all others.
 
     Without it a client without credentials could find out which paths and methods there are.
     guard: may return another answer, or raise.
     """
-    app.extensions["path_guards"][prefix] = guard
+
+    @app.before_request
+    def check_unknown_path() -> AnyResponse | None:
+        return guard() if request.routing_exception and _is_below(prefix) else None
 
 
 def classify(error: Exception) -> Problem:
     """Return how an error is answered. An error that is not the client's is logged here."""
-    status = STATUSES.get(type(error))
-    if status is not None:
+    if isinstance(error, HTTPException):
+        # webargs says what is wrong per location and field.
+        fields = (getattr(error, "data", None) or {}).get("messages")
+        detail = "the request has invalid fields: see errors" if fields else error.description
+        return Problem(HTTPStatus(error.code or 500), detail or "", fields)
+    if isinstance(error, errors.InvalidCursor):
+        location = "query" if error.parameter in request.args else "json"
+        fields = {location: {error.parameter: [str(error)]}}
+        return Problem(STATUSES[type(error)], str(error), fields)
+    if status := STATUSES.get(type(error)):
         return Problem(status, str(error))
-    if _is_unreachable(error):
+    # A primary that became a standby is read-only: the next connection leads to the new primary.
+    is_read_only = isinstance(getattr(error, "orig", None), psycopg.errors.ReadOnlySqlTransaction)
+    if is_read_only or isinstance(error, UNREACHABLE):
         log.error("database_unreachable", endpoint=request.endpoint, **exception_fields(error))
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached just now")
     log.error(
@@ -103,74 +109,34 @@ def classify(error: Exception) -> Problem:
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "this is an error of ours; it was logged")
 
 
-def _is_unreachable(error: Exception) -> bool:
-    # A primary that became a standby: the next connection leads to the new primary.
-    is_read_only = isinstance(getattr(error, "orig", None), psycopg.errors.ReadOnlySqlTransaction)
-    return is_read_only or isinstance(error, UNREACHABLE)
-
-
-def _answer_exception(error: Exception) -> Response:
-    answer = _render(classify(error))
+def _answer_error(error: Exception) -> Response:
+    problem = classify(error)
+    renderers = current_app.extensions["problem_renderers"].items()
+    own = (renderer for prefix, renderer in renderers if _is_below(prefix))
+    answer: Response = next(own, _render_problem_details)(problem)
+    answer.status_code = problem.status.value
+    if isinstance(error, HTTPException):
+        for name, value in error.get_headers():
+            if name.lower() not in {"content-type", "content-length"}:
+                answer.headers[name] = value
     if isinstance(error, errors.MissingBearerToken):
         answer.headers["WWW-Authenticate"] = 'Bearer realm="ordertrail"'
-    return answer
-
-
-def _answer_invalid_cursor(error: errors.InvalidCursor) -> Response:
-    location = "query" if error.parameter in request.args else "json"
-    fields = {location: {error.parameter: [str(error)]}}
-    return _render(Problem(STATUSES[type(error)], str(error), fields))
-
-
-def _answer_http_exception(error: HTTPException) -> AnyResponse:
-    """Answer what Flask and flask-smorest raise: no such path, wrong method, bad parameters."""
-    guard: Guard | None = _find_by_path("path_guards") if request.routing_exception else None
-    if guard is not None:
-        try:
-            if (answer := guard()) is not None:
-                return answer
-        except HTTPException as refused:
-            error = refused
-        except errors.OrdertrailError as refused:
-            return _answer_exception(refused)
-    # webargs says what is wrong per location and field.
-    fields = (getattr(error, "data", None) or {}).get("messages")
-    detail = "the request has invalid fields: see errors" if fields else error.description or ""
-    answer = _render(Problem(HTTPStatus(error.code or 500), detail, fields))
-    for name, value in error.get_headers():
-        if name.lower() not in {"content-type", "content-length"}:
-            answer.headers[name] = value
-    return answer
-
-
-def _render(problem: Problem) -> Response:
-    renderer: Renderer = _find_by_path("problem_renderers") or _render_problem_details
-    answer = renderer(problem)
-    answer.status_code = problem.status.value
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["Retry-After"] = RETRY_SECONDS
     return answer
 
 
-def _find_by_path(table: str) -> Any:
-    """Return what a part of the URL space has registered in a table; None for the others."""
-    found = (
-        value
-        for prefix, value in current_app.extensions[table].items()
-        if request.path == prefix or request.path.startswith(f"{prefix}/")
-    )
-    return next(found, None)
+def _is_below(prefix: str) -> bool:
+    return request.path == prefix or request.path.startswith(f"{prefix}/")
 
 
 def _render_problem_details(problem: Problem) -> Response:
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": problem.status.phrase,
-        "status": problem.status.value,
-        "detail": problem.detail,
-    }
-    if problem.fields:
-        body["errors"] = problem.fields
-    answer = jsonify(body)
+    answer = jsonify(
+        type="about:blank",
+        title=problem.status.phrase,
+        status=problem.status.value,
+        detail=problem.detail,
+        **({"errors": problem.fields} if problem.fields else {}),
+    )
     answer.mimetype = "application/problem+json"
     return answer

@@ -18,7 +18,7 @@ from receiver.schemas.order import OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
 from receiver.web.console.forms import load_fields, order_url, read_query, redirect_with_notice
-from receiver.web.console.order_timeline_svg import draw_order_timeline
+from receiver.web.console.order_timeline import lay_out_timeline
 from receiver.web.console.session_guard import read_form
 from receiver.web.context import app_context
 
@@ -85,7 +85,7 @@ def show_order_page(account: str | None = None, order_id: str | None = None) -> 
         order=order,
         explanation=explanation,
         because=describe_setter(explanation),
-        timeline=draw_order_timeline(explanation, now),
+        timeline=lay_out_timeline(explanation, now),
         messages=newest,
         bodies={number: _render_body(body) for number, body in bodies.items()},
         milestones=sorted(order.milestones.items(), key=lambda milestone: milestone[1]),
