@@ -4,6 +4,8 @@ The order of the checks is the defence: method, account and topic, size, token o
 then is anything stored.
 """
 
+import hmac
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -12,18 +14,13 @@ import orjson
 from flask import Blueprint, Flask, Response, request
 from sqlalchemy import select
 
+from receiver import errors
+from receiver.accounts.credential_diagnosis import Evidence
 from receiver.accounts.refused_credentials import NO_ACCOUNT, UNKNOWN_ACCOUNT, UNKNOWN_TOPIC
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
+from receiver.couriers.parsing import hmac_sha256_hex
 from receiver.db.models import PENDING, QUARANTINED, Order
-from receiver.errors import (
-    BodyCutOff,
-    BodyTooLarge,
-    RefusedCredential,
-    UnknownAccount,
-    UnknownOrder,
-    UnreadableBody,
-)
 from receiver.inbox.accept import IncomingMessage
 from receiver.inbox.json_body import parse_body
 from receiver.orders.erasure import erase_if_named_order_is_erased
@@ -33,9 +30,12 @@ from receiver.web.context import AppContext, app_context
 from receiver.web.problems import Problem, use_renderer
 from receiver.web.request_body import read_body
 from receiver.web.request_log import add_log_fields
-from receiver.web.webhook_auth import collect_evidence, verify_credential
 
 OK = b'{"status":"ok"}'
+HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+
+# A slash at the end is accepted: couriers follow no redirect to the URL without it.
+ROUTING: dict[str, Any] = {"provide_automatic_options": False, "strict_slashes": False}
 
 webhooks = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 
@@ -51,19 +51,8 @@ def _render_problem(problem: Problem) -> Response:
     return Response(body, mimetype="application/json")
 
 
-# A slash at the end is accepted: couriers follow no redirect to the URL without it.
-@webhooks.route(
-    "/<account>/<topic>",
-    methods=["POST"],
-    provide_automatic_options=False,
-    strict_slashes=False,
-)
-@webhooks.route(
-    "/<account>/<topic>/<token>",
-    methods=["POST"],
-    provide_automatic_options=False,
-    strict_slashes=False,
-)
+@webhooks.post("/<account>/<topic>", **ROUTING)
+@webhooks.post("/<account>/<topic>/<token>", **ROUTING)
 def accept_webhook(account: str, topic: str, token: str | None = None) -> Response:
     """Store a courier's message and answer 200. Every other answer is that of an error."""
     started = time.perf_counter()
@@ -71,18 +60,14 @@ def accept_webhook(account: str, topic: str, token: str | None = None) -> Respon
     courier_account, driver = _find_account(app, account, topic, token)
     add_log_fields(topic=topic)
     body, trust = _read_verified_body(app, courier_account, driver, token)
-    content, reason = _parse(body)
+    content, reason = {}, None
+    try:
+        content = parse_body(body)
+    except errors.UnreadableBody as error:
+        reason = str(error).replace("\x00", "")
+    now, outcome = datetime.now(UTC), QUARANTINED if reason else PENDING
     accepted = app.inbox.accept(
-        IncomingMessage(
-            account=account,
-            topic=topic,
-            kind="webhook",
-            trust=trust,
-            body=body,
-            received_at=datetime.now(UTC),
-            outcome=QUARANTINED if reason else PENDING,
-            reason=reason,
-        )
+        IncomingMessage(account, topic, "webhook", trust, body, now, outcome, reason)
     )
     add_log_fields(message_id=accepted.message_id, repeated=accepted.repeated)
     counted = counters.REPEATED if accepted.repeated else counters.ACCEPTED
@@ -90,7 +75,7 @@ def accept_webhook(account: str, topic: str, token: str | None = None) -> Respon
     counters.ACCEPT_SECONDS.labels(account).observe(time.perf_counter() - started)
     if reason is not None:
         erase_if_named_order_is_erased(app.sessions, account, accepted.message_id, body)
-        raise UnreadableBody(reason)
+        raise errors.UnreadableBody(reason)
     if courier_account.parks_unknown_orders:
         _refuse_unknown_order(app, courier_account, driver, content)
     return Response(OK, mimetype="application/json")
@@ -106,11 +91,11 @@ def _find_account(
     account = app.settings.accounts.get(slug)
     if account is None:
         app.credential_recorder.record_refusal(NO_ACCOUNT, UNKNOWN_ACCOUNT)
-        raise UnknownAccount("no such account")
+        raise errors.UnknownAccount("no such account")
     driver = DRIVERS[account.driver]
     if topic not in driver.topics or (driver.signed and token is not None):
         app.credential_recorder.record_refusal(slug, UNKNOWN_TOPIC)
-        raise UnknownAccount("this account has no such topic")
+        raise errors.UnknownAccount("this account has no such topic")
     return account, driver
 
 
@@ -126,23 +111,47 @@ def _read_verified_body(
     body: bytes | None = None
     try:
         body = read_body(request, app.settings.max_body_bytes)
-        trust, position = verify_credential(account, driver, credential, body)
-    except (BodyTooLarge, BodyCutOff, RefusedCredential) as error:
-        reason = error.why if isinstance(error, RefusedCredential) else type(error).__name__
+        trust, position = _verify_credential(account, header, credential, body)
+    except (errors.BodyTooLarge, errors.BodyCutOff, errors.RefusedCredential) as error:
+        reason = error.why if isinstance(error, errors.RefusedCredential) else type(error).__name__
         counters.REFUSED.labels(account.slug, reason).inc()
-        evidence = collect_evidence(account, driver, credential, body)
+        evidence = None
+        if body is not None and credential:
+            evidence = Evidence(account.slug, credential, None if header is None else body)
         app.credential_recorder.record_refusal(account.slug, reason, evidence)
         raise
     app.credential_recorder.record_secret_use(account.slug, position)
     return body, trust
 
 
-def _parse(body: bytes) -> tuple[dict[str, Any], str | None]:
-    """Return the JSON object in a body, and why there is none."""
-    try:
-        return parse_body(body), None
-    except UnreadableBody as error:
-        return {}, str(error).replace("\x00", "")
+def _verify_credential(
+    account: Account, header: str | None, credential: str | None, body: bytes
+) -> tuple[str, int]:
+    """Return the body's trust (`signed` or `token`) and which of the live secrets fits.
+
+    credential: the value of the signature header, or the token in the URL if the driver has no such
+    header. Every live secret is tried, and each comparison takes the same time wherever the two
+    differ.
+
+    Raises: RefusedCredential.
+    """
+    if credential is None:
+        missing = "the URL lacks its token" if header is None else f"{header} is missing"
+        raise errors.RefusedCredential(missing, "missing")
+    if header is None:
+        trust, refusal = "token", "the token is wrong"
+        expected = [secret.encode() for secret in account.secrets]
+        offered = credential.encode(errors="replace")
+    else:
+        if not HEX_SHA256.fullmatch(credential):
+            raise errors.RefusedCredential("the signature is not hex HMAC-SHA256", "malformed")
+        trust, refusal = "signed", "the signature does not fit the body"
+        expected = [hmac_sha256_hex(secret, body).encode() for secret in account.secrets]
+        offered = credential.lower().encode()
+    fits = [hmac.compare_digest(candidate, offered) for candidate in expected]
+    if not any(fits):
+        raise errors.RefusedCredential(refusal, "wrong")
+    return trust, fits.index(True)
 
 
 def _refuse_unknown_order(
@@ -161,4 +170,4 @@ def _refuse_unknown_order(
     )
     with app.sessions() as session:
         if session.scalar(is_known) is None:
-            raise UnknownOrder(f"Order {name} not found")
+            raise errors.UnknownOrder(f"Order {name} not found")
