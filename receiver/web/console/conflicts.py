@@ -3,12 +3,17 @@
 from datetime import UTC, datetime
 
 from flask import Blueprint, g, render_template, request
-from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
 from receiver.orders.conflicts import close_conflict, list_conflicts
 from receiver.schemas.history import ConflictFiltersSchema, ConflictNoteSchema
-from receiver.web.console.forms import load_fields, read_query, redirect_with_notice
+from receiver.web.console.forms import (
+    load_fields,
+    read_parameters,
+    read_query,
+    redirect_to_order,
+    redirect_with_notice,
+)
 from receiver.web.console.session_guard import read_form
 from receiver.web.context import app_context
 
@@ -36,13 +41,9 @@ def show_conflicts_page() -> str:
 @conflicts.post("/conflicts/close")
 def submit_conflict_note() -> Response:
     """Close a conflict, then return to the page that the form is on."""
-    query = request.args
-    if not all(query.get(name) for name in ("account", "id", "conflict")):
-        raise BadRequest("the address of a conflict needs account, id and conflict")
-    account, order_id = query["account"], query["id"]
-    app, now, note = app_context(), datetime.now(UTC), load_fields(NOTE, read_form())
-    close_conflict(app.sessions, app.bells, account, order_id, query["conflict"], note, now)
-    if query.get("back") == "list":
+    account, order_id, conflict = read_parameters("account", "id", "conflict")
+    app, note = app_context(), load_fields(NOTE, read_form())
+    close_conflict(app.sessions, app.bells, account, order_id, conflict, note, datetime.now(UTC))
+    if request.args.get("back") == "list":
         return redirect_with_notice("console.conflicts.show_conflicts_page", "closed")
-    page = "console.orders.show_order_page"
-    return redirect_with_notice(page, "closed", account=account, id=order_id)
+    return redirect_to_order(account, order_id, "closed")

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, g, make_response, redirect, render_template, request, url_for
 from marshmallow import EXCLUDE, Schema, ValidationError
-from werkzeug.exceptions import UnprocessableEntity
+from werkzeug.exceptions import BadRequest, UnprocessableEntity
 from werkzeug.wrappers import Response as AnyResponse
 
 from receiver.text import count_noun
@@ -77,6 +77,22 @@ def shared_context() -> dict[str, Any]:
         "notice": notice and notice.format(messages=messages),
         "user": g.get("user"),
     }
+
+
+def read_parameters(*names: str) -> list[str]:
+    """Read parameters that the URL must have.
+
+    Raises: BadRequest.
+    """
+    if not all(request.args.get(name) for name in names):
+        raise BadRequest(f"the address needs {', '.join(names)}")
+    return [request.args[name] for name in names]
+
+
+def redirect_to_order(account: str, order_id: str, notice: str) -> AnyResponse:
+    """Redirect to an order's page with a notice."""
+    page = "console.orders.show_order_page"
+    return redirect_with_notice(page, notice, account=account, id=order_id)
 
 
 def order_url(account: str, order_id: str) -> str:

@@ -21,6 +21,7 @@ messages = Blueprint("messages", __name__)
 FILTERS = MessageFiltersSchema()
 NOTE = ConflictNoteSchema()
 RETRY = RetrySchema()
+MESSAGE_PAGE = "console.messages.show_message_page"
 
 # How long one form goes on retrying messages before it says that there are more.
 RETRY_FOR_SECONDS = 5.0
@@ -72,7 +73,7 @@ def submit_retry(message_id: str) -> Response:
     app = app_context()
     retried = retry_message(app.sessions, app.bells, message_id, datetime.now(UTC))
     notice = "retried" if retried else "applied"
-    return redirect_with_notice("console.messages.show_message_page", notice, message_id=message_id)
+    return redirect_with_notice(MESSAGE_PAGE, notice, message_id=message_id)
 
 
 @messages.post("/messages/<number:message_id>/discard")
@@ -80,9 +81,7 @@ def submit_discard(message_id: str) -> Response:
     """Discard one message, and record who decided it and why."""
     note = load_fields(NOTE, read_form())
     discard_message(app_context().sessions, message_id, note, datetime.now(UTC))
-    return redirect_with_notice(
-        "console.messages.show_message_page", "discarded", message_id=message_id
-    )
+    return redirect_with_notice(MESSAGE_PAGE, "discarded", message_id=message_id)
 
 
 @messages.post("/messages/retry")
@@ -91,7 +90,6 @@ def submit_retry_all() -> Response:
     selection, app = load_fields(RETRY, read_form()), app_context()
     now = datetime.now(UTC)
     result = retry_messages(app.sessions, app.bells, selection, now, RETRY_FOR_SECONDS)
-    filters = {name: selection[name] for name in ("outcome", "account") if name in selection}
     notice = "retried_some" if result["next_cursor"] else "retried_many"
     page = "console.messages.show_messages_page"
-    return redirect_with_notice(page, notice, count=result["retried"], **filters)
+    return redirect_with_notice(page, notice, count=result["retried"], **selection)

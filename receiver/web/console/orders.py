@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from flask import Blueprint, redirect, render_template, request
+from flask import Blueprint, redirect, render_template
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
@@ -17,7 +17,13 @@ from receiver.schemas.history import ExplanationSchema
 from receiver.schemas.order import OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
-from receiver.web.console.forms import load_fields, order_url, read_query, redirect_with_notice
+from receiver.web.console.forms import (
+    load_fields,
+    order_url,
+    read_parameters,
+    read_query,
+    redirect_to_order,
+)
 from receiver.web.console.order_timeline import lay_out_timeline
 from receiver.web.console.session_guard import read_form
 from receiver.web.context import app_context
@@ -72,7 +78,7 @@ def _search(name: str) -> str | Response:
 def show_order_page(account: str | None = None, order_id: str | None = None) -> str:
     """Show one order: its status and why, its events, its messages."""
     if account is None or order_id is None:
-        account, order_id = _read_order_name()
+        account, order_id = read_parameters("account", "id")
     app, now = app_context(), datetime.now(UTC)
     with app.sessions() as session:
         order = find_order(session, account, order_id)
@@ -102,28 +108,18 @@ def _render_body(body: dict[str, str]) -> str | None:
 @orders.post("/refresh")
 def submit_refresh() -> Response:
     """Poll the courier for an order now."""
-    account, order_id = _read_order_name()
+    account, order_id = read_parameters("account", "id")
     app = app_context()
     request_refresh(app.sessions, app.settings, account, order_id, datetime.now(UTC))
-    page = "console.orders.show_order_page"
-    return redirect_with_notice(page, "asked", account=account, id=order_id)
+    return redirect_to_order(account, order_id, "asked")
 
 
 @orders.post("/erase")
 def submit_erasure() -> Response:
     """Erase personal data, once the user has typed the order's id to confirm it."""
-    account, order_id = _read_order_name()
+    account, order_id = read_parameters("account", "id")
     if read_form().get("confirm", "").strip() != order_id:
         raise BadRequest("the id that was typed is not the order's id, so nothing was erased")
     app = app_context()
-    now = datetime.now(UTC)
-    erase_personal_data(app.sessions, app.bells, account, order_id, now)
-    page = "console.orders.show_order_page"
-    return redirect_with_notice(page, "erased", account=account, id=order_id)
-
-
-def _read_order_name() -> tuple[str, str]:
-    query = request.args
-    if not query.get("account") or not query.get("id"):
-        raise BadRequest("the address of an order needs account and id")
-    return query["account"], query["id"]
+    erase_personal_data(app.sessions, app.bells, account, order_id, datetime.now(UTC))
+    return redirect_to_order(account, order_id, "erased")

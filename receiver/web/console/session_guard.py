@@ -40,7 +40,7 @@ SESSION_DURATION = timedelta(hours=12)
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
 
 MAX_FORM_BYTES = 16_384
-MAX_FORM_FIELDS = 30
+MAX_FIELDS = 30
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -58,20 +58,16 @@ HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class SignedInUser:
-    """A user with a session. form_token: in every form that is shown to this session."""
+class User:
+    """Who sent the current request.
 
-    name: str
-    since: datetime
-    form_token: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A client with a bearer token. It is no browser, so no other site can act through it."""
+    form_token: in every form that is shown to this session; empty for a client with a bearer token,
+    which is no browser, so no other site can act through it.
+    """
 
     name: str = ""
-    form_token: str = ""
+    since: datetime | None = None
+    form_token: str = field(default="", repr=False)
 
 
 def is_console_path(path: str) -> bool:
@@ -98,17 +94,17 @@ def check_request() -> AnyResponse | None:
             raise MissingBearerToken("there is no session, or it has ended: sign in first")
         target = request.full_path.rstrip("?")
         return redirect(url_for("console.signin.show_sign_in_page", to=target), 303)
-    if is_change and isinstance(g.user, SignedInUser):
+    if is_change and g.user.form_token:
         offered = read_form().get(FORM_TOKEN, "").encode()
         if not hmac.compare_digest(g.user.form_token.encode(), offered):
             raise Forbidden("the form belongs to another session: reload the page, send it again")
     return None
 
 
-def _find_user() -> SignedInUser | Script | None:
+def _find_user() -> User | None:
     tokens = app_context().settings.api_tokens
     if "Authorization" in request.headers:
-        return Script() if has_bearer_token(request, tokens) else None
+        return User() if has_bearer_token(request, tokens) else None
     return read_session_cookie(request.cookies.get(COOKIE, ""), tokens, datetime.now(UTC))
 
 
@@ -136,15 +132,9 @@ def read_form() -> dict[str, str]:
             raise UnsupportedMediaType("a form must be sent as application/x-www-form-urlencoded")
         raw = read_body(request, MAX_FORM_BYTES)
         try:
-            fields = parse_qsl(
-                raw.decode(),
-                keep_blank_values=True,
-                errors="strict",
-                max_num_fields=MAX_FORM_FIELDS,
-            )
+            g.form = dict(parse_qsl(raw.decode(), True, errors="strict", max_num_fields=MAX_FIELDS))
         except ValueError:
             raise BadRequest("the form cannot be read") from None
-        g.form = dict(fields)
     return dict(g.form)
 
 
@@ -163,16 +153,14 @@ def create_session_cookie(api_token: str, name: str, now: datetime) -> str:
     return str(_serializer(api_token).dumps(content))
 
 
-def read_session_cookie(
-    cookie: str, api_tokens: Iterable[str], now: datetime
-) -> SignedInUser | None:
+def read_session_cookie(cookie: str, api_tokens: Iterable[str], now: datetime) -> User | None:
     """Return the user of a session cookie; None if it is not ours or has expired."""
     # A list: every token is tried, also after one that fits.
     found = [user for token in api_tokens if (user := _read_cookie(cookie, token, now)) is not None]
     return found[0] if found else None
 
 
-def _read_cookie(cookie: str, api_token: str, now: datetime) -> SignedInUser | None:
+def _read_cookie(cookie: str, api_token: str, now: datetime) -> User | None:
     try:
         content = _serializer(api_token).loads(cookie)
     except BadData:
@@ -181,7 +169,7 @@ def _read_cookie(cookie: str, api_token: str, now: datetime) -> SignedInUser | N
     if not -MAX_CLOCK_DIFFERENCE <= now - since <= SESSION_DURATION:
         return None
     form_token = hmac.new(_key(api_token), content["id"].encode(), hashlib.sha256).hexdigest()
-    return SignedInUser(content["name"], since, form_token)
+    return User(content["name"], since, form_token)
 
 
 def _serializer(api_token: str) -> URLSafeSerializer:

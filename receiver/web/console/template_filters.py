@@ -26,16 +26,11 @@ def render_value(value: Any) -> Any:
     return replace_unprintable(value) if type(value) is str else value
 
 
-def parse_time(value: datetime | str) -> datetime:
-    """Return the time of a row or of the API's JSON."""
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
-
-
 def at(value: datetime | str | None) -> Markup:
     """Show a time to the second, in UTC; the page's script can show it in local time."""
     if value is None:
         return Markup('<span class="none">&ndash;</span>')
-    text = rfc3339(parse_time(value)) or ""
+    text = rfc3339(_parse_time(value)) or ""
     return Markup('<time datetime="{}">{} {}</time>').format(text, text[:10], text[11:19])
 
 
@@ -43,13 +38,12 @@ def ago(value: datetime | str | None, now: datetime) -> Markup:
     """Show how long ago a time was, or how far in the future it is."""
     if value is None:
         return Markup('<span class="none">never</span>')
-    seconds = (now - parse_time(value)).total_seconds()
-    relative = (
-        f"{render_duration(seconds)} ago" if seconds >= 0 else f"in {render_duration(-seconds)}"
-    )
-    text = rfc3339(parse_time(value)) or ""
-    return Markup('<time datetime="{}" class="ago" title="{} UTC">{}</time>').format(
-        text, f"{text[:10]} {text[11:19]}", relative if abs(seconds) >= 1 else "just now"
+    seconds = (now - _parse_time(value)).total_seconds()
+    duration = render_duration(abs(seconds))
+    relative = f"{duration} ago" if seconds >= 0 else f"in {duration}"
+    text = rfc3339(_parse_time(value)) or ""
+    return Markup('<time datetime="{}" class="ago" title="{} {} UTC">{}</time>').format(
+        text, text[:10], text[11:19], relative if abs(seconds) >= 1 else "just now"
     )
 
 
@@ -74,6 +68,11 @@ def render_duration(value: float | timedelta | None) -> str:
 def number(value: float | None) -> str:
     """Show a count, with thin spaces between thousands."""
     return DASH if value is None else f"{value:,.10g}".replace(",", "\u202f")
+
+
+def _parse_time(value: datetime | str) -> datetime:
+    """Return the time of a row or of the API's JSON."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 def render_words(name: str) -> str:
@@ -103,17 +102,14 @@ def link(value: Any) -> Markup | str:
 
 def with_code(text: str) -> Markup:
     """Show text in which `this` is code."""
-    parts = [escape(replace_unprintable(part)) for part in text.split("`")]
-    marked = [
-        Markup("<code>{}</code>").format(part) if place % 2 else part
-        for place, part in enumerate(parts)
-    ]
-    return Markup("").join(marked)
+    code = Markup("<code>{}</code>")
+    parts = enumerate(escape(replace_unprintable(text)).split("`"))
+    return Markup("").join(code.format(part) if place % 2 else part for place, part in parts)
 
 
 def render_delay(received: str, occurred: str) -> str:
     """Show how long after an event its message arrived."""
-    delay = (parse_time(received) - parse_time(occurred)).total_seconds()
+    delay = (_parse_time(received) - _parse_time(occurred)).total_seconds()
     if abs(delay) < 1:
         return "at once"
     return f"{render_duration(abs(delay))} {'after' if delay > 0 else 'before'} the event"
