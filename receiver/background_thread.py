@@ -30,7 +30,6 @@ class BackgroundThread:
         retry_seconds: float | None = None,
     ) -> None:
         self._name = name
-        self._failure_event, self._recovery_event = f"{name}_failed", f"{name}_recovered"
         self._work = work
         self._delay = delay
         self._retry_seconds = retry_seconds
@@ -41,8 +40,11 @@ class BackgroundThread:
 
     def wake(self) -> None:
         """Have the work done soon, and return at once."""
-        if self._thread is None:
-            self._start()
+        with self._starting:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
         self._woken.set()
 
     def close(self, timeout: float | None = None) -> None:
@@ -52,15 +54,9 @@ class BackgroundThread:
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def _start(self) -> None:
-        with self._starting:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                thread.start()
-                self._thread = thread
-
     def _run(self) -> None:
         failing, seconds = False, None
+        failure_event, recovery_event = f"{self._name}_failed", f"{self._name}_recovered"
         while True:
             self._woken.wait(seconds)
             if self._delay:
@@ -71,11 +67,11 @@ class BackgroundThread:
                 seconds = self._work()
             except Exception as error:  # noqa: BLE001 (nobody would start the thread again)
                 if not failing:
-                    log.warning(self._failure_event, **exception_fields(error))
+                    log.warning(failure_event, **exception_fields(error))
                 failing, seconds = True, self._retry_seconds
             else:
                 if failing:
-                    log.info(self._recovery_event)
+                    log.info(recovery_event)
                 failing = False
             if self._closed.is_set():
                 return

@@ -67,17 +67,10 @@ def gunicorn_logconfig(process: str = "web") -> dict[str, Any]:
             # They log every request at INFO, with its URL.
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
-            "gunicorn.error": {"level": "INFO", "filters": [_drop_request_line], **to_stdout},
+            "gunicorn.error": {"level": "INFO", **to_stdout},
             "gunicorn.access": {"level": "WARNING", **to_stdout},
         },
     }
-
-
-def _drop_request_line(record: logging.LogRecord) -> bool:
-    """Drop the request line that gunicorn could not parse from its message: it may hold a token."""
-    if record.getMessage().startswith("Invalid request"):
-        record.msg, record.args = "invalid_request_refused", ()
-    return True
 
 
 def exception_fields(error: BaseException) -> dict[str, str]:

@@ -72,8 +72,3 @@ def find_status(name: str) -> Status:
     A newer release may have stored it before the service went back to this one.
     """
     return VOCABULARY.get(name) or Status(name, UNKNOWN, -1, attention=True)
-
-
-def statuses_of_group(group: str) -> list[str]:
-    """Return the names of a group's statuses, by rank."""
-    return [status.name for status in VOCABULARY.values() if status.group == group]

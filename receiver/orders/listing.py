@@ -116,9 +116,11 @@ def _values_by_column(filters: Filters) -> dict[Column, Sequence[Any]]:
         if column.key in filters
     }
     if "status_group" in filters:
-        group = statuses.statuses_of_group(filters["status_group"])
         wanted[Order.status] = [
-            status for status in wanted.get(Order.status, group) if status in group
+            status.name
+            for status in statuses.VOCABULARY.values()
+            if status.group == filters["status_group"]
+            and status.name in wanted.get(Order.status, statuses.VOCABULARY)
         ]
     return wanted
 

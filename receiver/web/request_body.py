@@ -20,31 +20,26 @@ CHUNK_BYTES = 65_536
 
 
 def read_body(request: Request, limit: int) -> bytes:
-    """Return the raw body, read up to one byte past the limit whatever Content-Length promises.
+    """Return the raw body, whatever Content-Length promises.
 
     Raises: BodyTooLarge past the limit; BodyCutOff where the body ends early, is not a valid
         transfer, or takes longer than BODY_SECONDS.
     """
     stream = get_input_stream(request.environ)
     chunks: list[bytes] = []
-    size = 0
-    failure: Exception | None = None
+    size, is_cut_off = 0, False
     try:
         with gevent.Timeout(BODY_SECONDS, TimeoutError):
-            while size <= limit + DISCARD_BYTES:
-                wanted = min(CHUNK_BYTES, limit + 1 - size) if size <= limit else CHUNK_BYTES
-                chunk = stream.read(wanted)
-                if not chunk:
-                    break
+            while size <= limit + DISCARD_BYTES and (chunk := stream.read(CHUNK_BYTES)):
                 size += len(chunk)
                 if size <= limit:
                     chunks.append(chunk)
-    except (OSError, ParseException) as error:
+    except (OSError, ParseException):
         # A timeout is an OSError; gunicorn reports an invalid transfer by its own class.
-        failure = error
+        is_cut_off = True
     if size > limit:
         raise BodyTooLarge(f"the body is larger than {limit} bytes")
-    if failure is not None:
+    if is_cut_off:
         raise BodyCutOff("the body broke off, or took too long")
     promised = request.content_length
     if promised is not None and size < promised:

@@ -4,7 +4,6 @@ Its pages use the same functions as the API, and need no build, no network and n
 """
 
 import hashlib
-from functools import cache
 from pathlib import Path
 
 from flask import Blueprint, Flask, url_for
@@ -20,7 +19,10 @@ from receiver.web.console.session_guard import HOME
 from receiver.web.console.signin import signin
 from receiver.web.problems import guard_unknown_paths, use_renderer
 
-STATIC_FILES = Path(__file__).parent / "static"
+DIGESTS = {
+    path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    for path in (Path(__file__).parent / "static").iterdir()
+}
 
 console = Blueprint(
     "console", __name__, url_prefix=HOME, static_folder="static", template_folder="templates"
@@ -52,9 +54,4 @@ def init_app(app: Flask) -> None:
 
 def asset_url(name: str) -> str:
     """Return the URL of a static file; it changes with the file's content."""
-    return url_for("console.static", filename=name, v=_digest(name))
-
-
-@cache
-def _digest(name: str) -> str:
-    return hashlib.sha256((STATIC_FILES / name).read_bytes()).hexdigest()[:12]
+    return url_for("console.static", filename=name, v=DIGESTS[name])

@@ -1,6 +1,5 @@
 """The home page of the console: alerts, the backlog, refused webhooks, the accounts."""
 
-from collections import defaultdict
 from datetime import UTC, datetime
 
 from flask import Blueprint, render_template, url_for
@@ -36,13 +35,9 @@ def show_dashboard() -> str:
         }
         refusals = read_refusals(session)[:MOST_REFUSALS]
         waiting_seconds, _ = read_progress(session, now)
-    alerts_of = defaultdict(list)
-    for alert in alerts:
-        alerts_of[alert.account].append(alert)
     return render_template(
         "console/dashboard.html",
         alerts=alerts,
-        alerts_of=alerts_of,
         accounts=accounts,
         counts=counts,
         refusals=refusals,

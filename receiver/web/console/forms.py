@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from receiver.text import count_noun
 from receiver.web.console.session_guard import add_headers
+from receiver.web.context import app_context
 from receiver.web.problems import Problem
 
 # The notices on a page after an action, by the word in its URL: a URL cannot bring its own text.
@@ -74,6 +75,7 @@ def shared_context() -> dict[str, Any]:
     notice = NOTICES.get(request.args.get("done", ""))
     return {
         "now": datetime.now(UTC),
+        "accounts": sorted(app_context().settings.accounts),
         "notice": notice and notice.format(messages=messages),
         "user": g.get("user"),
     }

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from flask import Blueprint, g, render_template
+from flask import Blueprint, render_template
 from werkzeug.wrappers import Response
 
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
@@ -43,7 +43,6 @@ def show_messages_page() -> str:
         waiting=waiting,
         most=MOST_COUNTED,
         outcomes=OUTCOMES,
-        accounts=sorted(app_context().settings.accounts),
         query=query,
     )
 
@@ -54,7 +53,7 @@ def show_message_page(message_id: str) -> str:
     with app_context().sessions() as session:
         message = browse.get_message(session, message_id)
     body = indent_json(message["body"]) if message["body"] is not None else message["body_base64"]
-    return render_template("console/message.html", message=message, body=body, name=g.user.name)
+    return render_template("console/message.html", message=message, body=body)
 
 
 @messages.get("/messages/<number:message_id>/raw")

@@ -57,7 +57,6 @@ def show_orders_page() -> str | Response:
     return render_template(
         "console/orders.html",
         **page,
-        accounts=sorted(app_context().settings.accounts),
         statuses=list(VOCABULARY),
         groups=GROUPS,
         periods={key: label for key, (label, _) in PERIODS.items()},

@@ -70,11 +70,6 @@ class User:
     form_token: str = field(default="", repr=False)
 
 
-def is_console_path(path: str) -> bool:
-    """Whether a path belongs to the console."""
-    return path == HOME or path.startswith(f"{HOME}/")
-
-
 def check_request() -> AnyResponse | None:
     """Let the current request pass, or redirect it to the sign-in page.
 
@@ -149,7 +144,7 @@ def add_headers(answer: Response) -> Response:
 
 def create_session_cookie(api_token: str, name: str, now: datetime) -> str:
     """Return the cookie of a new session."""
-    content = {"id": secrets.token_urlsafe(16), "name": name, "since": int(now.timestamp())}
+    content = {"id": secrets.token_hex(16), "name": name, "since": int(now.timestamp())}
     return str(_serializer(api_token).dumps(content))
 
 
@@ -168,17 +163,13 @@ def _read_cookie(cookie: str, api_token: str, now: datetime) -> User | None:
     since = datetime.fromtimestamp(content["since"], UTC)
     if not -MAX_CLOCK_DIFFERENCE <= now - since <= SESSION_DURATION:
         return None
-    form_token = hmac.new(_key(api_token), content["id"].encode(), hashlib.sha256).hexdigest()
-    return User(content["name"], since, form_token)
+    return User(content["name"], since, form_token=content["id"])
 
 
 def _serializer(api_token: str) -> URLSafeSerializer:
+    key = hmac.new(api_token.encode(), KEY_PURPOSE, hashlib.sha256).digest()
     return URLSafeSerializer(
-        _key(api_token),
+        key,
         salt=b"visit",
         signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
     )
-
-
-def _key(api_token: str) -> bytes:
-    return hmac.new(api_token.encode(), KEY_PURPOSE, hashlib.sha256).digest()

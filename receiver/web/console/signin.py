@@ -7,15 +7,8 @@ from flask import Blueprint, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from receiver.web.auth import is_one_of
-from receiver.web.console.session_guard import (
-    COOKIE,
-    HOME,
-    SESSION_DURATION,
-    SIGN_IN,
-    create_session_cookie,
-    is_console_path,
-    read_form,
-)
+from receiver.web.console import session_guard
+from receiver.web.console.session_guard import COOKIE, HOME, SESSION_DURATION, SIGN_IN
 from receiver.web.context import app_context
 
 log = structlog.get_logger(__name__)
@@ -37,7 +30,7 @@ def show_sign_in_page() -> str | Response:
 @signin.post("/signin")
 def sign_in() -> Response | tuple[str, int]:
     """Start a session. All tokens are compared, and all mistakes get the same answer."""
-    form, tokens = read_form(), app_context().settings.api_tokens
+    form, tokens = session_guard.read_form(), app_context().settings.api_tokens
     name = form.get("name", "").strip()[:MAX_NAME_CHARACTERS]
     offered, target = form.get("token", "").strip(), form.get("to", "")
     matching = [token for token in tokens if is_one_of(offered, (token,))]
@@ -48,7 +41,7 @@ def sign_in() -> Response | tuple[str, int]:
     answer = redirect(_safe_target(target), 303)
     answer.set_cookie(
         COOKIE,
-        create_session_cookie(matching[0], name, datetime.now(UTC)),
+        session_guard.create_session_cookie(matching[0], name, datetime.now(UTC)),
         max_age=SESSION_DURATION,
         path=HOME,
         httponly=True,
@@ -70,7 +63,7 @@ def sign_out() -> Response:
 
 def _safe_target(target: str) -> str:
     """Return where the user wanted to go if that is a page of the console, else its home page."""
-    is_page = is_console_path(target.partition("?")[0]) and not target.startswith(SIGN_IN)
+    is_page = f"{target}/".startswith((f"{HOME}/", f"{HOME}?")) and not target.startswith(SIGN_IN)
     return target if is_page and target.isascii() and target.isprintable() else HOME
 
 
