@@ -33,9 +33,7 @@ class AccountStandingSchema(Answer):
     missed_hook_ratio = described(
         Float, "missed_hooks / (missed_hooks + webhooks); null while both are 0.", 0.0213, null=True
     )
-    signature_failures = integer(
-        "Webhooks of the last 30 days with a missing or wrong token or signature.", 3
-    )
+    signature_failures = integer("Webhooks of 30 days with a wrong or no token or signature.", 3)
     secrets = nested_list(
         SecretStandingSchema,
         "The account's secrets, newest first. An old one that is no longer used"
@@ -58,9 +56,7 @@ class AccountStandingSchema(Answer):
         null=True,
     )
     orders_due = integer("How many orders are due for a poll now, counted up to 10,000.", 12)
-    orders_given_up = integer(
-        "How many orders are given up after too many failures, up to 10,000.", 0
-    )
+    orders_given_up = integer("How many orders polling was given up for, up to 10,000.", 0)
 
 
 class AccountListSchema(Answer):
@@ -85,15 +81,11 @@ class RefusalSchema(Answer):
         "prefixed",
         null=True,
     )
-    other_account = text(
-        "With `likely` = `other_account`: whose secret was used; else null.", None, null=True
-    )
+    other_account = text("The account whose secret it was, if known.", None, null=True)
     count = integer("How many requests were refused.", 17)
     first_at = time("When the first of them arrived.", "2026-04-15T07:00:01Z")
     last_at = time("When the last of them arrived.")
-    summary = text(
-        "The likely cause, for people.", "a right signature, but with something before it"
-    )
+    summary = text("Likely cause, for people.", "a right signature, but with something before it")
     what_to_do = text("What to do about it, for people.", "The courier must send the bare hex.")
 
 
@@ -118,9 +110,7 @@ class AlertSchema(Answer):
     summary = text("What is wrong.", "The courier's API refuses our credentials")
     what_to_do = text("What usually solves the problem.", "Check COURIER_TIRAMIZOO_API_TOKEN")
     runbook = text("The section of the runbook about it.", "deploy/runbook.md#poll-refused")
-    example = text(
-        "An affected order (courier_order_id) or message (id); null: none.", "3AF7", null=True
-    )
+    example = text("An affected order or message, by id; null: none.", "3AF7", null=True)
 
 
 class AlertListSchema(Answer):

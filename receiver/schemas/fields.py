@@ -139,9 +139,7 @@ A_REFERENCE = "The shop's own number of the order. Several orders may have the s
 
 ACCOUNT = text(AN_ACCOUNT, "tiramizoo")
 COURIER = text("The courier behind the account.", "tiramizoo")
-COURIER_ORDER_ID = text(
-    "The courier's own id of the order.", "2a9eeeb3-16ba-4184-b894-c9734f613e93"
-)
+COURIER_ORDER_ID = text("The courier's id of the order.", "2a9eeeb3-16ba-4184-b894-c9734f613e93")
 REFERENCE = text(A_REFERENCE, "41", null=True)
 STATUS = text(
     "Current status in the words of this service. More values may be added: treat a status that"
@@ -167,7 +165,7 @@ TRUST = text(
     choices=["signed", "token", "fetched"],
 )
 NEXT_CURSOR = text(
-    "Send it as `cursor` to read the next page; null: this is the last page.", "bzQx", null=True
+    "Send it as `cursor` for the next page; null: it is the last.", "bzQx", null=True
 )
 
 

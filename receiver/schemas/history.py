@@ -38,7 +38,7 @@ class EventFields(Answer):
     )
     applied = boolean("Whether the event counts towards the order's status.", True)
     not_applied_why = text(
-        "Why the event does not count; null if it does.", "already delivered", null=True
+        "Why it does not count; null if it does.", "already delivered", null=True
     )
     flags = texts(
         "What had to be assumed about the event. `time_inferred`: the courier gave no time, so the"
@@ -79,13 +79,9 @@ class ConflictSchema(Answer):
     """Two reported facts that contradict each other. Open until settled or closed."""
 
     id = text("Id of the conflict; it never changes.", "29807b91bde4")
-    kind = text(
-        "The later and the earlier fact: `<later>_after_<earlier>`.", "picked_up_after_cancelled"
-    )
+    kind = text("The two facts: `<later>_after_<earlier>`.", "picked_up_after_cancelled")
     occurred_at = time("When the later fact happened, by the courier's clock.")
-    settled_at = time(
-        "When a later event resolved it; null: no.", "2026-04-16T09:00:00Z", null=True
-    )
+    settled_at = time("When a later event settled it; null: no.", "2026-04-16T09:00:00Z", null=True)
     closed_at = time("When a person closed it; null: no.", "2026-04-17T09:00:00Z", null=True)
     closed_by = text("Name of the person who closed it.", "Ann", null=True)
     note = text("Note of the person who closed it.", "the driver called, it is there", null=True)
@@ -146,9 +142,7 @@ class ExplainedDetailSchema(Answer):
     """A detail of the order, and the message that reported it."""
 
     name = text("Name of the detail.", "tracking_url")
-    value = described(
-        Raw, "Its value.", "https://www.tiramizoo.com/orders/ID4K7EHQX62RA", null=True
-    )
+    value = described(Raw, "Value.", "https://www.tiramizoo.com/orders/ID4K7EHQX62RA", null=True)
     told_at = time(
         "When the courier reported it, by the courier's clock; null: the message had no time.",
         null=True,
@@ -165,16 +159,12 @@ class ExplanationSchema(Answer):
 
     order = nested(ExplainedOrderSchema, "The order as it is now.")
     messages = nested_list(ExplainedMessageSchema, "All messages about the order, oldest first.")
-    events = nested_list(
-        ExplainedEventSchema, "All events of the order, oldest first, repeated ones included."
-    )
+    events = nested_list(ExplainedEventSchema, "All events, oldest first, also repeated ones.")
     details = nested_list(
-        ExplainedDetailSchema, "All details of the order, and the messages that reported them."
+        ExplainedDetailSchema, "All details, and the messages that reported them."
     )
     etas = nested_list(EtaSchema, "All expected times of arrival so far, oldest first.")
-    conflicts = nested_list(
-        ConflictSchema, "All conflicts of the order, settled and closed ones included."
-    )
+    conflicts = nested_list(ConflictSchema, "All conflicts, also settled and closed ones.")
 
 
 class ChangeSchema(Answer):
@@ -210,9 +200,7 @@ class ChangeFiltersSchema(Schema):
         "YzQx",
         length=(None, 200),
     )
-    limit = whole_number(
-        "The largest number of changes in one answer, 1 to 1000.", 100, 1, 1000, default=100
-    )
+    limit = whole_number("Most changes in one answer, 1 to 1000.", 100, 1, 1000, default=100)
     wait = whole_number("How many seconds to wait for a change, 0 to 30.", 30, 0, 30, default=0)
 
 

@@ -39,9 +39,7 @@ class MessageSchema(MessageFields):
     sometimes = ("body", "body_base64")
 
     account = fields.ACCOUNT
-    courier_order_id = text(
-        "The order it is about; null: not read yet, or none.", "3AF7", null=True
-    )
+    courier_order_id = text("The order it is about; null: not read or none.", "3AF7", null=True)
     size = integer("Size of the body in bytes; null: it is no longer stored.", 812, null=True)
     processed_at = time("When it was processed; null: not yet.", "2026-04-16T07:00:03Z", null=True)
     retried_at = time("When it was last retried; null: never.", "2026-04-17T09:00:00Z", null=True)
@@ -82,17 +80,11 @@ class RetrySchema(Schema):
         choices=[QUARANTINED, PARKED],
     )
     account = identifier("Retry messages of this account only.", "tiramizoo")
-    cursor = given_text(
-        "The `next_cursor` of the previous answer.",
-        "bTQx",
-        length=(1, 200),
-    )
+    cursor = given_text("The `next_cursor` of the previous answer.", "bTQx", length=(1, 200))
 
 
 class RetriedSchema(Answer):
     """How many messages will be processed again."""
 
     retried = integer("How many messages will be processed again by this request.", 17)
-    next_cursor = text(
-        "If there are more messages: send it as `cursor` to retry them too.", "bTQx", null=True
-    )
+    next_cursor = text("If there are more: send it as `cursor` to retry them.", "bTQx", null=True)

@@ -43,12 +43,8 @@ class SourceSchema(EventSourceSchema):
 class EtaSchema(Answer):
     """When the order is expected to arrive."""
 
-    from_ = time(
-        "The earliest expected time.", "2026-04-16T09:10:00Z", data_key="from", attribute="from"
-    )
-    to = time(
-        "The latest; equal to `from` if the courier gave a single time.", "2026-04-16T09:40:00Z"
-    )
+    from_ = time("The earliest.", "2026-04-16T09:10:00Z", data_key="from", attribute="from")
+    to = time("The latest; equal to `from` if a single time was given.", "2026-04-16T09:40:00Z")
     source = text(
         "Where it comes from: a `tour_plan`, a webhook about the `order`, or a `poll`.",
         "tour_plan",
@@ -61,9 +57,7 @@ class ParcelSchema(Answer):
     """One parcel of an order."""
 
     tracking_number = text("Tracking number of the parcel.", "18A24901BE5D49C3")
-    tracking_url = text(
-        "Public page to track the parcel.", "https://postnl.example/3SCEBU123456789", null=True
-    )
+    tracking_url = text("Its tracking page.", "https://postnl.example/3SCEBU123456789", null=True)
     courier_name = text("Its carrier if it is another than the courier.", "Postnl", null=True)
     status = fields.STATUS
 
@@ -106,10 +100,7 @@ class OrderSchema(OrderFields):
 
     courier = fields.COURIER
     status_group = text("Group of the status; the list is complete.", "exception", choices=GROUPS)
-    is_terminal = boolean(
-        "Whether the transport has ended, so that the order is no longer polled.",
-        False,
-    )
+    is_terminal = boolean("Whether the transport has ended, and polling with it.", False)
     source = nested(SourceSchema, "The message that set the status; null: none yet.", null=True)
     tracking_url = text(
         "Public page to track the order; null: not known.",
@@ -118,10 +109,10 @@ class OrderSchema(OrderFields):
     )
     eta = nested(EtaSchema, "When the order is expected to arrive; null: not known.", null=True)
     label_url = text(
-        "Address of its label; null: not known.", "https://courier.example/labels/41.pdf", null=True
+        "Its label; null: not known.", "https://courier.example/labels/41.pdf", null=True
     )
     pickup_at = time(
-        "When the courier plans to pick it up; null: not known.", "2026-04-16T06:30:00Z", null=True
+        "When its pickup is planned; null: not known.", "2026-04-16T06:30:00Z", null=True
     )
     parcels = nested_list(ParcelSchema, "The parcels that the courier has reported.")
     milestones = described(
@@ -138,9 +129,7 @@ class OrderSchema(OrderFields):
         null=True,
     )
     metadata = text_map("What the shop stored when it registered the order.", {"shop": "munich"})
-    version = integer(
-        "Increases by one with each change; also the `ETag`.", 3, keywords={"minimum": 1}
-    )
+    version = integer("Grows by one with each change; the `ETag`.", 3, keywords={"minimum": 1})
     created_at = time("When this service first knew the order.", "2026-04-16T06:00:00Z")
     updated_at = time("When the order last changed.", "2026-04-16T07:00:02Z")
 
@@ -241,9 +230,7 @@ class LookupResultSchema(Answer):
 
     reference = text("The reference that was looked up. Absent if it was an identifier.", "41")
     account = text("The account that was given. Absent with a reference.", "tiramizoo")
-    courier_order_id = text(
-        "The identifier that was given. Absent with a reference.", "ID4K7-EHQX-62RA"
-    )
+    courier_order_id = text("The identifier given. Absent with a reference.", "ID4K7-EHQX-62RA")
     found = boolean("Whether any order was found.", True)
     orders = nested_list(OrderSchema, "The orders that were found, newest first, at most 10.")
     more = boolean("Whether there are more orders than the 10 in `orders`.", False)

@@ -27,9 +27,7 @@ PATH_PARAMETERS = {
     ),
     "message_id": _parameter("Id of the message: a whole number above 0.", MESSAGE_ID, NUMBER),
     "conflict_id": _parameter("Id of the conflict.", "29807b91bde4", ID),
-    "tour_id": _parameter(
-        "The courier's id of the tour. Percent-encode it, slashes included.", TOUR_ID, ID
-    ),
+    "tour_id": _parameter("The courier's id of the tour. Percent-encode all of it.", TOUR_ID, ID),
 }
 
 IF_NONE_MATCH = {
@@ -57,7 +55,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         pattern='^"[0-9]+(-[0-9]+)?"$',
     ),
     "Retry-After": _header(
-        "After how many seconds to repeat the request.", 5, type="integer", minimum=1
+        "Repeat the request after so many seconds.", 5, type="integer", minimum=1
     ),
     "WWW-Authenticate": _header("How to authenticate.", 'Bearer realm="ordertrail"', type="string"),
     "Cache-Control": _header("Whether the answer may be cached.", "no-cache", type="string"),
@@ -96,9 +94,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "Several orders have this identifier: use the courier's own id.",
         "2 orders of account 'tiramizoo' carry the identifier 'ZVW8GV'",
     ),
-    "UriTooLong": describe_problem(
-        414, "The URL is longer than 8,190 bytes.", "the address is too long"
-    ),
+    "UriTooLong": describe_problem(414, "The URL has over 8,190 bytes.", "the address is too long"),
     "BadParameters": describe_problem(
         422,
         "Parameters are unknown, repeated, or have values that are not valid: see `errors`.",
