@@ -1,54 +1,41 @@
 """`ordertrail conflicts`: list open conflicts and close them."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import click
+from sqlalchemy.orm import Session
 
 from receiver.cli import options
 from receiver.cli.output import (
     Columns,
     GrowingTable,
+    JsonObject,
     format_status,
     print_json,
     print_line,
-    print_note,
 )
-from receiver.cli.session import (
-    explain_unknown_order,
-    load_settings,
-    make_bells,
-    open_database,
-    require_account,
-)
+from receiver.cli.session import explain_unknown_order, load_settings, make_bells, open_database
 from receiver.orders import conflicts
 from receiver.schemas import history as schemas
 
 
+def _read_conflicts(session: Session, filters: JsonObject) -> JsonObject:
+    page = conflicts.list_conflicts(session, filters)
+    rendered: JsonObject = schemas.ConflictPageSchema().dump(page)
+    return rendered
+
+
 @click.group(invoke_without_command=True)
 @options.account_option
-@click.option(
-    "--most", "--limit", "limit", type=int, help="Orders on a page, 1 to 200.  [default: 50]"
-)
-@options.cursor_option
-@options.json_option
+@options.page_options
 @click.pass_context
-def conflicts_command(
-    ctx: click.Context, account: str | None, limit: int | None, cursor: str | None, as_json: bool
-) -> None:
+def conflicts_command(ctx: click.Context, /, **given: Any) -> None:
     """List open conflicts, or close one.
 
     A conflict is two facts that contradict each other, such as picked up after cancelled.
     """
     if ctx.invoked_subcommand is not None:
-        return
-    checked = options.validate_options(
-        schemas.ConflictFiltersSchema(), account=account, limit=limit, cursor=cursor
-    )
-    settings = load_settings()
-    with open_database(settings) as sessions, sessions() as session:
-        page = schemas.ConflictPageSchema().dump(conflicts.list_conflicts(session, checked))
-    if as_json:
-        print_json(page)
         return
     columns: Columns = {
         "conflict": "id",
@@ -58,12 +45,8 @@ def conflicts_command(
         "order": "courier_order_id",
         "status": lambda conflict: format_status(conflict["status"]),
     }
-    GrowingTable(columns, optional=("status", "occurred")).add(page["conflicts"])
-    if page["next_cursor"]:
-        print_note(f"There are more: use --cursor {page['next_cursor']}")
-    if not page["conflicts"]:
-        require_account(settings, account)
-        print_line("No open conflicts.")
+    table = GrowingTable(columns, optional=("status", "occurred"))
+    options.print_pages(table, schemas.ConflictFiltersSchema(), _read_conflicts, **given)
 
 
 @conflicts_command.command("close")

@@ -94,13 +94,14 @@ class LazyGroup(click.Group):
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except Exception as error:
-            from receiver.cli.session import describe_failure, is_wrong_usage
+            from receiver.cli.session import describe_failure
+            from receiver.errors import InvalidCursor
 
             message = describe_failure(error)
             if message is None:
                 raise
             click.echo(f"ordertrail: {message}", err=True)
-            ctx.exit(2 if is_wrong_usage(error) else 1)
+            ctx.exit(2 if isinstance(error, InvalidCursor) else 1)
 
 
 @click.group(cls=LazyGroup, epilog=EXIT_CODES)

@@ -19,7 +19,6 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON in the same shape as the HTTP API."
 )
 account_option = click.option("--account", help="Only of this account.")
-cursor_option = click.option("--cursor", help="Continue where an earlier page ended.")
 
 
 class Name(click.ParamType[str]):
@@ -50,10 +49,15 @@ def decision_options(command: Command) -> Command:
 
 def page_options(command: Command) -> Command:
     """Add the options of `print_pages`: --limit, --cursor, --all and --json."""
-    command = click.option("--all", "all_pages", is_flag=True, help="Show all pages.")(
-        cursor_option(json_option(command))
-    )
-    return click.option("--limit", type=int, help="Page size, 1 to 200.  [default: 50]")(command)
+    limit_help = "Rows of a page, 1 to 200.  [default: 50]"
+    for option in (
+        json_option,
+        click.option("--all", "all_pages", is_flag=True, help="Show all pages."),
+        click.option("--cursor", help="Continue where an earlier page ended."),
+        click.option("--limit", "--most", "limit", type=int, help=limit_help),
+    ):
+        command = option(command)
+    return command
 
 
 def validate_options(schema: Schema, **options: Any) -> JsonObject:

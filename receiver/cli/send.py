@@ -17,7 +17,6 @@ from urllib.parse import quote
 import click
 import httpcore
 
-from receiver import statuses
 from receiver.cli.options import Name, json_option
 from receiver.cli.output import print_facts, print_json, print_line, print_note
 from receiver.cli.session import read_environment
@@ -214,13 +213,12 @@ def _find_word(driver: Driver, status: str) -> str:
     if status in driver.words:
         return status
     words = [word for word, meaning in driver.words.items() if meaning == status]
-    if words:
-        return words[-1]
-    if status in statuses.VOCABULARY:
-        raise click.UsageError(f"--status: {driver.name} has no word for {status}")
-    raise click.UsageError(
-        f"--status: {driver.name} does not know {status!r}; its words: {', '.join(driver.words)}"
-    )
+    if not words:
+        known = ", ".join(driver.words)
+        raise click.UsageError(
+            f"--status: {driver.name} has no word for {status}; its words: {known}"
+        )
+    return words[-1]
 
 
 def _print_request(request: WebhookRequest, as_json: bool) -> None:

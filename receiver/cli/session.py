@@ -17,7 +17,7 @@ from receiver.changes import feed
 from receiver.cli.output import print_note
 from receiver.db import engine as db
 from receiver.db.models import Order
-from receiver.errors import InvalidCursor, OrdertrailError, UnknownAccount, UnknownOrder
+from receiver.errors import OrdertrailError, UnknownAccount, UnknownOrder
 from receiver.orders.find import find_order
 from receiver.queue.bells import Bells
 from receiver.queue.doorbell import ring_doorbell
@@ -142,8 +142,3 @@ def describe_failure(error: Exception) -> str | None:
     if getattr(error.orig, "sqlstate", None) in OUTDATED_SCHEMA:
         return "the database schema is not up to date: run `ordertrail migrate`"
     return f"PostgreSQL cannot be used: {' '.join(str(error.orig).split())}"
-
-
-def is_wrong_usage(error: Exception) -> bool:
-    """Tell whether a failure comes from what was typed (exit code 2)."""
-    return isinstance(error, InvalidCursor)

@@ -123,30 +123,27 @@ class Supervisor:
 
     def _start_servers(self, env: Mapping[str, str]) -> dict[str, str]:
         """Start the embedded servers that are needed; return their addresses by setting."""
+        missing = {name for name in ("DATABASE_URL", "REDIS_URL") if launch.is_missing(name, env)}
         urls = {}
-        if launch.is_missing("DATABASE_URL", env):
-            postgres = Postgres(self._make_home(), keep=(self.lock,))
-            self._start_server(postgres)
-            postgres.create_database(DATABASE)
-            urls["DATABASE_URL"] = postgres.url(DATABASE)
-        if launch.is_missing("REDIS_URL", env):
-            valkey = Valkey(self._make_home(), keep=(self.lock,))
-            self._start_server(valkey)
-            urls["REDIS_URL"] = valkey.url()
+        if missing:
+            self.home = Home.make(self.data_dir, print_status)
+            if "DATABASE_URL" in missing:
+                postgres = Postgres(self.home, keep=(self.lock,))
+                self._start_server(postgres)
+                postgres.create_database(DATABASE)
+                urls["DATABASE_URL"] = postgres.url(DATABASE)
+            if "REDIS_URL" in missing:
+                valkey = Valkey(self.home, keep=(self.lock,))
+                self._start_server(valkey)
+                urls["REDIS_URL"] = valkey.url()
         return urls
-
-    def _make_home(self) -> Home:
-        self.home = self.home or Home.make(self.data_dir, print_status)
-        return self.home
 
     def _start_server(self, server: Server) -> None:
         server.prepare()
         process = server.start()
-        self.servers.append(
-            SupervisedProcess(
-                server.name, server.start, server.stop_signal, process, time.monotonic()
-            )
-        )
+        part = SupervisedProcess(server.name, server.start, server.stop_signal, process)
+        part.started_at = time.monotonic()
+        self.servers.append(part)
         server.wait_ready(process, SERVER_START_SECONDS, self.signals.sleep)
 
     def _metrics_dir(self) -> Path:

@@ -1,10 +1,10 @@
 """Check PostgreSQL, Redis and the processes: do they run, and do they keep what they are given?"""
 
-import http.client
 import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,32 +34,19 @@ from workers.cli.doctor.findings import (
     compare_clocks,
     judge,
 )
+from workers.cli.doctor.http_probe import NoResponse, send_probe
 
 # The oldest PostgreSQL that is still maintained.
 LEAST_POSTGRESQL = 140_000
 POOLER = "A pooler discards our sessions' options: configure it to keep them"
 # Settings as our sessions see them: the right values, how bad others are, and what to do.
+SYNCHRONOUS = {"on", "local", "remote_write", "remote_apply"}
+LOSES = "Set {} = on: without it a crash may lose messages that were answered 200."
 POSTGRESQL_SETTINGS = {
-    "fsync": (
-        {"on"},
-        BROKEN,
-        "Set fsync = on: without it a crash may lose messages that were answered 200.",
-    ),
-    "full_page_writes": (
-        {"on"},
-        BROKEN,
-        "Set full_page_writes = on: without it a crash may corrupt tables.",
-    ),
-    "synchronous_commit": (
-        {"on", "local", "remote_write", "remote_apply"},
-        BROKEN,
-        f"{POOLER} (connect_query in PgBouncer): a crash may lose messages answered 200.",
-    ),
-    "transaction_read_only": (
-        {"off"},
-        BROKEN,
-        "DATABASE_URL must name the primary: a replica cannot store messages.",
-    ),
+    "fsync": ({"on"}, BROKEN, LOSES.format("fsync")),
+    "full_page_writes": ({"on"}, BROKEN, LOSES.format("full_page_writes")),
+    "synchronous_commit": (SYNCHRONOUS, BROKEN, f"{POOLER} (connect_query in PgBouncer)."),
+    "transaction_read_only": ({"off"}, BROKEN, "DATABASE_URL must name the primary."),
     "TimeZone": ({"UTC", "Etc/UTC"}, WARNING, f"{POOLER}, for they set UTC."),
 }
 # Connections that one process may open (its pool, and as many more), and the processes beside the
@@ -245,18 +232,13 @@ def check_processes(settings: Settings) -> Findings:
 
 def _check_web(settings: Settings) -> Finding:
     """Check the web process of this machine, which need not have one."""
-    address = urlsplit(settings.url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=3)
     try:
-        connection.request("GET", "/readyz")
-        response = connection.getresponse()
-        readiness = json.loads(response.read())
-    except OSError:
+        response = send_probe("GET", f"{settings.url}/readyz", {})
+        readiness = json.loads(response.body)
+    except NoResponse:
         return Finding("web", NOTE, f"not running at {settings.url}; fine if it runs elsewhere")
-    except (ValueError, http.client.HTTPException):
+    except ValueError:
         advice = "Choose another PORT, or stop the other program."
         return Finding("web", WARNING, f"another program answers at {settings.url}", advice)
-    finally:
-        connection.close()
     seen, advice = f"{json.dumps(readiness)} at {settings.url}", "See what is said of PostgreSQL."
-    return judge("web", response.status == http.HTTPStatus.OK, seen, advice, BROKEN)
+    return judge("web", response.status == HTTPStatus.OK, seen, advice, BROKEN)
