@@ -252,6 +252,7 @@ def test_every_answer_has_strict_headers(ann: FlaskClient, page: str) -> None:
     answer = ann.get(page)
     answer.close()
     told = answer.headers
+    assert (told["X-Frame-Options"], told["X-Content-Type-Options"]) == ("DENY", "nosniff")
     for name, value in HEADERS.items():
         if name != "Cache-Control":
             assert told[name] == value

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from receiver.orders.conflicts import close_conflict, list_conflicts
@@ -34,4 +34,4 @@ def submit_conflict_note() -> Response:
     close_conflict(app.sessions, app.bells, account, order_id, conflict, note, datetime.now(UTC))
     if request.args.get("back") == "list":
         return forms.redirect_with_notice("console.conflicts.show_conflicts_page", "closed")
-    return forms.redirect_to_order(account, order_id, "closed")
+    return redirect(forms.order_url(account, order_id, done="closed"), 303)

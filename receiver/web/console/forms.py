@@ -91,15 +91,9 @@ def read_parameters(*names: str) -> list[str]:
     return [request.args[name] for name in names]
 
 
-def redirect_to_order(account: str, order_id: str, notice: str) -> AnyResponse:
-    """Redirect to an order's page with a notice."""
-    page = "console.orders.show_order_page"
-    return redirect_with_notice(page, notice, account=account, id=order_id)
-
-
-def order_url(account: str, order_id: str) -> str:
+def order_url(account: str, order_id: str, **more: Any) -> str:
     """Return the URL of an order's page: with a query, since an id may have slashes and dots."""
-    return url_for("console.orders.show_order_page", account=account, id=order_id)
+    return url_for("console.orders.show_order_page", account=account, id=order_id, **more)
 
 
 def render_problem_page(problem: Problem) -> Response:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, render_template
 from werkzeug.wrappers import Response
 
-from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
+from receiver.db.models import PARKED, QUARANTINED
 from receiver.db.pagination import MOST_COUNTED
 from receiver.inbox import browse
 from receiver.inbox.retry import discard_message, retry_message, retry_messages
@@ -42,7 +42,6 @@ def show_messages_page() -> str:
         **page,
         waiting=waiting,
         most=MOST_COUNTED,
-        outcomes=OUTCOMES,
         query=query,
     )
 

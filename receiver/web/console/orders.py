@@ -17,13 +17,7 @@ from receiver.schemas.history import ExplanationSchema
 from receiver.schemas.order import OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
-from receiver.web.console.forms import (
-    load_fields,
-    order_url,
-    read_parameters,
-    read_query,
-    redirect_to_order,
-)
+from receiver.web.console.forms import load_fields, order_url, read_parameters, read_query
 from receiver.web.console.order_timeline import lay_out_timeline
 from receiver.web.console.session_guard import read_form
 from receiver.web.context import app_context
@@ -110,7 +104,7 @@ def submit_refresh() -> Response:
     account, order_id = read_parameters("account", "id")
     app = app_context()
     request_refresh(app.sessions, app.settings, account, order_id, datetime.now(UTC))
-    return redirect_to_order(account, order_id, "asked")
+    return redirect(order_url(account, order_id, done="asked"), 303)
 
 
 @orders.post("/erase")
@@ -121,4 +115,4 @@ def submit_erasure() -> Response:
         raise BadRequest("the id that was typed is not the order's id, so nothing was erased")
     app = app_context()
     erase_personal_data(app.sessions, app.bells, account, order_id, datetime.now(UTC))
-    return redirect_to_order(account, order_id, "erased")
+    return redirect(order_url(account, order_id, done="erased"), 303)
