@@ -568,7 +568,7 @@ def test_an_order_that_another_worker_put_on_record_first_is_folded_into_that_on
             work(sessions, settings)
         insert_orders(session, orders)
 
-    monkeypatch.setattr("workers.folding.refold.insert_orders", insert)
+    monkeypatch.setattr("workers.folding.order_store.insert_orders", insert)
     assert drain_batch(sessions, settings, NOW, CrashGuard(batches=careful)) == 1 + alone
     with sessions() as session:
         order = session.scalars(select(Order)).one()

@@ -48,6 +48,10 @@ class OrderState:
     erased_at: datetime | None = None
     version: int = 1
 
+    @property
+    def order_key(self) -> tuple[str, str]:
+        return self.account, self.courier_order_id
+
 
 ORDER_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(OrderState))
 

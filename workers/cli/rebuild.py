@@ -10,7 +10,7 @@ from receiver.cli.output import print_line
 from receiver.cli.session import load_settings, open_database
 from receiver.errors import UnknownOrder
 from receiver.text import count_noun
-from workers.upkeep.rebuild import RebuildReport, Scope, count_orders, rebuild_orders
+from workers.upkeep.rebuild import RebuildReport, count_orders, rebuild_orders
 
 MOST_SHOWN = 20
 
@@ -26,12 +26,13 @@ def rebuild_command(account: str | None, order_id: str | None, dry_run: bool) ->
     dry run can be used in scripts.
     """
     settings = load_settings()
-    scope = Scope(account, order_id)
+    limits = {"account": account, "courier_order_id": order_id}
+    scope = {name: value for name, value in limits.items() if value is not None}
     total = RebuildReport()
     with open_database(settings) as sessions:
         with sessions() as session:
             length = count_orders(session, scope)
-        if not length and (account or order_id):
+        if not length and scope:
             raise UnknownOrder("there is no such order: check --account and --order")
         reports = rebuild_orders(sessions, settings, scope, datetime.now(UTC), dry_run)
         with click.progressbar(

@@ -99,7 +99,7 @@ def check_assignment(assigned: AssignedSnapshots, locked: Iterable[OrderState]) 
 
     Raises: ConcurrentChange where another worker's snapshot of another id took the order meanwhile.
     """
-    orders = {(order.account, order.courier_order_id): order for order in locked}
+    orders = {order.order_key: order for order in locked}
     for item in (item for items in assigned.by_order.values() for item in items):
         if item.courier_id is not None:
             order = orders[item.order_key]

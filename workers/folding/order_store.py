@@ -1,7 +1,7 @@
 """Reads and writes the orders of a batch: one statement per table, whatever the batch's size."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,13 +9,12 @@ from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.orm import Session
 
 from receiver.db.bulk import id_in, insert_rows, update_rows
-from receiver.db.models import Event, Identifier, Order
+from receiver.db.models import Event, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
 from receiver.orders.timeline import StoredEvent
 
 # (account, courier's id)
 OrderKey = tuple[str, str]
-EventRows = Sequence[Mapping[str, Any]]
 
 # The columns that a fold may change; the others stay as the order was created or registered.
 FOLDED_COLUMNS: tuple[str, ...] = (
@@ -63,12 +62,13 @@ def lock_orders(
 
 def new_orders(
     session: Session, keys: Sequence[OrderKey], couriers: Sequence[str], now: datetime
-) -> Iterator[OrderState]:
+) -> list[OrderState]:
     """Make the orders of these keys, each with its courier; insert_orders stores them."""
-    if keys:
-        ids = session.scalars(NEXT_IDS, {"count": len(keys)})
-        for order_id, (account, courier_order_id), courier in zip(ids, keys, couriers, strict=True):
-            yield OrderState(order_id, account, courier, courier_order_id, now, now)
+    ids = session.scalars(NEXT_IDS, {"count": len(keys)}) if keys else ()
+    return [
+        OrderState(order_id, account, courier, courier_order_id, now, now)
+        for order_id, (account, courier_order_id), courier in zip(ids, keys, couriers, strict=True)
+    ]
 
 
 def insert_orders(session: Session, orders: Sequence[OrderState]) -> None:
@@ -100,11 +100,6 @@ def load_events(session: Session, order_ids: Collection[int]) -> dict[int, dict[
     return found
 
 
-def write_events(session: Session, rows: EventRows) -> None:
+def write_events(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert or replace events."""
     insert_rows(session, Event, rows, REPLACE_EVENT)
-
-
-def write_identifiers(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert further names of orders."""
-    insert_rows(session, Identifier, rows)

@@ -9,44 +9,23 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from receiver.changes.order_changes import (
-    CREATED,
-    EVENTS,
-    OrderChange,
-    changed_names,
-    touch_order,
-)
-from receiver.db.bulk import id_in
-from receiver.db.models import Event, Order
+from receiver.changes.order_changes import CREATED, EVENTS, OrderChange, changed_names, touch_order
+from receiver.db.bulk import id_in, insert_rows
+from receiver.db.models import Event, Identifier, Order
 from receiver.db.order_state import AnyOrder, OrderState
-from receiver.orders import conflicts, details
+from receiver.orders import conflicts, details, timeline
 from receiver.orders.erasure import erase_from_snapshot
 from receiver.orders.find import select_ids_by_any_name
 from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
 from receiver.orders.names import shadowed_reference
 from receiver.orders.poll_plan import OrderNews, polling_schedule
-from receiver.orders.timeline import (
-    StoredEvent,
-    TimelineEntry,
-    entry_from_row,
-    event_values,
-    merge_entries,
-    strongest_trust,
-)
+from receiver.orders.timeline import StoredEvent, TimelineEntry
 from receiver.orders.tour_etas import add_etas
 from receiver.settings import Account
 from receiver.statuses import find_status
 from receiver.times import rfc3339
+from workers.folding import order_store
 from workers.folding.order_identity import AssignedSnapshots, ReceivedSnapshot, check_assignment
-from workers.folding.order_store import (
-    insert_orders,
-    load_events,
-    lock_orders,
-    new_orders,
-    update_orders,
-    write_events,
-    write_identifiers,
-)
 
 EventRow = dict[str, Any]
 
@@ -62,7 +41,7 @@ class RefoldResult:
     new_events  the rows of events that were reported for the first time
     """
 
-    changes: list[OrderChange] = field(default_factory=list)
+    changes: list[OrderChange | None] = field(default_factory=list)
     news: list[OrderNews] = field(default_factory=list)
     erased: list[int] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
@@ -82,13 +61,15 @@ def refold_orders(
 
     Raises: ConcurrentChange.
     """
-    ids = {*assigned.order_ids.values(), *_find_orders_of_stops(session, stops)}
-    locked = lock_orders(session, id_in(Order.id, ids)) if ids else []
+    ids = {*assigned.order_ids.values()}
+    if stops:
+        ids.update(session.scalars(select_ids_by_any_name(stops)))
+    locked = order_store.lock_orders(session, id_in(Order.id, ids)) if ids else []
     check_assignment(assigned, locked)
-    stored = load_events(session, [order.id for order in locked])
+    stored = order_store.load_events(session, [order.id for order in locked])
     new_keys = sorted(assigned.by_order.keys() - assigned.order_ids.keys())
     couriers = [accounts[account].driver for account, _ in new_keys]
-    created = list(new_orders(session, new_keys, couriers, now))
+    created = order_store.new_orders(session, new_keys, couriers, now)
     # Locked orders first, then new ones: all workers take their orders in the same sequence.
     orders = [*locked, *created]
     before = {order.id: copy(order) for order in orders}
@@ -97,7 +78,7 @@ def refold_orders(
     result = RefoldResult()
     rows: dict[int, list[EventRow]] = {}
     for order in orders:
-        items = assigned.by_order.get((order.account, order.courier_order_id), ())
+        items = assigned.by_order.get(order.order_key, ())
         known = stored.get(order.id, {})
         rows[order.id] = _add_snapshots(order, items, known)
         result.new_events += [row for row in rows[order.id] if row["key"] not in known]
@@ -106,26 +87,20 @@ def refold_orders(
             result.erased += [item.message.id for item in items]
     add_etas(session, orders)
     for order in orders:
-        is_new = order.id in new_ids
-        changed = [CREATED] if is_new else []
+        changed = [CREATED] if order.id in new_ids else []
         changed += changed_names(before[order.id], order)
         changed += [EVENTS] if rows[order.id] else []
-        if change := touch_order(order, changed, now):
-            result.changes.append(change)
-        items = assigned.by_order.get((order.account, order.courier_order_id), ())
+        result.changes.append(touch_order(order, changed, now))
+        items = assigned.by_order.get(order.order_key, ())
         by_webhook = any(item.message.kind == "webhook" for item in items)
         if by_webhook or (items and changed):
             result.news.append(OrderNews(order, by_webhook))
-    insert_orders(session, created)
-    update_orders(session, [order for order in locked if order != before[order.id]])
-    write_events(session, [row for order_rows in rows.values() for row in order_rows])
-    write_identifiers(session, [row for order in orders for row in _identifier_rows(order)])
+    order_store.insert_orders(session, created)
+    order_store.update_orders(session, [order for order in locked if order != before[order.id]])
+    order_store.write_events(session, [row for order_rows in rows.values() for row in order_rows])
+    identifiers = [row for order in orders for row in _identifier_rows(order)]
+    insert_rows(session, Identifier, identifiers)
     return result
-
-
-def _find_orders_of_stops(session: Session, stops: Collection[tuple[str, str]]) -> set[int]:
-    """Return the ids of the orders that stops of a tour plan may mean, by any of their names."""
-    return {*session.scalars(select_ids_by_any_name(stops))} if stops else set()
 
 
 def _add_snapshots(
@@ -136,12 +111,10 @@ def _add_snapshots(
         items = [
             ReceivedSnapshot(item.message, erase_from_snapshot(item.snapshot)) for item in items
         ]
-    entries = {key: entry_from_row(row) for key, row in stored.items()}
+    entries = {key: timeline.entry_from_row(row) for key, row in stored.items()}
     known = merge_snapshots(entries, order.details, items)
-    received = [item.message.received_at for item in items]
-    if order.last_heard_at is not None:
-        received.append(order.last_heard_at)
-    order.last_heard_at = max(received, default=None)
+    heard_at = (order.last_heard_at, *(item.message.received_at for item in items))
+    order.last_heard_at = max((at for at in heard_at if at is not None), default=None)
     return apply_fold(order, known, list(entries.values()), stored)
 
 
@@ -157,7 +130,7 @@ def merge_snapshots(
             entry = TimelineEntry(
                 event, message.received_at, message.id, message.kind, message.trust
             )
-            entries[event.key] = merge_entries(entries.get(event.key), entry)
+            entries[event.key] = timeline.merge_entries(entries.get(event.key), entry)
         known = details.merge_snapshot(known, item.snapshot, message.id)
     return known
 
@@ -174,7 +147,7 @@ def apply_fold(
     _set_details(order, known, parcel_statuses)
     rows = []
     for entry, verdict in zip(entries, result.verdicts, strict=True):
-        values = event_values(order.id, entry, verdict)
+        values = timeline.event_values(order.id, entry, verdict)
         if stored.get(entry.event.key) != StoredEvent(**values):
             rows.append(values)
     return rows
@@ -205,7 +178,7 @@ def _source(result: FoldResult, entries: Sequence[TimelineEntry]) -> dict[str, A
         and entry.event.courier_status == setter.event.courier_status
         and sort_position(entry.event) > sort_position(setter.event)
     ]
-    return replace(setter, trust=strongest_trust([setter.trust, *trusts])).source()
+    return replace(setter, trust=timeline.strongest_trust([setter.trust, *trusts])).source()
 
 
 def _set_details(

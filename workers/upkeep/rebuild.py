@@ -10,11 +10,11 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_
+from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
-from receiver.changes.order_changes import EVENTS, OrderChange, changed_names, touch_order
+from receiver.changes.order_changes import EVENTS, changed_names, touch_order
 from receiver.db.bulk import pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
@@ -24,15 +24,10 @@ from receiver.orders.poll_plan import OrderNews, plan_polls
 from receiver.orders.timeline import TimelineEntry, entry_from_row, strongest_trust
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.settings import Account, Settings
+from receiver.text import count_noun
 from workers.folding.batch import decode_message
 from workers.folding.order_identity import ReceivedSnapshot, rename_order
-from workers.folding.order_store import (
-    OrderKey,
-    load_events,
-    lock_orders,
-    update_orders,
-    write_events,
-)
+from workers.folding.order_store import load_events, lock_orders, update_orders, write_events
 from workers.folding.refold import EventRow, apply_fold, merge_snapshots
 from workers.folding.tour_plans import store_tours
 
@@ -40,20 +35,8 @@ from workers.folding.tour_plans import store_tours
 CHUNK = 100
 
 
-@dataclass(frozen=True)
-class Scope:
-    """Which orders to rebuild; all of them by default."""
-
-    account: str | None = None
-    courier_order_id: str | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        conditions = []
-        if self.account is not None:
-            conditions.append(Order.account == self.account)
-        if self.courier_order_id is not None:
-            conditions.append(Order.courier_order_id == self.courier_order_id)
-        return conditions
+# Which orders to rebuild: the values of account and of courier_order_id, where they are limited.
+Scope = Mapping[str, str]
 
 
 @dataclass
@@ -62,22 +45,17 @@ class RebuildReport:
 
     differences  for each order that comes out differently, a line that says how
     unreadable   for each message that cannot be decoded any more, a line that says why
-    changes      the orders that the API shows differently, for the feed
-    news         the orders whose status is another now
     """
 
     orders: int = 0
     messages: int = 0
     differences: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
-    changes: list[OrderChange] = field(default_factory=list)
-    news: list[OrderNews] = field(default_factory=list)
 
 
 def count_orders(session: Session, scope: Scope) -> int:
     """Count the orders to rebuild."""
-    statement = select(func.count()).select_from(Order).where(*scope.conditions())
-    return session.scalar(statement) or 0
+    return session.scalar(select(func.count()).select_from(Order).filter_by(**scope)) or 0
 
 
 def rebuild_orders(
@@ -94,39 +72,37 @@ def rebuild_orders(
     """
     if not dry_run:
         _rebuild_tours(sessions, settings.accounts, scope)
+    limits = [getattr(Order, name) == value for name, value in scope.items()]
     last_id = 0
     while True:
         with sessions() as session:
             lock_tours(session, writing=False)
-            orders = lock_orders(session, *scope.conditions(), Order.id > last_id, limit=CHUNK)
+            orders = lock_orders(session, *limits, Order.id > last_id, limit=CHUNK)
             if not orders:
                 return
             last_id = orders[-1].id
-            report = _rebuild_chunk(session, orders, settings.accounts, now)
-            factor = settings.poll_interval_factor
-            plan_polls(session, report.news, settings.accounts, factor, now)
-            if dry_run:
-                session.rollback()
-            else:
-                feed.record_changes(session, report.changes, now)
+            report = _rebuild_chunk(session, orders, settings, now)
+            if not dry_run:
                 session.commit()
         yield report
 
 
 def _rebuild_chunk(
-    session: Session,
-    orders: Sequence[OrderState],
-    accounts: Mapping[str, Account],
-    now: datetime,
+    session: Session, orders: Sequence[OrderState], settings: Settings, now: datetime
 ) -> RebuildReport:
     report = RebuildReport(orders=len(orders))
-    messages = _load_messages(session, orders)
+    messages = defaultdict(list)
+    about = pairs_in(
+        Message.account, Message.courier_order_id, [order.order_key for order in orders]
+    )
+    for message in session.scalars(select(Message).where(about, Message.outcome == APPLIED)):
+        messages[message.account, message.courier_order_id].append(message)
     stored = load_events(session, [order.id for order in orders])
     before = {order.id: copy(order) for order in orders}
     entries: dict[int, dict[str, TimelineEntry]] = {}
     for order in orders:
-        key = (order.account, order.courier_order_id)
-        items, readable = _decode_messages(messages.get(key, ()), order, accounts, report)
+        received = messages[order.order_key]
+        items, readable = _decode_messages(received, order, settings.accounts, report)
         known = stored.get(order.id, {})
         # The stored events that no readable message was the first to report.
         entries[order.id] = {
@@ -137,12 +113,13 @@ def _rebuild_chunk(
         order.details = merge_snapshots(
             entries[order.id], details.remove_messages(order.details, readable), items
         )
-        if any(message.body is None for message in messages.get(key, ())):
+        if any(message.body is None for message in received):
             _keep_trust_and_proofs(entries[order.id], known)
     add_etas(session, orders)
 
     rows: list[EventRow] = []
     removed: list[tuple[int, str]] = []
+    changes, news = [], []
     for order in orders:
         known = stored.get(order.id, {})
         changed = apply_fold(order, order.details, list(entries[order.id].values()), known)
@@ -156,28 +133,16 @@ def _rebuild_chunk(
         names = changed_names(before[order.id], order)
         names += [EVENTS] if changed or vanished else []
         # A difference only in how an order is stored is not visible to the shop.
-        if change := touch_order(order, names, now):
-            report.changes.append(change)
+        changes.append(touch_order(order, names, now))
         if order.status != before[order.id].status:
-            report.news.append(OrderNews(order, webhook=False))
+            news.append(OrderNews(order, webhook=False))
     update_orders(session, [order for order in orders if order != before[order.id]])
     write_events(session, rows)
     if removed:
         session.execute(delete(Event).where(tuple_(Event.order_id, Event.key).in_(removed)))
+    plan_polls(session, news, settings.accounts, settings.poll_interval_factor, now)
+    feed.record_changes(session, changes, now)
     return report
-
-
-def _load_messages(session: Session, orders: Sequence[OrderState]) -> dict[OrderKey, list[Message]]:
-    keys = [(order.account, order.courier_order_id) for order in orders]
-    found: dict[OrderKey, list[Message]] = defaultdict(list)
-    for message in session.scalars(
-        select(Message).where(
-            pairs_in(Message.account, Message.courier_order_id, keys),
-            Message.outcome == APPLIED,
-        )
-    ):
-        found[message.account, message.courier_order_id or ""].append(message)
-    return found
 
 
 def _decode_messages(
@@ -234,7 +199,7 @@ def _describe_difference(
     ]
     new = sum(row["key"] not in stored for row in changed)
     parts += [
-        f"{count} {'event' if count == 1 else 'events'} {verb}"
+        f"{count_noun(count, 'event')} {verb}"
         for count, verb in (
             (new, "added"),
             (len(changed) - new, "changed"),
@@ -259,8 +224,8 @@ def _rebuild_tours(
                 Message.body.is_not(None),
                 Message.id > last_id,
             )
-            if scope.account is not None:
-                plans = plans.where(Message.account == scope.account)
+            if "account" in scope:
+                plans = plans.where(Message.account == scope["account"])
             messages = session.scalars(plans.order_by(Message.id).limit(CHUNK)).all()
             if not messages:
                 return
