@@ -12,6 +12,7 @@ codes for the order (`F` is Fulfilled). Where both lists have a letter, only the
 says which list is meant.
 """
 
+import functools
 import re
 from base64 import b64encode
 from dataclasses import replace
@@ -21,21 +22,8 @@ from typing import Any
 from marshmallow import fields, validate
 
 from receiver import statuses
+from receiver.couriers import parsing
 from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
-from receiver.couriers.parsing import (
-    MAX_NAME_LENGTH,
-    Body,
-    load_body,
-    optional_list,
-    optional_name,
-    optional_object,
-    optional_text,
-    parse_courier_time,
-    parse_unix_time,
-    quote_path_segment,
-    required_name,
-    web_url,
-)
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     MINUTE_ONLY,
@@ -87,75 +75,66 @@ class Identifier(fields.Field[str]):
         return str(value)
 
 
-def required_identifier() -> Identifier:
-    return Identifier(required=True, validate=validate.Length(min=1, max=MAX_NAME_LENGTH))
+required_identifier = functools.partial(
+    Identifier, required=True, validate=validate.Length(min=1, max=parsing.MAX_NAME_LENGTH)
+)
+# An empty identifier counts as none.
+optional_identifier = functools.partial(
+    Identifier,
+    allow_none=True,
+    load_default=None,
+    validate=validate.Length(max=parsing.MAX_NAME_LENGTH),
+)
 
 
-def optional_identifier() -> Identifier:
-    """Make the field of an identifier that may be missing; an empty one counts as none."""
-    length = validate.Length(max=MAX_NAME_LENGTH)
-    return Identifier(allow_none=True, load_default=None, validate=length)
-
-
-class StatusSchema(Body):
-    code = required_name()
+class StatusSchema(parsing.Body):
+    code = parsing.required_name()
     timestamp = fields.Raw(allow_none=True, load_default=None)
 
 
-class ShipmentSchema(Body):
-    trackingcode = optional_name()
-    trackingurl = optional_text()
-    carrier = optional_text()
-    carrierName = optional_text()
-    code = optional_name()
+class ShipmentSchema(parsing.Body):
+    trackingcode = parsing.optional_name()
+    trackingurl = parsing.optional_text()
+    carrier = parsing.optional_text()
+    carrierName = parsing.optional_text()
+    code = parsing.optional_name()
     timestamp = fields.Raw(allow_none=True, load_default=None)
     new = fields.Raw(allow_none=True, load_default=None)
 
 
-class OrderStatusSchema(Body):
+class OrderStatusSchema(parsing.Body):
     orderID = required_identifier()
     ref = optional_identifier()
     status = fields.Nested(StatusSchema, required=True)
-    shipments = optional_list(ShipmentSchema)
+    shipments = parsing.optional_list(ShipmentSchema)
 
 
-class PolledStatusSchema(Body):
-    code = optional_name()
-    label = optional_text()
-    since = optional_text()
+class PolledStatusSchema(parsing.Body):
+    code = parsing.optional_name()
+    label = parsing.optional_text()
+    since = parsing.optional_text()
 
 
-class PolledStoreSchema(Body):
-    order_id = optional_identifier()
+class PolledTrackingSchema(parsing.Body):
+    code = parsing.optional_name()
+    url = parsing.optional_text()
 
 
-class PolledTrackingSchema(Body):
-    code = optional_name()
-    url = optional_text()
+class PolledShipmentSchema(parsing.Body):
+    status = parsing.optional_object(PolledStatusSchema)
+    tracking = parsing.optional_object(PolledTrackingSchema)
 
 
-class PolledShipmentSchema(Body):
-    status = optional_object(PolledStatusSchema)
-    tracking = optional_object(PolledTrackingSchema)
-
-
-class PolledOrderSchema(Body):
+class PolledOrderSchema(parsing.Body):
     id = required_identifier()
-    store = optional_object(PolledStoreSchema)
-    status = optional_object(PolledStatusSchema)
-    shipments = optional_list(PolledShipmentSchema)
-
-
-class ResponseSchema(Body):
-    order = fields.Nested(PolledOrderSchema, required=True)
-
-
-class ShowOrderSchema(Body):
-    response = fields.Nested(ResponseSchema, required=True)
+    store = parsing.optional_object(parsing.Body.from_dict({"order_id": optional_identifier()}))
+    status = parsing.optional_object(PolledStatusSchema)
+    shipments = parsing.optional_list(PolledShipmentSchema)
 
 
 ORDER_STATUS = OrderStatusSchema()
-SHOW_ORDER = ShowOrderSchema()
+RESPONSE = parsing.Body.from_dict({"order": fields.Nested(PolledOrderSchema, required=True)})
+SHOW_ORDER = parsing.Body.from_dict({"response": fields.Nested(RESPONSE, required=True)})()
 
 
 def decode_order_status(body: dict[str, Any], context: MessageContext) -> Decoded:
@@ -167,8 +146,8 @@ def decode_order_status(body: dict[str, Any], context: MessageContext) -> Decode
     Raises: Undecodable where orderID or status.code is missing, or a timestamp is no time.
     Source: document 002.
     """
-    order = load_body(ORDER_STATUS, body)
-    moment = parse_unix_time(order["status"]["timestamp"], ZONE, "status.timestamp")
+    order = parsing.load_body(ORDER_STATUS, body)
+    moment = parsing.parse_unix_time(order["status"]["timestamp"], ZONE, "status.timestamp")
     events = [_event(order["status"]["code"], context, moment)]
     parcels: dict[str, dict[str, Any]] = {}
     for shipment in order["shipments"] or ():
@@ -176,12 +155,14 @@ def decode_order_status(body: dict[str, Any], context: MessageContext) -> Decode
         if not tracking_number:
             continue
         parcels[tracking_number] = {
-            "tracking_url": web_url(shipment["trackingurl"]),
+            "tracking_url": parsing.web_url(shipment["trackingurl"]),
             "courier_name": shipment["carrierName"] or shipment["carrier"],
             "is_new": shipment["new"] if isinstance(shipment["new"], bool) else None,
         }
         if shipment["code"]:
-            shipment_moment = parse_unix_time(shipment["timestamp"], ZONE, "shipments.timestamp")
+            shipment_moment = parsing.parse_unix_time(
+                shipment["timestamp"], ZONE, "shipments.timestamp"
+            )
             events.append(
                 _event(shipment["code"], context, shipment_moment or moment, tracking_number)
             )
@@ -218,7 +199,7 @@ def decode_show_order(body: dict[str, Any], context: MessageContext) -> Decoded:
     if body.get("status") != "ok":
         answer = body.get("message") or body.get("status")
         raise Undecodable(f"the courier's answer is not `ok`: {answer!r:.200}")
-    order = load_body(SHOW_ORDER, body)["response"]["order"]
+    order = parsing.load_body(SHOW_ORDER, body)["response"]["order"]
     order_code = _webhook_code(order["status"] or {})
     since = _parse_since((order["status"] or {}).get("since"))
 
@@ -228,7 +209,7 @@ def decode_show_order(body: dict[str, Any], context: MessageContext) -> Decoded:
         tracking = shipment["tracking"] or {}
         tracking_number, code = tracking.get("code"), (shipment["status"] or {}).get("code")
         if tracking_number:
-            parcels[tracking_number] = {"tracking_url": web_url(tracking.get("url"))}
+            parcels[tracking_number] = {"tracking_url": parsing.web_url(tracking.get("url"))}
         if code:
             shipment_codes.append((code, tracking_number))
 
@@ -263,7 +244,7 @@ def _webhook_code(status: dict[str, Any]) -> str | None:
 
 
 def _parse_since(since: str | None) -> Moment | None:
-    moment = parse_courier_time(since, ZONE, "status.since")
+    moment = parsing.parse_courier_time(since, ZONE, "status.since")
     if moment is None or HAS_SECONDS.search(since or ""):
         return moment
     return replace(moment, flags=moment.flags | {MINUTE_ONLY})
@@ -275,13 +256,13 @@ def _headers(access: Access) -> dict[str, str]:
 
 
 def _order_url(access: Access, order_id: str) -> str:
-    return f"{access.url}/order/{quote_path_segment(order_id)}"
+    return f"{access.url}/order/{parsing.quote_path_segment(order_id)}"
 
 
 def _identify_order(body: dict[str, Any]) -> tuple[str, str] | None:
     """Return the order's id and its name in the documented 404, which is the shop's own number."""
     try:
-        order = load_body(ORDER_STATUS, body)
+        order = parsing.load_body(ORDER_STATUS, body)
     except Undecodable:
         return None
     return order["orderID"], order["ref"] or order["orderID"]

@@ -14,13 +14,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from receiver import statuses
+from receiver.couriers import parsing
 from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
-from receiver.couriers.parsing import (
-    MAX_NAME_LENGTH,
-    parse_unix_time,
-    quote_path_segment,
-    web_url,
-)
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import Decoded, MessageContext, Snapshot, make_event, recency_of
 from receiver.errors import Undecodable
@@ -121,7 +116,7 @@ def decode_mapped_order(body: dict[str, Any], context: MessageContext) -> Decode
     flags = frozenset[str]()
     pickup_at = None
     try:
-        pickup_at = parse_unix_time(find("pickup_at"), ZONE, "pickup_at")
+        pickup_at = parsing.parse_unix_time(find("pickup_at"), ZONE, "pickup_at")
     except Undecodable:
         # A pickup time like "10-12" must not cost the state beside it.
         flags = frozenset({PICKUP_AT_UNREADABLE})
@@ -131,7 +126,7 @@ def decode_mapped_order(body: dict[str, Any], context: MessageContext) -> Decode
     if status == statuses.INFO_RECEIVED and pickup_at is not None:
         status = statuses.AWAITING_PICKUP
 
-    moment = parse_unix_time(find("occurred_at"), ZONE, "occurred_at")
+    moment = parsing.parse_unix_time(find("occurred_at"), ZONE, "occurred_at")
     event = make_event(
         word,
         status,
@@ -141,7 +136,7 @@ def decode_mapped_order(body: dict[str, Any], context: MessageContext) -> Decode
         reason=find("reason"),
         flags=flags,
     )
-    tracking_url, tracking_number = web_url(find("tracking_url")), find("tracking_number")
+    tracking_url, tracking_number = parsing.web_url(find("tracking_url")), find("tracking_number")
     parcel = {"tracking_url": tracking_url, "courier_name": find("courier_name")}
     snapshot = Snapshot(
         courier_order_id=courier_order_id,
@@ -150,7 +145,7 @@ def decode_mapped_order(body: dict[str, Any], context: MessageContext) -> Decode
         reference=find("reference"),
         details={
             "tracking_url": tracking_url,
-            "label_url": web_url(find("label_url")),
+            "label_url": parsing.web_url(find("label_url")),
             "pickup_at": rfc3339(pickup_at.at) if pickup_at else None,
         },
         parcels={tracking_number: parcel} if tracking_number else {},
@@ -170,8 +165,8 @@ def _find(name: str, expression: str, body: dict[str, Any]) -> str | None:
         raise Undecodable(f"{expression!r} does not fit this body: {what}") from None
     if value is None or value == "" or isinstance(value, bool | dict | list):
         return None
-    if name in NAMES and len(str(value)) > MAX_NAME_LENGTH:
-        raise Undecodable(f"{name} is longer than {MAX_NAME_LENGTH} characters")
+    if name in NAMES and len(str(value)) > parsing.MAX_NAME_LENGTH:
+        raise Undecodable(f"{name} is longer than {parsing.MAX_NAME_LENGTH} characters")
     return str(value)
 
 
@@ -180,7 +175,7 @@ def _headers(access: Access) -> dict[str, str]:
 
 
 def _order_url(access: Access, order_id: str) -> str:
-    return access.url + access.order_path.replace("{id}", quote_path_segment(order_id))
+    return access.url + access.order_path.replace("{id}", parsing.quote_path_segment(order_id))
 
 
 # Document 004: an order is accepted within 20 minutes, and should not be polled at once.

@@ -19,6 +19,7 @@ from zoneinfo import available_timezones
 from marshmallow import fields
 
 from receiver import statuses
+from receiver.couriers import parsing
 from receiver.couriers.contract import (
     STUCK_AFTER,
     Access,
@@ -26,19 +27,6 @@ from receiver.couriers.contract import (
     Driver,
     OrderPage,
     SampleState,
-)
-from receiver.couriers.parsing import (
-    MAX_NAME_LENGTH,
-    Body,
-    load_body,
-    optional_list,
-    optional_name,
-    optional_object,
-    optional_text,
-    parse_courier_time,
-    quote_path_segment,
-    required_name,
-    web_url,
 )
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
@@ -118,78 +106,73 @@ SIGNATURE_FIELDS = {
 }
 
 
-class PictureSchema(Body):
-    url = optional_text()
-    name = optional_text()
+class PictureSchema(parsing.Body):
+    url = parsing.optional_text()
+    name = parsing.optional_text()
 
 
-class EntrySchema(Body):
+class EntrySchema(parsing.Body):
     """One entry of history[] or events[]; "Return process" has flat signature_* fields."""
 
-    type = optional_name()
-    current_state = optional_name()
-    recorded_at = optional_text()
-    signature = optional_object(PictureSchema)
-    photo_proof = optional_object(PictureSchema)
-    signature_url = optional_text()
-    signature_name = optional_text()
+    type = parsing.optional_name()
+    current_state = parsing.optional_name()
+    recorded_at = parsing.optional_text()
+    signature = parsing.optional_object(PictureSchema)
+    photo_proof = parsing.optional_object(PictureSchema)
+    signature_url = parsing.optional_text()
+    signature_name = parsing.optional_text()
 
 
-class PackageSchema(Body):
-    identifier = required_name()
-    state = optional_text()
-    pickup_state = optional_text()
+class PackageSchema(parsing.Body):
+    identifier = parsing.required_name()
+    state = parsing.optional_text()
+    pickup_state = parsing.optional_text()
 
 
-class PlaceSchema(Body):
-    # The documents show only null here.
-    eta = fields.Raw(allow_none=True, load_default=None)
+# The documents show only null for `eta`.
+PlaceSchema = parsing.Body.from_dict({"eta": fields.Raw(allow_none=True, load_default=None)})
 
 
-class OrderSchema(Body):
-    uuid = required_name()
-    state = required_name()
-    identifier = optional_name()
-    tracking_code = optional_name()
-    external_id = optional_name()
-    timezone = optional_text()
-    tracking_url = optional_text()
-    cancellation_reason = optional_text()
-    signature = optional_object(PictureSchema)
-    pickup_signature = optional_object(PictureSchema)
-    delivery_signature = optional_object(PictureSchema)
-    return_signature = optional_object(PictureSchema)
-    pickup = optional_object(PlaceSchema)
-    delivery = optional_object(PlaceSchema)
-    packages = optional_list(PackageSchema)
-    history = optional_list(EntrySchema)
-    events = optional_list(EntrySchema)
+class OrderSchema(parsing.Body):
+    uuid = parsing.required_name()
+    state = parsing.required_name()
+    identifier = parsing.optional_name()
+    tracking_code = parsing.optional_name()
+    external_id = parsing.optional_name()
+    timezone = parsing.optional_text()
+    tracking_url = parsing.optional_text()
+    cancellation_reason = parsing.optional_text()
+    signature = parsing.optional_object(PictureSchema)
+    pickup_signature = parsing.optional_object(PictureSchema)
+    delivery_signature = parsing.optional_object(PictureSchema)
+    return_signature = parsing.optional_object(PictureSchema)
+    pickup = parsing.optional_object(PlaceSchema)
+    delivery = parsing.optional_object(PlaceSchema)
+    packages = parsing.optional_list(PackageSchema)
+    history = parsing.optional_list(EntrySchema)
+    events = parsing.optional_list(EntrySchema)
 
 
-class TimeWindowSchema(Body):
-    from_ = optional_text(data_key="from")
-    to = optional_text()
+class TimeWindowSchema(parsing.Body):
+    from_ = parsing.optional_text(data_key="from")
+    to = parsing.optional_text()
 
 
-class TourPackageSchema(Body):
-    id = required_name()
+class TourOrderSchema(parsing.Body):
+    id = parsing.required_name()
+    delivery_eta = parsing.optional_text()
+    packages = parsing.optional_list(parsing.Body.from_dict({"id": parsing.required_name()}))
 
 
-class TourOrderSchema(Body):
-    id = required_name()
-    delivery_eta = optional_text()
-    packages = optional_list(TourPackageSchema)
+class TourSchema(parsing.Body):
+    id = parsing.required_name()
+    courier = parsing.optional_text()
+    pick_up_at = parsing.optional_text()
+    orders = parsing.optional_list(TourOrderSchema)
 
 
-class TourSchema(Body):
-    id = required_name()
-    courier = optional_text()
-    pick_up_at = optional_text()
-    orders = optional_list(TourOrderSchema)
-
-
-class TourPlanSchema(Body):
-    time_window = optional_object(TimeWindowSchema)
+class TourPlanSchema(parsing.Body):
+    time_window = parsing.optional_object(TimeWindowSchema)
     tours = fields.List(fields.Nested(TourSchema), required=True)
 
 
@@ -221,7 +204,7 @@ def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
     Raises: Undecodable where uuid or state is missing, or a time cannot be read.
     Source: document 003, "Order states", "Return process" and "Web Hooks"; document 001 for v1.
     """
-    order = load_body(ORDER, body)
+    order = parsing.load_body(ORDER, body)
     zone = order["timezone"] if order["timezone"] in ZONES else ZONE
     dated = [*_states_of_columns(body, order, zone), *_states_of_entries(order, zone)]
     newest = max((state.moment.at for state in dated), default=None)
@@ -249,7 +232,7 @@ def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
         reference=order["external_id"] or None,
         identifiers={name: order[name] for name in ("identifier", "tracking_code") if order[name]},
         details={
-            "tracking_url": web_url(order["tracking_url"]),
+            "tracking_url": parsing.web_url(order["tracking_url"]),
             "pickup_at": rfc3339(pickup_at),
         },
         eta=Eta(eta, eta, "poll" if context.kind == "poll" else "order") if eta else None,
@@ -266,7 +249,7 @@ def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
 def _expected_time(value: Any, zone: str) -> datetime | None:
     """Read an ETA; an unreadable one is left out, because it must not cost the states beside it."""
     try:
-        moment = parse_courier_time(value, zone)
+        moment = parsing.parse_courier_time(value, zone)
     except Undecodable:
         return None
     return moment.at if moment else None
@@ -282,7 +265,7 @@ def _states_of_columns(
 ) -> Iterator[DatedState]:
     """Yield the states that the *_at columns give, each with its signature."""
     for state in TIMED_STATES:
-        moment = parse_courier_time(body.get(f"{state}_at"), zone, f"{state}_at")
+        moment = parsing.parse_courier_time(body.get(f"{state}_at"), zone, f"{state}_at")
         if moment is not None:
             reason = order["cancellation_reason"] if state == "cancelled" else None
             signatures = [order[name] for name in SIGNATURE_FIELDS.get(state, ())]
@@ -292,7 +275,7 @@ def _states_of_columns(
 def _states_of_entries(order: dict[str, Any], zone: str) -> Iterator[DatedState]:
     """Yield the states that the entries of history[] and events[] give, where they have a time."""
     for entry in [*(order["history"] or ()), *(order["events"] or ())]:
-        moment = parse_courier_time(entry["recorded_at"], zone, "recorded_at")
+        moment = parsing.parse_courier_time(entry["recorded_at"], zone, "recorded_at")
         entry_type = entry["type"]
         state = entry["current_state"] or STATE_OF_REASON.get(entry_type or "") or entry_type
         if moment is not None and state:
@@ -311,7 +294,11 @@ def _states_of_entries(order: dict[str, Any], zone: str) -> Iterator[DatedState]
 def _proofs(**pictures: list[dict[str, Any] | None]) -> frozenset[Proof]:
     """Return the proofs in pictures, given by kind as {"url", "name"}."""
     proofs = (
-        Proof(kind, web_url(picture["url"]) or "", (picture["name"] or "")[:MAX_NAME_LENGTH])
+        Proof(
+            kind,
+            parsing.web_url(picture["url"]) or "",
+            (picture["name"] or "")[: parsing.MAX_NAME_LENGTH],
+        )
         for kind, shown in pictures.items()
         for picture in shown
         if picture
@@ -366,7 +353,7 @@ def decode_tour_plan(body: dict[str, Any], context: MessageContext) -> Decoded:
     Raises: Undecodable where a tour or an order has no id, or a time cannot be read.
     Source: document 003, "Tour plan".
     """
-    plan = load_body(TOUR_PLAN, body)
+    plan = parsing.load_body(TOUR_PLAN, body)
     window = plan["time_window"] or {}
     window_from = _plan_time(window.get("from_"), "time_window.from")
     window_to = _plan_time(window.get("to"), "time_window.to")
@@ -393,7 +380,7 @@ def decode_tour_plan(body: dict[str, Any], context: MessageContext) -> Decoded:
 
 
 def _plan_time(value: str | None, field_name: str) -> datetime | None:
-    moment = parse_courier_time(value, ZONE, field_name)
+    moment = parsing.parse_courier_time(value, ZONE, field_name)
     return moment.at if moment else None
 
 
@@ -409,11 +396,11 @@ def _headers(access: Access) -> dict[str, str]:
 
 
 def _order_url(access: Access, order_id: str) -> str:
-    return f"{access.url}/orders/{quote_path_segment(order_id)}"
+    return f"{access.url}/orders/{parsing.quote_path_segment(order_id)}"
 
 
 def _order_url_by_reference(access: Access, reference: str) -> str:
-    return f"{access.url}/orders/by_external_id/{quote_path_segment(reference)}"
+    return f"{access.url}/orders/by_external_id/{parsing.quote_path_segment(reference)}"
 
 
 def _list_url(access: Access, since: datetime, page: int) -> str:

@@ -5,19 +5,14 @@ cannot matter. Events are walked in the order of the courier's clock. Each one i
 applied because of a rule; the status is that of the last applied event.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from receiver import statuses
-from receiver.couriers.snapshot import (
-    CLOCK_TOLERANCE,
-    MINUTE_ONLY,
-    STATE_DISAGREES,
-    TIME_INFERRED,
-    Event,
-)
+from receiver.couriers import snapshot
+from receiver.couriers.snapshot import Event
+from receiver.db.models import Event as EventRow
 from receiver.statuses import find_status
 
 # A courier corrects a delivery within a day, or not at all.
@@ -30,49 +25,30 @@ REPEATED_OBSERVATION = "the same observation as the event before"
 KNOWN_TO_THE_SECOND = "another event has the same state with its time to the second"
 KNOWN_WITH_TIME = "another event has the same state with the courier's own time"
 
-NOTHING: frozenset[str] = frozenset()
+# What an event does after a terminal status. An override is applied and raises a conflict, a
+# correction is one within CORRECTION_WINDOW, and a contradiction only raises a conflict.
+APPLIES, OVERRIDES, CORRECTS, CONTRADICTS = "applies", "overrides", "corrects", "contradicts"
 
-
-@dataclass(frozen=True, slots=True)
-class TerminalRule:
-    """Which events may follow a terminal status; every other event is not applied.
-
-    applies      statuses that apply
-    overrides    statuses that apply and raise a conflict
-    corrects     statuses that apply and raise a conflict within CORRECTION_WINDOW
-    contradicts  statuses that are not applied and raise a conflict
-    """
-
-    applies: frozenset[str] = NOTHING
-    overrides: frozenset[str] = NOTHING
-    corrects: frozenset[str] = NOTHING
-    contradicts: frozenset[str] = NOTHING
-
-
-PHYSICAL_EVIDENCE = frozenset(
-    {
-        statuses.PICKED_UP,
-        statuses.IN_TRANSIT,
-        statuses.OUT_FOR_DELIVERY,
-        statuses.DELIVERY_FAILED,
-        statuses.EXCEPTION,
-        statuses.RETURNING,
-        statuses.RETURNED,
-        statuses.DELIVERED,
-    }
+OF_A_PARCEL_ON_ITS_WAY = (
+    *(statuses.PICKED_UP, statuses.IN_TRANSIT, statuses.OUT_FOR_DELIVERY, statuses.DELIVERED),
+    *(statuses.DELIVERY_FAILED, statuses.EXCEPTION, statuses.RETURNING, statuses.RETURNED),
 )
-REBOOKING = frozenset({statuses.INFO_RECEIVED, statuses.AWAITING_PICKUP})
+OF_A_NEW_BOOKING = (statuses.INFO_RECEIVED, statuses.AWAITING_PICKUP)
 
-# The fold table of deploy/docs/architecture.md. After a status that is not here (`lost` included)
-# every mapped event applies; an unmapped word never does.
-TERMINAL_RULES: dict[str, TerminalRule] = {
-    statuses.DELIVERED: TerminalRule(
-        applies=frozenset({statuses.RETURNING, statuses.RETURNED}),
-        corrects=frozenset({statuses.EXCEPTION, statuses.DELIVERY_FAILED}),
-        contradicts=frozenset({statuses.CANCELLED, statuses.LOST}),
-    ),
-    statuses.CANCELLED: TerminalRule(overrides=PHYSICAL_EVIDENCE | REBOOKING),
-    statuses.RETURNED: TerminalRule(overrides=frozenset({statuses.DELIVERED})),
+# The fold table of deploy/docs/architecture.md: after a terminal status, the effect of each event
+# that has one. After a status that is not here (`lost` included) every mapped event applies; an
+# unmapped word never does.
+TERMINAL_RULES: dict[str, dict[str, str]] = {
+    statuses.DELIVERED: {
+        statuses.RETURNING: APPLIES,
+        statuses.RETURNED: APPLIES,
+        statuses.EXCEPTION: CORRECTS,
+        statuses.DELIVERY_FAILED: CORRECTS,
+        statuses.CANCELLED: CONTRADICTS,
+        statuses.LOST: CONTRADICTS,
+    },
+    statuses.CANCELLED: dict.fromkeys((*OF_A_PARCEL_ON_ITS_WAY, *OF_A_NEW_BOOKING), OVERRIDES),
+    statuses.RETURNED: {statuses.DELIVERED: OVERRIDES},
 }
 
 
@@ -122,22 +98,7 @@ class FoldResult:
     verdicts: tuple[Verdict, ...]
 
 
-class Positioned(Protocol):
-    """What decides an event's place in the walk; a driver's Event and a stored one both have it."""
-
-    @property
-    def occurred_at(self) -> datetime: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def step(self) -> int: ...
-    @property
-    def flags(self) -> Container[str]: ...
-    @property
-    def key(self) -> str: ...
-
-
-def sort_position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
+def sort_position(event: Event | EventRow) -> tuple[datetime, bool, int, int, str]:
     """Return the sort key that gives an event its place in the walk.
 
     Time comes first, because rank alone breaks repeated attempts and returns. Rank is next, because
@@ -147,7 +108,7 @@ def sort_position(event: Positioned) -> tuple[datetime, bool, int, int, str]:
     """
     return (
         event.occurred_at,
-        STATE_DISAGREES in event.flags,
+        snapshot.STATE_DISAGREES in event.flags,
         find_status(event.status).rank,
         event.step,
         event.key,
@@ -218,15 +179,12 @@ def fold_events(events: Sequence[Event]) -> FoldResult:
     conflicts: list[Conflict] = []
     previous: Event | None = None
 
-    walk = sorted(
-        (index for index, verdict in enumerate(verdicts) if verdict is APPLIED),
-        key=lambda index: sort_position(events[index]),
-    )
+    walk = [index for index, verdict in enumerate(verdicts) if verdict is APPLIED]
+    walk.sort(key=lambda index: sort_position(events[index]))
     for index in walk:
         event = events[index]
-        verdict = _verdict_in_walk(event, previous, status, status_at)
+        verdict = verdicts[index] = _verdict_in_walk(event, previous, status, status_at)
         previous = event
-        verdicts[index] = verdict
         if verdict.conflict:
             kind = f"{event.status}_after_{status}"
             conflicts.append(Conflict(kind, event.occurred_at, event.key))
@@ -265,17 +223,19 @@ def _verdict_in_walk(
     if previous is not None and _repeats(event, previous):
         return Verdict(False, REPEATED_OBSERVATION)
     rule = TERMINAL_RULES.get(status)
-    if rule is None or status_at is None or event.status in rule.applies:
+    if rule is None or status_at is None:
         return APPLIED
     if event.status == status:
         return Verdict(False, f"already {status}")
-    if event.status in rule.overrides:
+    effect = rule.get(event.status)
+    if effect == APPLIES:
+        return APPLIED
+    in_time = event.occurred_at - status_at <= CORRECTION_WINDOW
+    if effect == OVERRIDES or (effect == CORRECTS and in_time):
         return APPLIED_WITH_CONFLICT
-    if event.status in rule.corrects:
-        if event.occurred_at - status_at <= CORRECTION_WINDOW:
-            return APPLIED_WITH_CONFLICT
+    if effect == CORRECTS:
         return Verdict(False, f"{event.status} comes more than 24 hours after {status}")
-    contradicts = event.status in rule.contradicts
+    contradicts = effect == CONTRADICTS
     return Verdict(False, f"{event.status} cannot follow {status}", conflict=contradicts)
 
 
@@ -289,14 +249,14 @@ def _repeats(event: Event, previous: Event) -> bool:
 
 
 def _is_observation(event: Event) -> bool:
-    return event.reported_at is None and TIME_INFERRED in event.flags
+    return event.reported_at is None and snapshot.TIME_INFERRED in event.flags
 
 
 def _group_exact_events(events: Sequence[Event]) -> dict[str, list[Event]]:
     """Group by word the events that have the courier's own time to the second."""
     exact: dict[str, list[Event]] = {}
     for event in events:
-        if event.reported_at is not None and MINUTE_ONLY not in event.flags:
+        if event.reported_at is not None and snapshot.MINUTE_ONLY not in event.flags:
             exact.setdefault(event.courier_status, []).append(event)
     return exact
 
@@ -312,7 +272,7 @@ def _verdict_beside(exact: Sequence[Event], event: Event) -> Verdict:
     if event.reported_at is None:
         is_known = _is_observation(event) and any(_is_seen_by(event, other) for other in exact)
         return Verdict(False, KNOWN_WITH_TIME) if is_known else APPLIED
-    if MINUTE_ONLY in event.flags:
+    if snapshot.MINUTE_ONLY in event.flags:
         for other in exact:
             if other.reported_at and ZERO <= other.reported_at - event.reported_at < ONE_MINUTE:
                 return Verdict(False, KNOWN_TO_THE_SECOND)
@@ -322,7 +282,7 @@ def _verdict_beside(exact: Sequence[Event], event: Event) -> Verdict:
 def _is_seen_by(observation: Event, other: Event) -> bool:
     """Return whether an observation saw what the other event reports, and says nothing more."""
     return (
-        ZERO <= other.occurred_at - observation.occurred_at <= CLOCK_TOLERANCE
+        ZERO <= other.occurred_at - observation.occurred_at <= snapshot.CLOCK_TOLERANCE
         and observation.status == other.status
         and observation.reason in {None, other.reason}
     )

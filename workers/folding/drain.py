@@ -20,17 +20,11 @@ from receiver.db.models import APPLIED, QUARANTINED, Message
 from receiver.inbox.pending import select_pending
 from receiver.logs import exception_fields
 from receiver.settings import Settings
+from workers.folding import poison
 from workers.folding.batch import FoldedBatch, Outcome, fold_messages, record_outcomes
 from workers.folding.cpu_limit import CpuLimitExceeded, limit_cpu
 from workers.folding.order_store import ConcurrentChange
-from workers.folding.poison import (
-    IS_NO_SUSPECT,
-    MAX_TRIES,
-    POISON_REASON,
-    CrashGuard,
-    find_suspects,
-    mark_as_tried,
-)
+from workers.folding.poison import CrashGuard
 
 log = structlog.get_logger(__name__)
 
@@ -109,10 +103,10 @@ def _fold_batch(
                 batch = _lock_ids(session, ids) if marked else lock_batch(session)
                 ids[:] = [message.id for message in batch]
                 if not marked and guard.must_mark(batch):
-                    mark_as_tried(session, ids, guard)
+                    poison.mark_as_tried(session, ids, guard)
                     marked = True
                     continue
-                suspects = find_suspects(session, exclude=ids) if len(ids) < BATCH else ()
+                suspects = poison.find_suspects(session, exclude=ids) if len(ids) < BATCH else ()
                 folded = fold_messages(session, batch, settings, now)
                 record_outcomes(session, batch, folded, now)
             if ids:
@@ -148,13 +142,13 @@ def _try_suspect(
         batch = _lock_ids(session, [message_id])
         if not batch:
             return False
-        is_poison = batch[0].tries >= MAX_TRIES and batch[0].tried_by != guard.name
+        is_poison = batch[0].tries >= poison.MAX_TRIES and batch[0].tried_by != guard.name
         if is_poison:
             log.error("message_quarantined", message_id=message_id, cause="workers ended")
-            folded = FoldedBatch({message_id: Outcome(QUARANTINED, POISON_REASON)})
+            folded = FoldedBatch({message_id: Outcome(QUARANTINED, poison.POISON_REASON)})
             record_outcomes(session, batch, folded, now)
         else:
-            mark_as_tried(session, [message_id], guard)
+            poison.mark_as_tried(session, [message_id], guard)
     if not is_poison:
         _fold_alone(sessions, message_id, settings, now)
     return True
@@ -215,7 +209,7 @@ def lock_batch(session: Session) -> Sequence[Message]:
     New messages come first, the oldest first. If they do not fill the batch, some follow that were
     sent back: few, so that messages that arrive meanwhile do not wait long.
     """
-    messages = select_pending().where(IS_NO_SUSPECT)
+    messages = select_pending().where(poison.IS_NO_SUSPECT)
     batch = _lock(session, messages.where(Message.retried_at.is_(None)), BATCH)
     if len(batch) < BATCH:
         limit = min(SENT_BACK, BATCH - len(batch))

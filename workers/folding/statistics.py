@@ -10,17 +10,8 @@ from sqlalchemy.orm import Session
 from receiver import statuses
 from receiver.db.bulk import insert_rows
 from receiver.db.models import PARKED, QUARANTINED, Message, Tally, UnmappedWord
+from receiver.stats import totals
 from receiver.stats.history import start_of_step
-from receiver.stats.totals import (
-    BATCHES,
-    EVENTS,
-    LAG,
-    PROCESSED,
-    SIZE,
-    WAIT,
-    TotalKey,
-    add_totals,
-)
 from workers.folding.refold import EventRow, RefoldResult
 
 # The columns of `tallies`, a row for an account's five minutes.
@@ -83,23 +74,31 @@ def record_statistics(
     for event in orders.new_events:
         events_of[event["message_id"]].append(event)
     steps: dict[tuple[str, datetime], HistoryStep] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
-    totals: Counter[TotalKey] = Counter()
+    counted: Counter[totals.TotalKey] = Counter()
     for message in batch:
         step = steps[message.account, start_of_step(message.received_at)]
         outcome = outcomes[message.id]
-        totals[PROCESSED, message.account, outcome] += 1
+        counted[totals.PROCESSED, message.account, outcome] += 1
         # A message that was sent back was counted when it came.
         if message.retried_at is None:
-            _add_message(step, totals, message, outcome, now)
-        _add_events(step, totals, message, events_of.get(message.id, ()))
+            wait = max(0.0, (now - message.received_at).total_seconds())
+            step["hooks"] += message.kind == "webhook"
+            step["answers"] += message.kind == "poll"
+            step["quarantined"] += outcome == QUARANTINED
+            step["parked"] += outcome == PARKED
+            step["waited"] += wait
+            step["longest_wait"] = max(step["longest_wait"], wait)
+            totals.WAIT.observe(counted, message.account, wait)
+        if events := events_of.get(message.id):
+            _add_events(step, counted, message, events)
     for account, states in orders.missed.items():
         if states:
             steps[max(key for key in steps if key[0] == account)]["missed"] += states
-    totals[BATCHES, "", ""] += 1
-    SIZE.observe(totals, "", len(batch))
+    counted[totals.BATCHES, "", ""] += 1
+    totals.SIZE.observe(counted, "", len(batch))
     rows = [{"account": account, "at": at, **steps[account, at]} for account, at in sorted(steps)]
     insert_rows(session, Tally, rows, ADD_STEP)
-    add_totals(session, totals)
+    totals.add_totals(session, counted)
     _record_unmapped_words(session, batch, orders.new_events)
 
 
@@ -127,30 +126,14 @@ def _count_messages(
         )
 
 
-def _add_message(
-    step: HistoryStep,
-    totals: "Counter[TotalKey]",
-    message: Message,
-    outcome: str,
-    now: datetime,
-) -> None:
-    wait = max(0.0, (now - message.received_at).total_seconds())
-    step["hooks"] += message.kind == "webhook"
-    step["answers"] += message.kind == "poll"
-    step["quarantined"] += outcome == QUARANTINED
-    step["parked"] += outcome == PARKED
-    step["waited"] += wait
-    step["longest_wait"] = max(step["longest_wait"], wait)
-    WAIT.observe(totals, message.account, wait)
-
-
 def _add_events(
-    step: HistoryStep, totals: "Counter[TotalKey]", message: Message, events: Sequence[EventRow]
+    step: HistoryStep,
+    counted: Counter[totals.TotalKey],
+    message: Message,
+    events: Sequence[EventRow],
 ) -> None:
-    if not events:
-        return
     step["events"] += len(events)
-    totals[EVENTS, message.account, ""] += len(events)
+    counted[totals.EVENTS, message.account, ""] += len(events)
     # A webhook repeats older states beside its news: the newest time shows how late it is.
     reported = [event["told_at"] for event in events if event["told_at"] is not None]
     if message.kind == "webhook" and reported:
@@ -158,7 +141,7 @@ def _add_events(
         step["lagged"] += 1
         step["lag"] += lag
         step["longest_lag"] = max(step["longest_lag"], lag)
-        LAG.observe(totals, message.account, lag)
+        totals.LAG.observe(counted, message.account, lag)
 
 
 def _record_unmapped_words(
