@@ -4,7 +4,7 @@ The caller (drain.py) decides which messages are folded together, and commits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -28,7 +28,7 @@ from workers.folding.tour_plans import store_tours
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of a message, with the reason unless it is applied."""
+    """The outcome of a message in its row, with the reason unless it is applied."""
 
     outcome: str
     reason: str | None = None
@@ -122,11 +122,8 @@ def record_outcomes(
         [
             {
                 "id": message_id,
-                "outcome": outcome.outcome,
-                "reason": outcome.reason,
+                **asdict(outcome),
                 "processed_at": now,
-                "courier_order_id": outcome.courier_order_id,
-                "names": outcome.names,
                 "tries": 0,
                 "tried_by": None,
             }

@@ -7,7 +7,6 @@ folded one by one, and those that fail again are quarantined.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import structlog
 from rq.timeouts import BaseTimeoutException
@@ -110,24 +109,22 @@ def _fold_batch(
                 folded = fold_messages(session, batch, settings, now)
                 record_outcomes(session, batch, folded, now)
             if ids:
-                log.info("batch_folded", **_log_fields(batch, folded))
+                outcomes = folded.outcomes.items()
+                log.info(
+                    "batch_folded",
+                    messages=len(batch),
+                    accounts=sorted({message.account for message in batch}),
+                    orders={key: outcome.courier_order_id for key, outcome in outcomes},
+                    not_applied={
+                        key: outcome.outcome
+                        for key, outcome in outcomes
+                        if outcome.outcome != APPLIED
+                    },
+                )
             return suspects
         except ConcurrentChange:
             # The order exists now, so this ends, at the latest with the last new order.
             continue
-
-
-def _log_fields(batch: Sequence[Message], folded: FoldedBatch) -> dict[str, Any]:
-    """Return a batch's log fields: each message's order, and the outcome of those not applied."""
-    outcomes = folded.outcomes
-    return {
-        "messages": len(batch),
-        "accounts": sorted({message.account for message in batch}),
-        "orders": {key: outcome.courier_order_id for key, outcome in outcomes.items()},
-        "not_applied": {
-            key: outcome.outcome for key, outcome in outcomes.items() if outcome.outcome != APPLIED
-        },
-    }
 
 
 def _try_suspect(
@@ -191,16 +188,14 @@ def is_transient(error: Exception) -> bool:
     PostgreSQL was lost, restarted or deadlocked; RQ's time for the job is over; or another worker
     changed an order.
     """
-    if isinstance(error, (BaseTimeoutException, ConcurrentChange)):
+    if isinstance(error, BaseTimeoutException | ConcurrentChange):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     if not isinstance(error, OperationalError):
         return False
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    if sqlstate is None:
-        return False
-    return bool(sqlstate.startswith(TRANSIENT_SQLSTATES)) and sqlstate != QUERY_CANCELED
+    sqlstate = getattr(error.orig, "sqlstate", None) or ""
+    return sqlstate.startswith(TRANSIENT_SQLSTATES) and sqlstate != QUERY_CANCELED
 
 
 def lock_batch(session: Session) -> Sequence[Message]:
