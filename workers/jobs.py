@@ -4,7 +4,6 @@ import functools
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 import structlog
@@ -15,12 +14,13 @@ from receiver.logs import exception_fields
 from receiver.queue.doorbell import ring_doorbell
 from receiver.queue.job_queue import mark_job_started
 from receiver.queue.liveness import record_sweep
+from receiver.stats import totals
 from workers.folding.drain import drain_batch
 from workers.folding.poison import CrashGuard
 from workers.polling.poller import Poller
 from workers.runtime import STOP, get_runtime
 from workers.upkeep.retention import Retention
-from workers.upkeep.sweep import count_repeated_ring, find_overdue_messages
+from workers.upkeep.sweep import find_overdue_messages
 
 log = structlog.get_logger(__name__)
 
@@ -108,9 +108,9 @@ def sweep() -> None:
         record_sweep(session, now)
         overdue = find_overdue_messages(session, now)
     if overdue is not None and ring_doorbell(process.redis):
-        log.warning("overdue_messages_found", **asdict(overdue))
+        log.warning("overdue_messages_found", **overdue)
         with process.sessions.begin() as session:
-            count_repeated_ring(session)
+            totals.add_totals(session, {(totals.MENDED, "", totals.RINGS): 1})
 
 
 @job

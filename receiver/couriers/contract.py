@@ -49,14 +49,6 @@ class Access:
     order_path: str = "/orders/{id}"
 
 
-@dataclass(frozen=True, slots=True)
-class OrderPage:
-    """One page of a courier's list of orders: each order's own JSON bytes, unchanged."""
-
-    orders: tuple[bytes, ...]
-    page_count: int
-
-
 @dataclass(frozen=True)
 class Api:
     """How a courier's API is polled: what to request and how to read the response.
@@ -74,7 +66,7 @@ class Api:
     needs_user   whether the courier wants a user name beside the token
     order_url_by_reference  the same as order_url, by the shop's own number
     list_url     the URL of a page (the first is 1) of the orders created since a time
-    read_list_page     reads such a page
+    read_list_page     reads such a page: each order's own JSON bytes, and how many pages there are
     read_retry_after   the seconds to wait that the text of a 429 response names, None where none
     """
 
@@ -87,7 +79,7 @@ class Api:
     needs_user: bool = False
     order_url_by_reference: Callable[[Access, str], str] | None = None
     list_url: Callable[[Access, datetime, int], str] | None = None
-    read_list_page: Callable[[bytes], OrderPage] | None = None
+    read_list_page: Callable[[bytes], tuple[list[bytes], int]] | None = None
     read_retry_after: Callable[[str], float | None] | None = None
 
 

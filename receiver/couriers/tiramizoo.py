@@ -25,7 +25,6 @@ from receiver.couriers.contract import (
     Access,
     Api,
     Driver,
-    OrderPage,
     SampleState,
 )
 from receiver.couriers.schedule import Backoff, Schedule
@@ -410,7 +409,7 @@ def _list_url(access: Access, since: datetime, page: int) -> str:
     return f"{access.url}/orders?{query}"
 
 
-def _read_list_page(raw: bytes) -> OrderPage:
+def _read_list_page(raw: bytes) -> tuple[list[bytes], int]:
     """Read a page of List Orders.
 
     Shape:  {"orders": [{...}], "meta": {"total_pages"}}; v1 has total_pages beside the orders.
@@ -429,7 +428,7 @@ def _read_list_page(raw: bytes) -> OrderPage:
         raise Undecodable("a page of the list of orders has no orders")
     if not isinstance(page_count, int) or isinstance(page_count, bool):
         raise Undecodable("a page of the list of orders does not say how many pages there are")
-    return OrderPage(tuple(_raw_items(text, "orders")), page_count)
+    return list(_raw_items(text, "orders")), page_count
 
 
 def _raw_items(text: str, name: str) -> Iterator[bytes]:

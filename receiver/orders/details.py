@@ -118,19 +118,19 @@ def list_parcels(
     parcel_statuses: by tracking number, what the parcels' own events lead to. A parcel without
     events or a status of its own has the order's.
     """
-
-    def show(tracking_number: str, details: dict[str, Any]) -> dict[str, Any]:
-        def value(name: str) -> Any:
-            return details.get(name, {}).get("value")
-
-        return {
-            "tracking_number": tracking_number,
-            "tracking_url": value("tracking_url"),
-            "courier_name": value("courier_name"),
-            "status": parcel_statuses.get(tracking_number) or value("status") or order_status,
-        }
-
-    return [show(*parcel) for parcel in sorted(known.get("parcels", {}).items())]
+    shown = []
+    for tracking_number, details in sorted(known.get("parcels", {}).items()):
+        values = {name: detail["value"] for name, detail in details.items()}
+        status = parcel_statuses.get(tracking_number) or values.get("status") or order_status
+        shown.append(
+            {
+                "tracking_number": tracking_number,
+                "tracking_url": values.get("tracking_url"),
+                "courier_name": values.get("courier_name"),
+                "status": status,
+            }
+        )
+    return shown
 
 
 def _keep_newest(
@@ -155,11 +155,8 @@ def _counts_over(detail: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
     """
     if detail["at"] != current["at"]:
         return bool(detail["at"] > current["at"])
-    return _tie_breaker(detail) > _tie_breaker(current)
-
-
-def _tie_breaker(detail: Mapping[str, Any]) -> tuple[str, int]:
-    return _json_text(detail["value"]), -int(detail["message_id"])
+    texts = [(_json_text(one["value"]), -int(one["message_id"])) for one in (detail, current)]
+    return texts[0] > texts[1]
 
 
 def _json_text(value: Any) -> str:

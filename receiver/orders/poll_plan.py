@@ -11,14 +11,18 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from receiver import statuses
 from receiver.couriers import DRIVERS
-from receiver.couriers.schedule import PollState, Schedule, plan_next_poll
+from receiver.couriers.schedule import Backoff, Schedule
 from receiver.db.bulk import insert_rows
 from receiver.db.models import Poll
 from receiver.db.order_state import AnyOrder
 from receiver.settings import Account
 from receiver.statuses import find_status
 
+# Orders that changed at the same moment are spread over this share of their interval.
+JITTER = 0.1
+NOT_ACCEPTED = {statuses.PENDING, statuses.UNKNOWN}
 # Between two polls of one order, however often it is to be confirmed or refreshed.
 MINIMUM_INTERVAL = timedelta(seconds=30)
 
@@ -37,21 +41,47 @@ def polling_schedule(account: Account) -> Schedule | None:
     return api.schedule if api is not None and account.access is not None else None
 
 
-def poll_state(
-    order: AnyOrder, last_polled_at: datetime | None, unchanged_polls: int = 0
-) -> PollState:
-    """Return what decides when an order is polled next."""
-    heard_at = [at for at in (last_polled_at, order.last_heard_at) if at is not None]
-    return PollState(
-        order_id=order.id,
-        status=order.status,
-        status_at=order.status_at,
-        placed_at=_placed_at(order),
-        last_heard_at=max(heard_at, default=None),
-        complete=order.label_url is not None and bool(order.parcels),
-        pickup_at=order.pickup_at,
-        unchanged_polls=unchanged_polls,
-    )
+def plan_next_poll(
+    schedule: Schedule,
+    order: AnyOrder,
+    factor: float,
+    last_polled_at: datetime | None = None,
+    unchanged_polls: int = 0,
+) -> datetime | None:
+    """Return when to poll an order next, None if polling is finished.
+
+    factor: POLL_INTERVAL_FACTOR. unchanged_polls: polls in a row that brought no news.
+    """
+    heard_at = max(filter(None, (last_polled_at, order.last_heard_at)), default=None)
+    if find_status(order.status).terminal and order.status_at is not None:
+        last = order.status_at + schedule.last_poll * factor
+        return None if heard_at is not None and heard_at >= last else last
+
+    placed_at = _placed_at(order)
+    heard_at = heard_at or placed_at
+    interval = _backoff(schedule, order).delay(unchanged_polls) * factor
+    due = heard_at + interval * (1 + JITTER * _fraction(order.id))
+    awaits_pickup = find_status(order.status).rank < find_status(statuses.PICKED_UP).rank
+    if schedule.pickup_every is not None and awaits_pickup and order.pickup_at is not None:
+        window_start = order.pickup_at - schedule.pickup_before * factor
+        pickup_poll = max(window_start, heard_at + schedule.pickup_every * factor)
+        if pickup_poll <= order.pickup_at + schedule.pickup_after * factor:
+            due = min(due, pickup_poll)
+    return max(due, placed_at + schedule.not_before * factor)
+
+
+def _backoff(schedule: Schedule, order: AnyOrder) -> Backoff:
+    if schedule.until_accepted is not None and order.status in NOT_ACCEPTED:
+        return schedule.until_accepted
+    # Until the label and a tracking number are known.
+    if schedule.until_complete is not None and not (order.label_url and order.parcels):
+        return schedule.until_complete
+    return schedule.default
+
+
+def _fraction(order_id: int) -> float:
+    """Return a number from 0 to 1 that is always the same for an order and spreads all orders."""
+    return (order_id * 2_654_435_761 % 2**32) / 2**32
 
 
 def _placed_at(order: AnyOrder) -> datetime:
@@ -90,7 +120,7 @@ def plan_polls(
         schedule = polling_schedule(accounts[order.account])
         if schedule is None:
             continue
-        due_at = plan_next_poll(schedule, poll_state(order, None), factor)
+        due_at = plan_next_poll(schedule, order, factor)
         if news.webhook and needs_confirmation(order, accounts[order.account]):
             due_at = now
         finished_at = now if due_at is None else None

@@ -4,7 +4,7 @@ The caller (drain.py) decides which messages are folded together, and commits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -21,27 +21,9 @@ from receiver.orders.poll_plan import plan_polls
 from receiver.orders.tour_etas import lock_tours
 from receiver.settings import Account, Settings
 from workers.folding.order_identity import ReceivedSnapshot, assign_snapshots, further_names
-from workers.folding.refold import RefoldResult, refold_orders
+from workers.folding.refold import FoldedBatch, Outcome, refold_orders
 from workers.folding.statistics import record_statistics
 from workers.folding.tour_plans import store_tours
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The outcome of a message in its row, with the reason unless it is applied."""
-
-    outcome: str
-    reason: str | None = None
-    courier_order_id: str | None = None
-    names: Sequence[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FoldedBatch:
-    """The outcome of each message by its id, and what was done to the orders."""
-
-    outcomes: dict[int, Outcome]
-    orders: RefoldResult = field(default_factory=RefoldResult)
 
 
 def fold_messages(
@@ -75,8 +57,8 @@ def fold_messages(
     lock_tours(session, writing=bool(plans))
     stops = store_tours(session, plans)
     assigned = assign_snapshots(session, received, accounts)
-    refolded = refold_orders(session, assigned, stops, accounts, now)
-    plan_polls(session, refolded.news, accounts, settings.poll_interval_factor, now)
+    folded = refold_orders(session, assigned, stops, accounts, now)
+    plan_polls(session, folded.news, accounts, settings.poll_interval_factor, now)
     for item in assigned.parked:
         outcomes[item.message.id] = Outcome(
             PARKED,
@@ -92,8 +74,9 @@ def fold_messages(
         )
     for message_id, courier_order_id in assigned.renamed.items():
         outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
-    refolded.erased += erased
-    return FoldedBatch(outcomes, refolded)
+    folded.outcomes = outcomes
+    folded.erased += erased
+    return folded
 
 
 def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded:
@@ -130,9 +113,8 @@ def record_outcomes(
             for message_id, outcome in folded.outcomes.items()
         ],
     )
-    if folded.orders.erased:
-        drop_bodies(session, folded.orders.erased)
+    if folded.erased:
+        drop_bodies(session, folded.erased)
     # These come last: from here on the other workers wait for this one's commit.
-    names = {message_id: outcome.outcome for message_id, outcome in folded.outcomes.items()}
-    record_statistics(session, batch, names, folded.orders, now)
-    feed.record_changes(session, folded.orders.changes, now)
+    record_statistics(session, batch, folded, now)
+    feed.record_changes(session, folded.changes, now)

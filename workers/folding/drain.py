@@ -20,10 +20,11 @@ from receiver.inbox.pending import select_pending
 from receiver.logs import exception_fields
 from receiver.settings import Settings
 from workers.folding import poison
-from workers.folding.batch import FoldedBatch, Outcome, fold_messages, record_outcomes
+from workers.folding.batch import fold_messages, record_outcomes
 from workers.folding.cpu_limit import CpuLimitExceeded, limit_cpu
 from workers.folding.order_store import ConcurrentChange
 from workers.folding.poison import CrashGuard
+from workers.folding.refold import FoldedBatch, Outcome
 
 log = structlog.get_logger(__name__)
 

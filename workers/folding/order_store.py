@@ -16,13 +16,12 @@ from receiver.orders.timeline import StoredEvent
 # (account, courier's id)
 OrderKey = tuple[str, str]
 
-# The columns that a fold may change; the others stay as the order was created or registered.
-FOLDED_COLUMNS: tuple[str, ...] = (
-    *("reference", "identifiers", "status", "courier_status", "status_at", "reason"),
-    *("needs_attention", "source", "milestones", "conflicts", "tracking_url", "label_url"),
-    *("pickup_at", "eta", "parcels", "details", "last_heard_at", "version", "updated_at"),
-)
-NEW_COLUMNS = ("id", "account", "courier", "courier_order_id", "created_at", *FOLDED_COLUMNS)
+# The columns that a fold never changes: they stay as the order was created or registered.
+FIXED_COLUMNS = {
+    *("account", "courier", "courier_order_id", "created_at"),
+    *("shop_reference", "shop_metadata", "erased_at"),
+}
+FOLDED_COLUMNS = [name for name in ORDER_COLUMNS if name not in FIXED_COLUMNS]
 
 # Events need the ids of new orders before those are inserted.
 NEXT_IDS = text("""
@@ -76,13 +75,13 @@ def insert_orders(session: Session, orders: Sequence[OrderState]) -> None:
 
     Raises: ConcurrentChange where another transaction has created one of them.
     """
-    if insert_rows(session, Order, _rows(orders, NEW_COLUMNS)) < len(orders):
+    if insert_rows(session, Order, _rows(orders, ORDER_COLUMNS)) < len(orders):
         raise ConcurrentChange
 
 
 def update_orders(session: Session, orders: Sequence[OrderState]) -> None:
     """Write what a fold may have changed in locked orders."""
-    update_rows(session, Order, _rows(orders, ("id", *FOLDED_COLUMNS)))
+    update_rows(session, Order, _rows(orders, FOLDED_COLUMNS))
 
 
 def _rows(orders: Sequence[OrderState], columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -30,10 +30,21 @@ from workers.folding.order_identity import AssignedSnapshots, ReceivedSnapshot, 
 EventRow = dict[str, Any]
 
 
-@dataclass
-class RefoldResult:
-    """What a batch did to its orders.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of a message in its row, with the reason unless it is applied."""
 
+    outcome: str
+    reason: str | None = None
+    courier_order_id: str | None = None
+    names: Sequence[str] | None = None
+
+
+@dataclass
+class FoldedBatch:
+    """What a batch came to.
+
+    outcomes    the outcome of each message by its id
     changes     the orders that changed, for the feed
     news        the orders that a webhook was about, or that a poll changed
     erased      ids of the messages whose bodies must not be kept
@@ -41,6 +52,7 @@ class RefoldResult:
     new_events  the rows of events that were reported for the first time
     """
 
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
     changes: list[OrderChange | None] = field(default_factory=list)
     news: list[OrderNews] = field(default_factory=list)
     erased: list[int] = field(default_factory=list)
@@ -54,7 +66,7 @@ def refold_orders(
     stops: Collection[tuple[str, str]],
     accounts: Mapping[str, Account],
     now: datetime,
-) -> RefoldResult:
+) -> FoldedBatch:
     """Fold the snapshots of a batch into their orders and write these.
 
     stops: (account, name of the order) of each stop of the tour plans in this batch.
@@ -75,7 +87,7 @@ def refold_orders(
     before = {order.id: copy(order) for order in orders}
     new_ids = {order.id for order in created}
 
-    result = RefoldResult()
+    result = FoldedBatch()
     rows: dict[int, list[EventRow]] = {}
     for order in orders:
         items = assigned.by_order.get(order.order_key, ())

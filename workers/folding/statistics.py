@@ -12,7 +12,7 @@ from receiver.db.bulk import insert_rows
 from receiver.db.models import PARKED, QUARANTINED, Message, Tally, UnmappedWord
 from receiver.stats import totals
 from receiver.stats.history import start_of_step
-from workers.folding.refold import EventRow, RefoldResult
+from workers.folding.refold import EventRow, FoldedBatch
 
 # The columns of `tallies`, a row for an account's five minutes.
 COLUMNS = (
@@ -56,28 +56,21 @@ COUNT_MESSAGES = text("""
 
 
 def record_statistics(
-    session: Session,
-    batch: Sequence[Message],
-    outcomes: Mapping[int, str],
-    orders: RefoldResult,
-    now: datetime,
+    session: Session, batch: Sequence[Message], folded: FoldedBatch, now: datetime
 ) -> None:
-    """Add a batch to the statistics, among the last statements before the commit.
-
-    outcomes: by message's id.
-    """
+    """Add a batch to the statistics, among the last statements before the commit."""
     if not batch:
         return
     # The rows of accounts first: whoever has locked them may write the rest without a deadlock.
-    _count_messages(session, batch, orders.missed, now)
+    _count_messages(session, batch, folded.missed, now)
     events_of: dict[int, list[EventRow]] = defaultdict(list)
-    for event in orders.new_events:
+    for event in folded.new_events:
         events_of[event["message_id"]].append(event)
     steps: dict[tuple[str, datetime], HistoryStep] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
     counted: Counter[totals.TotalKey] = Counter()
     for message in batch:
         step = steps[message.account, start_of_step(message.received_at)]
-        outcome = outcomes[message.id]
+        outcome = folded.outcomes[message.id].outcome
         counted[totals.PROCESSED, message.account, outcome] += 1
         # A message that was sent back was counted when it came.
         if message.retried_at is None:
@@ -91,7 +84,7 @@ def record_statistics(
             totals.WAIT.observe(counted, message.account, wait)
         if events := events_of.get(message.id):
             _add_events(step, counted, message, events)
-    for account, states in orders.missed.items():
+    for account, states in folded.missed.items():
         if states:
             steps[max(key for key in steps if key[0] == account)]["missed"] += states
     counted[totals.BATCHES, "", ""] += 1
@@ -99,7 +92,7 @@ def record_statistics(
     rows = [{"account": account, "at": at, **steps[account, at]} for account, at in sorted(steps)]
     insert_rows(session, Tally, rows, ADD_STEP)
     totals.add_totals(session, counted)
-    _record_unmapped_words(session, batch, orders.new_events)
+    _record_unmapped_words(session, batch, folded.new_events)
 
 
 def _count_messages(

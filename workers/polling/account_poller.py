@@ -220,7 +220,8 @@ class AccountPoller:
             asked_at = self._now()
             try:
                 url = list_url(self._access, since - CLOCK_MARGIN, page)
-                listed = read_page(self.courier.fetch(url, MAX_PAGE_BYTES, self._now()))
+                body = self.courier.fetch(url, MAX_PAGE_BYTES, self._now())
+                bodies, page_count = read_page(body)
             except (BrokenAnswer, UnknownToCourier, Undecodable) as error:
                 # Whatever is wrong with the list, the orders can be polled one by one.
                 self._no_list_until = time.monotonic() + 600
@@ -229,9 +230,8 @@ class AccountPoller:
                 return self._record_failure(permit, [], broken, asked_at)
             except (CourierBusy, CourierRefused, CourierUnavailable) as error:
                 return self._record_failure(permit, list(left.values()), error, asked_at)
-            answers = read_list(self.account, listed.orders, left, asked_at)
+            answers = read_list(self.account, bodies, left, asked_at)
             self._record_answers(permit, answers.values(), ANSWERED)
-            page_count = listed.page_count
             for name in answers:
                 del left[name]
             if page_count - page > len(left):

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from receiver.couriers.schedule import Backoff, Schedule, plan_next_poll
+from receiver.couriers.schedule import Backoff, Schedule
 from receiver.db.bulk import id_in
 from receiver.db.models import Message, Order, Poll
 from receiver.inbox.accept import store_messages
-from receiver.orders.poll_plan import needs_confirmation, poll_state
+from receiver.orders.poll_plan import needs_confirmation, plan_next_poll
 from receiver.settings import Account
 from receiver.statuses import TERMINAL_STATUSES
 from workers.polling.leases import Lease, lock_leased_polls
@@ -106,8 +106,7 @@ class ResultRecorder:
         may_finish: whether a terminal status of the order is trusted.
         """
         since = max(filter(None, (poll.polled_at, order.last_heard_at)), default=poll.placed_at)
-        state = poll_state(order, poll.polled_at, poll.quiet)
-        planned = plan_next_poll(self.schedule, state, self.factor)
+        planned = plan_next_poll(self.schedule, order, self.factor, poll.polled_at, poll.quiet)
         poll.polled_at = asked_at
         if poll.due_at != lease.due_at:
             # Planned anew during the poll: a webhook or a refresh came.
@@ -117,8 +116,7 @@ class ResultRecorder:
             # Only until the planned time: while we could not poll, silence says nothing.
             poll.unchanged_for += max(min(planned, asked_at) - since, timedelta())
         poll.quiet += 1
-        state = poll_state(order, asked_at, poll.quiet)
-        poll.due_at = plan_next_poll(self.schedule, state, self.factor)
+        poll.due_at = plan_next_poll(self.schedule, order, self.factor, asked_at, poll.quiet)
         if terminal and not may_finish:
             poll.due_at = asked_at + self.schedule.default.delay(poll.quiet) * self.factor
         poll.finished_at = asked_at if poll.due_at is None else None

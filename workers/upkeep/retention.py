@@ -17,8 +17,7 @@ Nothing here waits for a lock: rows that another transaction holds are left for 
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -104,15 +103,13 @@ SECRETS_FOR = timedelta(days=90)
 DROP_REFUSALS = text("DELETE FROM refusals WHERE day < :day RETURNING day")
 DROP_SECRETS = text("DELETE FROM secret_uses WHERE last_at < :used")
 
-Step = Callable[[Session, datetime], int]
-
 
 @dataclass
 class Retention:
     """Drops what these settings allow. position: up to which change the feed has been searched."""
 
     settings: Settings
-    position: int = field(default=0)
+    position: int = 0
 
     def drop_due(
         self, sessions: sessionmaker[Session], now: datetime, seconds: float
@@ -120,23 +117,20 @@ class Retention:
         """Drop what is due for up to so many seconds; return how many rows of each kind."""
         deadline = time.monotonic() + seconds
         dropped: Counter[str] = Counter()
-        for name, step, limit in self._steps():
-            while time.monotonic() < deadline:
-                with sessions.begin() as session:
-                    count = step(session, now)
-                dropped[name] += count
-                if count < limit:
-                    break
-        return +dropped
-
-    def _steps(self) -> tuple[tuple[str, Step, int], ...]:
-        return (
+        for name, drop, limit in (
             ("orders", self.erase_orders, ORDERS),
             ("bodies", self.drop_bodies, BODIES),
             ("tours", self.drop_tours, STOPS),
             ("changes", self.drop_changes, CHANGES),
             ("refusals", self.drop_refusals, REFUSALS),
-        )
+        ):
+            while time.monotonic() < deadline:
+                with sessions.begin() as session:
+                    count = drop(session, now)
+                dropped[name] += count
+                if count < limit:
+                    break
+        return +dropped
 
     def erase_orders(self, session: Session, now: datetime) -> int:
         """Erase the personal data of orders that ended, or became silent, long ago."""
