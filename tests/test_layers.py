@@ -152,7 +152,7 @@ def test_a_driver_knows_its_contract_and_what_that_is_made_of_and_nothing_else_o
     ours = {name for name in imported(path) if name.partition(".")[0] in {"receiver", "workers"}}
     allowed = (
         "receiver.couriers.contract.",
-        "receiver.couriers.parsing.",
+        "receiver.couriers.parsing",
         "receiver.errors.",
         "receiver.couriers.schedule.",
         "receiver.couriers.snapshot.",

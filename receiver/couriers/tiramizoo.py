@@ -20,13 +20,7 @@ from marshmallow import fields
 
 from receiver import statuses
 from receiver.couriers import parsing
-from receiver.couriers.contract import (
-    STUCK_AFTER,
-    Access,
-    Api,
-    Driver,
-    SampleState,
-)
+from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     STATE_DISAGREES,

@@ -53,11 +53,7 @@ STRING = re.compile(r'"((?:[^"\\]|\\.)*)', re.DOTALL)
 
 
 def erase_personal_data(
-    sessions: sessionmaker[Session],
-    bells: Bells,
-    account: str,
-    order_id: str,
-    now: datetime,
+    sessions: sessionmaker[Session], bells: Bells, account: str, order_id: str, now: datetime
 ) -> None:
     """Erase an order's personal data, and store none that is still to come.
 
@@ -178,12 +174,13 @@ def find_names(body: bytes) -> set[str]:
     """Return what may be the name of an order in a body: its words and its JSON strings."""
     text = body.decode(json.detect_encoding(body), "replace")
     names = {*WORD.findall(text), *map(_unescape, STRING.findall(text))}
-    # PostgreSQL stores neither U+0000 nor half a surrogate pair; neither is printable.
+    # A half of a surrogate pair is not printable, and in no name that PostgreSQL stores.
     return {name for name in names if len(name) >= SHORTEST_NAME and name.isprintable()}
 
 
 def _unescape(string: str) -> str:
     try:
-        return str(json.loads(f'"{string}"'))
+        # Without U+0000, as names are stored.
+        return str(json.loads(f'"{string}"')).replace("\x00", "")
     except ValueError:
         return string

@@ -8,11 +8,11 @@ applied because of a rule; the status is that of the last applied event.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from receiver import statuses
 from receiver.couriers import snapshot
 from receiver.couriers.snapshot import Event
-from receiver.db.models import Event as EventRow
 from receiver.statuses import find_status
 
 # A courier corrects a delivery within a day, or not at all.
@@ -98,8 +98,8 @@ class FoldResult:
     verdicts: tuple[Verdict, ...]
 
 
-def sort_position(event: Event | EventRow) -> tuple[datetime, bool, int, int, str]:
-    """Return the sort key that gives an event its place in the walk.
+def sort_position(event: Any) -> tuple[datetime, bool, int, int, str]:
+    """Return the sort key that gives an event, a driver's or a stored one, its place in the walk.
 
     Time comes first, because rank alone breaks repeated attempts and returns. Rank is next, because
     couriers give several states the same second; then the courier's own order of words. When we
@@ -220,8 +220,10 @@ def _verdict_in_walk(
     """Decide about an event by the status that the walk has reached."""
     if event.status == statuses.UNKNOWN:
         return Verdict(False, f"the courier's word {event.courier_status!r} is not in our map")
-    if previous is not None and _repeats(event, previous):
-        return Verdict(False, REPEATED_OBSERVATION)
+    if previous is not None and _is_observation(event):
+        observed = (event.status, event.courier_status, event.reason)
+        if observed == (previous.status, previous.courier_status, previous.reason):
+            return Verdict(False, REPEATED_OBSERVATION)
     rule = TERMINAL_RULES.get(status)
     if rule is None or status_at is None:
         return APPLIED
@@ -237,15 +239,6 @@ def _verdict_in_walk(
         return Verdict(False, f"{event.status} comes more than 24 hours after {status}")
     contradicts = effect == CONTRADICTS
     return Verdict(False, f"{event.status} cannot follow {status}", conflict=contradicts)
-
-
-def _repeats(event: Event, previous: Event) -> bool:
-    """Return whether an observation only repeats the event before it."""
-    return (
-        _is_observation(event)
-        and (event.status, event.courier_status) == (previous.status, previous.courier_status)
-        and event.reason == previous.reason
-    )
 
 
 def _is_observation(event: Event) -> bool:

@@ -103,13 +103,7 @@ def record_outcomes(
         session,
         Message,
         [
-            {
-                "id": message_id,
-                **asdict(outcome),
-                "processed_at": now,
-                "tries": 0,
-                "tried_by": None,
-            }
+            {"id": message_id, **asdict(outcome), "processed_at": now, "tries": 0, "tried_by": None}
             for message_id, outcome in folded.outcomes.items()
         ],
     )

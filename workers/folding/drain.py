@@ -6,6 +6,7 @@ folded one by one, and those that fail again are quarantined.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -65,112 +66,99 @@ def drain_batch(
 
     Raises: OperationalError where PostgreSQL fails; nothing has been done then.
     """
-    guard = guard or CrashGuard(batches=0)
-    ids: list[int] = []
-    suspects: Sequence[int] = ()
-    try:
-        suspects = _fold_batch(sessions, settings, now, guard, ids)
-    except Exception as error:
-        if is_transient(error) or not ids:
-            raise
-        log.warning("batch_failed", size=len(ids), **exception_fields(error))
-        # Each in its own transaction: locks taken message by message in one transaction would be in
-        # no order, and two workers could deadlock.
-        for message_id in ids:
-            _fold_alone(sessions, message_id, settings, now)
-    size = len(ids)
-    for message_id in suspects:
-        size += _try_suspect(sessions, message_id, settings, now, guard)
-    guard.batch_done(size)
-    return size
+    return _Drain(sessions, settings, now, guard or CrashGuard(batches=0)).drain_batch()
 
 
-def _fold_batch(
-    sessions: sessionmaker[Session],
-    settings: Settings,
-    now: datetime,
-    guard: CrashGuard,
-    ids: list[int],
-) -> Sequence[int]:
-    """Fold a batch, all or nothing; return the suspects to try if it was not full.
+@dataclass
+class _Drain:
+    """A batch with what is needed to fold it. ids: its messages, set before any of them is read."""
 
-    ids: is set to the ids of the messages before any of them is read.
-    """
-    marked = False
-    while True:
+    sessions: sessionmaker[Session]
+    settings: Settings
+    now: datetime
+    guard: CrashGuard
+    ids: Sequence[int] = ()
+
+    def drain_batch(self) -> int:
+        suspects: Sequence[int] = ()
         try:
-            with sessions.begin() as session, limit_cpu(BATCH_SECONDS):
-                batch = _lock_ids(session, ids) if marked else lock_batch(session)
-                ids[:] = [message.id for message in batch]
-                if not marked and guard.must_mark(batch):
-                    poison.mark_as_tried(session, ids, guard)
-                    marked = True
-                    continue
-                suspects = poison.find_suspects(session, exclude=ids) if len(ids) < BATCH else ()
-                folded = fold_messages(session, batch, settings, now)
-                record_outcomes(session, batch, folded, now)
-            if ids:
-                outcomes = folded.outcomes.items()
+            suspects = self._fold_batch()
+        except Exception as error:
+            if is_transient(error) or not self.ids:
+                raise
+            log.warning("batch_failed", size=len(self.ids), **exception_fields(error))
+            # Each in its own transaction: locks taken message by message in one transaction would
+            # be in no order, and two workers could deadlock.
+            for message_id in self.ids:
+                self._fold_alone(message_id)
+        size = len(self.ids) + sum(self._try_suspect(message_id) for message_id in suspects)
+        self.guard.batch_done(size)
+        return size
+
+    def _fold_batch(self) -> Sequence[int]:
+        """Fold a batch, all or nothing; return the suspects to try if it was not full."""
+        marked = False
+        while True:
+            try:
+                with self.sessions.begin() as session, limit_cpu(BATCH_SECONDS):
+                    batch = _lock_ids(session, self.ids) if marked else lock_batch(session)
+                    self.ids = [message.id for message in batch]
+                    if not marked and self.guard.must_mark(batch):
+                        poison.mark_as_tried(session, self.ids, self.guard)
+                        marked = True
+                        continue
+                    is_full = len(self.ids) >= BATCH
+                    suspects = [] if is_full else poison.find_suspects(session, exclude=self.ids)
+                    folded = fold_messages(session, batch, self.settings, self.now)
+                    record_outcomes(session, batch, folded, self.now)
+            except ConcurrentChange:
+                # The order exists now, so this ends, at the latest with the last new order.
+                continue
+            if self.ids:
+                outcomes = {key: outcome.outcome for key, outcome in folded.outcomes.items()}
                 log.info(
                     "batch_folded",
                     messages=len(batch),
                     accounts=sorted({message.account for message in batch}),
-                    orders={key: outcome.courier_order_id for key, outcome in outcomes},
-                    not_applied={
-                        key: outcome.outcome
-                        for key, outcome in outcomes
-                        if outcome.outcome != APPLIED
-                    },
+                    orders={key: one.courier_order_id for key, one in folded.outcomes.items()},
+                    not_applied={key: name for key, name in outcomes.items() if name != APPLIED},
                 )
             return suspects
-        except ConcurrentChange:
-            # The order exists now, so this ends, at the latest with the last new order.
-            continue
 
+    def _try_suspect(self, message_id: int) -> bool:
+        """Fold or quarantine a suspect; return whether it was free."""
+        with self.sessions.begin() as session:
+            batch = _lock_ids(session, [message_id])
+            if not batch:
+                return False
+            is_poison = batch[0].tries >= poison.MAX_TRIES and batch[0].tried_by != self.guard.name
+            if is_poison:
+                log.error("message_quarantined", message_id=message_id, cause="workers ended")
+                folded = FoldedBatch({message_id: Outcome(QUARANTINED, poison.POISON_REASON)})
+                record_outcomes(session, batch, folded, self.now)
+            else:
+                poison.mark_as_tried(session, [message_id], self.guard)
+        if not is_poison:
+            self._fold_alone(message_id)
+        return True
 
-def _try_suspect(
-    sessions: sessionmaker[Session],
-    message_id: int,
-    settings: Settings,
-    now: datetime,
-    guard: CrashGuard,
-) -> bool:
-    """Fold or quarantine a suspect; return whether it was free."""
-    with sessions.begin() as session:
-        batch = _lock_ids(session, [message_id])
-        if not batch:
-            return False
-        is_poison = batch[0].tries >= poison.MAX_TRIES and batch[0].tried_by != guard.name
-        if is_poison:
-            log.error("message_quarantined", message_id=message_id, cause="workers ended")
-            folded = FoldedBatch({message_id: Outcome(QUARANTINED, poison.POISON_REASON)})
-            record_outcomes(session, batch, folded, now)
-        else:
-            poison.mark_as_tried(session, [message_id], guard)
-    if not is_poison:
-        _fold_alone(sessions, message_id, settings, now)
-    return True
-
-
-def _fold_alone(
-    sessions: sessionmaker[Session], message_id: int, settings: Settings, now: datetime
-) -> None:
-    """Fold one message in its own transaction; if that fails, quarantine it."""
-    while True:
-        try:
-            with sessions.begin() as session:
-                batch = _lock_ids(session, [message_id])
-                try:
-                    with session.begin_nested(), limit_cpu(ALONE_SECONDS):
-                        folded = fold_messages(session, batch, settings, now)
-                except Exception as error:
-                    if is_transient(error):
-                        raise
-                    folded = FoldedBatch({message_id: _report_failure(error, message_id)})
-                record_outcomes(session, batch, folded, now)
-            return
-        except ConcurrentChange:
-            continue
+    def _fold_alone(self, message_id: int) -> None:
+        """Fold one message in its own transaction; if that fails, quarantine it."""
+        while True:
+            try:
+                with self.sessions.begin() as session:
+                    batch = _lock_ids(session, [message_id])
+                    try:
+                        with session.begin_nested(), limit_cpu(ALONE_SECONDS):
+                            folded = fold_messages(session, batch, self.settings, self.now)
+                    except Exception as error:
+                        if is_transient(error):
+                            raise
+                        folded = FoldedBatch({message_id: _report_failure(error, message_id)})
+                    record_outcomes(session, batch, folded, self.now)
+                return
+            except ConcurrentChange:
+                continue
 
 
 def _report_failure(error: Exception, message_id: int) -> Outcome:

@@ -131,9 +131,7 @@ def _rename_order(item: ReceivedSnapshot, courier_order_id: str) -> ReceivedSnap
     return ReceivedSnapshot(item.message, renamed, item.snapshot.courier_order_id)
 
 
-def _group_by_order(
-    received: Iterable[ReceivedSnapshot],
-) -> dict[OrderKey, list[ReceivedSnapshot]]:
+def _group_by_order(received: Iterable[ReceivedSnapshot]) -> dict[OrderKey, list[ReceivedSnapshot]]:
     by_order: dict[OrderKey, list[ReceivedSnapshot]] = defaultdict(list)
     for item in received:
         by_order[item.order_key].append(item)

@@ -16,12 +16,11 @@ from receiver.orders.timeline import StoredEvent
 # (account, courier's id)
 OrderKey = tuple[str, str]
 
-# The columns that a fold never changes: they stay as the order was created or registered.
-FIXED_COLUMNS = {
-    *("account", "courier", "courier_order_id", "created_at"),
-    *("shop_reference", "shop_metadata", "erased_at"),
-}
-FOLDED_COLUMNS = [name for name in ORDER_COLUMNS if name not in FIXED_COLUMNS]
+# The columns that are left to the shop, and those that a fold never changes.
+SHOPS_COLUMNS = {"shop_reference", "shop_metadata", "erased_at"}
+CONSTANT_COLUMNS = {"account", "courier", "courier_order_id", "created_at"}
+NEW_COLUMNS = [name for name in ORDER_COLUMNS if name not in SHOPS_COLUMNS]
+FOLDED_COLUMNS = [name for name in NEW_COLUMNS if name not in CONSTANT_COLUMNS]
 
 # Events need the ids of new orders before those are inserted.
 NEXT_IDS = text("""
@@ -75,7 +74,7 @@ def insert_orders(session: Session, orders: Sequence[OrderState]) -> None:
 
     Raises: ConcurrentChange where another transaction has created one of them.
     """
-    if insert_rows(session, Order, _rows(orders, ORDER_COLUMNS)) < len(orders):
+    if insert_rows(session, Order, _rows(orders, NEW_COLUMNS)) < len(orders):
         raise ConcurrentChange
 
 

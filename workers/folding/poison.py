@@ -1,19 +1,14 @@
-"""Quarantines messages that end the process that reads them.
+"""Quarantines messages that end the process that reads them: out of memory, a crash in a C library.
 
-An exception is caught where it happens, and its message is quarantined. A process that ends (out of
-memory, a crash in a C library, killed because it hung) records nothing, and the next process would
-end at the same message, and so on.
+Such a process records nothing, and the next one would end at the same message, and so on. So a
+process that has just started commits, before it reads a batch, that it tries these messages. A
+message that is still pending and was tried is a suspect. Suspects are tried one by one, each marked
+first; one that MAX_TRIES processes tried is quarantined unread.
 
-So a process that has just started guards itself: before it reads a batch, it commits that it tries
-these messages. A message that is still pending and was tried is a suspect. Suspects are tried one
-by one, each marked first; one that MAX_TRIES processes tried is quarantined unread.
-
-A mark costs a commit and a second write of each message, so the guard ends after a few batches, or
-once the inbox is empty. A few are enough: the oldest messages come first, so the first batch of the
-next process holds what the dead one was reading, unless several processes died at once; then each
-of their successors is guarded too. Messages that were sent back come behind all new ones, perhaps
-long after the start: a batch with such messages is always marked. It has room for them only while
-there is little to do.
+A mark costs a commit and a second write of each message, so a process marks only its first batches,
+or until the inbox is empty: the oldest messages come first, so these hold what the dead process was
+reading. Messages that were sent back come behind all new ones, perhaps long after the start, so a
+batch with such messages is always marked.
 """
 
 import uuid

@@ -200,11 +200,7 @@ def _describe_difference(
     new = sum(row["key"] not in stored for row in changed)
     parts += [
         f"{count_noun(count, 'event')} {verb}"
-        for count, verb in (
-            (new, "added"),
-            (len(changed) - new, "changed"),
-            (vanished, "removed"),
-        )
+        for count, verb in ((new, "added"), (len(changed) - new, "changed"), (vanished, "removed"))
         if count
     ]
     return f"{order.account} {order.courier_order_id}: {'; '.join(parts)}" if parts else None

@@ -22,7 +22,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Integer, TextClause, bindparam, func, select, text
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
@@ -48,7 +47,6 @@ CHANGES = 2000
 REFUSALS = 10_000
 # Polling gives up an order that was silent for so long (Schedule.give_up).
 SILENT_FOR = timedelta(days=30)
-LOCK_NOT_AVAILABLE = "55P03"
 
 # The reason of a discarded message may quote its body.
 DROP_BODIES = text(r"""
@@ -140,21 +138,11 @@ class Retention:
         if not ids:
             return 0
         orders = session.scalars(select(Order).where(id_in(Order.id, ids)).order_by(Order.id)).all()
-        read = (Message.outcome.in_((APPLIED, DISCARDED)),)
-        try:
-            # A worker that folds a message has locked it and waits for its order, which is locked
-            # here: so this must not wait for a message.
-            with session.begin_nested():
-                message_ids = session.scalars(
-                    select(Message.id)
-                    .where(Message.id.in_(select_messages_of(orders, *read)))
-                    .with_for_update(nowait=True)
-                ).all()
-        except OperationalError as failure:
-            if getattr(failure.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
-                raise
-            return 0
-        drop_bodies(session, message_ids)
+        # Whoever has locked one of these messages erases its body; a worker that waits for one of
+        # the orders must not be waited for.
+        read = select_messages_of(orders, Message.outcome.in_((APPLIED, DISCARDED)))
+        unlocked = select(Message.id).where(Message.id.in_(read)).with_for_update(skip_locked=True)
+        drop_bodies(session, session.scalars(unlocked).all())
         feed.record_changes(session, erase_from_orders(session, orders, now), now)
         return len(ids)
 
