@@ -138,11 +138,15 @@ class Retention:
         if not ids:
             return 0
         orders = session.scalars(select(Order).where(id_in(Order.id, ids)).order_by(Order.id)).all()
-        # Whoever has locked one of these messages erases its body; a worker that waits for one of
-        # the orders must not be waited for.
         read = select_messages_of(orders, Message.outcome.in_((APPLIED, DISCARDED)))
-        unlocked = select(Message.id).where(Message.id.in_(read)).with_for_update(skip_locked=True)
-        drop_bodies(session, session.scalars(unlocked).all())
+        message_ids = session.scalars(read).all()
+        # A worker that folds a message has locked it and waits for its order, which is locked here:
+        # so this must not wait for a message.
+        unlocked = select(Message.id).where(id_in(Message.id, message_ids))
+        locked = session.scalars(unlocked.with_for_update(skip_locked=True)).all()
+        if len(locked) < len(message_ids):
+            return 0
+        drop_bodies(session, locked)
         feed.record_changes(session, erase_from_orders(session, orders, now), now)
         return len(ids)
 
