@@ -5,11 +5,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 # No deadline: a test machine that is busy elsewhere is no defect of ours.
-COMMON = settings(
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 
 settings.register_profile("default", COMMON, max_examples=30)
 settings.register_profile("ci", COMMON, max_examples=150)

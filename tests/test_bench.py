@@ -32,12 +32,10 @@ def test_each_answered_body_is_looked_for_and_one_that_is_gone_is_missed(
     assert len(answered) >= loaded.answered > 0
     with psycopg.connect(environ["DATABASE_URL"], autocommit=True) as connection:
         assert missing(connection, request_to.body, iter(answered)) == 0
-        connection.execute(
-            "DELETE FROM messages WHERE id = (SELECT min(id) FROM messages)",
-        )
+        connection.execute("DELETE FROM messages WHERE id = (SELECT min(id) FROM messages)")
         assert missing(connection, request_to.body, iter(answered)) == 1
         connection.execute(
-            "UPDATE messages SET body = body || ' ' WHERE id = (SELECT min(id) FROM messages)",
+            "UPDATE messages SET body = body || ' ' WHERE id = (SELECT min(id) FROM messages)"
         )
         assert missing(connection, request_to.body, iter(answered)) == 2
 

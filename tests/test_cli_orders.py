@@ -248,10 +248,7 @@ def test_registration_for_an_unknown_account_ends_with_1(environ: dict[str, str]
     assert "account 'nowhere' is not configured" in done.stderr
 
 
-POLLED = {
-    "COURIER_TIRAMIZOO_API_TOKEN": "t",
-    "COURIER_TIRAMIZOO_API_URL": "http://127.0.0.1:1",
-}
+POLLED = {"COURIER_TIRAMIZOO_API_TOKEN": "t", "COURIER_TIRAMIZOO_API_URL": "http://127.0.0.1:1"}
 
 
 @pytest.mark.usefixtures("known")

@@ -219,11 +219,7 @@ def test_the_request_says_who_asks_and_wants_its_answer_plain(serve: Serve) -> N
     assert line == "GET /api/orders/41 HTTP/1.1"
     assert told.pop("User-Agent").startswith("Ordertrail/")
     assert told.pop("Host") == courier.url.split("/")[2]
-    assert told == {
-        "Api-Token": TOKEN,
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-    }
+    assert told == {"Api-Token": TOKEN, "Accept": "application/json", "Accept-Encoding": "identity"}
 
 
 def test_a_connection_is_used_again_and_no_cookie_is_kept(serve: Serve) -> None:

@@ -455,10 +455,7 @@ UNSIGNED = b'{"status":"error","message":"Cottoncast-Authentication is missing"}
     ],
 )
 def test_what_stands_in_the_way_of_the_couriers_is_told(
-    environ: dict[str, str],
-    front: Callable[..., str],
-    answer: tuple[Any, ...],
-    seen: str,
+    environ: dict[str, str], front: Callable[..., str], answer: tuple[Any, ...], seen: str
 ) -> None:
     status, body, *headers = answer
     url = front(status, body, **(headers[0] if headers else {}))

@@ -517,10 +517,7 @@ def test_a_sentinel_that_is_gone_is_tried_once_and_for_a_second() -> None:
     assert isinstance(pool, SentinelConnectionPool)
     for each in pool.sentinel_manager.sentinels:
         made = each.connection_pool.make_connection()
-        assert (made.retry.get_retries(), made.socket_connect_timeout) == (
-            0,
-            TIMEOUT_SECONDS,
-        )
+        assert (made.retry.get_retries(), made.socket_connect_timeout) == (0, TIMEOUT_SECONDS)
 
 
 def test_an_address_of_sentinel_needs_no_more_than_hosts() -> None:

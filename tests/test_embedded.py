@@ -290,9 +290,6 @@ def test_a_child_process_has_the_default_signal_handlers(tmp_path: Path) -> None
     shell = shutil.which("sh")
     assert shell
     process = child_process.start_child(
-        [shell, "-c", "kill -PIPE $$"],
-        death_signal=signal.SIGTERM,
-        cwd=str(tmp_path),
-        env={},
+        [shell, "-c", "kill -PIPE $$"], death_signal=signal.SIGTERM, cwd=str(tmp_path), env={}
     )
     assert process.wait(20) == -signal.SIGPIPE

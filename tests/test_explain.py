@@ -28,10 +28,7 @@ def test_explains_which_message_told_what_and_what_set_the_status(
     assert [
         (message["first_told"], message["repetitions"], message["outcome"])
         for message in told["messages"]
-    ] == [
-        (["created", "dispatched", "picked_up", "delivered"], 0, "applied"),
-        ([], 1, "applied"),
-    ]
+    ] == [(["created", "dispatched", "picked_up", "delivered"], 0, "applied"), ([], 1, "applied")]
     (setter,) = [event for event in told["events"] if event["set_status"]]
     assert setter["courier_status"] == "delivered"
     assert setter["message_id"] == told["messages"][0]["id"]

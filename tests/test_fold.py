@@ -65,11 +65,7 @@ def what_follows(standing: str, following: str) -> str:
 
 
 def reported(
-    status: str,
-    at: datetime | None = None,
-    word: str | None = None,
-    step: int = 0,
-    **fields: Any,
+    status: str, at: datetime | None = None, word: str | None = None, step: int = 0, **fields: Any
 ) -> Event:
     """An event that the courier stamped; its word is the status itself by default."""
     at = START if at is None else at

@@ -287,11 +287,7 @@ def test_a_reader_that_waits_for_changes_is_answered_at_the_stop(
 
 
 def test_a_worker_told_to_stop_in_the_middle_of_a_backlog_leaves_nothing_half_done(
-    environ: dict[str, str],
-    sessions: Sessions,
-    redis: Redis,
-    web: Web,
-    tmp_path: Path,
+    environ: dict[str, str], sessions: Sessions, redis: Redis, web: Web, tmp_path: Path
 ) -> None:
     for number in range(600):
         body = raw(cottoncast_status("E", after(1), f"B{number}", number))

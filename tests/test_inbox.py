@@ -123,9 +123,7 @@ def test_the_same_body_on_two_topics_or_accounts_is_two_messages(sessions: Sessi
     assert [answer.repeated for answer in keep_now(sessions, incoming(topic="tours"))] == [True]
 
 
-def test_overlapping_batches_at_once_do_not_deadlock_and_count_exactly(
-    sessions: Sessions,
-) -> None:
+def test_overlapping_batches_at_once_do_not_deadlock_and_count_exactly(sessions: Sessions) -> None:
     workers, rounds, size = 4, 40, 60
 
     def keep_shuffled(seed: int) -> None:
@@ -158,10 +156,7 @@ def test_batches_in_opposite_orders_do_not_deadlock(new_database: Callable[[str]
     try:
         sessions = open_sessions(engine)
         batch = [incoming(b"%d" % number) for number in range(10)]
-        at_once(
-            lambda: keep_now(sessions, *batch),
-            lambda: keep_now(sessions, *reversed(batch)),
-        )
+        at_once(lambda: keep_now(sessions, *batch), lambda: keep_now(sessions, *reversed(batch)))
         assert [row.repetitions for row in messages(sessions)] == [1] * 10
     finally:
         engine.dispose()

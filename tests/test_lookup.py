@@ -218,10 +218,7 @@ def test_an_unchanged_order_costs_a_look_at_its_version(
     with statements(app) as seen:
         answer = ask(shop, known.format(etag), f"tiramizoo/{name}")
     assert (answer.status_code, answer.data) == (304, b"")
-    assert (answer.headers["ETag"], answer.headers["Cache-Control"]) == (
-        etag,
-        "private, no-cache",
-    )
+    assert (answer.headers["ETag"], answer.headers["Cache-Control"]) == (etag, "private, no-cache")
     assert len(seen) == 1
     columns = {it.key for it in Order.__table__.columns}
     for statement in seen:

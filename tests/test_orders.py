@@ -177,13 +177,7 @@ PAYLOADS = [
 
 @pytest.mark.parametrize(("account", "name", "order_id", "status", "word"), PAYLOADS)
 def test_documented_body_is_read_back_with_the_contracts_status(
-    shop: FlaskClient,
-    drain: Drain,
-    account: str,
-    name: str,
-    order_id: str,
-    status: str,
-    word: str,
+    shop: FlaskClient, drain: Drain, account: str, name: str, order_id: str, status: str, word: str
 ) -> None:
     deliver(shop, payload(name), account=account)
     drain()

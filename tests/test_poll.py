@@ -246,9 +246,7 @@ def test_around_the_time_of_pickup_an_order_is_polled_every_five_minutes(
 # --- manners ---
 
 
-def test_an_order_that_the_courier_does_not_know_yet_is_polled_again(
-    new_world: MakeWorld,
-) -> None:
+def test_an_order_that_the_courier_does_not_know_yet_is_polled_again(new_world: MakeWorld) -> None:
     world = new_world(ShipmentAPI)
     world.courier.unknown_for = timedelta(hours=20)  # type: ignore[attr-defined]
     order = world.place(evenly("accepted", start=START, apart=HOUR))

@@ -101,11 +101,7 @@ def test_a_discarded_message_goes_with_what_its_reason_quotes_of_it(
 
 
 def test_rebuild_gives_the_same_rows_when_every_body_is_gone(
-    shop: FlaskClient,
-    drain: Drain,
-    sessions: Sessions,
-    settings: Settings,
-    environ: dict[str, str],
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings, environ: dict[str, str]
 ) -> None:
     everything.put_in(shop, sessions, drain)
     far = 3650
@@ -119,11 +115,7 @@ def test_rebuild_gives_the_same_rows_when_every_body_is_gone(
 
 @pytest.mark.parametrize("dropped", ["first", "second"])
 def test_rebuild_keeps_what_a_dropped_body_added_to_an_event(
-    shop: FlaskClient,
-    drain: Drain,
-    sessions: Sessions,
-    environ: dict[str, str],
-    dropped: str,
+    shop: FlaskClient, drain: Drain, sessions: Sessions, environ: dict[str, str], dropped: str
 ) -> None:
     hook(shop, "created", "delivered")
     deliver(shop, tiramizoo_order(UUID, {"created": after(0), "delivered": after(30)}, eta=None))
@@ -132,9 +124,7 @@ def test_rebuild_keeps_what_a_dropped_body_added_to_an_event(
     with sessions.begin() as session:
         session.execute(text("UPDATE events SET trust = 'fetched'"))
         session.execute(
-            update(Order).values(
-                source=text("""jsonb_set(source, '{trust}', '"fetched"')"""),
-            )
+            update(Order).values(source=text("""jsonb_set(source, '{trust}', '"fetched"')"""))
         )
         session.execute(
             update(Message).where(Message.id == (1 if dropped == "first" else 2)).values(body=None)
@@ -302,10 +292,7 @@ def _orders(sessions: Sessions) -> list[Order]:
 
 
 def test_it_goes_on_beside_folding_and_nothing_is_lost_or_kept(
-    shop: FlaskClient,
-    sessions: Sessions,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    shop: FlaskClient, sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two that fold, and two that drop everything at once, over the same orders and messages."""
     for name in ("BODIES", "ORDERS"):

@@ -248,10 +248,7 @@ def attack(web: Web) -> list[bytes]:
 
 
 def test_no_secret_and_nobody_is_told_of_in_logs_redis_or_answers(
-    environ: Mapping[str, str],
-    new_database: Callable[[str], str],
-    redis: Redis,
-    tmp_path: Path,
+    environ: Mapping[str, str], new_database: Callable[[str], str], redis: Redis, tmp_path: Path
 ) -> None:
     database = new_database("security")
     own = {**environ, **SECRETS, "DATABASE_URL": database.replace("postgres@", "postgres:SEKRET@")}

@@ -194,11 +194,7 @@ def test_off_by_default_neither_library_is_loaded(environ: dict[str, str]) -> No
         "print([it for it in sys.modules if it.startswith(tuple(sys.argv[1:]))])"
     )
     # The Redis client loads what is installed of OpenTelemetry's metrics.
-    ours = (
-        "sentry_sdk",
-        "opentelemetry.exporter",
-        "opentelemetry.sdk.trace",
-    )
+    ours = ("sentry_sdk", "opentelemetry.exporter", "opentelemetry.sdk.trace")
     done = subprocess.run(
         [sys.executable, "-c", code, *ours],
         cwd=ROOT,

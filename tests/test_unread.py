@@ -55,10 +55,7 @@ def test_of_every_couriers_unread_bodies_those_that_name_the_order_are_erased(
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_what_cannot_be_read_and_comes_after_an_erasure_is_erased_too(
-    shop: FlaskClient,
-    drain: Callable[[], int],
-    sessions: sessionmaker[Session],
-    name: str,
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session], name: str
 ) -> None:
     for order_id, reference in (("E-41", "R-41"), ("E-0", "R-0")):
         order = {"account": name, "courier_order_id": order_id, "reference": reference}

@@ -38,11 +38,7 @@ NO_HTTP = {
         "Transfer-Encoding",
     ),
     "an address without end": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414, "too long"),
-    "too many headers": (
-        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 500 + b"\r\n",
-        431,
-        "headers",
-    ),
+    "too many headers": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 500 + b"\r\n", 431, "headers"),
     "a header without end": (b"GET / HTTP/1.1\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", 431, ""),
     "a novel after an address without end": (
         b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n" + b"x" * 500_000,

@@ -15,12 +15,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.accounts.credential_diagnosis import (
-    NOT_EXAMINED,
-    Evidence,
-    describe_cause,
-    diagnose,
-)
+from receiver.accounts.credential_diagnosis import NOT_EXAMINED, Evidence, describe_cause, diagnose
 from receiver.background_thread import BackgroundThread
 from receiver.db.bulk import insert_rows
 from receiver.db.models import Refusal, SecretUse

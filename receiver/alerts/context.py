@@ -136,9 +136,7 @@ def key_table(
 
 
 def lateral_groups(
-    keys: sa.TableValuedAlias,
-    rows: Rows,
-    order: sa.ColumnElement[Any] | InstrumentedAttribute[Any],
+    keys: sa.TableValuedAlias, rows: Rows, order: sa.ColumnElement[Any] | InstrumentedAttribute[Any]
 ) -> Rows:
     """Select, for each key that has rows: the key, the first of its rows, and their `total`.
 

@@ -21,9 +21,7 @@ def find_redis_away(context: AlertContext) -> Iterator[Alert]:
 
 
 @condition(
-    "no_workers",
-    CRITICAL,
-    "Start `worker` of the Procfile. Waiting messages are processed then.",
+    "no_workers", CRITICAL, "Start `worker` of the Procfile. Waiting messages are processed then."
 )
 def find_no_workers(context: AlertContext) -> Iterator[Alert]:
     if context.system.redis_reachable and context.system.workers == 0:

@@ -46,8 +46,7 @@ def any_open(conflicts: Iterable[ConflictJson]) -> bool:
 
 
 OPEN_CONFLICT = func.jsonb_path_exists(
-    Order.conflicts,
-    cast("$[*] ? (@.settled_at == null && @.closed_at == null)", JSONPATH),
+    Order.conflicts, cast("$[*] ? (@.settled_at == null && @.closed_at == null)", JSONPATH)
 )
 
 

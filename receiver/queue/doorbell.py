@@ -39,10 +39,7 @@ class Doorbell:
     """
 
     def __init__(
-        self,
-        redis: Redis,
-        ring: Callable[[Redis], object] = ring_doorbell,
-        name: str = "doorbell",
+        self, redis: Redis, ring: Callable[[Redis], object] = ring_doorbell, name: str = "doorbell"
     ) -> None:
         self._redis = redis
         self._ring = ring

@@ -100,8 +100,7 @@ class ConflictPageSchema(Answer):
     """A page of open conflicts."""
 
     conflicts = nested_list(
-        OrderConflictSchema,
-        "The open conflicts, newest order first; `limit` counts the orders.",
+        OrderConflictSchema, "The open conflicts, newest order first; `limit` counts the orders."
     )
     next_cursor = fields.NEXT_CURSOR
 

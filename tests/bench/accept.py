@@ -52,10 +52,7 @@ def accept(stage: Stage, rounds: Rounds, with_node: bool) -> list[Figure]:
     say(f"stored: {kept.checked:,} answered bodies looked for, {kept.lost} missing")
     if kept.lost:
         raise Lost(f"{kept.lost} of {kept.checked} answered bodies are not stored")
-    return [
-        *_beside_peers(ours, theirs),
-        *_under_overload(ours, overloaded, memory),
-    ]
+    return [*_beside_peers(ours, theirs), *_under_overload(ours, overloaded, memory)]
 
 
 def _asking(request: Request, seconds: float) -> Callable[[str], Loaded]:
@@ -63,11 +60,7 @@ def _asking(request: Request, seconds: float) -> Callable[[str], Loaded]:
 
 
 def _measure(
-    web: Process,
-    body: bytes,
-    peers: dict[str, Callable[[str], Loaded]],
-    rounds: Rounds,
-    kept: Kept,
+    web: Process, body: bytes, peers: dict[str, Callable[[str], Loaded]], rounds: Rounds, kept: Kept
 ) -> tuple[list[Loaded], list[Loaded], dict[str, list[Loaded]], list[float]]:
     ours: list[Loaded] = []
     overloaded: list[Loaded] = []

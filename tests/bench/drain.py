@@ -77,10 +77,7 @@ def put_in(database_url: str, bodies: Iterator[bytes]) -> int:
     """Put messages in the inbox, as accept would have; how many."""
     count = 0
     now = datetime.now(UTC)
-    with (
-        psycopg.connect(database_url) as connection,
-        connection.cursor().copy(KEEP) as copy,
-    ):
+    with psycopg.connect(database_url) as connection, connection.cursor().copy(KEEP) as copy:
         for body in bodies:
             count += 1
             hashed = hashlib.sha256(body).digest()

@@ -46,15 +46,7 @@ def started(stage: Stage, environ: dict[str, str]) -> Process | None:
     url = urlsplit(environ["DATABASE_URL"])
     log = stage.log("node-red").open("ab")
     process = child_process.start_child(
-        [
-            node,
-            RED,
-            "--userDir",
-            ".",
-            "--settings",
-            "settings.js",
-            "flow.json",
-        ],
+        [node, RED, "--userDir", ".", "--settings", "settings.js", "flow.json"],
         death_signal=signal.SIGTERM,
         cwd=str(INSTALLED),
         env={

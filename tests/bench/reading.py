@@ -31,10 +31,7 @@ def reading(stage: Stage, rounds: Rounds) -> list[Figure]:
         "order": Request(web.port, "GET", path, headers=(AUTHORIZATION,)),
         "tagged": Request(web.port, "GET", path, headers=(AUTHORIZATION, 'If-None-Match: "1"')),
         "referenced": Request(
-            web.port,
-            "GET",
-            f"/v1/orders?reference=S-{PLACE.decode()}",
-            headers=(AUTHORIZATION,),
+            web.port, "GET", f"/v1/orders?reference=S-{PLACE.decode()}", headers=(AUTHORIZATION,)
         ),
         "empty": Request(empty.port, "GET", "/"),
     }
@@ -59,10 +56,6 @@ def reading(stage: Stage, rounds: Rounds) -> list[Figure]:
             Goal(least=0.5),
         ),
         compare(
-            "orders by reference",
-            against,
-            rates["referenced"],
-            rates["empty"],
-            Goal(least=0.25),
+            "orders by reference", against, rates["referenced"], rates["empty"], Goal(least=0.25)
         ),
     ]

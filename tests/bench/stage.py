@@ -139,10 +139,7 @@ def staged(directory: Path) -> Iterator[Stage]:
     kind = file_system(directory)
     if kind in MEMORY_FILE_SYSTEMS:
         raise Unfit(f"{directory} is memory ({kind}), which flushes nothing: say --directory")
-    with (
-        running_servers(directory, {}, STOCK_PERSISTENCE) as servers,
-        ExitStack() as stack,
-    ):
+    with running_servers(directory, {}, STOCK_PERSISTENCE) as servers, ExitStack() as stack:
         # A peer gets the same database server; nothing but the bench talks to it.
         check_flushes(servers.postgres.url("postgres"))
         yield Stage(directory, servers, stack)

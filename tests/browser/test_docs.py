@@ -17,8 +17,7 @@ from tests.test_description import OPERATIONS, PLACE
 def visit(request: pytest.FixtureRequest, chromium: Browser, filled: Web) -> Iterator[Visit]:
     """The page, opened as a person does: any name, and the token as the password."""
     context = chromium.new_context(
-        viewport=request.param,
-        http_credentials={"username": "ann", "password": API_TOKEN},
+        viewport=request.param, http_credentials={"username": "ann", "password": API_TOKEN}
     )
     made = Visit(context.new_page(), filled)
     made.page.goto(f"{made.home}/v1/docs")

@@ -19,24 +19,13 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import (
-    Access,
-    Api,
-    Decode,
-    Driver,
-    SampleState,
-)
+from receiver.couriers.contract import Access, Api, Decode, Driver, SampleState
 from receiver.couriers.parsing import quote_path_segment
 from receiver.couriers.schedule import Backoff
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.errors import Undecodable, UnknownToCourier
 from receiver.orders.fold import fold_events, fold_order
-from tests.bodies import (
-    cottoncast_shipment,
-    cottoncast_status,
-    shipmentapi_order,
-    tiramizoo_order,
-)
+from tests.bodies import cottoncast_shipment, cottoncast_status, shipmentapi_order, tiramizoo_order
 from tests.couriers.case import TOKEN, USER, Bodies, Case
 
 CONTEXT = MessageContext(datetime(2026, 5, 1, 12, 0, tzinfo=UTC))

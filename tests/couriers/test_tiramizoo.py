@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers.contract import Access
-from receiver.couriers.snapshot import (
-    Decoded,
-    Eta,
-    Event,
-    MessageContext,
-    Proof,
-    Snapshot,
-)
+from receiver.couriers.snapshot import Decoded, Eta, Event, MessageContext, Proof, Snapshot
 from receiver.couriers.tiramizoo import driver
 from receiver.errors import Undecodable
 from receiver.orders.fold import fold_events
@@ -59,10 +52,7 @@ CASE = Case(
         "returned": "returned",
         "delivered": "delivered",
     },
-    bodies={
-        "orders": ORDERS,
-        "tours": [payload("tiramizoo/tour_plan_web_hook.json"), tour_plan()],
-    },
+    bodies={"orders": ORDERS, "tours": [payload("tiramizoo/tour_plan_web_hook.json"), tour_plan()]},
     answers=ORDERS,
     places=["/orders/{}", "/orders/by_external_id/{}"],
     credentials={"Api-Token": TOKEN},

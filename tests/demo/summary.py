@@ -95,10 +95,9 @@ def _wrong_timeline(courier: Courier, order: Order, events: Sequence[Any]) -> st
     words = DRIVERS[courier.name].words
     life = [step.state for step in order.life if step.state in words]
     told = [event["courier_status"] for event in events if event["applied"]]
-    expected = {
-        "tiramizoo": life,
-        "cottoncast": [word for word in life if word in told],
-    }.get(courier.name, told)
+    expected = {"tiramizoo": life, "cottoncast": [word for word in life if word in told]}.get(
+        courier.name, told
+    )
     return None if told == expected else f"its timeline is {told}, and not {life}"
 
 

@@ -91,10 +91,7 @@ class Proxy:
                 server.transport.abort()
 
     async def _pump(
-        self,
-        source: asyncio.StreamReader,
-        sink: asyncio.StreamWriter,
-        client: asyncio.StreamWriter,
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, client: asyncio.StreamWriter
     ) -> None:
         with suppress(OSError):
             while data := await source.read(CHUNK):

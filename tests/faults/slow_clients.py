@@ -73,10 +73,7 @@ class SlowClients:
 
 
 async def _drip_bytes(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    rest: bytes,
-    stop: threading.Event,
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rest: bytes, stop: threading.Event
 ) -> None:
     """Send a byte a second until there is an answer, an end, or no more to send."""
     answered = asyncio.create_task(reader.read(1))

@@ -21,11 +21,7 @@ from receiver.db.models import Base
 LOCK_MILLISECONDS = 2_000
 TURN_SECONDS = 0.2
 
-NO_LIMITS = {
-    "statement_timeout": 0,
-    "lock_timeout": 0,
-    "idle_in_transaction_session_timeout": 0,
-}
+NO_LIMITS = {"statement_timeout": 0, "lock_timeout": 0, "idle_in_transaction_session_timeout": 0}
 
 
 def without_time_limit(connection: Connection) -> Connection:
@@ -63,9 +59,7 @@ with ExitStack() as stack:
     limits = set_statements("LOCAL", {**NO_LIMITS, "lock_timeout": LOCK_MILLISECONDS})
     event.listen(connection, "begin", lambda begun: begun.exec_driver_sql(limits))
     context.configure(
-        connection=connection,
-        target_metadata=Base.metadata,
-        transaction_per_migration=True,
+        connection=connection, target_metadata=Base.metadata, transaction_per_migration=True
     )
     with context.begin_transaction():
         context.run_migrations()

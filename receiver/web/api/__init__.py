@@ -2,14 +2,14 @@
 
 from flask import Flask
 
-from receiver.web.api import changes, conflicts, couriers, messages, orders
+from receiver.web.api import alerts, changes, conflicts, couriers, messages, orders, statuses, tours
 from receiver.web.api.blueprint import CONVERTERS
 from receiver.web.auth import require_api_token
 from receiver.web.problems import guard_unknown_paths
 
 BLUEPRINTS = (
     *(orders.orders, messages.messages, conflicts.conflicts, changes.changes),
-    *(couriers.tours, couriers.statuses, couriers.couriers, couriers.alerts),
+    *(tours.tours, statuses.statuses, couriers.couriers, alerts.alerts),
 )
 
 

@@ -1,25 +1,17 @@
-"""The couriers: state of the accounts, refused webhooks, alerts, tours, statuses, and polling."""
+"""The couriers: the state of the accounts, refused webhooks, and polling an order now."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from receiver.accounts.account_status import list_account_statuses
 from receiver.accounts.refused_credentials import read_refusals
-from receiver.alerts import AlertContext, find_alerts
-from receiver.couriers.vocabulary import describe_statuses
-from receiver.db.models import Tour
 from receiver.orders.register import request_refresh
-from receiver.orders.tour_etas import find_tour
-from receiver.schemas import account, history
-from receiver.schemas.fields import VocabularySchema
+from receiver.schemas import account
 from receiver.schemas.order import RefreshedSchema
 from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 
 couriers = ApiBlueprint("couriers", "The state of each account, and polling its courier.")
-alerts = ApiBlueprint("alerts", "Problems that a person should know about.")
-tours = ApiBlueprint("tours", "Tour plans.")
-statuses = ApiBlueprint("statuses", "The statuses, and the couriers' words for them.")
 
 
 @couriers.get("/couriers")
@@ -66,31 +58,3 @@ def refresh_order(account: str, order_id: str) -> dict[str, Any]:
     """
     app = app_context()
     return request_refresh(app.sessions, app.settings, account, order_id, datetime.now(UTC))
-
-
-@alerts.get("/alerts")
-@alerts.response(200, account.AlertListSchema)
-def list_alerts() -> dict[str, Any]:
-    """List the alerts that are open now, critical ones first."""
-    app = app_context()
-    with app.sessions() as session:
-        context = AlertContext.read(session, app.settings, app.redis, datetime.now(UTC))
-        return {"alerts": find_alerts(context)}
-
-
-@tours.get("/tours/<account>/<path:tour_id>")
-@tours.response(200, history.TourSchema)
-def get_tour(account: str, tour_id: str) -> Tour:
-    """Show a tour: who drives it, and when it is expected to reach each order."""
-    with app_context().sessions() as session:
-        return find_tour(session, account, tour_id)
-
-
-@statuses.get("/statuses")
-@statuses.response(200, VocabularySchema)
-def list_statuses() -> dict[str, Any]:
-    """List all statuses with the couriers' words that are mapped to them.
-
-    More statuses may be added: treat a status that you do not know by its group.
-    """
-    return describe_statuses()

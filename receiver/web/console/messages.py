@@ -38,11 +38,7 @@ def show_messages_page() -> str:
             outcome: browse.count_messages(session, outcome) for outcome in (QUARANTINED, PARKED)
         }
     return render_template(
-        "console/messages.html",
-        **page,
-        waiting=waiting,
-        most=MOST_COUNTED,
-        query=query,
+        "console/messages.html", **page, waiting=waiting, most=MOST_COUNTED, query=query
     )
 
 

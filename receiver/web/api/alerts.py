@@ -1,0 +1,21 @@
+"""The alerts that are open now."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from receiver.alerts import AlertContext, find_alerts
+from receiver.schemas.account import AlertListSchema
+from receiver.web.api.blueprint import ApiBlueprint
+from receiver.web.context import app_context
+
+alerts = ApiBlueprint("alerts", "Problems that a person should know about.")
+
+
+@alerts.get("/alerts")
+@alerts.response(200, AlertListSchema)
+def list_alerts() -> dict[str, Any]:
+    """List the alerts that are open now, critical ones first."""
+    app = app_context()
+    with app.sessions() as session:
+        context = AlertContext.read(session, app.settings, app.redis, datetime.now(UTC))
+        return {"alerts": find_alerts(context)}

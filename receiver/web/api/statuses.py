@@ -1,0 +1,19 @@
+"""The vocabulary: all statuses and the couriers' words for them."""
+
+from typing import Any
+
+from receiver.couriers.vocabulary import describe_statuses
+from receiver.schemas.fields import VocabularySchema
+from receiver.web.api.blueprint import ApiBlueprint
+
+statuses = ApiBlueprint("statuses", "The statuses, and the couriers' words for them.")
+
+
+@statuses.get("/statuses")
+@statuses.response(200, VocabularySchema)
+def list_statuses() -> dict[str, Any]:
+    """List all statuses with the couriers' words that are mapped to them.
+
+    More statuses may be added: treat a status that you do not know by its group.
+    """
+    return describe_statuses()
