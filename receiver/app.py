@@ -6,7 +6,7 @@ from flask import Flask, Response
 
 from receiver import telemetry
 from receiver.accounts.refused_credentials import CredentialRecorder
-from receiver.changes.feed import create_feed_bell
+from receiver.changes.feed import announce_changes
 from receiver.changes.feed_waiters import FeedWaiters
 from receiver.db.engine import create_engine_for, session_factory
 from receiver.inbox.accept import Inbox
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         inbox=Inbox(engine, doorbell.ring),
         credential_recorder=CredentialRecorder(session_factory(engine), settings.accounts),
         doorbell=doorbell,
-        feed_bell=create_feed_bell(redis),
+        feed_bell=Doorbell(redis, announce_changes, "change_feed"),
         feed_waiters=FeedWaiters(session_factory(engine), redis),
         metrics_collector=MetricsCollector(settings, session_factory(engine), redis),
     )

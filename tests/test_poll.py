@@ -26,7 +26,7 @@ from workers.folding.order_store import lock_orders
 from workers.polling import leases, outage_recovery
 from workers.polling.account_poller import AccountPoller
 from workers.polling.circuit_breaker import FAILURES, PAUSES
-from workers.polling.poll_answers import PollAnswer, answer_message
+from workers.polling.poll_results import PollAnswer, answer_message
 
 SECOND = timedelta(seconds=1)
 

@@ -33,15 +33,11 @@ def queue_due_jobs(redis: Redis) -> list[str]:
 
     Raises: RedisError, OSError.
     """
-    due = [
+    queued = [
         job
         for job, seconds in SCHEDULE.items()
         if redis.set(interval_key(job), 1, nx=True, ex=seconds)
-    ]
-    queued = [
-        job
-        for job in due
-        if enqueue_once(redis, job, JOB_TTL_SECONDS, failure_ttl=3600, ttl=JOB_TTL_SECONDS)
+        and enqueue_once(redis, job, JOB_TTL_SECONDS, failure_ttl=3600, ttl=JOB_TTL_SECONDS)
     ]
     record_clock_tick(redis, datetime.now(UTC))
     return queued

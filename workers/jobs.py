@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -17,7 +17,8 @@ from receiver.queue.liveness import record_sweep
 from receiver.stats import totals
 from workers.folding.drain import drain_batch
 from workers.folding.poison import CrashGuard
-from workers.polling.poller import Poller
+from workers.polling.account_poller import AccountPoller
+from workers.polling.outage_recovery import start_polling
 from workers.runtime import STOP, get_runtime
 from workers.upkeep.retention import Retention
 from workers.upkeep.sweep import find_overdue_messages
@@ -65,9 +66,18 @@ def _crash_guard() -> CrashGuard:
 
 
 @functools.cache
-def _poller() -> Poller:
+def _pollers() -> Sequence[AccountPoller]:
     process = get_runtime()
-    return Poller(process.settings, process.sessions, process.redis, STOP)
+    factor, now = process.settings.poll_interval_factor, datetime.now(UTC)
+    pollers = [
+        AccountPoller(account, account.access, factor, process.sessions, process.redis, STOP)
+        for _, account in sorted(process.settings.accounts.items())
+        if account.access is not None
+    ]
+    with process.sessions.begin() as session:
+        for poller in pollers:
+            start_polling(session, poller.slug, now)
+    return pollers
 
 
 @functools.cache
@@ -96,7 +106,8 @@ def drain() -> None:
 @job
 def poll() -> None:
     """Start polling the orders that are due."""
-    _poller().start_threads()
+    for poller in _pollers():
+        poller.start_threads()
 
 
 @job
@@ -122,6 +133,7 @@ def retain() -> None:
 
 
 def close() -> None:
-    """Stop the poller's threads; STOP is set."""
-    if _poller.cache_info().currsize:
-        _poller().close()
+    """Stop the pollers' threads; STOP is set."""
+    if _pollers.cache_info().currsize:
+        for poller in _pollers():
+            poller.close()

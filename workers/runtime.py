@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import logs, telemetry
-from receiver.changes.feed import create_feed_bell
+from receiver.changes.feed import announce_changes
 from receiver.db.engine import create_engine_for, session_factory
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
@@ -44,7 +44,8 @@ def get_runtime() -> Runtime:
     settings = Settings.from_env(os.environ)
     engine = create_engine_for(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     redis = connect_redis(settings.redis_url)
-    return Runtime(settings, engine, session_factory(engine), redis, create_feed_bell(redis))
+    feed_bell = Doorbell(redis, announce_changes, "change_feed")
+    return Runtime(settings, engine, session_factory(engine), redis, feed_bell)
 
 
 def start_process(name: str) -> Runtime:

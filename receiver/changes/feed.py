@@ -20,7 +20,6 @@ from receiver.db.locks import FEED_LOCK, take_lock
 from receiver.db.models import Change, Order
 from receiver.db.pagination import CHANGES, read_cursor, write_cursor
 from receiver.errors import InvalidCursor
-from receiver.queue.doorbell import Doorbell
 
 # Instead of a cursor: skip all changes so far.
 NOW = "now"
@@ -61,11 +60,6 @@ def announce_changes(redis: Redis) -> None:
     Raises: RedisError; readers then see the changes within a second.
     """
     redis.publish(CHANNEL, b"")
-
-
-def create_feed_bell(redis: Redis) -> Doorbell:
-    """Return a bell that announces changes in the background, so that Redis delays no writer."""
-    return Doorbell(redis, announce_changes, name="change_feed")
 
 
 def read_changes(session: Session, after: int, limit: int) -> Sequence[RowMapping]:

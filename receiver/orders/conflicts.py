@@ -32,7 +32,20 @@ def merge_conflicts(known: Iterable[ConflictJson], found: Sequence[Conflict]) ->
     Shape: {"id", "kind", "occurred_at", "settled_at", "closed_at", "closed_by", "note"}
     """
     known_by_id = {conflict["id"]: conflict for conflict in known}
-    return [_to_json(conflict, known_by_id.get(_id(conflict), {})) for conflict in found]
+    merged = []
+    for conflict in found:
+        conflict_id = hashlib.sha256(conflict.event_key.encode()).hexdigest()[:12]
+        closing = known_by_id.get(conflict_id, {})
+        merged.append(
+            {
+                "id": conflict_id,
+                "kind": conflict.kind,
+                "occurred_at": rfc3339(conflict.occurred_at),
+                "settled_at": rfc3339(conflict.settled_at),
+                **{name: closing.get(name) for name in ("closed_at", "closed_by", "note")},
+            }
+        )
+    return merged
 
 
 def is_open(conflict: ConflictJson) -> bool:
@@ -113,19 +126,3 @@ def close_conflict(
         record_changes(session, [touch_order(order, changed, now)], now)
     bells.feed()
     return next(conflict for conflict in order.conflicts if conflict["id"] == conflict_id)
-
-
-def _id(conflict: Conflict) -> str:
-    return hashlib.sha256(conflict.event_key.encode()).hexdigest()[:12]
-
-
-def _to_json(conflict: Conflict, closing: ConflictJson) -> ConflictJson:
-    return {
-        "id": _id(conflict),
-        "kind": conflict.kind,
-        "occurred_at": rfc3339(conflict.occurred_at),
-        "settled_at": rfc3339(conflict.settled_at),
-        "closed_at": closing.get("closed_at"),
-        "closed_by": closing.get("closed_by"),
-        "note": closing.get("note"),
-    }

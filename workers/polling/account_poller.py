@@ -1,8 +1,13 @@
-"""Poll the due orders of one account, one by one or by pages of the courier's list."""
+"""Poll the due orders of one account, one by one or by pages of the courier's list.
+
+It runs in a few threads for each account, so that a courier that hangs delays neither a drain nor
+another courier's orders. The answers enter the inbox like webhooks.
+"""
 
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,27 +21,18 @@ from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver import errors
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Access, Api
-from receiver.errors import (
-    BrokenAnswer,
-    CourierBusy,
-    CourierRefused,
-    CourierUnavailable,
-    OrdertrailError,
-    Undecodable,
-    UnknownToCourier,
-)
 from receiver.logs import exception_fields
 from receiver.queue.doorbell import ring_doorbell
 from receiver.settings import Account
 from receiver.stats import totals
-from workers.polling import circuit_breaker, leases, outage_recovery
+from workers.polling import circuit_breaker, leases, outage_recovery, poll_results
 from workers.polling.circuit_breaker import Permit
 from workers.polling.courier_api import CourierApi
 from workers.polling.leases import Lease
-from workers.polling.poll_answers import PollAnswer, answer_message, read_answer, read_list
-from workers.polling.poll_results import ResultRecorder
+from workers.polling.poll_results import PollAnswer, ResultRecorder
 
 log = structlog.get_logger(__name__)
 
@@ -53,18 +49,18 @@ MAX_LEFT = 20
 
 # The results of a request, as the metrics name them.
 ANSWERED, UNREADABLE, UNKNOWN, NONSENSE = "answered", "unreadable", "unknown", "nonsense"
-FAILURES: dict[type[OrdertrailError], str] = {
-    BrokenAnswer: NONSENSE,
-    CourierBusy: "busy",
-    CourierRefused: "refused",
-    CourierUnavailable: "unavailable",
+FAILURES: dict[type[errors.OrdertrailError], str] = {
+    errors.BrokenAnswer: NONSENSE,
+    errors.CourierBusy: "busy",
+    errors.CourierRefused: "refused",
+    errors.CourierUnavailable: "unavailable",
 }
 
 CLOCK = partial(datetime.now, UTC)
 
 
 class AccountPoller:
-    """Polls the due orders of one account."""
+    """Polls the due orders of one account, in threads of its own."""
 
     def __init__(
         self,
@@ -95,6 +91,20 @@ class AccountPoller:
         )
         rate = api.per_second / factor
         self._rate_limit = RateLimitItemPerSecond(max(1, int(rate)), ceil(1 / rate))
+
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=f"poll-{self.slug}")
+        self._running: list[Future[None]] = []
+
+    def start_threads(self) -> None:
+        """Start as many threads as there are due orders, up to MAX_THREADS."""
+        self._running = [future for future in self._running if not future.done()]
+        missing = self.check_for_outage() - len(self._running)
+        self._running += [self._threads.submit(self.poll_due_orders) for _ in range(missing)]
+
+    def close(self) -> None:
+        """Wait for the requests that are under way; `stop` has been set before."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self.courier.close()
 
     def check_for_outage(self) -> int:
         """Make orders due after an outage; return how many orders are due, up to MAX_THREADS."""
@@ -176,7 +186,7 @@ class AccountPoller:
                 return self._release([lease])
             try:
                 body, document = self.courier.fetch_object(url, MAX_ORDER_BYTES, self._now())
-            except UnknownToCourier:
+            except errors.UnknownToCourier:
                 with self._sessions.begin() as session:
                     circuit_breaker.record_api_success(session, permit)
                     self._count(session, UNKNOWN)
@@ -184,7 +194,7 @@ class AccountPoller:
                 continue
             except tuple(FAILURES) as error:
                 return self._record_failure(permit, [lease], error, asked_at)
-            answer = read_answer(self.account, lease, body, document, asked_at)
+            answer = poll_results.read_answer(self.account, lease, body, document, asked_at)
             result = UNREADABLE if answer.message.reason else ANSWERED
             self._record_answers(permit, [answer], result)
             return True
@@ -196,11 +206,11 @@ class AccountPoller:
         return True
 
     def _order_urls(self, lease: Lease) -> Iterator[str]:
-        with suppress(UnknownToCourier):
+        with suppress(errors.UnknownToCourier):
             yield self.api.order_url(self._access, lease.courier_order_id)
         if self.api.order_url_by_reference is not None and not lease.is_courier_id:
             name = lease.reference or lease.courier_order_id
-            with suppress(UnknownToCourier):
+            with suppress(errors.UnknownToCourier):
                 yield self.api.order_url_by_reference(self._access, name)
 
     # --- many orders ---
@@ -222,15 +232,15 @@ class AccountPoller:
                 url = list_url(self._access, since - CLOCK_MARGIN, page)
                 body = self.courier.fetch(url, MAX_PAGE_BYTES, self._now())
                 bodies, page_count = read_page(body)
-            except (BrokenAnswer, UnknownToCourier, Undecodable) as error:
+            except (errors.BrokenAnswer, errors.UnknownToCourier, errors.Undecodable) as error:
                 # Whatever is wrong with the list, the orders can be polled one by one.
                 self._no_list_until = time.monotonic() + 600
                 self._release(left.values())
-                broken = BrokenAnswer(f"the list of orders cannot be used: {error}", None)
+                broken = errors.BrokenAnswer(f"the list of orders cannot be used: {error}", None)
                 return self._record_failure(permit, [], broken, asked_at)
-            except (CourierBusy, CourierRefused, CourierUnavailable) as error:
+            except (errors.CourierBusy, errors.CourierRefused, errors.CourierUnavailable) as error:
                 return self._record_failure(permit, list(left.values()), error, asked_at)
-            answers = read_list(self.account, bodies, left, asked_at)
+            answers = poll_results.read_list(self.account, bodies, left, asked_at)
             self._record_answers(permit, answers.values(), ANSWERED)
             for name in answers:
                 del left[name]
@@ -255,7 +265,7 @@ class AccountPoller:
         permit: Permit,
         answers: Collection[PollAnswer],
         result: str,
-        error: BrokenAnswer | None = None,
+        error: errors.BrokenAnswer | None = None,
     ) -> None:
         """Store answers and wake a worker. error: why the API and not only the order has failed."""
         with self._sessions.begin() as session:
@@ -274,15 +284,15 @@ class AccountPoller:
                 log.warning("ring_failed", bell="doorbell")
 
     def _record_failure(
-        self, permit: Permit, held: list[Lease], error: OrdertrailError, asked_at: datetime
+        self, permit: Permit, held: list[Lease], error: errors.OrdertrailError, asked_at: datetime
     ) -> bool:
         """Record that the courier did not answer; return whether to go on polling."""
         log.warning("courier_request_failed", account=self.slug, error=str(error))
-        if isinstance(error, BrokenAnswer) and error.body is not None and len(held) == 1:
-            message = answer_message(self.account, error.body, asked_at, str(error))
+        if isinstance(error, errors.BrokenAnswer) and error.body is not None and len(held) == 1:
+            message = poll_results.answer_message(self.account, error.body, asked_at, str(error))
             self._record_answers(permit, [PollAnswer(held[0], message, None)], NONSENSE, error)
             return True
-        goes_on = not isinstance(error, CourierBusy | CourierRefused)
+        goes_on = not isinstance(error, errors.CourierBusy | errors.CourierRefused)
         now = self._now()
         with self._sessions.begin() as session:
             if goes_on:

@@ -11,9 +11,9 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from receiver import errors
 from receiver.couriers.schedule import Backoff
 from receiver.db.models import AccountState
-from receiver.errors import CourierBusy, CourierRefused, OrdertrailError
 
 # So many failures in a row pause the account: first for 30 s, then ever longer up to 10 min.
 FAILURES = 5
@@ -96,15 +96,15 @@ def record_api_success(session: Session, permit: Permit, saved: int = 0) -> None
 
 
 def record_api_failure(
-    session: Session, permit: Permit, error: OrdertrailError, now: datetime, factor: float
+    session: Session, permit: Permit, error: errors.OrdertrailError, now: datetime, factor: float
 ) -> None:
     """Record a request that failed. Refused credentials, a rate limit, and the FAILURES-th failure
     in a row (5xx, no response, an unusable one) pause the account.
     """
     reason, wait = FAILING, timedelta()
-    if isinstance(error, CourierRefused):
+    if isinstance(error, errors.CourierRefused):
         reason, wait = REFUSED, REFUSED_FOR
-    elif isinstance(error, CourierBusy):
+    elif isinstance(error, errors.CourierBusy):
         seconds = error.seconds
         reason, wait = BUSY, BUSY_FOR if seconds is None else timedelta(seconds=max(seconds, 1))
     failures = session.execute(

@@ -23,16 +23,8 @@ from typing import Any, TypeVar
 
 import httpcore
 
+from receiver import errors
 from receiver.couriers.contract import Access, Api
-from receiver.errors import (
-    BrokenAnswer,
-    CourierBusy,
-    CourierRefused,
-    CourierUnavailable,
-    OrdertrailError,
-    UnknownToCourier,
-    UnreadableBody,
-)
 from receiver.inbox.json_body import parse_body
 
 Result = TypeVar("Result")
@@ -85,15 +77,13 @@ class CourierApi:
         self._access = access
         self._api = api
         self._timeouts = timeouts or Timeouts()
-        self._headers = [
-            (name.encode(), value.encode())
-            for name, value in {
-                **api.headers(access),
-                "User-Agent": f"Ordertrail/{version('ordertrail')}",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            }.items()
-        ]
+        headers = {
+            **api.headers(access),
+            "User-Agent": f"Ordertrail/{version('ordertrail')}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=trusted_certificates(),
             max_connections=None,
@@ -120,9 +110,9 @@ class CourierApi:
         body = self.fetch(url, max_bytes, now)
         try:
             return body, parse_body(body)
-        except UnreadableBody as error:
+        except errors.UnreadableBody as error:
             message = self._message(f"sent an answer that cannot be read: {error}")
-            raise BrokenAnswer(message, body or None) from None
+            raise errors.BrokenAnswer(message, body or None) from None
 
     def fetch(self, url: str, max_bytes: int, now: datetime) -> bytes:
         """Return the body of the courier's answer.
@@ -137,7 +127,7 @@ class CourierApi:
         try:
             return self._run(self._fetch(url, max_bytes, now))
         except FAILURES as error:
-            raise CourierUnavailable(self._message(_describe(error))) from None
+            raise errors.CourierUnavailable(self._message(_describe(error))) from None
 
     def _check(self, url: str) -> None:
         """Allow no URL outside the account's own API, not by a driver's mistake either."""
@@ -145,62 +135,56 @@ class CourierApi:
         if not url.startswith(f"{self._access.url}/") or {".", ".."} & set(path):
             raise ValueError(f"account {self._slug}: not a URL of its courier's API")
         if not VALID_URL.fullmatch(url):
-            raise CourierRefused(
-                self._message(
-                    "cannot be polled: API_URL or ORDER_PATH holds a space, an umlaut or a #"
-                )
-            )
+            message = "cannot be polled: API_URL or ORDER_PATH holds a space, an umlaut or a #"
+            raise errors.CourierRefused(self._message(message))
         if not all(VALID_HEADER.fullmatch(value) for _, value in self._headers):
-            raise CourierRefused(
-                self._message("cannot be polled: API_TOKEN holds a line break, or ends in a space")
-            )
+            message = "cannot be polled: API_TOKEN holds a line break, or ends in a space"
+            raise errors.CourierRefused(self._message(message))
 
     async def _fetch(self, url: str, max_bytes: int, now: datetime) -> bytes:
         deadline = asyncio.get_running_loop().time() + self._timeouts.whole
-        timeout = {
-            "connect": self._timeouts.connect,
-            "read": self._timeouts.read,
-            "write": self._timeouts.read,
-        }
+        connect, read = self._timeouts.connect, self._timeouts.read
+        timeout = {"timeout": {"connect": connect, "read": read, "write": read}}
+        request = self._pool.stream("GET", url, headers=self._headers, extensions=timeout)
         async with AsyncExitStack() as stack:
             async with asyncio.timeout_at(deadline):
-                response = await stack.enter_async_context(
-                    self._pool.stream(
-                        "GET", url, headers=self._headers, extensions={"timeout": timeout}
-                    )
-                )
+                response = await stack.enter_async_context(request)
             if response.status not in ANSWERED:
                 raise await self._error(response, deadline, now)
             if not _is_uncompressed(response):
                 message = "compressed its answer, although the request forbade it"
-                raise BrokenAnswer(self._message(message), None)
+                raise errors.BrokenAnswer(self._message(message), None)
             body = await _read(response, max_bytes, deadline)
             if body is None:
                 message = f"answered with more than {max_bytes} bytes"
-                raise BrokenAnswer(self._message(message), None)
+                raise errors.BrokenAnswer(self._message(message), None)
             return body
 
     async def _error(
         self, response: httpcore.Response, deadline: float, now: datetime
-    ) -> OrdertrailError:
+    ) -> errors.OrdertrailError:
         """Return the error that a response without an answer means."""
         status = response.status
         if status in UNKNOWN:
-            return UnknownToCourier(self._message(f"does not know the order ({status})"))
+            return errors.UnknownToCourier(self._message(f"does not know the order ({status})"))
         if status in REFUSED:
             message = f"refuses our credentials ({status}): check API_USER and API_TOKEN"
-            return CourierRefused(self._message(message))
+            return errors.CourierRefused(self._message(message))
         if status >= SERVER_ERROR or status == TIMED_OUT:
-            return CourierUnavailable(self._message(f"reports an error of its own ({status})"))
+            return errors.CourierUnavailable(
+                self._message(f"reports an error of its own ({status})")
+            )
         if status == BUSY:
             seconds = await self._wait_seconds(response, deadline, now)
             wait = "" if seconds is None else f", retry in {seconds:.0f} seconds"
-            return CourierBusy(self._message(f"is rate limiting us{wait} ({status})"), seconds)
+            return errors.CourierBusy(
+                self._message(f"is rate limiting us{wait} ({status})"), seconds
+            )
         body = None
         if _is_uncompressed(response):
             body = await _read(response, MAX_ERROR_BYTES, deadline)
         message = f"answered with the unexpected status {status}"
-        return BrokenAnswer(self._message(message), body or None)
+        return errors.BrokenAnswer(self._message(message), body or None)
 
     async def _wait_seconds(
         self, response: httpcore.Response, deadline: float, now: datetime

@@ -48,7 +48,6 @@ class Lease:
     courier_order_id: str
     is_courier_id: bool
     reference: str | None
-    placed_at: datetime
     due_at: datetime
     leased_until: datetime
 
@@ -109,7 +108,6 @@ def lease_orders(
             func.coalesce(Order.identifiers["id"].astext, Order.courier_order_id),
             Order.last_heard_at.is_not(None),
             Order.reference,
-            Poll.placed_at,
             Poll.due_at,
             Poll.leased_until,
             chosen.c.was_leased,

@@ -1,4 +1,4 @@
-"""The result of a poll: what of the answer is stored, and when the order is polled next."""
+"""A courier's answers to polls: what is stored of them, and when each order is polled next."""
 
 import hashlib
 from collections.abc import Collection, Mapping
@@ -9,18 +9,116 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from receiver.couriers import DRIVERS
 from receiver.couriers.schedule import Backoff, Schedule
+from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.db.bulk import id_in
-from receiver.db.models import Message, Order, Poll
-from receiver.inbox.accept import store_messages
+from receiver.db.models import PENDING, QUARANTINED, Message, Order, Poll
+from receiver.errors import Undecodable, UnreadableBody
+from receiver.inbox.accept import IncomingMessage, store_messages
+from receiver.inbox.json_body import parse_body
+from receiver.orders.find import load_orders
 from receiver.orders.poll_plan import needs_confirmation, plan_next_poll
 from receiver.settings import Account
 from receiver.statuses import TERMINAL_STATUSES
+from workers.folding.order_identity import further_names
 from workers.polling.leases import Lease, lock_leased_polls
-from workers.polling.poll_answers import PollAnswer, has_same_content
 
 # When to poll an order again whose poll failed.
 RETRY = Backoff(timedelta(seconds=30), timedelta(minutes=30))
+
+# A message that is being folded stays uncounted: its worker waits for our rows of `polls`.
+COUNT_REPETITIONS = text("""
+    UPDATE messages
+    SET repetitions = repetitions + 1, last_seen_at = greatest(last_seen_at, repeated.at)
+    FROM unnest(CAST(:id AS bigint[]), CAST(:at AS timestamptz[])) AS repeated (id, at)
+    WHERE messages.id = repeated.id
+          AND messages.id IN (SELECT id FROM messages WHERE id = ANY(:id) FOR UPDATE SKIP LOCKED)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class PollAnswer:
+    """A courier's answer about one order.
+
+    message: quarantined, with the reason, if the answer cannot be used.
+    decoded: None if it cannot be decoded.
+    """
+
+    lease: Lease
+    message: IncomingMessage
+    decoded: Decoded | None
+
+
+def read_answer(
+    account: Account, lease: Lease, body: bytes, document: dict[str, Any], asked_at: datetime
+) -> PollAnswer:
+    """Decode the answer about one order and check that it is about that order.
+
+    body, document: the JSON object as it came, and parsed.
+    """
+    decoded, problem = None, None
+    try:
+        decoded = _decode(account, document, asked_at)
+    except Undecodable as error:
+        problem = str(error).replace("\x00", "")[:2000]
+    else:
+        if not _is_about(account, lease, decoded):
+            problem = f"polled {lease.courier_order_id!r}, the courier answered about another order"
+    return PollAnswer(lease, answer_message(account, body, asked_at, problem), decoded)
+
+
+def read_list(
+    account: Account, bodies: Collection[bytes], leases: Mapping[str, Lease], asked_at: datetime
+) -> dict[str, PollAnswer]:
+    """Return what a page of the courier's list says about leased orders, by their name.
+
+    An order that cannot be decoded is left out: it is polled by itself, and quarantined then.
+    """
+    answers: dict[str, PollAnswer] = {}
+    for body in bodies:
+        try:
+            decoded = _decode(account, parse_body(body), asked_at)
+        except (Undecodable, UnreadableBody):
+            continue
+        message = answer_message(account, body, asked_at)
+        for snapshot in decoded.orders:
+            for name in {snapshot.courier_order_id, *snapshot.identifiers.values()} & leases.keys():
+                answers[name] = PollAnswer(leases[name], message, decoded)
+    return answers
+
+
+def answer_message(
+    account: Account, body: bytes, asked_at: datetime, problem: str | None = None
+) -> IncomingMessage:
+    """Return an answer as a message, quarantined if there is a problem with it."""
+    return IncomingMessage(
+        account=account.slug,
+        topic="orders",
+        kind="poll",
+        trust="fetched",
+        body=body,
+        received_at=asked_at,
+        outcome=QUARANTINED if problem else PENDING,
+        reason=problem,
+    )
+
+
+def _is_about(account: Account, lease: Lease, decoded: Decoded) -> bool:
+    """Until the courier's own id is known, any name under which the order was polled will do."""
+    for snapshot in decoded.orders:
+        names = {snapshot.courier_order_id}
+        if not lease.is_courier_id:
+            names |= further_names(account, snapshot)
+        if lease.courier_order_id in names:
+            return True
+    return False
+
+
+def _decode(account: Account, document: dict[str, Any], asked_at: datetime) -> Decoded:
+    api = DRIVERS[account.driver].api
+    assert api is not None  # noqa: S101 (only accounts with an API are polled)
+    return api.decode(document, MessageContext(asked_at, "poll", account.field_map))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +141,11 @@ class ResultRecorder:
         by_order = {answer.lease.order_id: answer for answer in answers}
         polls = lock_leased_polls(session, [answer.lease for answer in answers])
         # Read after the rows of `polls` are locked: whoever folds an order writes its row there.
-        orders = _find_orders(session, by_order)
-        earlier = _find_messages(session, [poll.answer_id for poll in polls if poll.answer_id])
+        orders = load_orders(session, by_order)
+        answer_ids = [poll.answer_id for poll in polls if poll.answer_id]
+        stored = select(Message.id, Message.body_sha256, Message.body)
+        rows = session.execute(stored.where(id_in(Message.id, answer_ids)))
+        earlier = {row.id: row for row in rows}
         changed: list[Poll] = []
         repeated: dict[int, datetime] = {}
         for poll in polls:
@@ -63,11 +164,13 @@ class ResultRecorder:
             if poll.due_at is not None:
                 # Folding the answer undoes this if it brings news.
                 self._stop_without_news(poll, asked_at)
-        stored = store_messages(session, [by_order[poll.order_id].message for poll in changed])
-        for poll, accepted in zip(changed, stored, strict=True):
+        messages = [by_order[poll.order_id].message for poll in changed]
+        for poll, accepted in zip(changed, store_messages(session, messages), strict=True):
             poll.answer_id = accepted.message_id
-        _count_repetitions(session, repeated)
-        return len(stored)
+        if repeated:
+            ids_and_times = {"id": list(repeated), "at": list(repeated.values())}
+            session.execute(COUNT_REPETITIONS, ids_and_times)
+        return len(changed)
 
     def record_failure(self, session: Session, leases: Collection[Lease], now: datetime) -> None:
         """Plan the next attempt for orders that could not be polled, through no fault of theirs."""
@@ -82,7 +185,7 @@ class ResultRecorder:
         before, like any other without news.
         """
         for poll in lock_leased_polls(session, [lease]):
-            order = _find_orders(session, [poll.order_id])[poll.order_id]
+            order = load_orders(session, [poll.order_id])[poll.order_id]
             unconfirmed = needs_confirmation(order, self.account)
             poll.leased_until = None
             poll.failures += 1
@@ -131,43 +234,24 @@ class ResultRecorder:
             _stop(poll, now, f"given up: {self.schedule.give_up.days} days without news")
 
     def _is_repetition(self, earlier: Any, answer: PollAnswer) -> bool:
+        """Return whether an answer says the same as the one before.
+
+        Some couriers' answers hold a value that differs each time, such as the server's clock.
+        """
         if earlier is None:
             return False
         if bytes(earlier.body_sha256) == hashlib.sha256(answer.message.body).digest():
             return True
-        return earlier.body is not None and has_same_content(
-            self.account, bytes(earlier.body), answer
-        )
+        if earlier.body is None:
+            return False
+        try:
+            document = parse_body(earlier.body)
+            return answer.decoded == _decode(self.account, document, answer.message.received_at)
+        except (Undecodable, UnreadableBody):
+            return False
 
 
 def _stop(poll: Poll, now: datetime, reason: str) -> None:
     poll.due_at = None
     poll.stopped_at = now
     poll.stop_reason = reason
-
-
-def _find_orders(session: Session, order_ids: Collection[int]) -> dict[int, Order]:
-    rows = session.scalars(select(Order).where(id_in(Order.id, order_ids)))
-    return {order.id: order for order in rows}
-
-
-def _find_messages(session: Session, message_ids: Collection[int]) -> dict[int, Any]:
-    stored = select(Message.id, Message.body_sha256, Message.body)
-    rows = session.execute(stored.where(id_in(Message.id, message_ids))) if message_ids else ()
-    return {row.id: row for row in rows}
-
-
-# A message that is being folded stays uncounted: its worker waits for our rows of `polls`.
-COUNT_REPETITIONS = text("""
-    UPDATE messages
-    SET repetitions = repetitions + 1, last_seen_at = greatest(last_seen_at, repeated.at)
-    FROM unnest(CAST(:id AS bigint[]), CAST(:at AS timestamptz[])) AS repeated (id, at)
-    WHERE messages.id = repeated.id
-          AND messages.id IN (SELECT id FROM messages WHERE id = ANY(:id) FOR UPDATE SKIP LOCKED)
-""")
-
-
-def _count_repetitions(session: Session, repeated: Mapping[int, datetime]) -> None:
-    if repeated:
-        values = {"id": list(repeated), "at": list(repeated.values())}
-        session.execute(COUNT_REPETITIONS, values)
