@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run demo sandbox dev lint test screenshots faults fuzz hosts bench bench-peers bench-growth lock audit clean
+.PHONY: help run demo sandbox dev lint test test-all screenshots faults fuzz hosts bench bench-peers bench-growth lock audit clean
 .SILENT:
 
 PYTHON ?= python3
@@ -73,11 +73,19 @@ lint: dev ## ruff and mypy
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 
-test: lint ## lint, then the whole suite on its own servers
+# $(call pytest,<environment>,<arguments>): the tests with a temporary directory of their own.
+define pytest
 	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; trap 'exit 130' INT TERM HUP; \
 	chmod 711 "$$tmp"; \
-	TMPDIR="$$tmp" HYPOTHESIS_STORAGE_DIRECTORY="$$tmp/hypothesis" \
-	    .venv/bin/python -m pytest -n logical --maxprocesses 8 --dist loadgroup $(ARGS)
+	TMPDIR="$$tmp" HYPOTHESIS_STORAGE_DIRECTORY="$$tmp/hypothesis" $(1) \
+	    .venv/bin/python -m pytest -n logical --maxprocesses 8 --dist loadgroup $(2) $(ARGS)
+endef
+
+test: lint ## lint, and the tests of everything that a change can break, in some minutes
+	$(call pytest,ORDERS=30,-m 'not system')
+
+test-all: lint ## lint and all tests, as CI runs them, with the system tests on real processes
+	$(call pytest,HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci},)
 
 faults: dev ## every fault there is on real processes, under load, and a table; ten minutes; ARGS=--help
 	.venv/bin/python -m tests.faults $(ARGS)
@@ -95,7 +103,7 @@ bench-peers: dev ## the same with a Node-RED flow beside it, where Node.js is at
 	.venv/bin/python -m tests.bench --node-red $(ARGS)
 
 screenshots: dev ## the console's pages anew, into deploy/screenshots
-	ORDERTRAIL_SCREENSHOTS=deploy/screenshots .venv/bin/python -m pytest -q tests/browser/test_console.py -k fits
+	ORDERTRAIL_SCREENSHOTS=deploy/screenshots .venv/bin/python -m pytest -q tests/system/browser/test_console.py -k fits
 
 bench-growth: dev ## the shop's API with a million orders beside ten thousand; some minutes, about 6 GB; ARGS=--help
 	.venv/bin/python -m tests.bench.growth $(ARGS)

@@ -24,12 +24,12 @@ from tests.bodies import (
     shipmentapi_order,
     tiramizoo_order,
 )
-from tests.browser.day import CONTRADICTED, STORY
-from tests.browser.shown import Shown, shown_day
-from tests.browser.visiting import DESK, PHONE, Visit
 from tests.conftest import API_TOKEN
 from tests.service import Web
 from tests.shop import deliver
+from tests.system.browser.day import CONTRADICTED, STORY
+from tests.system.browser.shown import Shown, shown_day
+from tests.system.browser.visiting import DESK, PHONE, Visit
 
 # The day takes four seconds to live, and a busy machine ten times that.
 pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.timeout(300)]

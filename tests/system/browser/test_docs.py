@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.visiting import DESK, PHONE, Visit
 from tests.conftest import API_TOKEN
 from tests.service import Web
+from tests.system.browser.visiting import DESK, PHONE, Visit
 from tests.test_description import OPERATIONS, PLACE
 
 

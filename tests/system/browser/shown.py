@@ -15,10 +15,10 @@ from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.queue.liveness import record_sweep
 from receiver.queue.redis_client import connect_redis
-from tests.browser.day import MENDED, lived_day
-from tests.browser.visiting import DESK, Visit
 from tests.conftest import API_TOKEN
 from tests.service import WORKER, Web, running, running_web
+from tests.system.browser.day import MENDED, lived_day
+from tests.system.browser.visiting import DESK, Visit
 
 UNAUTHORIZED = 401
 
