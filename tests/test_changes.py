@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
 from receiver.changes.feed import CHANNEL
-from receiver.changes.order_changes import OrderChange
+from receiver.changes.order_version import OrderChange
 from receiver.cli.main import main
 from receiver.db.models import Change, Order
 from receiver.db.pagination import CHANGES, write_cursor
@@ -200,7 +200,7 @@ def test_a_poisonous_message_leaves_no_change_and_the_others_theirs(
             raise ValueError
         return done
 
-    monkeypatch.setattr("workers.folding.batch.refold_orders", refold)
+    monkeypatch.setattr("workers.folding.message_folding.refold_orders", refold)
     for uuid in ("u-1", "bad", "u-2"):
         shop.post(
             "/webhooks/tiramizoo/orders/tiramizoo-token", data=raw(tiramizoo_order(uuid=uuid))

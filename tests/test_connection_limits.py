@@ -11,8 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from receiver.db.connection import PING_SECONDS
-from receiver.db.engine import CONNECT_SECONDS, GRACE_SECONDS, create_engine_for
+from receiver.db.engine import CONNECT_SECONDS, GRACE_SECONDS, PING_SECONDS, create_engine_for
 from receiver.db.group_commit import AutocommitPool
 from tests.faults.proxy import Proxy
 from tests.service import wait_until
@@ -34,7 +33,7 @@ def wire(environ: dict[str, str]) -> Iterator[Proxy]:
 def idle_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Count every connection in a pool as idle, unless the test repeats a statement."""
     if "repeated" not in request.node.name:
-        monkeypatch.setattr("receiver.db.connection.IDLE_SECONDS", 0)
+        monkeypatch.setattr("receiver.db.engine.IDLE_SECONDS", 0)
 
 
 @pytest.fixture

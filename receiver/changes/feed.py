@@ -14,7 +14,7 @@ from redis import Redis
 from sqlalchemy import RowMapping, func, select, text
 from sqlalchemy.orm import Session
 
-from receiver.changes.order_changes import OrderChange
+from receiver.changes.order_version import OrderChange
 from receiver.db.bulk import insert_rows
 from receiver.db.locks import FEED_LOCK, take_lock
 from receiver.db.models import Change, Order

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
-from receiver.changes.order_changes import CREATED
+from receiver.changes.order_version import CREATED
 from receiver.cli.options import json_option, validate_options
 from receiver.cli.output import Columns, GrowingTable, JsonObject, print_json, print_note
 from receiver.cli.session import load_settings, open_database

@@ -19,8 +19,7 @@ from receiver.db import engine as db
 from receiver.db.models import Order
 from receiver.errors import OrdertrailError, UnknownAccount, UnknownOrder
 from receiver.orders.find import find_order
-from receiver.queue.bells import Bells
-from receiver.queue.doorbell import ring_doorbell
+from receiver.queue.doorbell import Bells, ring_doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import BadSettings, Settings
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from receiver.background_thread import BackgroundThread
-from receiver.db.connection import BEHIND_POOLER
+from receiver.db.engine import BEHIND_POOLER
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

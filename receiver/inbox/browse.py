@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from receiver.db.bulk import id_in
 from receiver.db.models import OUTCOMES, Message
 from receiver.db.pagination import (
+    HIGHEST_ID,
     MESSAGES,
     MOST_COUNTED,
     IndexValues,
@@ -24,7 +25,6 @@ from receiver.db.pagination import (
 from receiver.errors import UnknownMessage
 
 MESSAGE_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
-HIGHEST_MESSAGE_ID = 2**63 - 1
 
 # A larger body is not shown beside others.
 MOST_BYTES_IN_LIST = 65_536
@@ -80,7 +80,7 @@ def find_message(
 
     Raises: UnknownMessage.
     """
-    if not MESSAGE_ID.fullmatch(message_id) or int(message_id) > HIGHEST_MESSAGE_ID:
+    if not MESSAGE_ID.fullmatch(message_id) or int(message_id) > HIGHEST_ID:
         raise UnknownMessage(f"no message has the id {message_id[:40]!r}")
     statement = select(*columns).where(Message.id == int(message_id))
     if lock:

@@ -13,7 +13,7 @@ from receiver.db.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED,
 from receiver.db.pagination import MESSAGES, read_cursor, select_page_ids, write_cursor
 from receiver.errors import WrongOutcome
 from receiver.inbox.browse import find_message, get_message, index_values
-from receiver.queue.bells import Bells
+from receiver.queue.doorbell import Bells
 
 # How many messages are retried in one transaction.
 CHUNK = 2000

@@ -13,13 +13,13 @@ from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes.feed import record_changes
-from receiver.changes.order_changes import changed_names, copy_shown, touch_order
+from receiver.changes.order_version import changed_names, copy_shown, touch_order
 from receiver.db.models import Order
 from receiver.db.pagination import CONFLICTS, read_cursor, write_cursor
 from receiver.errors import UnknownConflict
 from receiver.orders.find import find_order
 from receiver.orders.fold import Conflict
-from receiver.queue.bells import Bells
+from receiver.queue.doorbell import Bells
 from receiver.statuses import find_status
 from receiver.times import rfc3339
 

@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, Select, false, or_, select, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes.feed import record_changes
-from receiver.changes.order_changes import (
+from receiver.changes.order_version import (
     EVENTS,
     OrderChange,
     changed_names,
@@ -34,7 +34,7 @@ from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import DISCARDED, PENDING, QUARANTINED, Event, Message, Order
 from receiver.orders.find import find_order, select_ids_by_any_name
 from receiver.orders.names import list_names
-from receiver.queue.bells import Bells
+from receiver.queue.doorbell import Bells
 
 # A reason that is a code of the courier's, such as `recipient_not_home`: anything else was written
 # by a person.

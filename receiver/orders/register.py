@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import statuses
 from receiver.changes.feed import record_changes
-from receiver.changes.order_changes import CREATED, changed_names, copy_shown, touch_order
+from receiver.changes.order_version import CREATED, changed_names, copy_shown, touch_order
 from receiver.couriers import DRIVERS
 from receiver.db.models import PARKED, PENDING, AccountState, Identifier, Message, Order
 from receiver.errors import NotPolled, UnknownAccount
@@ -17,7 +17,7 @@ from receiver.orders.find import find_order, find_orders
 from receiver.orders.names import lock_names, shadowed_reference
 from receiver.orders.poll_plan import OrderNews, plan_polls, schedule_poll_now
 from receiver.orders.tour_etas import add_etas, lock_tours
-from receiver.queue.bells import Bells
+from receiver.queue.doorbell import Bells
 from receiver.settings import Settings
 
 

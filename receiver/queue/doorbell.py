@@ -5,6 +5,7 @@ One RQ job empties the whole inbox, so one ring is enough until a worker has sta
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from redis import Redis
 
@@ -56,3 +57,15 @@ class Doorbell:
                 pause = RUNG_PAUSE_SECONDS
         finally:
             time.sleep(pause)
+
+
+@dataclass(frozen=True, slots=True)
+class Bells:
+    """What an action rings after its commit; neither waits for Redis, and neither raises.
+
+    doorbell: wake the workers, since messages are pending.
+    feed: wake the readers who wait for the change feed, since it has new changes.
+    """
+
+    doorbell: Callable[[], None]
+    feed: Callable[[], None]

@@ -12,8 +12,7 @@ from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.changes.feed_waiters import FeedWaiters
 from receiver.inbox.accept import Inbox
 from receiver.orders.read_batching import OrderReader
-from receiver.queue.bells import Bells
-from receiver.queue.doorbell import Doorbell
+from receiver.queue.doorbell import Bells, Doorbell
 from receiver.settings import Settings
 from receiver.web.metrics_collector import MetricsCollector
 

@@ -15,13 +15,7 @@ from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
-from prometheus_client import Metric
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-)
+from prometheus_client import Metric, core
 from prometheus_client.registry import Collector
 from redis import Redis
 from sqlalchemy import Text, select, text
@@ -59,7 +53,7 @@ class MetricsCollector(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        build = InfoMetricFamily("ordertrail_build", "Ordertrail's and Python's versions.")
+        build = core.InfoMetricFamily("ordertrail_build", "Ordertrail's and Python's versions.")
         build.add_metric([], {"version": version("ordertrail"), "python": python_version()})
         yield build
         families: list[Metric] = []
@@ -107,14 +101,16 @@ def _metrics(context: AlertContext) -> Iterator[Metric]:
 
 
 def _gauge(name: str, help_text: str, samples: Samples, *labels: str) -> Metric:
-    return _filled(GaugeMetricFamily(f"ordertrail_{name}", help_text, labels=labels), samples)
+    return _filled(core.GaugeMetricFamily(f"ordertrail_{name}", help_text, labels=labels), samples)
 
 
 def _counter(name: str, help_text: str, samples: Samples, *labels: str) -> Metric:
-    return _filled(CounterMetricFamily(f"ordertrail_{name}", help_text, labels=labels), samples)
+    return _filled(
+        core.CounterMetricFamily(f"ordertrail_{name}", help_text, labels=labels), samples
+    )
 
 
-def _filled(family: GaugeMetricFamily | CounterMetricFamily, samples: Samples) -> Metric:
+def _filled(family: core.GaugeMetricFamily | core.CounterMetricFamily, samples: Samples) -> Metric:
     for labels, value in samples.items():
         if value is not None:
             family.add_metric([labels] if isinstance(labels, str) else labels, value)
@@ -187,7 +183,7 @@ def _histogram(
     labelled: Mapping[str, list[str]],
 ) -> Metric:
     labels = () if "" in labelled else ("account", "courier")
-    family = HistogramMetricFamily(f"ordertrail_{name}", help_text, labels=labels)
+    family = core.HistogramMetricFamily(f"ordertrail_{name}", help_text, labels=labels)
     for account, values in labelled.items():
         total, buckets = 0.0, []
         for bound in (*(f"{bound:g}" for bound in histogram.bounds), totals.INFINITE):

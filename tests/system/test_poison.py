@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import PENDING, Message, Order
 from receiver.inbox.retry import retry_message
-from receiver.queue.bells import Bells
-from receiver.queue.doorbell import DRAIN_JOB, ring_doorbell
+from receiver.queue.doorbell import DRAIN_JOB, Bells, ring_doorbell
 from receiver.queue.job_queue import mark_job_started
 from receiver.settings import Settings
 from tests.bodies import after, tiramizoo_order

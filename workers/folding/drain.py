@@ -21,8 +21,8 @@ from receiver.inbox.pending import select_pending
 from receiver.logs import exception_fields
 from receiver.settings import Settings
 from workers.folding import poison
-from workers.folding.batch import fold_messages, record_outcomes
 from workers.folding.cpu_limit import CpuLimitExceeded, limit_cpu
+from workers.folding.message_folding import fold_messages, record_outcomes
 from workers.folding.order_store import ConcurrentChange
 from workers.folding.poison import CrashGuard
 from workers.folding.refold import FoldedBatch, Outcome

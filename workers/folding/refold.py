@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from receiver.changes.order_changes import CREATED, EVENTS, OrderChange, changed_names, touch_order
+from receiver.changes.order_version import CREATED, EVENTS, OrderChange, changed_names, touch_order
 from receiver.db.bulk import id_in, insert_rows
 from receiver.db.models import Event, Identifier, Order
 from receiver.db.order_state import AnyOrder, OrderState

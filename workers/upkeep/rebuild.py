@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
-from receiver.changes.order_changes import EVENTS, changed_names, touch_order
+from receiver.changes.order_version import EVENTS, changed_names, touch_order
 from receiver.db.bulk import pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
@@ -25,7 +25,7 @@ from receiver.orders.timeline import TimelineEntry, entry_from_row, strongest_tr
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.settings import Account, Settings
 from receiver.text import count_noun
-from workers.folding.batch import decode_message
+from workers.folding.message_folding import decode_message
 from workers.folding.order_identity import ReceivedSnapshot, rename_order
 from workers.folding.order_store import load_events, lock_orders, update_orders, write_events
 from workers.folding.refold import EventRow, apply_fold, merge_snapshots

@@ -12,8 +12,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, event, text
 
-from receiver.db.connection import BEHIND_POOLER, set_statements
-from receiver.db.engine import create_engine_for
+from receiver.db.engine import BEHIND_POOLER, create_engine_for, set_statements
 from receiver.db.locks import MIGRATION_LOCK
 from receiver.db.models import Base
 

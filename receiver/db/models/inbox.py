@@ -1,11 +1,13 @@
-"""The inbox."""
+"""The base of all tables, and the inbox."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import BigInteger, Identity, Index, SmallInteger, text
-from sqlalchemy.orm import Mapped, mapped_column
-
-from receiver.db.models.base import Base
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Identity, SmallInteger, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PENDING = "pending"
 APPLIED = "applied"
@@ -15,8 +17,34 @@ DISCARDED = "discarded"
 OUTCOMES = (PENDING, APPLIED, PARKED, QUARANTINED, DISCARDED)
 
 
+class Base(DeclarativeBase):
+    metadata = sa.MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it off the class)
+        datetime: TIMESTAMP(timezone=True),
+        timedelta: sa.Interval,
+        str: Text,
+        bytes: sa.LargeBinary,
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        list[str]: ARRAY(Text),
+    }
+
+
+def index(name: str, columns: Sequence[Any], where: str | None = None, **options: Any) -> sa.Index:
+    """Return an index. where: the condition of the rows that it holds, None for all."""
+    condition = None if where is None else text(where)
+    return sa.Index(name, *columns, postgresql_where=condition, **options)
+
+
 class Message(Base):
-    """One webhook body or poll answer, stored unchanged.
+    """One webhook body or poll answer, stored unchanged: what orders are derived from.
 
     reason: why it has its outcome, for people.
     retried_at: when it was last sent back to the workers; it is drained after the new messages.
@@ -50,47 +78,33 @@ class Message(Base):
         # With the topic: an order's body sent to the tours URL by mistake must not turn its later
         # copy, sent to the right URL, into a repetition. Poll answers are only compared with the
         # one before, because a state that comes back is news.
-        Index(
+        index(
             "messages_hook_key",
-            "account",
-            "topic",
-            "body_sha256",
+            ["account", "topic", "body_sha256"],
             unique=True,
-            postgresql_where=text("kind = 'webhook'"),
+            where="kind = 'webhook'",
         ),
-        Index(
-            "messages_pending_idx",
-            "id",
-            postgresql_where=text("outcome = 'pending' AND retried_at IS NULL"),
+        index("messages_pending_idx", ["id"], where="outcome = 'pending' AND retried_at IS NULL"),
+        index(
+            "messages_sent_back_idx", ["id"], where="outcome = 'pending' AND retried_at IS NOT NULL"
         ),
-        Index(
-            "messages_sent_back_idx",
-            "id",
-            postgresql_where=text("outcome = 'pending' AND retried_at IS NOT NULL"),
-        ),
-        Index(
-            "messages_suspected_idx",
-            "id",
-            postgresql_where=text("outcome = 'pending' AND tries > 0"),
-        ),
-        Index("messages_listed_idx", "account", "outcome", "id"),
-        Index(
+        index("messages_suspected_idx", ["id"], where="outcome = 'pending' AND tries > 0"),
+        index("messages_listed_idx", ["account", "outcome", "id"]),
+        index(
             "messages_account_courier_order_id_idx",
-            "account",
-            "courier_order_id",
-            "id",
-            postgresql_where=text("courier_order_id IS NOT NULL"),
+            ["account", "courier_order_id", "id"],
+            where="courier_order_id IS NOT NULL",
         ),
-        Index(
+        index(
             "messages_parked_names_idx",
-            "names",
+            ["names"],
             postgresql_using="gin",
-            postgresql_where=text("outcome = 'parked'"),
+            where="outcome = 'parked'",
         ),
         # Bodies that retention will delete, the oldest first (workers/upkeep/retention.py).
-        Index(
+        index(
             "messages_body_kept_idx",
-            "processed_at",
-            postgresql_where=text("body IS NOT NULL AND outcome IN ('applied', 'discarded')"),
+            ["processed_at"],
+            where="body IS NOT NULL AND outcome IN ('applied', 'discarded')",
         ),
     )

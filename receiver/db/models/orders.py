@@ -1,26 +1,15 @@
-"""Orders, their further names and their events."""
+"""Orders, their further names, events and changes, and tours."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    ForeignKey,
-    Identity,
-    Index,
-    SmallInteger,
-    Text,
-    TextClause,
-    UniqueConstraint,
-    literal_column,
-    text,
-)
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, ForeignKey, Identity, SmallInteger, Text, literal_column, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from receiver.db.models.base import Base
-from receiver.db.models.polling import Poll
+from receiver.db.models.accounts import Poll
+from receiver.db.models.inbox import Base, index
 from receiver.statuses import TERMINAL_STATUSES
 
 # The terminal statuses, as an index has to list them.
@@ -75,61 +64,47 @@ class Order(Base):
     poll: Mapped["Poll | None"] = relationship(lazy="raise", viewonly=True)
 
     __table_args__ = (
-        UniqueConstraint("account", "courier_order_id"),
-        Index("orders_reference_id_idx", "reference", "id"),
+        sa.UniqueConstraint("account", "courier_order_id"),
+        index("orders_reference_id_idx", ["reference", "id"]),
         # These two serve every filter but the reference (receiver/db/pagination.py). No other index
         # may begin with the same column, or PostgreSQL may prefer that one, and sort.
-        Index(
+        index(
             "orders_listed_idx",
-            "status",
-            "account",
-            "needs_attention",
-            "id",
+            ["status", "account", "needs_attention", "id"],
             postgresql_include=["updated_at"],
         ),
-        Index(
+        index(
             "orders_updated_idx",
-            text("((updated_at AT TIME ZONE 'UTC')::date)"),
-            "id",
+            [text("((updated_at AT TIME ZONE 'UTC')::date)"), "id"],
             postgresql_include=["updated_at", "account", "status", "needs_attention"],
         ),
-        Index("orders_conflicts_idx", "id", postgresql_where=text("conflicts <> '[]'::jsonb")),
+        index("orders_conflicts_idx", ["id"], where="conflicts <> '[]'::jsonb"),
         # Orders whose personal data is stored, terminal or not, for retention.
-        Index(
+        index(
             "orders_ended_since_idx",
-            text(ENDED_SINCE_SQL),
-            postgresql_where=text(f"erased_at IS NULL AND status IN {TERMINAL_SQL}"),
+            [text(ENDED_SINCE_SQL)],
+            where=f"erased_at IS NULL AND status IN {TERMINAL_SQL}",
         ),
-        Index(
+        index(
             "orders_not_ended_idx",
-            "created_at",
-            postgresql_where=text(f"erased_at IS NULL AND status NOT IN {TERMINAL_SQL}"),
+            ["created_at"],
+            where=f"erased_at IS NULL AND status NOT IN {TERMINAL_SQL}",
         ),
         # For alerts about orders that are stuck. On expressions, so that no list uses them.
-        Index(
-            "orders_standing_idx",
-            text(_ACCOUNT_AND_STATUS),
-            text(_IN_STATUS_SINCE),
-            postgresql_where=text(_OPEN),
+        index(
+            "orders_standing_idx", [text(_ACCOUNT_AND_STATUS), text(_IN_STATUS_SINCE)], where=_OPEN
         ),
-        Index(
-            "orders_eta_idx",
-            text(_ETA_TO),
-            "account",
-            postgresql_where=text(f"eta IS NOT NULL AND {_OPEN}"),
-        ),
+        index("orders_eta_idx", [text(_ETA_TO), "account"], where=f"eta IS NOT NULL AND {_OPEN}"),
     )
 
 
 # As the indexes have them, word for word, or PostgreSQL would not use the indexes: whether an order
 # is open; its account and status; since when it has that status (a pickup in the future counts from
 # the pickup); the end of its ETA.
-is_open: TextClause = text(_OPEN)
-account_and_status: ColumnElement[str] = literal_column(_ACCOUNT_AND_STATUS, Text)
-in_status_since: ColumnElement[datetime] = literal_column(
-    _IN_STATUS_SINCE, TIMESTAMP(timezone=True)
-)
-eta_end: ColumnElement[str] = literal_column(_ETA_TO, Text)
+is_open = text(_OPEN)
+account_and_status = literal_column(_ACCOUNT_AND_STATUS, Text)
+in_status_since = literal_column(_IN_STATUS_SINCE, TIMESTAMP(timezone=True))
+eta_end = literal_column(_ETA_TO, Text)
 
 
 class Identifier(Base):
@@ -164,3 +139,48 @@ class Event(Base):
     trust: Mapped[str]
     applied: Mapped[bool]
     not_applied_why: Mapped[str | None]
+
+
+class Change(Base):
+    """One change of an order. seq is assigned at the commit, so that readers miss no change."""
+
+    __tablename__ = "changes"
+
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    order_id: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str]
+    changed: Mapped[list[str]]
+    changed_at: Mapped[datetime]
+
+
+class Tour(Base):
+    """A tour, as the newest plan that names it describes it."""
+
+    __tablename__ = "tours"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    tour_id: Mapped[str] = mapped_column(primary_key=True)
+    courier_name: Mapped[str | None]
+    pick_up_at: Mapped[datetime | None]
+    window_from: Mapped[datetime | None]
+    window_to: Mapped[datetime | None]
+    stops: Mapped[list[Any]]
+    received_at: Mapped[datetime] = mapped_column(index=True)
+    message_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class TourStop(Base):
+    """When each plan says that a tour reaches an order, by the order's name in the plan.
+
+    It has no foreign key to the order, because a plan may arrive before its orders.
+    """
+
+    __tablename__ = "tour_stops"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    order_key: Mapped[str] = mapped_column(primary_key=True)
+    message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    tour_id: Mapped[str]
+    eta: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(index=True)
