@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.cli import main
-from receiver.cli.output import format_json
+from receiver.cli.output import print_json
 from receiver.text import indent_json
 from tests.bodies import life, tiramizoo_order
 from tests.command import HARMLESS, HOSTILE, command_json, process, run_command
@@ -264,8 +264,9 @@ def test_couriers_text_is_plain_text(
         assert HARMLESS in shown
 
 
-def test_json_is_ascii_and_steers_nothing() -> None:
-    written = format_json({HOSTILE: "ü\U0001f600\x80"})
+def test_json_is_ascii_and_steers_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({HOSTILE: "ü\U0001f600\x80"})
+    written = capsys.readouterr().out
     assert all(" " <= char <= "~" or char == "\n" for char in written)
     assert json.loads(written) == {HOSTILE: "ü\U0001f600\x80"}
 

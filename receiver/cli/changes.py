@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.changes import feed
 from receiver.changes.order_version import CREATED
 from receiver.cli.options import json_option, validate_options
-from receiver.cli.output import Columns, GrowingTable, JsonObject, print_json, print_note
+from receiver.cli.output import Columns, GrowingTable, print_json, print_note
 from receiver.cli.session import load_settings, open_database
 from receiver.schemas.history import ChangeFiltersSchema, ChangePageSchema
 
@@ -67,15 +67,13 @@ def _new_table() -> GrowingTable:
         "reference": "reference",
         "version": "version",
         "status": "status",
-        "changed": _changed_names,
+        # Everything about a new order is new.
+        "changed": lambda change: (
+            CREATED if CREATED in change["changed"] else ", ".join(change["changed"])
+        ),
     }
     optional = ("version", "cursor", "reference", "changed")
     return GrowingTable(columns, wrap=("changed",), optional=optional)
-
-
-def _changed_names(change: JsonObject) -> str:
-    # Everything about a new order is new.
-    return CREATED if CREATED in change["changed"] else ", ".join(change["changed"])
 
 
 def follow_changes(

@@ -14,9 +14,7 @@ from receiver.queue.redis_client import connect_redis
 from receiver.schemas.account import AlertListSchema
 from receiver.settings import Settings
 
-EXIT_CODES = (
-    "Exit codes: 0 no alerts; 1 warnings; 2 a critical alert, or PostgreSQL cannot be used."
-)
+EXIT_CODES = "Exit codes: 0 no alerts; 1 warnings; 2 critical, or PostgreSQL cannot be used."
 
 
 @click.command(epilog=EXIT_CODES)
@@ -48,12 +46,12 @@ def check_command(as_json: bool) -> None:
 
 def read_alerts(settings: Settings) -> list[Alert]:
     """Return the alerts that are open now. Raises: SQLAlchemyError."""
-    redis = connect_redis(settings.redis_url)
-    try:
-        with open_database(settings) as sessions, sessions() as session:
-            return find_alerts(AlertContext.read(session, settings, redis, datetime.now(UTC)))
-    finally:
-        redis.close()
+    with (
+        connect_redis(settings.redis_url) as redis,
+        open_database(settings) as sessions,
+        sessions() as session,
+    ):
+        return find_alerts(AlertContext.read(session, settings, redis, datetime.now(UTC)))
 
 
 def _alert_line(alert: Alert) -> str:

@@ -4,26 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from sqlalchemy.orm import Session
 
-from receiver.cli import options
-from receiver.cli.output import (
-    Columns,
-    GrowingTable,
-    JsonObject,
-    format_status,
-    print_json,
-    print_line,
-)
+from receiver.cli import options, output
+from receiver.cli.output import format_status
 from receiver.cli.session import explain_unknown_order, load_settings, make_bells, open_database
 from receiver.orders import conflicts
 from receiver.schemas import history as schemas
-
-
-def _read_conflicts(session: Session, filters: JsonObject) -> JsonObject:
-    page = conflicts.list_conflicts(session, filters)
-    rendered: JsonObject = schemas.ConflictPageSchema().dump(page)
-    return rendered
 
 
 @click.group(invoke_without_command=True)
@@ -37,7 +23,7 @@ def conflicts_command(ctx: click.Context, /, **given: Any) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    columns: Columns = {
+    columns: output.Columns = {
         "conflict": "id",
         "occurred": "occurred_at",
         "kind": "kind",
@@ -45,8 +31,13 @@ def conflicts_command(ctx: click.Context, /, **given: Any) -> None:
         "order": "courier_order_id",
         "status": lambda conflict: format_status(conflict["status"]),
     }
-    table = GrowingTable(columns, optional=("status", "occurred"))
-    options.print_pages(table, schemas.ConflictFiltersSchema(), _read_conflicts, **given)
+    table = output.GrowingTable(columns, optional=("status", "occurred"))
+    options.print_pages(
+        table,
+        schemas.ConflictFiltersSchema(),
+        lambda *read: schemas.ConflictPageSchema().dump(conflicts.list_conflicts(*read)),
+        **given,
+    )
 
 
 @conflicts_command.command("close")
@@ -68,7 +59,5 @@ def close_command(
         closed = conflicts.close_conflict(
             sessions, bells, account, order_id, conflict_id, resolution, now
         )
-    if as_json:
-        print_json(schemas.ConflictSchema().dump(closed))
-    else:
-        print_line(f"Closed conflict {closed['kind']} of order {order_id} of {account}.")
+    text = f"Closed conflict {closed['kind']} of order {order_id} of {account}."
+    output.print_result(schemas.ConflictSchema().dump(closed), text, as_json)

@@ -1,24 +1,14 @@
 """`ordertrail couriers`, `tour` and `statuses`."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import click
 
 from receiver.accounts.account_status import list_account_statuses
+from receiver.cli import output
 from receiver.cli.options import Name, json_option
-from receiver.cli.output import (
-    Columns,
-    GrowingTable,
-    JsonObject,
-    format_status,
-    format_time,
-    print_facts,
-    print_json,
-    print_line,
-    print_note,
-)
-from receiver.cli.session import load_settings, open_database, open_transaction, require_account
+from receiver.cli.output import format_status, format_time
+from receiver.cli.session import load_settings, open_database, require_account
 from receiver.couriers import DRIVERS
 from receiver.couriers.vocabulary import describe_statuses
 from receiver.errors import UnknownTour
@@ -42,9 +32,9 @@ def couriers_command(as_json: bool) -> None:
             list_account_statuses(session, settings.accounts, datetime.now(UTC))
         )
     if as_json:
-        print_json(accounts)
+        output.print_json(accounts)
         return
-    columns: Columns = {
+    columns: output.Columns = {
         "account": "account",
         "courier": "courier",
         "last webhook": lambda account: format_time(account["last_webhook_at"]) or "never",
@@ -57,20 +47,20 @@ def couriers_command(as_json: bool) -> None:
         "given up": "orders_given_up",
         "polling": _polling_state,
     }
-    table = GrowingTable(
+    table = output.GrowingTable(
         columns, wrap=("polling",), optional=("saved", "courier", "requests", "last poll")
     )
     table.add(accounts["couriers"])
     if not accounts["couriers"]:
-        print_note("No account is configured: set COURIER_<ACCOUNT>_SECRETS.")
+        output.print_note("No account is configured: set COURIER_<ACCOUNT>_SECRETS.")
 
 
-def _missed_webhooks(account: JsonObject) -> str:
+def _missed_webhooks(account: output.JsonObject) -> str:
     count, ratio = account["missed_hooks"], account["missed_hook_ratio"]
     return f"{count} ({ratio:.1%})" if ratio else f"{count}"
 
 
-def _polling_state(account: JsonObject) -> str:
+def _polling_state(account: output.JsonObject) -> str:
     reason = account["pause_reason"]
     if not account["polled"]:
         return "not configured"
@@ -87,14 +77,15 @@ def _polling_state(account: JsonObject) -> str:
 @json_option
 def tour_command(account: str, tour_id: str, as_json: bool) -> None:
     """Show the latest plan of a tour."""
-    with open_transaction() as session:
+    settings = load_settings()
+    with open_database(settings) as sessions, sessions() as session:
         try:
             tour = TourSchema().dump(find_tour(session, account, tour_id))
         except UnknownTour:
-            require_account(load_settings(), account)
+            require_account(settings, account)
             raise
     if as_json:
-        print_json(tour)
+        output.print_json(tour)
         return
     window = (format_time(tour["window_from"]), format_time(tour["window_to"]))
     facts = {
@@ -103,38 +94,37 @@ def tour_command(account: str, tour_id: str, as_json: bool) -> None:
         "delivery": " - ".join(filter(None, window)),
         "received": format_time(tour["received_at"]),
     }
-    columns: Columns = {
+    columns: output.Columns = {
         "order": "order_id",
         "ETA": lambda stop: format_time(stop["eta"]),
         "packages": lambda stop: ", ".join(stop["packages"]),
     }
-    print_line(f"Tour {tour['tour_id']} of {tour['account']}", "bold")
-    print_facts(facts.items())
-    print_line("")
-    GrowingTable(columns, wrap=("packages",)).add(tour["stops"])
+    output.print_line(f"Tour {tour['tour_id']} of {tour['account']}", "bold")
+    output.print_facts(facts.items())
+    output.print_line("")
+    output.GrowingTable(columns, wrap=("packages",)).add(tour["stops"])
 
 
 @click.command()
 @json_option
 def statuses_command(as_json: bool) -> None:
-    """List our statuses with each courier's words for them.
+    """List our statuses and couriers' words for them.
 
     ! marks the statuses that need attention. An order with a terminal status is no longer polled.
     """
     vocabulary = VocabularySchema().dump(describe_statuses())
     if as_json:
-        print_json(vocabulary)
+        output.print_json(vocabulary)
         return
     couriers = sorted(DRIVERS)
-    columns: Columns = {
+    columns: output.Columns = {
         "status": lambda row: format_status(row["status"], row["needs_attention"]),
         "group": "group",
         "rank": "rank",
         "terminal": lambda row: "yes" if row["is_terminal"] else "",
-        **{name: _words_of(name) for name in couriers},
+        **{name: name for name in couriers},
     }
-    GrowingTable(columns, wrap=couriers, optional=("rank", "group")).add(vocabulary["statuses"])
-
-
-def _words_of(courier: str) -> Callable[[JsonObject], str]:
-    return lambda status: ", ".join(status["couriers"].get(courier, ()))
+    table = output.GrowingTable(columns, wrap=couriers, optional=("rank", "group"))
+    for row in vocabulary["statuses"]:
+        row |= {name: ", ".join(row["couriers"].get(name, ())) for name in couriers}
+    table.add(vocabulary["statuses"])

@@ -2,17 +2,11 @@
 
 import click
 
+from receiver.cli import output
 from receiver.cli.options import json_option, order_arguments
-from receiver.cli.output import (
-    Columns,
-    GrowingTable,
-    JsonObject,
-    format_time,
-    print_json,
-    print_line,
-)
+from receiver.cli.output import format_time
 from receiver.cli.session import open_order
-from receiver.orders.explain import FLAG_TEXTS, Explanation, describe_setter, explain_order
+from receiver.orders.explain import FLAG_TEXTS, describe_setter, explain_order
 from receiver.schemas.history import ExplanationSchema
 from receiver.text import count_noun
 
@@ -29,20 +23,16 @@ def explain_command(account: str, order_id: str, as_json: bool) -> None:
     with open_order(account, order_id) as (session, order):
         explanation = ExplanationSchema().dump(explain_order(session, order))
     if as_json:
-        print_json(explanation)
-    else:
-        _print_explanation(explanation)
-
-
-def _print_explanation(explanation: Explanation) -> None:
+        output.print_json(explanation)
+        return
     order, messages = explanation["order"], explanation["messages"]
     reference = f", your reference {order['reference']}" if order["reference"] else ""
     since = f" since {format_time(order['status_at'])}" if order["status_at"] else ""
     reason = f", because {order['reason']}" if order["reason"] else ""
-    print_line(f"Order {order['courier_order_id']} of {order['account']}{reference}", "bold")
-    print_line(f"Status: {order['status']}{since}{reason}")
-    print_line(f"  {describe_setter(explanation)}")
-    tables: dict[str, tuple[list[JsonObject], Columns]] = {
+    output.print_line(f"Order {order['courier_order_id']} of {order['account']}{reference}", "bold")
+    output.print_line(f"Status: {order['status']}{since}{reason}")
+    output.print_line(f"  {describe_setter(explanation)}")
+    tables: dict[str, tuple[list[output.JsonObject], output.Columns]] = {
         f"{count_noun(len(messages), 'message')}, in order of arrival": (
             messages,
             {
@@ -76,12 +66,12 @@ def _print_explanation(explanation: Explanation) -> None:
     }
     for title, (rows, columns) in tables.items():
         if rows:
-            print_line("")
-            print_line(f"{title}:", "bold")
-            GrowingTable(columns, wrap=("outcome", "notes", "value", "state")).add(rows)
+            output.print_line("")
+            output.print_line(f"{title}:", "bold")
+            output.GrowingTable(columns, wrap=("outcome", "notes", "value", "state")).add(rows)
 
 
-def _message_outcome(message: JsonObject) -> str:
+def _message_outcome(message: output.JsonObject) -> str:
     new = ", ".join(dict.fromkeys(message["first_told"]))
     outcome = f"first to report: {new}" if new else "reported nothing new"
     if message["outcome"] != "applied":
@@ -92,7 +82,7 @@ def _message_outcome(message: JsonObject) -> str:
     return f"{outcome}; repeated {count_noun(repetitions, 'time')}" if repetitions else outcome
 
 
-def _event_notes(event: JsonObject) -> str:
+def _event_notes(event: output.JsonObject) -> str:
     applied = "applied" if event["applied"] else f"not applied: {event['not_applied_why']}"
     notes = [
         *([f"parcel {event['parcel']}"] if event["parcel"] else []),
@@ -103,7 +93,7 @@ def _event_notes(event: JsonObject) -> str:
     return "; ".join(notes)
 
 
-def _conflict_state(conflict: JsonObject) -> str:
+def _conflict_state(conflict: output.JsonObject) -> str:
     if conflict["closed_at"]:
         note = f": {conflict['note']}" if conflict["note"] else ""
         return f"closed {format_time(conflict['closed_at'])} by {conflict['closed_by']}{note}"

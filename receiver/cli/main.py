@@ -34,10 +34,7 @@ COMMANDS: CommandTable = {
         "couriers": ("receiver.cli.couriers", "Show the state of each courier account."),
         "send": ("receiver.cli.send", "Send a webhook as a courier would."),
         "tour": ("receiver.cli.couriers", "Show the latest plan of a tour."),
-        "statuses": (
-            "receiver.cli.couriers",
-            "List our statuses with each courier's words for them.",
-        ),
+        "statuses": ("receiver.cli.couriers", "List our statuses and couriers' words for them."),
     },
     "The service": {
         "run": ("receiver.cli.main", "Run the whole service on this machine."),

@@ -4,35 +4,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from sqlalchemy.orm import Session
 
-from receiver.cli import options
-from receiver.cli.output import (
-    GrowingTable,
-    JsonObject,
-    format_time,
-    print_facts,
-    print_json,
-    print_line,
-)
-from receiver.cli.session import (
-    load_settings,
-    make_bells,
-    open_database,
-    open_transaction,
-    require_account,
-)
+from receiver.cli import options, output
+from receiver.cli.output import format_time
+from receiver.cli.session import load_settings, make_bells, open_database, require_account
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.inbox import browse
 from receiver.inbox.retry import discard_message, retry_message, retry_messages
 from receiver.schemas import message as schemas
 from receiver.schemas.history import ConflictNoteSchema
 from receiver.text import count_noun, indent_json
-
-
-def _read_messages(session: Session, filters: JsonObject) -> JsonObject:
-    page: JsonObject = schemas.MessagePageSchema().dump(browse.list_messages(session, filters))
-    return page
 
 
 @click.group(invoke_without_command=True)
@@ -49,7 +30,7 @@ def messages_command(ctx: click.Context, /, **given: Any) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    table = GrowingTable(
+    table = output.GrowingTable(
         {
             "id": "id",
             "received": "received_at",
@@ -63,7 +44,12 @@ def messages_command(ctx: click.Context, /, **given: Any) -> None:
         wrap=("reason",),
         optional=("repeated", "type", "received"),
     )
-    options.print_pages(table, schemas.MessageFiltersSchema(), _read_messages, **given)
+    options.print_pages(
+        table,
+        schemas.MessageFiltersSchema(),
+        lambda *read: schemas.MessagePageSchema().dump(browse.list_messages(*read)),
+        **given,
+    )
 
 
 @messages_command.command("show")
@@ -75,38 +61,36 @@ def show_command(message_id: str, as_json: bool) -> None:
     A JSON body is indented, any other is shown unchanged; control characters are shown as ?. --json
     gives the exact text.
     """
-    with open_transaction() as session:
+    with open_database(load_settings()) as sessions, sessions() as session:
         message = schemas.MessageSchema().dump(browse.get_message(session, message_id))
-    print_json(message) if as_json else _print_message(message)
-
-
-def _print_message(message: JsonObject) -> None:
-    print_line(f"Message {message['id']} of {message['account']}", "bold")
+    if as_json:
+        output.print_json(message)
+        return
+    output.print_line(f"Message {message['id']} of {message['account']}", "bold")
     times = count_noun(message["repetitions"], "time")
     repeated = f"{times}, last {format_time(message['last_seen_at'])}"
-    print_facts(
-        [
-            ("type", f"{message['topic']}, {message['kind']}, {message['trust']}"),
-            ("outcome", message["outcome"]),
-            ("reason", message["reason"]),
-            ("order", message["courier_order_id"]),
-            ("received", format_time(message["received_at"])),
-            ("processed", format_time(message["processed_at"])),
-            ("repeated", repeated if message["repetitions"] else None),
-            ("retried", format_time(message["retried_at"])),
-            ("size", None if message["size"] is None else f"{message['size']} bytes"),
-        ]
-    )
-    print_line("")
+    facts = {
+        "type": f"{message['topic']}, {message['kind']}, {message['trust']}",
+        "outcome": message["outcome"],
+        "reason": message["reason"],
+        "order": message["courier_order_id"],
+        "received": format_time(message["received_at"]),
+        "processed": format_time(message["processed_at"]),
+        "repeated": repeated if message["repetitions"] else None,
+        "retried": format_time(message["retried_at"]),
+        "size": None if message["size"] is None else f"{message['size']} bytes",
+    }
+    output.print_facts(facts.items())
+    output.print_line("")
     if message["body"] is not None:
         # Not splitlines(): the other line separators are control characters to a terminal.
         for line in indent_json(message["body"]).split("\n"):
-            print_line(line)
+            output.print_line(line)
     elif message["body_base64"] is not None:
-        print_line("The body is not UTF-8; in base64:")
-        print_line(message["body_base64"])
+        output.print_line("The body is not UTF-8; in base64:")
+        output.print_line(message["body_base64"])
     else:
-        print_line("The body is no longer stored.")
+        output.print_line("The body is no longer stored.")
 
 
 @click.command()
@@ -146,10 +130,8 @@ def retry_command(
             count = retry_messages(sessions, bells, which, now)["retried"]
             messages = count_noun(count, "message was", "messages were")
             text = f"{messages} sent back to the workers ({outcome})."
-    if as_json:
-        print_json(schemas.RetriedSchema().dump({"retried": count, "next_cursor": None}))
-    else:
-        print_line(text)
+    retried = schemas.RetriedSchema().dump({"retried": count, "next_cursor": None})
+    output.print_result(retried, text, as_json)
     click.get_current_context().exit(0 if count else 1)
 
 
@@ -167,7 +149,4 @@ def discard_command(message_id: str, by: str, note: str, as_json: bool) -> None:
     with open_database(load_settings()) as sessions:
         discarded = discard_message(sessions, message_id, decision, datetime.now(UTC))
     message = schemas.MessageSchema().dump(discarded)
-    if as_json:
-        print_json(message)
-    else:
-        print_line(f"Message {message['id']}: {message['reason']}.")
+    output.print_result(message, f"Message {message['id']}: {message['reason']}.", as_json)

@@ -8,12 +8,11 @@ import click
 from marshmallow import Schema, ValidationError
 from sqlalchemy.orm import Session
 
-from receiver.cli.output import GrowingTable, JsonObject, format_json, print_note
+from receiver.cli.output import GrowingTable, JsonObject, print_note
 from receiver.cli.session import load_settings, open_database, require_account
 from receiver.db.pagination import MOST_LISTED
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON in the same shape as the HTTP API."
@@ -126,7 +125,7 @@ def print_pages(
             count += len(page[name])
             if as_json:
                 for item in page[name]:
-                    click.echo(f"{separator}\n  {format_json(item, indent=None)}", nl=False)
+                    click.echo(f"{separator}\n  {json.dumps(item)}", nl=False)
                     separator = ","
             else:
                 table.add(page[name])

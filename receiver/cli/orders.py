@@ -7,21 +7,9 @@ from typing import Any
 
 import click
 from rich.text import Text
-from sqlalchemy.orm import Session
 
-from receiver.cli import options
-from receiver.cli.output import (
-    Columns,
-    Fact,
-    GrowingTable,
-    JsonObject,
-    format_status,
-    format_time,
-    print_facts,
-    print_json,
-    print_line,
-    print_note,
-)
+from receiver.cli import options, output
+from receiver.cli.output import format_status, format_time
 from receiver.cli.session import (
     explain_unknown_order,
     load_settings,
@@ -38,10 +26,6 @@ from receiver.schemas.history import TimelineSchema
 from receiver.schemas.order import NewOrderSchema, OrderFiltersSchema, RefreshedSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import count_noun
-
-
-def _read_orders(session: Session, filters: JsonObject) -> JsonObject:
-    return render_order_page(list_orders(session, filters))
 
 
 @click.command()
@@ -76,7 +60,7 @@ def orders_command(**given: Any) -> None:
     Options narrow the list. ! marks a status that needs attention. An empty list is a success, but
     an account that is not configured is not.
     """
-    table = GrowingTable(
+    table = output.GrowingTable(
         {
             "account": "account",
             "order": "courier_order_id",
@@ -89,7 +73,12 @@ def orders_command(**given: Any) -> None:
         wrap=("reference", "courier status"),
         optional=("updated", "courier status", "since"),
     )
-    options.print_pages(table, OrderFiltersSchema(), _read_orders, **given)
+    options.print_pages(
+        table,
+        OrderFiltersSchema(),
+        lambda session, filters: render_order_page(list_orders(session, filters)),
+        **given,
+    )
 
 
 @click.command()
@@ -102,15 +91,15 @@ def order_command(account: str, order_id: str, as_json: bool) -> None:
     """
     with open_order(account, order_id) as (_, found):
         order = render_order(found, found.poll)
-    print_json(order) if as_json else _print_order(order)
+    output.print_json(order) if as_json else _print_order(order)
 
 
-def _print_order(order: JsonObject) -> None:
-    print_line(f"Order {order['courier_order_id']} of {order['account']}", "bold")
-    print_facts([*_status_facts(order), *_detail_facts(order), *_polling_facts(order)])
+def _print_order(order: output.JsonObject) -> None:
+    output.print_line(f"Order {order['courier_order_id']} of {order['account']}", "bold")
+    output.print_facts(_order_facts(order))
 
 
-def _status_facts(order: JsonObject) -> Iterator[Fact]:
+def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
     since = f"  since {format_time(order['status_at'])}" if order["status_at"] else ""
     status = format_status(order["status"], order["needs_attention"])
     yield "status", status.append(since, "default")
@@ -122,9 +111,6 @@ def _status_facts(order: JsonObject) -> Iterator[Fact]:
     if source := order["source"]:
         kind = f"{source['kind']}, {source['trust']}, message {source['message_id']}"
         yield "source", f"{kind}, received {format_time(source['received_at'])}"
-
-
-def _detail_facts(order: JsonObject) -> Iterator[Fact]:
     yield "reference", order["reference"]
     for name, value in order["identifiers"].items():
         yield name.replace("_", " "), str(value)
@@ -142,9 +128,6 @@ def _detail_facts(order: JsonObject) -> Iterator[Fact]:
         yield "milestones", f"{format_time(time)}  {name}"
     for name, value in order["metadata"].items():
         yield "metadata", f"{name}={value}"
-
-
-def _polling_facts(order: JsonObject) -> Iterator[Fact]:
     polling = order["polling"]
     yield "last heard", format_time(order["last_heard_at"]) or "never"
     yield "last polled", format_time(polling["last_polled_at"])
@@ -152,9 +135,9 @@ def _polling_facts(order: JsonObject) -> Iterator[Fact]:
         yield "", f"{count_noun(failures, 'failed poll')} in a row"
     yield "next poll", format_time(polling["next_poll_at"])
     if polling["stopped_at"]:
-        yield "polling ended", f"{format_time(polling['stopped_at'])}: {polling['stop_reason']}"
+        yield ("polling ended", f"{format_time(polling['stopped_at'])}: {polling['stop_reason']}")
     created = f"created {format_time(order['created_at'])}"
-    yield "version", f"{order['version']}, updated {format_time(order['updated_at'])}; {created}"
+    yield ("version", f"{order['version']}, updated {format_time(order['updated_at'])}; {created}")
 
 
 @click.command()
@@ -169,26 +152,24 @@ def events_command(account: str, order_id: str, as_json: bool) -> None:
     with open_order(account, order_id) as (session, order):
         timeline = TimelineSchema().dump(list_events(session, order))
     if as_json:
-        print_json(timeline)
+        output.print_json(timeline)
         return
-    columns: Columns = {
+    columns: output.Columns = {
         "occurred": "occurred_at",
-        "status": _event_status,
+        "status": lambda event: (
+            format_status(event["status"]) if event["applied"] else Text(event["status"], "dim")
+        ),
         "courier status": "courier_status",
         "parcel": "parcel",
         "source": lambda event: "{kind}, message {message_id}".format_map(event["source"]),
         "notes": _event_notes,
     }
-    GrowingTable(columns, wrap=("notes",), optional=("source",)).add(timeline["events"])
+    output.GrowingTable(columns, wrap=("notes",), optional=("source",)).add(timeline["events"])
     if not timeline["events"]:
-        print_note("No events yet: nothing was received for this order.")
+        output.print_note("No events yet: nothing was received for this order.")
 
 
-def _event_status(event: JsonObject) -> Text:
-    return format_status(event["status"]) if event["applied"] else Text(event["status"], "dim")
-
-
-def _event_notes(event: JsonObject) -> str:
+def _event_notes(event: output.JsonObject) -> str:
     notes = [
         *([] if event["applied"] else [f"not applied: {event['not_applied_why']}"]),
         *([event["reason"]] if event["reason"] else []),
@@ -231,9 +212,11 @@ def register_command(
         registered, created = register_order(sessions, settings, bells, new_order, now)
     order = render_order(registered, registered.poll)
     if as_json:
-        print_json(order)
+        output.print_json(order)
         return
-    print_note("Registered." if created else "Already registered; updated with what was given.")
+    output.print_note(
+        "Registered." if created else "Already registered; updated with what was given."
+    )
     _print_order(order)
 
 
@@ -261,10 +244,6 @@ def refresh_command(account: str, order_id: str, as_json: bool) -> None:
     with open_database(settings) as sessions, explain_unknown_order(sessions, account, order_id):
         due = request_refresh(sessions, settings, account, order_id, datetime.now(UTC))
     refreshed = RefreshedSchema().dump(due)
-    if as_json:
-        print_json(refreshed)
-        return
-    print_line(
-        f"Order {refreshed['courier_order_id']} of {refreshed['account']} will be polled"
-        f" from {format_time(refreshed['next_poll_at'])} on."
-    )
+    name = f"Order {refreshed['courier_order_id']} of {refreshed['account']}"
+    next_poll_at = format_time(refreshed["next_poll_at"])
+    output.print_result(refreshed, f"{name} will be polled from {next_poll_at} on.", as_json)

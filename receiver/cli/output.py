@@ -27,13 +27,14 @@ LEAST_WIDTH = 14
 GAP = 2
 
 
-def format_json(value: Any, indent: int | None = 2) -> str:
-    """Format JSON in ASCII, which cannot control a terminal."""
-    return json.dumps(value, indent=indent)
-
-
 def print_json(value: Any, indent: int | None = 2) -> None:
-    click.echo(format_json(value, indent))
+    """Print JSON in ASCII, which cannot control a terminal."""
+    click.echo(json.dumps(value, indent=indent))
+
+
+def print_result(value: Any, text: str, as_json: bool) -> None:
+    """Print what a command did, as JSON or as one line of text."""
+    print_json(value) if as_json else print_line(text)
 
 
 def format_time(time: str | None) -> str:
@@ -90,7 +91,7 @@ class GrowingTable:
     ) -> None:
         self._columns = dict(columns)
         self._wrap = wrap
-        self._optional = optional
+        self._optional = list(optional)
         self._widths = {column: cell_len(column) for column in columns}
         self._started = False
 
@@ -106,7 +107,12 @@ class GrowingTable:
             self._widths[column] = max(self._widths[column], longest)
         width = Console().width if Console().is_terminal else None
         if width is not None and not self._started:
-            self._leave_out_columns(width)
+            left_out = []
+            while self._optional and self._least_total() > width:
+                left_out.append(self._optional.pop(0))
+                del self._columns[left_out[-1]]
+            if left_out:
+                print_note(f"(the terminal is too narrow for: {', '.join(left_out)})")
         table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
         table.show_header = not self._started
         for column in self._columns:
@@ -121,16 +127,6 @@ class GrowingTable:
         self._started = True
         whole = sum(self._widths[column] + GAP for column in self._columns)
         _print(table, whole if width is None else max(width, self._least_total()))
-
-    def _leave_out_columns(self, width: int) -> None:
-        left_out = []
-        for column in self._optional:
-            if self._least_total() <= width:
-                break
-            del self._columns[column]
-            left_out.append(column)
-        if left_out:
-            print_note(f"(the terminal is too narrow for: {', '.join(left_out)})")
 
     def _least_total(self) -> int:
         return sum(self._least_width(column) + GAP for column in self._columns) - GAP

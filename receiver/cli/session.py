@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -41,16 +42,12 @@ def read_environment() -> dict[str, str]:
     environ = dict(os.environ)
     if {"DATABASE_URL", "DATABASE_URL_FILE"} & environ.keys():
         return environ
-    return _read_run_file(Path(environ.get("DATA_DIR") or ".data") / "run.env") | environ
-
-
-def _read_run_file(file: Path) -> dict[str, str]:
+    file = Path(environ.get("DATA_DIR") or ".data") / "run.env"
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        words = shlex.split(file.read_text(encoding="utf-8"), comments=True)
     except OSError:
-        return {}
-    words = (shlex.split(line, comments=True) for line in lines)
-    return dict(pair for word in words if word for pair in [word[0].partition("=")[::2]])
+        return environ
+    return dict(word.partition("=")[::2] for word in words) | environ
 
 
 @contextmanager
@@ -63,29 +60,17 @@ def open_database(settings: Settings) -> Iterator[sessionmaker[Session]]:
         engine.dispose()
 
 
-@contextmanager
-def open_transaction() -> Iterator[Session]:
-    """Open a transaction on the database of the environment's settings."""
-    with open_database(load_settings()) as sessions, sessions.begin() as session:
-        yield session
-
-
 def make_bells(settings: Settings) -> Bells:
     """Make bells that connect when they are rung; where Redis cannot be reached, a note says so."""
 
-    def bell(ring: Callable[[Redis], object]) -> Callable[[], None]:
-        def ring_now() -> None:
-            redis = connect_redis(settings.redis_url)
-            try:
-                ring(redis)
-            except (RedisError, OSError):
-                print_note("ordertrail: done, but Redis cannot be reached: it takes effect later")
-            finally:
-                redis.close()
+    def ring(bell: Callable[[Redis], object]) -> None:
+        try:
+            with connect_redis(settings.redis_url) as redis:
+                bell(redis)
+        except (RedisError, OSError):
+            print_note("ordertrail: done, but Redis cannot be reached: it takes effect later")
 
-        return ring_now
-
-    return Bells(bell(ring_doorbell), bell(feed.announce_changes))
+    return Bells(partial(ring, ring_doorbell), partial(ring, feed.announce_changes))
 
 
 def require_account(settings: Settings, account: str | None) -> None:

@@ -3,10 +3,7 @@
 COMMANDS = {
     "Couriers": {"poll": ("workers.cli.poll", "Poll the couriers for all open orders now.")},
     "The service": {
-        "doctor": (
-            "workers.cli.doctor.command",
-            "Examine an installation and say what to correct.",
-        ),
+        "doctor": ("workers.cli.doctor.command", "Examine an installation; say what to correct."),
         "rebuild": ("workers.cli.rebuild", "Recompute orders from the stored messages."),
     },
 }

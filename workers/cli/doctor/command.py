@@ -34,7 +34,7 @@ Check = Callable[[], Findings]
 )
 @json_option
 def doctor_command(webhook_url: str | None, as_json: bool) -> None:
-    """Examine an installation and say what to correct.
+    """Examine an installation; say what to correct.
 
     Checks the settings, PostgreSQL, Redis, the processes and the couriers' APIs, one line per
     check; each courier that can be polled gets one request. --webhook-url also checks the address
@@ -44,9 +44,8 @@ def doctor_command(webhook_url: str | None, as_json: bool) -> None:
     if webhook_url is not None and not webhook_url.startswith(("https://", "http://")):
         raise click.UsageError("--webhook-url must be the installation's address: https://...")
     environ = read_environment()
-    usable = read_usable_settings(environ)
-    settings, missing = usable.settings, usable.missing
-    checks: dict[str, Check] = {"settings": lambda: check_settings(usable, environ)}
+    settings, faults, missing = read_usable_settings(environ)
+    checks: dict[str, Check] = {"settings": lambda: check_settings(settings, faults, environ)}
     if "DATABASE_URL" not in missing:
         checks["PostgreSQL"] = lambda: check_postgresql(settings, environ)
     if "REDIS_URL" not in missing:

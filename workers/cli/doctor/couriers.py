@@ -11,7 +11,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.cli.session import open_database
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Access, Api
 from receiver.db.models import Order
 from receiver.settings import Account, Settings
 from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, compare_clocks
@@ -25,35 +24,30 @@ DATE_UNCERTAINTY_SECONDS = 2.0
 def check_couriers(settings: Settings) -> Findings:
     for account in settings.accounts.values():
         access, api = account.access, DRIVERS[account.driver].api
-        if access is not None and api is not None:
-            known = _find_known_order(settings, account.slug)
-            yield from _check_account(account, access, api, known)
-
-
-def _check_account(account: Account, access: Access, api: Api, known: str | None) -> Findings:
-    """known: the id of an order that the courier has reported; None where there is none."""
-    if api.list_url is not None:
-        url = api.list_url(access, datetime.now(UTC), 1)
-    else:
-        url = api.order_url(access, known or DRIVERS[account.driver].sample_order_id)
-    url_setting = f"{account.env_name('API_URL')}={access.url}"
-    try:
-        response = send_probe("GET", url, {**api.headers(access), "Accept": "application/json"})
-    except NoResponse as error:
-        advice = f"Check {url_setting}, and that this host can reach it (DNS, firewall, proxy)."
-        yield Finding(account.slug, BROKEN, str(error), advice)
-        return
-    level, meaning, advice = _interpret(account, url_setting, response, known)
-    seen = f"{response.status} in {response.milliseconds} ms: {meaning}"
-    yield Finding(account.slug, level, seen, advice)
-    if response.server_at is not None:
-        uncertainty = response.milliseconds / 1000 + DATE_UNCERTAINTY_SECONDS
-        clocks = compare_clocks(
-            account.slug, response.server_at, response.sent_at, "the courier", uncertainty
-        )
-        if clocks.level != OK:
-            advice = "Set this host's clock (NTP) if more than one courier shows this."
-            yield Finding(account.slug, WARNING, clocks.seen, advice)
+        if access is None or api is None:
+            continue
+        known = _find_known_order(settings, account)
+        if api.list_url is not None:
+            url = api.list_url(access, datetime.now(UTC), 1)
+        else:
+            url = api.order_url(access, known or DRIVERS[account.driver].sample_order_id)
+        url_setting = f"{account.env_name('API_URL')}={access.url}"
+        try:
+            response = send_probe("GET", url, {**api.headers(access), "Accept": "application/json"})
+        except NoResponse as error:
+            advice = f"Check {url_setting}, and that this host can reach it (DNS, firewall, proxy)."
+            yield Finding(account.slug, BROKEN, str(error), advice)
+            continue
+        level, meaning, advice = _interpret(account, url_setting, response, known)
+        seen = f"{response.status} in {response.milliseconds} ms: {meaning}"
+        yield Finding(account.slug, level, seen, advice)
+        if response.server_at is not None:
+            times = (response.server_at, response.sent_at)
+            uncertainty = response.milliseconds / 1000 + DATE_UNCERTAINTY_SECONDS
+            clocks = compare_clocks(account.slug, *times, "the courier", uncertainty)
+            if clocks.level != OK:
+                advice = "Set this host's clock (NTP) if more than one courier shows this."
+                yield Finding(account.slug, WARNING, clocks.seen, advice)
 
 
 def _interpret(
@@ -86,10 +80,10 @@ def _interpret(
     return WARNING, meaning, advice
 
 
-def _find_known_order(settings: Settings, account: str) -> str | None:
+def _find_known_order(settings: Settings, account: Account) -> str | None:
     """Return the id of the newest order of an account that its courier has reported."""
     reported = select(Order.courier_order_id).where(
-        Order.account == account, Order.courier_status.is_not(None)
+        Order.account == account.slug, Order.courier_status.is_not(None)
     )
     try:
         with open_database(settings) as sessions, sessions() as session:

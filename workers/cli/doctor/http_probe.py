@@ -75,9 +75,8 @@ async def _send(
             for name, value in response.headers
         }
         milliseconds = round((time.monotonic() - started) * 1000)
-        server_at = _parse_date(received.get("date", ""))
-        seen = (response.status, received, bytes(content), milliseconds)
-        return ProbeResponse(*seen, sent_at, server_at, certificate_until)
+        times = (milliseconds, sent_at, _parse_date(received.get("date", "")), certificate_until)
+        return ProbeResponse(response.status, received, bytes(content), *times)
 
 
 def _certificate_until(response: httpcore.Response) -> datetime | None:

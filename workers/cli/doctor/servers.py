@@ -24,16 +24,8 @@ from receiver.queue.job_queue import get_queue
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
 from receiver.text import count_noun
-from workers.cli.doctor.findings import (
-    BROKEN,
-    NOTE,
-    OK,
-    WARNING,
-    Finding,
-    Findings,
-    compare_clocks,
-    judge,
-)
+from workers.cli.doctor import findings
+from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings, judge
 from workers.cli.doctor.http_probe import NoResponse, send_probe
 
 # The oldest PostgreSQL that is still maintained.
@@ -82,7 +74,7 @@ def check_postgresql(settings: Settings, environ: Mapping[str, str]) -> Findings
             for name in POSTGRESQL_SETTINGS:
                 value = session.execute(text("SELECT current_setting(:name)"), {"name": name})
                 yield _check_setting(name, value.scalar_one())
-            yield compare_clocks("clock", state.now, ours, "the PostgreSQL host")
+            yield findings.compare_clocks("clock", state.now, ours, "the PostgreSQL host")
             yield _check_connections(state.most_connections, state.connections, environ)
             yield _check_schema(session, settings)
     except SQLAlchemyError as error:
@@ -120,19 +112,17 @@ def _check_schema(session: Session, settings: Settings) -> Finding:
 
 
 def check_redis(settings: Settings) -> Findings:
-    redis = connect_redis(settings.redis_url)
     try:
-        yield from _check_sentinels(redis)
-        asked_at = datetime.now(UTC)
-        seconds, microseconds = redis.time()
-        ours = asked_at + (datetime.now(UTC) - asked_at) / 2
-        info: dict[str, Any] = redis.info()
+        with connect_redis(settings.redis_url) as redis:
+            yield from _check_sentinels(redis)
+            asked_at = datetime.now(UTC)
+            seconds, microseconds = redis.time()
+            ours = asked_at + (datetime.now(UTC) - asked_at) / 2
+            info: dict[str, Any] = redis.info()
     except (RedisError, OSError) as error:
         advice = "Check that it runs, and REDIS_URL. Until then messages wait; none is lost."
         yield Finding("connection", BROKEN, f"{type(error).__name__}: {error}"[:300], advice)
         return
-    finally:
-        redis.close()
     yield Finding("connection", OK, "reachable")
     yield _check_version(info)
     advice = "REDIS_URL must name the primary, or the Sentinels: redis+sentinel://..."
@@ -140,7 +130,7 @@ def check_redis(settings: Settings) -> Findings:
     yield _check_persistence(info)
     yield _check_memory(info)
     theirs = datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
-    yield compare_clocks("clock", theirs, ours, "the Redis host")
+    yield findings.compare_clocks("clock", theirs, ours, "the Redis host")
     yield _check_password(settings.redis_url)
 
 
@@ -218,13 +208,11 @@ def check_processes(settings: Settings) -> Findings:
         yield Finding(alert.condition, level, alert.summary, alert.what_to_do)
     if not alerts:
         yield Finding("alerts", OK, "workers and clock run, and no message waits long")
-    redis = connect_redis(settings.redis_url)
     try:
-        failed = get_queue(redis).failed_job_registry.count
+        with connect_redis(settings.redis_url) as redis:
+            failed = get_queue(redis).failed_job_registry.count
     except (RedisError, OSError):
         return
-    finally:
-        redis.close()
     seen = f"{count_noun(failed, 'job')} failed recently"
     advice = "See the workers' log for the cause. The work itself is retried automatically."
     yield judge("jobs", not failed, seen, advice)

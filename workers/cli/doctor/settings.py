@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from receiver.couriers import DRIVERS
 from receiver.settings import ACCOUNT_NAME, Account, BadSettings, Settings
@@ -15,27 +14,18 @@ SHORT = 20
 GUESSABLE = re.compile(r"secret|change|password|example|test|demo|token|admin|12345", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class UsableSettings:
-    """The usable part of the environment, and the faults of the rest.
+def read_usable_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str], set[str]]:
+    """Read the settings without those that have faults, so that the rest can be checked.
 
-    missing: the required names for which placeholders were used.
+    Returns the settings, the faults, and the required names that got placeholders.
     """
-
-    settings: Settings
-    faults: list[str]
-    missing: set[str]
-
-
-def read_usable_settings(environ: Mapping[str, str]) -> UsableSettings:
-    """Read the settings without those that have faults, so that the rest can be checked."""
     given = {name: value for name, value in environ.items() if value}
     faults = [f"{name}: is not set" for name in PLACEHOLDERS if is_missing(name, given)]
     while True:
         missing = {name for name in PLACEHOLDERS if is_missing(name, given)}
         try:
             settings = Settings.from_env(given | {name: PLACEHOLDERS[name] for name in missing})
-            return UsableSettings(settings, faults, missing)
+            return settings, faults, missing
         except BadSettings as error:
             faults += error.faults
             given = _without_faults(given, error.faults)
@@ -53,14 +43,13 @@ def _without_faults(given: Mapping[str, str], faults: list[str]) -> dict[str, st
     return left if len(left) < len(given) else {}
 
 
-def check_settings(usable: UsableSettings, environ: Mapping[str, str]) -> Findings:
-    for fault in usable.faults:
+def check_settings(settings: Settings, faults: list[str], environ: Mapping[str, str]) -> Findings:
+    for fault in faults:
         name, _, text = fault.partition(" ")
         advice = "See deploy/env.example; no process starts until this is corrected."
         yield Finding(name.rstrip(":"), BROKEN, text, advice)
-    if not usable.faults:
+    if not faults:
         yield Finding("environment", OK, "all settings are valid")
-    settings = usable.settings
     yield from _check_accounts(settings, environ)
     yield from _check_secrets(settings)
     if settings.poll_interval_factor < 1:
