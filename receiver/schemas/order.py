@@ -145,8 +145,10 @@ class OrderFiltersSchema(fields.PageFilters):
     """Which orders to list: those that match all filters."""
 
     reference = identifier(fields.A_REFERENCE, "41")
-    status = given_text("Only orders that have it now.", "in_transit", choices=list(VOCABULARY))
-    status_group = given_text("Only orders with a status of it now.", "in_transit", choices=GROUPS)
+    status = given_text("Only orders with this status.", "in_transit", choices=list(VOCABULARY))
+    status_group = given_text(
+        "Only orders whose status is in this group.", "in_transit", choices=GROUPS
+    )
     needs_attention = boolean(
         "`true`: only orders that a person should look into; `false`: only the others.",
         False,

@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """A browser; with its module, since playwright leaves an event loop running meanwhile."""
     program = shutil.which("chromium")
     if program is None:
         assert "CI" not in os.environ, "chromium is missing"
