@@ -138,7 +138,7 @@ def _scheme(*schemes: str) -> Callable[[str], None]:
             hosts = parts.netloc.rpartition("@")[2].split(",")
             ports = [urlsplit(f"//{host}").port for host in hosts]
         except ValueError:
-            raise ValidationError("is not a URL: check its host and port") from None
+            raise ValidationError("is not a valid URL: check its host and port") from None
         if parts.scheme not in schemes or 0 in ports:
             raise ValidationError(f"must be a URL that starts with {' or '.join(schemes)}:")
 
@@ -241,7 +241,10 @@ class _AccountSchema(Schema):
     API_TOKEN = _text()
     UNKNOWN_ORDERS = _choice("accept", "park")
     FIELDS = JsonObject(load_default=dict)
-    ORDER_PATH = _text("/orders/{id}", validate.Regexp(r"^/.*\{id\}.*$"))
+    ORDER_PATH = _text(
+        "/orders/{id}",
+        validate.Regexp(r"^/.*\{id\}.*$", error="must start with / and contain {id}"),
+    )
     CONFIRM = _choice("none", "terminal", "all")
 
     @validates_schema
@@ -252,7 +255,7 @@ class _AccountSchema(Schema):
             fault = "a token is part of a URL and may only contain A-Z a-z 0-9 . _ ~ -"
             faults["SECRETS"] = [fault]
         if set(secrets) & set(account["RETIRED_SECRETS"]):
-            fault = "one of them is also in SECRETS: remove it from one of the two"
+            fault = "one of them is also in SECRETS: keep it in one of the two only"
             faults["RETIRED_SECRETS"] = [fault]
         if driver.check_field_map is not None:
             faults["FIELDS"] = driver.check_field_map(account["FIELDS"])

@@ -69,13 +69,13 @@ def test_orders_that_were_given_up_are_one_alert(
             text(
                 "INSERT INTO polls (order_id, account, placed_at, stopped_at, stop_reason)"
                 " SELECT id, account, created_at, CAST(:now AS timestamptz)"
-                " - (3 - id) * interval '4 days', 'given up: 30 days without news' FROM orders"
+                " - (3 - id) * interval '4 days', 'given up: 30 days without a change' FROM orders"
             ),
             {"now": NOW},
         )
     [alert] = alerts(shop)
     assert (alert["condition"], alert["count"], alert["example"]) == ("orders_given_up", 2, "S-2")
-    assert "30 days without news" in alert["summary"]
+    assert "30 days without a change" in alert["summary"]
 
 
 def test_quarantined_messages_are_one_alert_for_each_account(

@@ -122,7 +122,7 @@ def test_one_message_goes_back_and_the_workers_are_woken(
     environ: dict[str, str], sessions: Sessions, redis: Redis
 ) -> None:
     done = run_command(environ, "retry", "1")
-    assert (done.exit_code, done.stdout) == (0, "Message 1 was sent back to the workers.\n")
+    assert (done.exit_code, done.stdout) == (0, "Message 1 will be processed again.\n")
     assert outcomes(sessions) == ["pending", "quarantined", "parked", "applied"]
     assert redis.exists(waiting_key(DRAIN_JOB))
 

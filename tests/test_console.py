@@ -474,7 +474,7 @@ def test_all_messages_of_an_account_are_retried(
     deliver(ann, {"orderID": "x"}, account="cottoncast")
     drain()
     answer = send(ann, "/ops/messages/retry", outcome="quarantined", account="tiramizoo")
-    assert "Will be processed again: 2 messages" in seen(ann.get(answer.location))
+    assert "2 messages will be processed again" in seen(ann.get(answer.location))
     with sessions() as session:
         outcomes = session.execute(select(Message.account, Message.outcome).order_by(Message.id))
         assert [tuple(row) for row in outcomes] == [

@@ -428,7 +428,7 @@ def test_message_that_postgresql_refuses_quarantines_itself_and_nobody_else(
     with trigger(engine, "orders", "NEW.courier_order_id = 'order 1'", refusal):
         assert drain_batch(sessions, settings, NOW) == 3
     assert outcomes(sessions) == {ids[0]: "applied", ids[1]: "quarantined", ids[2]: "applied"}
-    assert "could not be folded" in reason_of(sessions, ids[1])
+    assert "could not be processed" in reason_of(sessions, ids[1])
 
 
 @pytest.mark.parametrize("table", ["orders", "events", "identifiers", "messages"])

@@ -189,7 +189,7 @@ def test_an_order_without_news_for_thirty_days_is_given_up_and_keeps_its_status(
     poll = world.poll(order.id)
     assert poll.stopped_at is not None
     assert poll.stopped_at - START == pytest.approx(30 * DAY, abs=DAY)
-    assert poll.stop_reason == "given up: 30 days without news"
+    assert poll.stop_reason == "given up: 30 days without a change"
     assert (poll.due_at, world.order(order.id).status) == (None, "awaiting_pickup")
     polls = len(world.courier.ledger)
     world.live_until(START + 60 * DAY)
@@ -436,7 +436,7 @@ def test_an_answer_of_which_a_byte_changes_each_time_is_kept_once(world: World) 
     world.courier.show = restless  # type: ignore[method-assign, assignment]
     world.live_until(START + 32 * DAY)
     assert len(world.messages()) == 1
-    assert world.poll(order.id).stop_reason == "given up: 30 days without news"
+    assert world.poll(order.id).stop_reason == "given up: 30 days without a change"
 
 
 def test_one_order_whose_answers_cannot_be_used_slows_no_other(new_world: MakeWorld) -> None:

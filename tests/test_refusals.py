@@ -83,8 +83,8 @@ def test_a_wrong_signature_is_diagnosed_and_the_courier_learns_nothing_of_it(
     )
     assert answer.status_code == 401
     assert answer.get_json()["message"] in {
-        "the signature does not fit the body",
-        "the signature is not hex HMAC-SHA256",
+        "the signature does not match the body",
+        "the signature is not an HMAC-SHA256 in hexadecimal (64 digits)",
     }
     [refusal] = refusals(retiring)
     assert (refusal["account"], refusal["likely"]) == ("cottoncast", likely)

@@ -41,7 +41,7 @@ def sections(text: str) -> dict[str, str]:
 @pytest.mark.parametrize("condition", CATALOGUE)
 def test_a_condition_has_a_section_that_says_all_it_should(condition: str) -> None:
     section = sections(RUNBOOK)[runbook_link(condition).partition("#")[2]]
-    for word in ("**Means**", "**Confirm**", "**Do**", "**Over**"):
+    for word in ("**Means**", "**Confirm**", "**Do**", "**Resolved**"):
         assert word in section
 
 

@@ -204,7 +204,7 @@ def _paragraph(push: Push, notice: Notice) -> str:
     account = f" of account {notice.account}" if notice.account else ""
     if push.kind == CLOSED and notice.closed_at is not None:
         held = str((notice.gone_since or notice.closed_at) - notice.opened_at).partition(".")[0]
-        return f"CLOSED {notice.condition}{account}: it held for {held}."
+        return f"CLOSED {notice.condition}{account}: it was open for {held}."
     facts = [
         f"such as {notice.example}" if notice.example else "",
         f"since {rfc3339(notice.since.replace(microsecond=0))}" if notice.since else "",

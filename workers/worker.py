@@ -28,7 +28,9 @@ class KnownJob(Job):
     def func(self) -> Any:
         """The function. Raises: UnknownJob."""
         if self.instance is not None or self.func_name not in jobs.NAMES:
-            raise UnknownJob("Redis holds a job that Ordertrail did not queue: check who may write")
+            raise UnknownJob(
+                "Redis holds a job that Ordertrail did not queue: check who can write to Redis"
+            )
         return super().func
 
 

@@ -16,23 +16,23 @@ NOT_EXAMINED = "not_examined"
 CAUSES: Mapping[str, tuple[str, str]] = {
     "old_secret": (
         "a secret that was retired",
-        "Give the courier the new secret, or put the old one back into use meanwhile.",
+        "Give the courier the new secret, or accept the old one again until then.",
     ),
     "other_account": (
         "the secret of another account",
         "The courier's settings of two accounts, or of test and production, are mixed up.",
     ),
-    "base64": ("a right signature, but in base64", "The courier must send it in hex."),
+    "base64": ("a correct signature, but in base64", "The courier must send it in hexadecimal."),
     "prefixed": (
-        "a right signature, but with something before it",
-        "The courier must send the bare hex.",
+        "a correct signature, but with a prefix",
+        "The courier must send the hexadecimal digits only.",
     ),
     "unknown_secret": (
         "a secret that we do not know, or a changed body",
         "Compare the courier's settings. A proxy that rewrites bodies has the same effect.",
     ),
     NOT_EXAMINED: (
-        "not examined: too many came at once, or there was nothing to examine",
+        "not examined: too many requests came at once, or they had nothing to examine",
         "See the other refusals of this account.",
     ),
 }

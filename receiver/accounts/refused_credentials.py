@@ -34,14 +34,17 @@ CREDENTIAL_REASONS = ("missing", "malformed", "wrong")
 
 # The reasons that need no diagnosis, each in words and with what to do.
 _OTHER_REASONS: Mapping[str, tuple[str, str]] = {
-    "missing": ("there was no credential", "See the courier's settings; it may be a scanner."),
-    "BodyTooLarge": ("the body was too large", "If it is genuine, raise MAX_BODY_BYTES."),
-    "BodyCutOff": ("the body was cut off or came too slowly", "See the network and the proxy."),
+    "missing": (
+        "there was no credential",
+        "Check the courier's settings. It may also be a scanner.",
+    ),
+    "BodyTooLarge": ("the body was too large", "If the courier sent it, raise MAX_BODY_BYTES."),
+    "BodyCutOff": ("the body was incomplete or too slow", "Check the network and the proxy."),
     UNKNOWN_ACCOUNT: (
         "there is no such account",
-        "See the address at the courier; an account without secrets is off.",
+        "Check the webhook URL at the courier. An account without secrets is off.",
     ),
-    UNKNOWN_TOPIC: ("the account has no such address", "See the address at the courier."),
+    UNKNOWN_TOPIC: ("the account has no such webhook URL", "Check the webhook URL at the courier."),
 }
 
 SecretUses = Mapping[tuple[str, str], SecretUse]

@@ -31,7 +31,7 @@ MOST_PENDING_COUNTED = 100_000
 OldestMessage = Row[str, int, datetime]
 
 
-@condition("no_progress", CRITICAL, "See the workers' log for what they do, and restart them.")
+@condition("no_progress", CRITICAL, "Restart the workers; their log says what they did.")
 def find_no_progress(context: AlertContext) -> Iterator[Alert]:
     """Find out whether workers run but process nothing; `no_workers` is another condition."""
     if not context.workers_run or _folded_lately(context):
@@ -43,18 +43,18 @@ def find_no_progress(context: AlertContext) -> Iterator[Alert]:
         oldest = min(waiting, key=lambda message: message.since)
         count = max(_count_new(context), 1)
         summary = (
-            f"{_messages_waiting(count)} (the oldest is of {oldest.account}) and workers run, but"
-            " nothing is processed"
+            f"{_messages_waiting(count)} (the oldest in account {oldest.account}), and workers"
+            " are running, but nothing is processed"
         )
         yield Alert(None, summary, oldest.since, count, str(oldest.id))
     elif context.system.clock_since is not None and context.sweep_is_late(UNSWEPT_TOO_LONG):
         # Nothing waits yet, but the next message would not be processed.
         unswept = duration_text(UNSWEPT_TOO_LONG)
-        summary = f"Workers run and the clock asks them to sweep, but none has swept for {unswept}"
+        summary = f"Workers and clock are running, but no worker has run its checks for {unswept}"
         yield Alert(None, summary, context.last_sweep_at)
 
 
-@condition("backlog", WARNING, "Start more workers; /ops shows whose messages they are.")
+@condition("backlog", WARNING, "Start more workers. /ops shows which accounts the messages are of.")
 def find_backlog(context: AlertContext) -> Iterator[Alert]:
     """Find new messages that wait too long; those sent back for another try wait behind them."""
     if not context.workers_run or not _folded_lately(context):
@@ -64,8 +64,8 @@ def find_backlog(context: AlertContext) -> Iterator[Alert]:
         count = _count_new(context)
         age = duration_text(context.now - oldest.since)
         summary = (
-            f"{_messages_waiting(count)}, the oldest for {age} (of {oldest.account}): messages"
-            " arrive faster than they are processed"
+            f"{_messages_waiting(count)}, the oldest for {age} (account {oldest.account}):"
+            " messages arrive faster than they are processed"
         )
         yield Alert(None, summary, oldest.since, count, str(oldest.id))
 
@@ -73,8 +73,8 @@ def find_backlog(context: AlertContext) -> Iterator[Alert]:
 @condition(
     "messages_quarantined",
     WARNING,
-    "`ordertrail messages show <id>` says why. After a fix `ordertrail retry` them, or"
-    " `ordertrail discard` them.",
+    "`ordertrail messages show <id>` gives the reason. Correct the cause, then run `ordertrail"
+    " retry`; or discard what is not needed with `ordertrail discard`.",
 )
 def find_messages_quarantined(context: AlertContext) -> Iterator[Alert]:
     newest = context.rows(select_unprocessed_messages(context, QUARANTINED, newest_first=True))
@@ -106,7 +106,8 @@ def find_messages_parked(context: AlertContext) -> Iterator[Alert]:
 @condition(
     "word_unmapped",
     WARNING,
-    "Ask the courier what it means, map it (deploy/runbook.md), and run `ordertrail rebuild`.",
+    "Ask the courier what the word means, map it to a status (deploy/runbook.md), and run"
+    " `ordertrail rebuild`.",
 )
 def find_word_unmapped(context: AlertContext) -> Iterator[Alert]:
     for account, words in sorted(read_unmapped_words(context).items()):

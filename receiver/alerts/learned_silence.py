@@ -118,7 +118,7 @@ def explain_silence(silence: Row[Any], duration: timedelta) -> str | None:
         return f"polling found {silence.missed} states that no webhook reported"
     weeks = sorted(silence.weeks)
     if len(weeks) < LEAST_WEEKS:
-        return "no courier is silent for so long" if duration > DEFAULT_SILENCE else None
+        return "a silence of more than 4 days is unusual" if duration > DEFAULT_SILENCE else None
     leanest = weeks[1 if len(weeks) == WEEKS else 0]
     usual_orders = float(silence.per_day) / WEBHOOKS_PER_ORDER
     share = min(1.0, silence.orders / usual_orders) if usual_orders else 1.0

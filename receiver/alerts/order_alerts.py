@@ -37,12 +37,14 @@ def find_orders_stuck(context: AlertContext) -> Iterator[Alert]:
         count = sum(row.total for row in rows)
         since, example = min((row.since + row.longest, row.example) for row in rows)
         by_status = ", ".join(
-            f"{count_noun(row.total, 'order', limit=MOST_COUNTED)} at {row.status} for more than"
+            f"{count_noun(row.total, 'order', limit=MOST_COUNTED)} in {row.status} for more than"
             f" {duration_text(row.longest)}"
             for row in rows
         )
-        noun = "An order does" if count == 1 else "Orders do"
-        yield Alert(account, f"{noun} not move on: {by_status}", since, count, example)
+        noun = "An order has" if count == 1 else "Orders have"
+        yield Alert(
+            account, f"{noun} kept one status for too long: {by_status}", since, count, example
+        )
 
 
 @condition(
@@ -63,7 +65,7 @@ def find_eta_slipped(context: AlertContext) -> Iterator[Alert]:
     "orders_in_conflict",
     WARNING,
     "`ordertrail conflicts` lists them; close each with `ordertrail conflicts close` once it is"
-    " dealt with.",
+    " resolved.",
 )
 def find_orders_in_conflict(context: AlertContext) -> Iterator[Alert]:
     for row in context.rows(select_orders_in_conflict(context)):

@@ -13,7 +13,7 @@ DISK_FULL_BYTES = 2**30
 @condition(
     "redis_away",
     CRITICAL,
-    "Check that Redis runs and that REDIS_URL is right. Waiting messages are processed then.",
+    "Check that Redis is running and that REDIS_URL is right. Waiting messages are then processed.",
 )
 def find_redis_away(context: AlertContext) -> Iterator[Alert]:
     if not context.system.redis_reachable:
@@ -21,19 +21,21 @@ def find_redis_away(context: AlertContext) -> Iterator[Alert]:
 
 
 @condition(
-    "no_workers", CRITICAL, "Start `worker` of the Procfile. Waiting messages are processed then."
+    "no_workers",
+    CRITICAL,
+    "Start the process `worker` of the Procfile. Waiting messages are then processed.",
 )
 def find_no_workers(context: AlertContext) -> Iterator[Alert]:
     if context.system.redis_reachable and context.system.workers == 0:
         yield Alert(None, "No worker is running: messages are stored but not processed")
 
 
-@condition("no_clock", CRITICAL, "Start `clock` of the Procfile.")
+@condition("no_clock", CRITICAL, "Start the process `clock` of the Procfile.")
 def find_no_clock(context: AlertContext) -> Iterator[Alert]:
     if context.workers_run and context.system.clock_since is None:
         summary = (
-            "Workers run, but no clock does: couriers are not polled, and messages whose wake-up"
-            " was lost wait"
+            "Workers are running, but no clock is: couriers are not polled, and messages whose"
+            " wake-up was lost are not processed"
         )
         yield Alert(None, summary, context.last_sweep_at)
 
@@ -48,5 +50,5 @@ def find_disk_low(context: AlertContext) -> Iterator[Alert]:
     free, size = context.system.disk_free, context.system.disk_size
     if free is None or not size or free >= DISK_LOW_BYTES or free / size >= DISK_LOW_SHARE:
         return
-    summary = f"The disk is {1 - free / size:.0%} full, {free / 2**30:.1f} GiB are left"
+    summary = f"The disk is {1 - free / size:.0%} full: {free / 2**30:.1f} GiB are free"
     yield Alert(None, summary, severity=CRITICAL if free < DISK_FULL_BYTES else "")

@@ -47,7 +47,8 @@ def find_poll_refused(context: AlertContext) -> Iterator[Alert]:
 @condition(
     "poll_failing",
     WARNING,
-    "See the workers' log for its answers. Polling goes on by itself once it works.",
+    "See the workers' log for the API's responses. When the API works again, polling resumes by"
+    " itself.",
 )
 def find_poll_failing(context: AlertContext) -> Iterator[Alert]:
     for account, _, state in context.accounts():
@@ -61,7 +62,7 @@ def find_poll_failing(context: AlertContext) -> Iterator[Alert]:
 @condition(
     "polls_late",
     WARNING,
-    "After an outage this passes by itself, at the courier's pace. Otherwise see the workers' log.",
+    "After an outage, wait: the courier's rate limits take time. Otherwise see the workers' log.",
 )
 def find_polls_late(context: AlertContext) -> Iterator[Alert]:
     """Find overdue polls; a paused account and missing workers or clocks are other conditions."""
@@ -78,14 +79,15 @@ def find_polls_late(context: AlertContext) -> Iterator[Alert]:
     )
     for row in context.rows(lateral_groups(keys, rows, Poll.due_at)):
         late = duration_text(LATE_AFTER)
-        summary = f"The poll of {_orders(row.total)} is overdue by more than {late}"
+        orders = count_noun(row.total, "order is", "orders are", limit=MOST_COUNTED)
+        summary = f"{orders} overdue for a poll by more than {late}"
         yield Alert(row.account, summary, row.since, row.total, row.example)
 
 
 @condition(
     "orders_unknown",
     WARNING,
-    "If they are many, check COURIER_<ACCOUNT>_API_URL; otherwise check the orders' ids.",
+    "If there are many, check COURIER_<ACCOUNT>_API_URL; otherwise check the orders' ids.",
 )
 def find_orders_unknown(context: AlertContext) -> Iterator[Alert]:
     """Find orders that their courier does not know: many of them mean a wrong address."""
@@ -101,7 +103,7 @@ def find_orders_unknown(context: AlertContext) -> Iterator[Alert]:
 @condition(
     "orders_given_up",
     WARNING,
-    "Their status stays as it was. Ask the courier; `ordertrail refresh` resumes polling.",
+    "Ask the courier about the orders; `ordertrail refresh` polls them again.",
 )
 def find_orders_given_up(context: AlertContext) -> Iterator[Alert]:
     keys = context.account_keys()

@@ -38,10 +38,10 @@ def find_courier_silent(context: AlertContext) -> Iterator[Alert]:
         reason = explain_silence(row, context.now - row.since)
         if reason is None or row.account in refused:
             continue
-        silent = f"has been silent since {row.since:%d %b %H:%M} UTC"
+        silent = f"has sent no webhook since {row.since:%d %b %H:%M} UTC"
         if row.last_at is None:
-            silent = "has never called"
-        summary = f"The courier {silent}, with {count_noun(row.orders, 'open order')}: {reason}"
+            silent = "has never sent a webhook"
+        summary = f"The courier {silent}, despite {count_noun(row.orders, 'open order')}: {reason}"
         yield Alert(row.account, summary, row.since, row.orders, row.example)
 
 
@@ -77,8 +77,8 @@ def find_credentials_refused(context: AlertContext) -> Iterator[Alert]:
         accepted = state and state.last_hook_at and state.last_hook_at >= since
         requests = count_noun(count, "request was", "requests were")
         cause = f", most likely {likely}" if main.likely != NOT_EXAMINED else ""
-        since_then = "" if accepted else "; none has been accepted since"
-        summary = f"{requests} refused for a {main.reason} credential{cause}{since_then}"
+        since_then = "" if accepted else "; no webhook has been accepted since"
+        summary = f"{requests} refused because of a {main.reason} credential{cause}{since_then}"
         severity = WARNING if accepted else ""
         yield Alert(slug, summary, since, count, severity=severity, what_to_do=what_to_do)
 
@@ -86,7 +86,7 @@ def find_credentials_refused(context: AlertContext) -> Iterator[Alert]:
 @condition(
     "old_secret_used",
     WARNING,
-    "Give the courier the first secret; a day after the last use of the old one remove it.",
+    "Give the courier the first secret. One day after the last use of the old one, remove it.",
 )
 def find_old_secret_used(context: AlertContext) -> Iterator[Alert]:
     uses = refused_credentials.read_secret_uses(context.session)
@@ -120,7 +120,8 @@ _FLOODS = text("""
 @condition(
     "hooks_flooding",
     WARNING,
-    "Are they repetitions? Tell the courier; read deploy/runbook.md before you refuse any.",
+    "Check whether they are repetitions, and tell the courier. Read deploy/runbook.md before you"
+    " refuse any.",
 )
 def find_hooks_flooding(context: AlertContext) -> Iterator[Alert]:
     """Find accounts that send far more than ever; a flood is a backlog until it is folded."""
@@ -138,7 +139,7 @@ def find_hooks_flooding(context: AlertContext) -> Iterator[Alert]:
     for row in context.session.execute(_FLOODS, parameters):
         minutes = round((context.now - recent) / timedelta(minutes=1))
         summary = (
-            f"{count_noun(row.webhooks, 'webhook')} came within {minutes} minutes; the busiest ten"
-            f" minutes before had {row.most:,}"
+            f"{count_noun(row.webhooks, 'webhook')} arrived within {minutes} minutes; the busiest"
+            f" ten minutes before had {row.most:,}"
         )
         yield Alert(row.account, summary, recent, row.webhooks)

@@ -99,7 +99,10 @@ def start_reading(
     # A number that was never assigned, or only before a backup was restored. The sequence knows it
     # even if the changes themselves have been deleted.
     if not rows and number > session.scalar(LAST_ASSIGNED):
-        raise InvalidCursor("after is ahead of every change: start again without it", "after")
+        raise InvalidCursor(
+            "after is newer than every change (was a backup restored?): start again without it",
+            "after",
+        )
     return number, rows
 
 

@@ -52,7 +52,9 @@ class FeedWaiters:
         """
         with self._changed:
             if self._waiting >= MOST_WAITING:
-                raise TooManyWaiting("too many readers wait for changes: retry later or omit wait")
+                raise TooManyWaiting(
+                    "too many clients are waiting for changes: retry later, or omit wait"
+                )
             self._waiting += 1
             self._waited = True
             counters.WAITING.inc()

@@ -113,7 +113,7 @@ def _read_new_changes(sessions: sessionmaker[Session], number: int) -> Sequence[
                 rows = feed.read_changes(session, number, PAGE_SIZE)
         except OperationalError:
             if not reported:
-                print_note("PostgreSQL cannot be reached; trying again every second.")
+                print_note("PostgreSQL cannot be reached; retrying every second.")
             reported = True
             time.sleep(POLL_SECONDS)
             continue

@@ -30,7 +30,7 @@ def check_command(as_json: bool) -> None:
         alerts = read_alerts(settings)
     except SQLAlchemyError as error:
         summary = describe_failure(error) or f"PostgreSQL cannot be used: {type(error).__name__}"
-        advice = "Check that PostgreSQL runs and that DATABASE_URL is right."
+        advice = "Check that PostgreSQL is running and that DATABASE_URL is right."
         alerts = [
             Alert(None, summary, severity=CRITICAL, what_to_do=advice, condition="database_away")
         ]

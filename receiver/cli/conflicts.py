@@ -50,7 +50,7 @@ def close_command(
 ) -> None:
     """Close a conflict that was resolved.
 
-    The order then no longer needs attention because of it.
+    The order then no longer needs attention because of this conflict.
     """
     resolution = options.validate_options(schemas.ConflictNoteSchema(), by=by, note=note)
     settings = load_settings()

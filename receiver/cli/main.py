@@ -27,8 +27,8 @@ COMMANDS: CommandTable = {
     },
     "Messages": {
         "messages": ("receiver.cli.messages", "List the messages in the inbox, or show one."),
-        "retry": ("receiver.cli.messages", "Send messages back to the workers."),
-        "discard": ("receiver.cli.messages", "Mark a message as dealt with."),
+        "retry": ("receiver.cli.messages", "Process messages again."),
+        "discard": ("receiver.cli.messages", "Discard a message that is not needed."),
     },
     "Couriers": {
         "couriers": ("receiver.cli.couriers", "Show the state of each courier account."),

@@ -19,14 +19,14 @@ from receiver.text import count_noun, indent_json
 @click.group(invoke_without_command=True)
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only messages with this outcome.")
 @options.account_option
-@click.option("--courier-order-id", help="Only of this order; requires --account.")
+@click.option("--courier-order-id", help="Only messages of this order; requires --account.")
 @options.page_options
 @click.pass_context
 def messages_command(ctx: click.Context, /, **given: Any) -> None:
     """List the messages in the inbox, or show one.
 
-    Newest first and without bodies; options narrow the list. An empty list is a success, but an
-    account that is not configured is not.
+    Newest first and without bodies; the options filter the list. Exit code 0 also for an empty
+    list, but 1 for an account that is not configured.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -100,15 +100,16 @@ def show_command(message_id: str, as_json: bool) -> None:
     type=click.Choice([QUARANTINED, PARKED]),
     help="All messages with this outcome, oldest first, instead of one.",
 )
-@click.option("--account", help="With --outcome: only of this account.")
+@click.option("--account", help="With --outcome: only messages of this account.")
 @options.json_option
 def retry_command(
     message_id: str | None, outcome: str | None, account: str | None, as_json: bool
 ) -> None:
-    """Send messages back to the workers.
+    """Process messages again.
 
-    Either one that is quarantined, parked or discarded, or all that are quarantined or parked. The
-    workers process them when no new messages are waiting. Exit code 1 if there was none to send.
+    Either one message that is quarantined, parked or discarded (MESSAGE_ID), or all that are
+    quarantined or parked (--outcome). The workers process new messages first. Exit code 1 if there
+    was no message to process again.
     """
     if (message_id is None) == (outcome is None):
         raise click.UsageError("give either MESSAGE_ID or --outcome")
@@ -122,14 +123,14 @@ def retry_command(
             count = int(retry_message(sessions, bells, message_id, now))
             text = f"Message {message_id} is already applied or pending: nothing to do."
             if count:
-                text = f"Message {message_id} was sent back to the workers."
+                text = f"Message {message_id} will be processed again."
         else:
             which = options.validate_options(
                 schemas.RetrySchema(), outcome=outcome, account=account
             )
             count = retry_messages(sessions, bells, which, now)["retried"]
-            messages = count_noun(count, "message was", "messages were")
-            text = f"{messages} sent back to the workers ({outcome})."
+            messages = count_noun(count, f"{outcome} message")
+            text = f"{messages} will be processed again."
     retried = schemas.RetriedSchema().dump({"retried": count, "next_cursor": None})
     output.print_result(retried, text, as_json)
     click.get_current_context().exit(0 if count else 1)
@@ -140,10 +141,9 @@ def retry_command(
 @options.decision_options
 @options.json_option
 def discard_command(message_id: str, by: str, note: str, as_json: bool) -> None:
-    """Mark a message as dealt with.
+    """Discard a message that is not needed.
 
-    For a quarantined or parked message that needs nothing more. It is kept, and `ordertrail retry`
-    undoes this.
+    It must be quarantined or parked. It stays stored, and `ordertrail retry` reverses the decision.
     """
     decision = options.validate_options(ConflictNoteSchema(), by=by, note=note)
     with open_database(load_settings()) as sessions:

@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON in the same shape as the HTTP API."
 )
-account_option = click.option("--account", help="Only of this account.")
+account_option = click.option("--account", help="Only this account.")
 
 
 class Name(click.ParamType[str]):
@@ -43,16 +43,16 @@ def order_arguments(command: Command) -> Command:
 def decision_options(command: Command) -> Command:
     """Add --by and --note: who decided, and why."""
     with_note = click.option("--note", default="", help="Why, or how it was resolved.")(command)
-    return click.option("--by", required=True, help="Who decided it.")(with_note)
+    return click.option("--by", required=True, help="Name of the person who decides.")(with_note)
 
 
 def page_options(command: Command) -> Command:
     """Add the options of `print_pages`: --limit, --cursor, --all and --json."""
-    limit_help = "Rows of a page, 1 to 200.  [default: 50]"
+    limit_help = "Rows per page, 1 to 200.  [default: 50]"
     for option in (
         json_option,
         click.option("--all", "all_pages", is_flag=True, help="Show all pages."),
-        click.option("--cursor", help="Continue where an earlier page ended."),
+        click.option("--cursor", help="Continue after an earlier page."),
         click.option("--limit", "--most", "limit", type=int, help=limit_help),
     ):
         command = option(command)

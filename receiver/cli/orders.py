@@ -29,7 +29,7 @@ from receiver.text import count_noun
 
 
 @click.command()
-@click.option("--reference", help="Only with this order number of the shop.")
+@click.option("--reference", help="Only with this reference, the shop's order number.")
 @options.account_option
 @click.option(
     "--status",
@@ -51,14 +51,14 @@ from receiver.text import count_noun
 @click.option(
     "--updated-since",
     metavar="TIME",
-    help="Only updated since then; with a zone: 2026-04-16T07:00:00Z.",
+    help="Only updated at or after this time, with its zone: 2026-04-16T07:00:00Z.",
 )
 @options.page_options
 def orders_command(**given: Any) -> None:
     """List orders, newest first.
 
-    Options narrow the list. ! marks a status that needs attention. An empty list is a success, but
-    an account that is not configured is not.
+    The options filter the list. ! marks a status that needs attention. Exit code 0 also for an
+    empty list, but 1 for an account that is not configured.
     """
     table = output.GrowingTable(
         {
@@ -129,7 +129,7 @@ def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
     for name, value in order["metadata"].items():
         yield "metadata", f"{name}={value}"
     polling = order["polling"]
-    yield "last heard", format_time(order["last_heard_at"]) or "never"
+    yield "last message", format_time(order["last_heard_at"]) or "never"
     yield "last polled", format_time(polling["last_polled_at"])
     if failures := polling["failures"]:
         yield "", f"{count_noun(failures, 'failed poll')} in a row"
@@ -215,7 +215,7 @@ def register_command(
         output.print_json(order)
         return
     output.print_note(
-        "Registered." if created else "Already registered; updated with what was given."
+        "Registered." if created else "Already registered; the given values were updated."
     )
     _print_order(order)
 
@@ -246,4 +246,6 @@ def refresh_command(account: str, order_id: str, as_json: bool) -> None:
     refreshed = RefreshedSchema().dump(due)
     name = f"Order {refreshed['courier_order_id']} of {refreshed['account']}"
     next_poll_at = format_time(refreshed["next_poll_at"])
-    output.print_result(refreshed, f"{name} will be polled from {next_poll_at} on.", as_json)
+    output.print_result(
+        refreshed, f"{name} will be polled at {next_poll_at} or soon after.", as_json
+    )

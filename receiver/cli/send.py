@@ -37,8 +37,8 @@ SHOWN_BYTES = 2_000
 
 # What to do about a response that is not 200; {name} is the account's setting SECRETS.
 ADVICE = {
-    401: "the server has another secret for this account: compare {name} on both sides (a proxy may"
-    " also have changed a signed body)",
+    401: "the server has another secret for this account: compare {name} on both sides (or a proxy"
+    " changed the signed body)",
     404: "the server has no such account ({name} is not set there, or --url lacks a part of the"
     " path), or the order is not registered yet: see the response",
     405: "a proxy or a redirect changed the method: --url must be the final address, with https://",
@@ -83,9 +83,11 @@ class WebhookResponse:
     help="When it happened, with a zone.  [default: now]",
 )
 @click.option("--topic", default="orders", show_default=True, help="`tours` requires --file.")
-@click.option("--times", type=click.IntRange(1, MOST_TIMES), default=1, help="Send it so often.")
+@click.option(
+    "--times", type=click.IntRange(1, MOST_TIMES), default=1, help="How many times to send it."
+)
 @click.option("--secret-file", type=click.File("r"), help="File with the secret; - is stdin.")
-@click.option("--courier", help="The account's courier, if its name does not say it.")
+@click.option("--courier", help="The account's courier, if the account has another name.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
 @json_option
 def send_command(
@@ -102,7 +104,7 @@ def send_command(
 
     Signed, or with the token in the URL. Without --file the body is a sample. The secret is read
     from --secret-file, else from COURIER_<ACCOUNT>_SECRETS (or _FILE), else from the `make run` on
-    this machine; if there are several, the first is used. Nothing else is needed, so that --url may
+    this machine; if there are several, the first is used. No other setting is needed, so --url can
     be any installation.
 
     Exit code 0 if every response was 200, which means stored.
@@ -111,8 +113,8 @@ def send_command(
     driver = DRIVERS[sender.driver]
     if url is not None and not INSTALLATION_URL.fullmatch(url):
         raise click.UsageError(
-            "--url: give the installation's address only, such as https://hooks.shop.example; the"
-            " path is known, and a secret has no place on a command line"
+            "--url: give only the address of the installation, such as https://hooks.shop.example:"
+            " the path is added, and a secret must not be on a command line"
         )
     base_url = settings.url if url is None else url.rstrip("/")
     topic, body = content["topic"], _build_body(driver, **content)
@@ -188,7 +190,9 @@ def _build_body(driver: Driver, topic: str, file: IO[bytes] | None, **changes: A
         raise click.UsageError(f"--topic: {driver.name} has no such topic; its topics: {topics}")
     if file is not None:
         if any(changes.values()):
-            raise click.UsageError("--file is sent unchanged: change the file instead")
+            raise click.UsageError(
+                "--file is sent unchanged: change the file instead of giving other options"
+            )
         return file.read()
     if topic != "orders":
         raise click.UsageError(f"there is no sample for {topic}: use --file")
@@ -248,7 +252,9 @@ def _print_advice(account: Account, responses: Iterable[WebhookResponse]) -> Non
     print_line("")
     for status in dict.fromkeys(response.status for response in responses):
         if status is None:
-            print_note("Not sent: no response from this address. Check --url and the service.")
+            print_note(
+                "No response from this address: check --url, and that the service is running."
+            )
         elif status != HTTPStatus.OK:
             advice = ADVICE.get(status, "this is not a response of Ordertrail: check --url")
             name = account.env_name("SECRETS")

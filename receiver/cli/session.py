@@ -68,7 +68,7 @@ def make_bells(settings: Settings) -> Bells:
             with connect_redis(settings.redis_url) as redis:
                 bell(redis)
         except (RedisError, OSError):
-            print_note("ordertrail: done, but Redis cannot be reached: it takes effect later")
+            print_note("ordertrail: stored, but Redis is unreachable: takes effect once it is back")
 
     return Bells(partial(ring, ring_doorbell), partial(ring, feed.announce_changes))
 

@@ -52,7 +52,7 @@ def load_body(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
         return dict(schema.load(body))
     except ValidationError as refused:
         faults = json.dumps(refused.messages, sort_keys=True, ensure_ascii=False)
-        raise Undecodable(f"the courier's schema refuses the body: {faults}") from None
+        raise Undecodable(f"the body does not match the courier's schema: {faults}") from None
 
 
 def parse_courier_time(value: Any, zone: str, field_name: str = "time") -> Moment | None:

@@ -162,7 +162,9 @@ def _find(name: str, expression: str, body: dict[str, Any]) -> str | None:
         value = _compiled(expression).search(body)
     except JMESPathError as error:
         what = str(error).splitlines()[0]
-        raise Undecodable(f"{expression!r} does not fit this body: {what}") from None
+        raise Undecodable(
+            f"the field map's {expression!r} cannot be applied to this body: {what}"
+        ) from None
     if value is None or value == "" or isinstance(value, bool | dict | list):
         return None
     if name in NAMES and len(str(value)) > parsing.MAX_NAME_LENGTH:

@@ -55,7 +55,10 @@ def read_cursor(cursor: str, kind: str = ORDERS, name: str = "cursor") -> int:
     number = int(match[2]) if match else 0
     # Compared with the cursor as we write it, because decoding skips foreign characters.
     if not match or write_cursor(number, kind) != cursor.rstrip("="):
-        raise InvalidCursor(f"{name} is not a cursor that this list returned", name)
+        raise InvalidCursor(
+            f"{name} is not a cursor of this list: send the next_cursor of an earlier response",
+            name,
+        )
     return number
 
 

@@ -24,7 +24,7 @@ def retry_message(
 ) -> int:
     """Make one message pending again, unless it is pending or applied; return how many were (0, 1).
 
-    Raises: UnknownMessage; WrongOutcome where its body is no longer kept.
+    Raises: UnknownMessage; WrongOutcome where its body is no longer stored.
     """
     with sessions.begin() as session:
         message = find_message(session, message_id, lock=True)
@@ -32,7 +32,7 @@ def retry_message(
             return 0
         if message.size is None:
             raise WrongOutcome(
-                f"message {message_id} cannot be retried: its body is no longer kept"
+                f"message {message_id} cannot be retried: its body is no longer stored"
             )
         _make_pending(session, [message.id], now)
     bells.doorbell()

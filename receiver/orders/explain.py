@@ -11,17 +11,18 @@ from sqlalchemy.orm import Session
 from receiver.db.models import Event, Message, Order
 from receiver.orders import details
 from receiver.orders.fold import sort_position
+from receiver.text import count_noun
 
 Explanation = dict[str, Any]
 
 # What the flags of an event mean to people.
 FLAG_TEXTS = {
-    "time_inferred": "the courier gave no time, so the time when we received it counts",
-    "clock_skew": "its time was in the future, so the time when we received it counts",
-    "zone_assumed": "its time had no zone",
-    "minute_only": "its time is known to the minute only",
-    "state_disagrees": "the courier's state is not the one with its newest time; the state counts",
-    "pickup_at_unreadable": "its pickup time could not be read",
+    "time_inferred": "the courier gave no time: the time of arrival is used",
+    "clock_skew": "the courier's time was in the future: the time of arrival is used",
+    "zone_assumed": "the courier's time had no time zone: the account's zone is used",
+    "minute_only": "the courier's time is only exact to the minute",
+    "state_disagrees": "the courier's state differs from its newest dated event; the state is used",
+    "pickup_at_unreadable": "the pickup time could not be read",
 }
 
 
@@ -98,10 +99,11 @@ def describe_setter(explanation: Explanation) -> str:
     """Return in a sentence what set the status. explanation: as ExplanationSchema dumps it."""
     setter = next((event for event in explanation["events"] if event["set_status"]), None)
     if setter is None:
-        return "No event that we have a status for was received yet."
+        return "No event with a known status was received yet."
     ignored = sum(not event["applied"] for event in explanation["events"])
-    note = f" Events that were not applied say why ({ignored})." if ignored else ""
+    events = count_noun(ignored, "event was", "events were")
+    note = f" {events} not applied; each says why." if ignored else ""
     return (
         f"Set by the courier's status {setter['courier_status']!r} in message"
-        f" {setter['message_id']}: of all applied events it happened last.{note}"
+        f" {setter['message_id']}, the latest of all applied events.{note}"
     )

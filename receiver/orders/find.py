@@ -184,6 +184,6 @@ def refuse_other_than_one(count: int, account: str, name: str) -> None:
         raise UnknownOrder(f"account {account!r} has no order {name!r}")
     if count > 1:
         raise AmbiguousIdentifier(
-            f"several orders of account {account!r} have the name {name!r}:"
+            f"several orders of account {account!r} have the identifier {name!r}:"
             " use the courier_order_id of one"
         )

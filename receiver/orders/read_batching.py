@@ -93,7 +93,9 @@ class OrderReader:
         try:
             return self._batcher.submit((statement, account, name), READ_SECONDS)
         except (psycopg.OperationalError, TimeoutError):
-            raise StorageUnavailable("the database cannot be reached just now") from None
+            raise StorageUnavailable(
+                "PostgreSQL cannot be reached: retry in a few seconds"
+            ) from None
 
     def _read_batch(self, reads: Sequence[Read]) -> list[list[Any]]:
         found: dict[Read, list[Any]] = defaultdict(list)

@@ -39,7 +39,9 @@ def register_order(
     """
     account = settings.accounts.get(new["account"])
     if account is None:
-        raise UnknownAccount(f"no account {new['account']!r} is switched on")
+        raise UnknownAccount(
+            f"account {new['account']!r} is not configured: GET /v1/couriers lists the accounts"
+        )
     with sessions.begin() as session:
         given = {name: value for name, value in new.items() if name != "account"}
         order, is_new = record_order(session, account.slug, account.driver, now=now, **given)
@@ -142,8 +144,8 @@ def request_refresh(
         contract = settings.accounts.get(account)
         if contract is None or contract.access is None:
             raise NotPolled(
-                f"account {account!r} cannot be polled: it is switched off,"
-                " or API_TOKEN or API_URL is not set"
+                f"account {account!r} cannot be polled: it is off, its courier has no API, or its"
+                " API_TOKEN, API_USER or API_URL is not set"
             )
         due_at = schedule_poll_now(session, order, now, settings.poll_interval_factor)
         paused_until = session.scalar(

@@ -56,5 +56,5 @@ def find_tour(session: Session, account: str, tour_id: str) -> Tour:
     """
     tour = None if "\x00" in account + tour_id else session.get(Tour, (account, tour_id))
     if tour is None:
-        raise UnknownTour(f"no tour plan of account {account!r} names {tour_id!r}")
+        raise UnknownTour(f"account {account!r} has no tour {tour_id!r}")
     return tour

@@ -9,7 +9,9 @@ from receiver.schemas.fields import Answer, boolean, described, integer, nested_
 class SecretStandingSchema(Answer):
     """How one of an account's secrets is used."""
 
-    place = integer("Its position in COURIER_<ACCOUNT>_SECRETS; 1 is the newest.", 2)
+    place = integer(
+        "Its position in COURIER_<ACCOUNT>_SECRETS; 1 is the first, which is the newest.", 2
+    )
     uses = integer("How many webhooks were authenticated with it so far.", 12)
     last_used_at = time("When it was last used; null: never.", "2026-04-16T07:00:01Z", null=True)
 
@@ -23,17 +25,24 @@ class AccountStandingSchema(Answer):
     last_webhook_at = time("When the last webhook arrived; null: none yet.", null=True)
     last_poll_at = time("When a poll last returned something new; null: none did yet.", null=True)
     webhooks = integer("How many webhooks were processed so far.", 4711)
-    polls = integer("How many poll answers with something new were processed so far.", 98)
+    polls = integer("How many poll responses with something new were processed so far.", 98)
     poll_requests = integer("How many requests were sent to the courier's API so far.", 1204)
     poll_requests_saved = integer(
-        "How many requests were saved so far by requesting lists of orders, not single ones.", 310
+        "How many requests were saved so far by polling lists of orders instead of single ones.",
+        310,
     )
-    polled = boolean("Whether it can be polled, having an API and credentials.", True)
-    missed_hooks = integer("How many status changes only a poll found, not a webhook, so far.", 102)
+    polled = boolean(
+        "Whether it can be polled: its courier has an API, and its credentials are set.", True
+    )
+    missed_hooks = integer(
+        "How many status changes only a poll found, without a webhook, so far.", 102
+    )
     missed_hook_ratio = described(
         Float, "missed_hooks / (missed_hooks + webhooks); null while both are 0.", 0.0213, null=True
     )
-    signature_failures = integer("Webhooks of 30 days with a wrong or no token or signature.", 3)
+    signature_failures = integer(
+        "How many webhooks of the last 30 days had a wrong or missing token or signature.", 3
+    )
     secrets = nested_list(
         SecretStandingSchema,
         "The account's secrets, newest first. An old one that is no longer used"
@@ -45,18 +54,18 @@ class AccountStandingSchema(Answer):
         "closed",
         choices=["closed", "open", "half_open"],
     )
-    paused_since = time("When polling was paused; null: it is not.", null=True)
+    paused_since = time("When polling was paused; null: it is not paused.", null=True)
     paused_until = time(
         "When polling resumes at the earliest; null: not paused.", "2026-04-16T07:05:00Z", null=True
     )
     pause_reason = text(
-        "Why polling is paused. `busy`: the courier asked us to wait; `refused`: the courier"
-        " rejects our credentials; `failing`: the courier does not answer; null: it is not.",
+        "Why polling is paused. `busy`: the courier limits our request rate; `refused`: the courier"
+        " rejects our credentials; `failing`: the courier does not answer; null: it is not paused.",
         "busy",
         null=True,
     )
     orders_due = integer("How many orders are due for a poll now, counted up to 10,000.", 12)
-    orders_given_up = integer("How many orders polling was given up for, up to 10,000.", 0)
+    orders_given_up = integer("For how many orders polling was given up, counted up to 10,000.", 0)
 
 
 class AccountListSchema(Answer):
@@ -68,7 +77,9 @@ class AccountListSchema(Answer):
 class RefusalSchema(Answer):
     """Webhook requests of one account that were refused for one reason."""
 
-    account = text("Slug of the account; null: the URL named none.", "cottoncast", null=True)
+    account = text(
+        "Slug of the account; null: the URL named no existing account.", "cottoncast", null=True
+    )
     reason = text(
         "Why the requests were refused. `missing`, `malformed`, `wrong`: the token or the"
         " signature; `BodyTooLarge`; `BodyCutOff`; `unknown_account`; `unknown_topic`.",
@@ -85,8 +96,10 @@ class RefusalSchema(Answer):
     count = integer("How many requests were refused.", 17)
     first_at = time("When the first of them arrived.", "2026-04-15T07:00:01Z")
     last_at = time("When the last of them arrived.")
-    summary = text("Likely cause, for people.", "a right signature, but with something before it")
-    what_to_do = text("What to do about it, for people.", "The courier must send the bare hex.")
+    summary = text("Likely cause, for people.", "a correct signature, but with a prefix")
+    what_to_do = text(
+        "What to do about it, for people.", "The courier must send the hexadecimal digits only."
+    )
 
 
 class RefusalListSchema(Answer):

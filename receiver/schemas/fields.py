@@ -48,11 +48,11 @@ class Time(fields.DateTime):
         text = value.replace(" ", "+") if isinstance(value, str) and "T" in value else value
         at = super()._deserialize(text, attr, data, **kwargs)
         if at.tzinfo is None:
-            raise ValidationError("needs a time zone, such as Z or +01:00")
+            raise ValidationError("must have a time zone, such as Z or +01:00")
         try:
             return at.astimezone(UTC)
         except OverflowError:
-            raise ValidationError("is outside the years 1 to 9999") from None
+            raise ValidationError("must be in the years 1 to 9999") from None
 
 
 class Text(fields.String):
@@ -67,7 +67,7 @@ class Text(fields.String):
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ValidationError("must not contain half a surrogate pair") from None
+            raise ValidationError("must not contain an unpaired surrogate") from None
         return text
 
 
@@ -76,7 +76,7 @@ class WholeNumber(fields.Integer):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if isinstance(value, str) and not DIGITS.fullmatch(value):
-            raise ValidationError("is not a whole number")
+            raise ValidationError("must be a whole number")
         return int(super()._deserialize(value, attr, data, **kwargs))
 
 
@@ -152,9 +152,9 @@ REASON = text(
     "recipient_was_not_at_home",
     null=True,
 )
-MESSAGE_ID = text("Id of the message in the inbox that reported it first.", "184467")
+MESSAGE_ID = text("Id of the message that was the first to report it.", "184467")
 KIND = text(
-    "`webhook`: the courier sent it; `poll`: the courier answered a request of ours.",
+    "`webhook`: the courier sent it; `poll`: a response of the courier's API.",
     "webhook",
     choices=["webhook", "poll"],
 )
@@ -165,7 +165,7 @@ TRUST = text(
     choices=["signed", "token", "fetched"],
 )
 NEXT_CURSOR = text(
-    "Send it as `cursor` for the next page; null: it is the last.", "bzQx", null=True
+    "Send it as `cursor` for the next page; null: this is the last page.", "bzQx", null=True
 )
 
 
@@ -173,7 +173,7 @@ class PageFilters(Schema):
     """The filter and the position that all lists have."""
 
     account = identifier(AN_ACCOUNT, "tiramizoo")
-    limit = whole_number("The largest number of entries in one answer.", 50, 1, 200, default=50)
+    limit = whole_number("The largest number of entries on a page.", 50, 1, 200, default=50)
     cursor = given_text("The `next_cursor` of the previous page.", "bzQx", length=(1, 200))
 
 
@@ -191,7 +191,7 @@ class ProblemSchema(Answer):
         "The invalid parameters (under `query`) or fields (under `json`): by name, a list of"
         " what is wrong with each. Inside lists and objects the position or the name comes"
         " first. Present only if single parameters or fields are invalid.",
-        {"query": {"limit": ["is not a whole number"]}},
+        {"query": {"limit": ["must be a whole number"]}},
     )
 
 
@@ -200,8 +200,12 @@ class StatusRowSchema(Answer):
 
     status = text("The status.", "in_transit", attribute="name")
     group = text("The group it belongs to.", "in_transit", choices=GROUPS)
-    rank = integer("Of two events of the same moment, the one with the higher rank is later.", 40)
-    is_terminal = boolean("Whether the transport has ended with it.", False, attribute="terminal")
+    rank = integer(
+        "Of two events at the same time, the one with the higher rank counts as later.", 40
+    )
+    is_terminal = boolean(
+        "Whether the transport ends with this status.", False, attribute="terminal"
+    )
     needs_attention = boolean(
         "Whether a person should look into an order with this status.", False, attribute="attention"
     )

@@ -81,8 +81,12 @@ class ConflictSchema(Answer):
     id = text("Id of the conflict; it never changes.", "29807b91bde4")
     kind = text("The two facts: `<later>_after_<earlier>`.", "picked_up_after_cancelled")
     occurred_at = time("When the later fact happened, by the courier's clock.")
-    settled_at = time("When a later event settled it; null: no.", "2026-04-16T09:00:00Z", null=True)
-    closed_at = time("When a person closed it; null: no.", "2026-04-17T09:00:00Z", null=True)
+    settled_at = time(
+        "When a later event settled it; null: not settled.", "2026-04-16T09:00:00Z", null=True
+    )
+    closed_at = time(
+        "When a person closed it; null: not closed.", "2026-04-17T09:00:00Z", null=True
+    )
     closed_by = text("Name of the person who closed it.", "Ann", null=True)
     note = text("Note of the person who closed it.", "the driver called, it is there", null=True)
 
@@ -134,7 +138,7 @@ class ExplainedEventSchema(EventFields):
     """An event, and its effect on the order."""
 
     message_id = fields.MESSAGE_ID
-    set_status = boolean("Whether the order's present status comes from this event.", True)
+    set_status = boolean("Whether the order's current status comes from this event.", True)
 
 
 class ExplainedDetailSchema(Answer):
@@ -154,7 +158,7 @@ class ExplainedOrderSchema(OrderFields):
 
 
 class ExplanationSchema(Answer):
-    """Why an order has its present status."""
+    """Why an order has its current status."""
 
     order = nested(ExplainedOrderSchema, "The order as it is now.")
     messages = nested_list(ExplainedMessageSchema, "All messages about the order, oldest first.")
@@ -169,7 +173,7 @@ class ExplanationSchema(Answer):
 class ChangeSchema(Answer):
     """One change of one order. `version` and `status` are those after this change."""
 
-    cursor = text("Position of this change in the feed; usable as `after`.", "YzQx")
+    cursor = text("Position of this change in the feed; can be sent as `after`.", "YzQx")
     account = fields.ACCOUNT
     courier_order_id = fields.COURIER_ORDER_ID
     reference = text("The shop's own number of the order, as it is now.", "41", null=True)
@@ -186,20 +190,22 @@ class ChangePageSchema(Answer):
     """A page of the change feed."""
 
     changes = nested_list(ChangeSchema, "The changes, oldest first; empty if there are none.")
-    next_cursor = text("Send it as `after` to read on. Always given.", "YzQx")
+    next_cursor = text("Send it as `after` to continue reading. Never null.", "YzQx")
 
 
 class ChangeFiltersSchema(Schema):
     """Where to read the change feed, and how much of it."""
 
     after = given_text(
-        "Return changes after this position: the `next_cursor` of the last answer, or the"
+        "Return changes after this position: the `next_cursor` of the last response, or the"
         " `cursor` of a change. Without it the feed starts at the beginning; `now` skips"
         " everything up to the present.",
         "YzQx",
         length=(None, 200),
     )
-    limit = whole_number("Most changes in one answer, 1 to 1000.", 100, 1, 1000, default=100)
+    limit = whole_number(
+        "The largest number of changes on a page, 1 to 1000.", 100, 1, 1000, default=100
+    )
     wait = whole_number("How many seconds to wait for a change, 0 to 30.", 30, 0, 30, default=0)
 
 

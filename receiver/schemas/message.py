@@ -18,7 +18,7 @@ AN_OUTCOME = (
 class MessageFields(Answer):
     """What the inbox and the explanation of an order both say about a message."""
 
-    id = text("Id of the message; later messages have more.", "184467")
+    id = text("Id of the message; later messages have higher ids.", "184467")
     topic = text("What it is about: `orders` or `tours`, as in the webhook's URL.", "orders")
     kind = fields.KIND
     trust = fields.TRUST
@@ -30,16 +30,16 @@ class MessageFields(Answer):
     )
     received_at = time("When it arrived, by our clock.", "2026-04-16T07:00:02Z")
     last_seen_at = time("When the same body arrived most recently.", "2026-04-16T07:05:02Z")
-    repetitions = integer("How many times the same body arrived again after the first time.", 2)
+    repetitions = integer("How many times the same body arrived again.", 2)
 
 
 class MessageSchema(MessageFields):
-    """One webhook body or poll answer, and what was done with it."""
+    """One webhook body or poll response, and what was done with it."""
 
     sometimes = ("body", "body_base64")
 
     account = fields.ACCOUNT
-    courier_order_id = text("The order it is about; null: not read or none.", "3AF7", null=True)
+    courier_order_id = text("The order it is about; null: not known, or none.", "3AF7", null=True)
     size = integer("Size of the body in bytes; null: it is no longer stored.", 812, null=True)
     processed_at = time("When it was processed; null: not yet.", "2026-04-16T07:00:03Z", null=True)
     retried_at = time("When it was last retried; null: never.", "2026-04-17T09:00:00Z", null=True)
@@ -62,12 +62,12 @@ class MessageFiltersSchema(fields.PageFilters):
     """Which messages to list: those that match all filters."""
 
     outcome = given_text(AN_OUTCOME, "quarantined", choices=OUTCOMES)
-    courier_order_id = identifier("The courier's own id of the order; needs `account`.", "3AF7")
+    courier_order_id = identifier("The courier's own id of the order; requires `account`.", "3AF7")
 
     @validates_schema
     def _order_of_an_account(self, filters: dict[str, Any], **kwargs: Any) -> None:
         if "courier_order_id" in filters and "account" not in filters:
-            raise ValidationError("needs account as well", "courier_order_id")
+            raise ValidationError("requires account", "courier_order_id")
 
 
 class RetrySchema(Schema):
@@ -80,11 +80,11 @@ class RetrySchema(Schema):
         choices=[QUARANTINED, PARKED],
     )
     account = identifier("Retry messages of this account only.", "tiramizoo")
-    cursor = given_text("The `next_cursor` of the previous answer.", "bTQx", length=(1, 200))
+    cursor = given_text("The `next_cursor` of the previous response.", "bTQx", length=(1, 200))
 
 
 class RetriedSchema(Answer):
     """How many messages will be processed again."""
 
-    retried = integer("How many messages will be processed again by this request.", 17)
+    retried = integer("How many messages this request sent to be processed again.", 17)
     next_cursor = text("If there are more: send it as `cursor` to retry them.", "bTQx", null=True)

@@ -58,7 +58,7 @@ class ParcelSchema(Answer):
 
     tracking_number = text("Tracking number of the parcel.", "18A24901BE5D49C3")
     tracking_url = text("Its tracking page.", "https://postnl.example/3SCEBU123456789", null=True)
-    courier_name = text("Its carrier if it is another than the courier.", "Postnl", null=True)
+    courier_name = text("Name of its carrier, if that is not the courier.", "Postnl", null=True)
     status = fields.STATUS
 
 
@@ -69,8 +69,10 @@ class PollingSchema(Answer):
         "When the next poll is due at the earliest; null: none.", "2026-04-16T08:00:00Z", null=True
     )
     last_polled_at = time("When the last poll was made; null: none yet.", null=True)
-    failures = integer("How many polls in a row have failed most recently.", 0)
-    stopped_at = time("When polling was given up; null: no.", "2026-05-16T07:00:00Z", null=True)
+    failures = integer("How many polls have failed in a row since the last success.", 0)
+    stopped_at = time(
+        "When polling was given up; null: it was not.", "2026-05-16T07:00:00Z", null=True
+    )
     stop_reason = text(
         "Why polling was given up; null: it was not.",
         "given up: the courier does not know this order",
@@ -90,7 +92,7 @@ class OrderFields(Answer):
     )
     status = fields.STATUS
     courier_status = text(fields.A_COURIER_STATUS, "delivery_failed", null=True)
-    status_at = time("Since when it has the status, by the courier's clock; null: none.", null=True)
+    status_at = time("When it got this status, by the courier's clock; null: not known.", null=True)
     reason = fields.REASON
     needs_attention = boolean("Whether a person should look into the order.", True)
 
@@ -109,7 +111,7 @@ class OrderSchema(OrderFields):
     )
     eta = nested(EtaSchema, "When the order is expected to arrive; null: not known.", null=True)
     label_url = text(
-        "Its label; null: not known.", "https://courier.example/labels/41.pdf", null=True
+        "Shipping label; null: not known.", "https://courier.example/labels/41.pdf", null=True
     )
     pickup_at = time(
         "When its pickup is planned; null: not known.", "2026-04-16T06:30:00Z", null=True
@@ -117,7 +119,7 @@ class OrderSchema(OrderFields):
     parcels = nested_list(ParcelSchema, "The parcels that the courier has reported.")
     milestones = described(
         Dict,
-        "By status: when the order first had it. Sorted by time, earliest first.",
+        "When the order first had each status, by status. Sorted by time, earliest first.",
         {"picked_up": "2026-04-16T06:00:00Z", "delivery_failed": "2026-04-16T07:00:00Z"},
         keys=String(),
         values=fields.Time(),
@@ -129,8 +131,10 @@ class OrderSchema(OrderFields):
         null=True,
     )
     metadata = text_map("What the shop stored when it registered the order.", {"shop": "munich"})
-    version = integer("Grows by one with each change; the `ETag`.", 3, keywords={"minimum": 1})
-    created_at = time("When this service first knew the order.", "2026-04-16T06:00:00Z")
+    version = integer(
+        "Grows by one with each change. It is also the `ETag`.", 3, keywords={"minimum": 1}
+    )
+    created_at = time("When this service first saw the order.", "2026-04-16T06:00:00Z")
     updated_at = time("When the order last changed.", "2026-04-16T07:00:02Z")
 
 
@@ -156,7 +160,8 @@ class OrderFiltersSchema(fields.PageFilters):
         falsy={"false", "0"},
     )
     updated_since = time(
-        "Only orders that changed then or later. Needs a time zone; in a URL write `+` as `%2B`."
+        "Only orders that changed at this time or later. A time zone is required; in a URL write"
+        " `+` as `%2B`."
     )
 
 
@@ -170,7 +175,7 @@ class NewOrderSchema(Schema):
 
     account = identifier(fields.AN_ACCOUNT, "tiramizoo", required=True)
     courier_order_id = identifier(
-        "The courier's own id of the order, or any identifier of an order that is known already.",
+        "The courier's own id of the order, or any identifier of an order that is already known.",
         "2a9eeeb3-16ba-4184-b894-c9734f613e93",
         required=True,
     )
@@ -249,4 +254,4 @@ class RefreshedSchema(Answer):
 
     account = fields.ACCOUNT
     courier_order_id = fields.COURIER_ORDER_ID
-    next_poll_at = time("When it is polled at the earliest.")
+    next_poll_at = time("When the poll is made at the earliest.")

@@ -14,7 +14,9 @@ def require_api_token() -> None:
     Raises: MissingBearerToken.
     """
     if not has_bearer_token(request, app_context().settings.api_tokens):
-        raise MissingBearerToken("a valid bearer token is needed: Authorization: Bearer <token>")
+        raise MissingBearerToken(
+            "the request has no valid token: send Authorization: Bearer <token>"
+        )
 
 
 def has_bearer_token(incoming: Request, tokens: tuple[str, ...]) -> bool:

@@ -95,7 +95,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
             status, detail = PARSE_ERRORS.get(type(exc), (400, "the request is not valid HTTP"))
             log.warning("invalid_request_refused", error=type(exc).__name__)
         else:
-            status, detail = 500, "this is an error of ours; it was logged"
+            status, detail = 500, "an internal error occurred: the log has the details"
             log.error("request_failed_outside_application", **exception_fields(exc))
         path = getattr(req, "path", None) or ""
         with suppress(OSError):

@@ -68,7 +68,7 @@ def show_metrics() -> Response:
     tokens = settings.api_tokens + ((settings.metrics_token,) if settings.metrics_token else ())
     if not has_bearer_token(request, tokens):
         raise MissingBearerToken(
-            "a valid bearer token is needed: METRICS_TOKEN or one of API_TOKENS"
+            "the request has no valid token: send METRICS_TOKEN or one of API_TOKENS"
         )
     collected = CollectorRegistry()
     collected.register(app_context().metrics_collector)

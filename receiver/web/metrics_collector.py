@@ -143,8 +143,12 @@ def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
         ("disk_free_bytes", "Free space of the fullest disk with our data.", system.disk_free),
         ("disk_size_bytes", "That disk's size.", system.disk_size),
         ("database_size_bytes", "Size of the database.", database_size),
-        ("last_sweep_timestamp_seconds", "When a worker swept, to within 10 s.", swept_at),
-        ("last_fold_timestamp_seconds", "When a batch was last folded.", folded_at),
+        (
+            "last_sweep_timestamp_seconds",
+            "When a worker last ran its periodic checks (sweep), to within 10 s.",
+            swept_at,
+        ),
+        ("last_fold_timestamp_seconds", "When a batch of messages was last processed.", folded_at),
         ("changes_latest", "Number of the newest change.", feed.latest_change(session)),
     ):
         yield _gauge(name, help_text, {(): value})
@@ -164,11 +168,15 @@ def _totals_metrics(context: AlertContext) -> Iterator[Metric]:
             if key == total
         }
         yield _counter(name, help_text, samples, *labels)
-    yield _counter("drain_batches", "Batches folded.", {(): found.get((totals.BATCHES, "", ""), 0)})
+    yield _counter(
+        "drain_batches",
+        "Batches of messages processed.",
+        {(): found.get((totals.BATCHES, "", ""), 0)},
+    )
     accounts = context.settings.accounts
     labelled = {slug: [slug, account.driver] for slug, account in accounts.items()}
     size = "Messages in a batch."
-    wait = "Seconds from a message's arrival until it was folded."
+    wait = "Seconds from a message's arrival until it was processed."
     lag = "Seconds from an event, by the courier's clock, until its webhook arrived."
     yield _histogram("drain_batch_messages", size, totals.SIZE, found, {"": []})
     yield _histogram("message_wait_seconds", wait, totals.WAIT, found, labelled)
@@ -194,13 +202,16 @@ def _histogram(
 
 
 def _inbox_metrics(context: AlertContext) -> Iterator[Metric]:
-    pending = "Messages that wait for a worker; up to 100,000 new and as many sent back."
+    pending = "Messages waiting for a worker; up to 100,000 new ones and as many retried ones."
     yield _gauge("messages_pending", pending, {(): inbox_alerts.count_pending_messages(context)})
     oldest = inbox_alerts.find_oldest_pending(context, sent_back=False)
-    age_text = "For how long the oldest new message has been waiting; 0: none waits."
+    age_text = "How long the oldest new message has been waiting; 0: none is waiting."
     age = _age(context, oldest.since if oldest else None)
     yield _gauge("oldest_pending_seconds", age_text, {(): age})
-    for outcome, reason in ((QUARANTINED, "cannot be read"), (PARKED, "wait for a registration")):
+    for outcome, reason in (
+        (QUARANTINED, "cannot be read"),
+        (PARKED, "wait for their orders to be registered"),
+    ):
         statement = inbox_alerts.select_unprocessed_messages(context, outcome)
         counted = f"Messages that {reason}; up to 10,000."
         yield _gauge(f"messages_{outcome}", counted, _counts(context, statement), "account")
@@ -213,11 +224,11 @@ def _inbox_metrics(context: AlertContext) -> Iterator[Metric]:
 def _account_metrics(context: AlertContext) -> Iterator[Metric]:
     states = sorted(context.account_states.items())
     folded = {slug: state.hooks for slug, state in states}
-    yield _counter("hooks_folded", "Webhooks folded.", folded, "account")
+    yield _counter("hooks_folded", "Webhooks processed.", folded, "account")
     missed = {slug: state.missed for slug, state in states}
     yield _counter("missed_hooks", "States that only a poll found.", missed, "account")
     last = {slug: _timestamp(state.last_hook_at) for slug, state in states}
-    yield _gauge("last_hook_timestamp_seconds", "When a webhook last came.", last, "account")
+    yield _gauge("last_hook_timestamp_seconds", "When the last webhook arrived.", last, "account")
     polled = {account.slug: state for account, _, state in context.accounts() if account.access}
     paused = {
         (slug, reason): float(bool(state and state.paused_at and state.pause_reason == reason))
@@ -244,7 +255,7 @@ def _order_metrics(context: AlertContext) -> Iterator[Metric]:
         Poll.account == keys.c.account, Poll.stopped_at.is_not(None)
     )
     for name, meaning, statement in (
-        ("stuck", "that do not move on", order_alerts.select_stuck_orders(context)),
+        ("stuck", "that kept one status for too long", order_alerts.select_stuck_orders(context)),
         ("eta_slipped", "past their ETA", order_alerts.select_late_orders(context)),
         ("in_conflict", "with an open conflict", order_alerts.select_orders_in_conflict(context)),
         ("given_up", "that were given up", lateral_groups(keys, stopped, Poll.stopped_at)),

@@ -87,7 +87,11 @@ def classify(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         # webargs says what is wrong per location and field.
         fields = (getattr(error, "data", None) or {}).get("messages")
-        detail = "the request has invalid fields: see errors" if fields else error.description
+        detail = (
+            "the request has invalid parameters or fields: see errors"
+            if fields
+            else error.description
+        )
         return Problem(HTTPStatus(error.code or 500), detail or "", fields)
     if isinstance(error, errors.InvalidCursor):
         location = "query" if error.parameter in request.args else "json"
@@ -99,14 +103,18 @@ def classify(error: Exception) -> Problem:
     is_read_only = isinstance(getattr(error, "orig", None), psycopg.errors.ReadOnlySqlTransaction)
     if is_read_only or isinstance(error, UNREACHABLE):
         log.error("database_unreachable", endpoint=request.endpoint, **exception_fields(error))
-        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached just now")
+        return Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, "PostgreSQL cannot be reached: retry in a few seconds"
+        )
     log.error(
         "request_failed",
         endpoint=request.endpoint,
         frames=exception_frames(error),
         **exception_fields(error),
     )
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "this is an error of ours; it was logged")
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "an internal error occurred: the log has the details"
+    )
 
 
 def _answer_error(error: Exception) -> Response:

@@ -40,8 +40,10 @@ def read_body(request: Request, limit: int) -> bytes:
     if size > limit:
         raise BodyTooLarge(f"the body is larger than {limit} bytes")
     if is_cut_off:
-        raise BodyCutOff("the body broke off, or took too long")
+        raise BodyCutOff("the body is incomplete, or took too long to arrive")
     promised = request.content_length
     if promised is not None and size < promised:
-        raise BodyCutOff(f"Content-Length promised {promised} bytes, {size} came")
+        raise BodyCutOff(
+            f"the body is incomplete: Content-Length is {promised}, {size} bytes arrived"
+        )
     return b"".join(chunks)

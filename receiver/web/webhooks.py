@@ -136,7 +136,11 @@ def _verify_credential(
     Raises: RefusedCredential.
     """
     if credential is None:
-        missing = "the URL lacks its token" if header is None else f"{header} is missing"
+        missing = (
+            "the token at the end of the URL is missing"
+            if header is None
+            else f"{header} is missing"
+        )
         raise errors.RefusedCredential(missing, "missing")
     if header is None:
         trust, refusal = "token", "the token is wrong"
@@ -144,8 +148,10 @@ def _verify_credential(
         offered = credential.encode(errors="replace")
     else:
         if not HEX_SHA256.fullmatch(credential):
-            raise errors.RefusedCredential("the signature is not hex HMAC-SHA256", "malformed")
-        trust, refusal = "signed", "the signature does not fit the body"
+            raise errors.RefusedCredential(
+                "the signature is not an HMAC-SHA256 in hexadecimal (64 digits)", "malformed"
+            )
+        trust, refusal = "signed", "the signature does not match the body"
         expected = [hmac_sha256_hex(secret, body).encode() for secret in account.secrets]
         offered = credential.lower().encode()
     fits = [hmac.compare_digest(candidate, offered) for candidate in expected]

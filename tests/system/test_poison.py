@@ -106,7 +106,7 @@ def test_messages_that_take_all_there_is_are_quarantined_and_the_process_lives(
         sessions, {"poison": "loop"}, {"poison": "memory"}, *good("a", "b"), account="poison"
     )
     workers.work(until=lambda: not pending(sessions))
-    assert "more than 0.5 seconds of computing" in (message(sessions, looping).reason or "")
+    assert "more than 0.5 seconds of CPU time" in (message(sessions, looping).reason or "")
     assert "MemoryError" in (message(sessions, hungry).reason or "")
     assert {message(sessions, it).outcome for it in (looping, hungry)} == {"quarantined"}
     assert orders(sessions) == {"a", "b"}

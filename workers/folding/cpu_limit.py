@@ -11,7 +11,7 @@ class CpuLimitExceeded(Exception):
     """Decoding and folding took more CPU time than any honest message needs."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"it took more than {seconds:g} seconds of computing")
+        super().__init__(f"it took more than {seconds:g} seconds of CPU time")
 
 
 @contextmanager

@@ -165,9 +165,10 @@ def _report_failure(error: Exception, message_id: int) -> Outcome:
     # No traceback: it may show the contents of the message.
     what = exception_fields(error)
     log.error("message_quarantined", message_id=message_id, **what)
-    reason = f"the message could not be folded ({what['error']} at {what['where']}): see the log"
+    where = f"{what['error']} at {what['where']}"
+    reason = f"the message could not be processed ({where}): see the workers' log"
     if isinstance(error, CpuLimitExceeded):
-        reason = f"the message could not be folded: {error} (at {what['where']})"
+        reason = f"the message could not be processed: {error} (at {what['where']})"
     return Outcome(QUARANTINED, reason)
 
 

@@ -86,7 +86,9 @@ def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded
     """
     account = accounts.get(message.account)
     if account is None:
-        raise Undecodable(f"account {message.account!r} is switched off: retry once it is on again")
+        raise Undecodable(
+            f"account {message.account!r} is off (no secrets): retry once it is on again"
+        )
     driver = DRIVERS[account.driver]
     decode = driver.topics[message.topic]
     if message.kind == "poll" and driver.api is not None:

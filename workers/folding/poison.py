@@ -25,9 +25,9 @@ from receiver.inbox.pending import select_pending
 # After so many tries a message is quarantined unread: one in a batch, two alone.
 MAX_TRIES = 3
 POISON_REASON = (
-    f"{MAX_TRIES} workers ended while they read the message, the last two while they read nothing"
-    " else: look for the cause in their logs, and in the system's log for lack of memory; retry the"
-    " message once the cause is removed"
+    f"{MAX_TRIES} workers crashed while they processed this message, the last two while they"
+    " processed nothing else: find the cause in the workers' log, and check the kernel's log for a"
+    " lack of memory; retry the message when the cause is removed"
 )
 # A process is guarded for so many batches, or until the inbox is empty.
 GUARDED_BATCHES = 5

@@ -135,10 +135,10 @@ class CourierApi:
         if not url.startswith(f"{self._access.url}/") or {".", ".."} & set(path):
             raise ValueError(f"account {self._slug}: not a URL of its courier's API")
         if not VALID_URL.fullmatch(url):
-            message = "cannot be polled: API_URL or ORDER_PATH holds a space, an umlaut or a #"
+            message = "cannot be polled: API_URL or ORDER_PATH has a space, # or non-ASCII letter"
             raise errors.CourierRefused(self._message(message))
         if not all(VALID_HEADER.fullmatch(value) for _, value in self._headers):
-            message = "cannot be polled: API_TOKEN holds a line break, or ends in a space"
+            message = "cannot be polled: API_TOKEN contains a line break, or ends with a space"
             raise errors.CourierRefused(self._message(message))
 
     async def _fetch(self, url: str, max_bytes: int, now: datetime) -> bytes:
@@ -172,13 +172,13 @@ class CourierApi:
             return errors.CourierRefused(self._message(message))
         if status >= SERVER_ERROR or status == TIMED_OUT:
             return errors.CourierUnavailable(
-                self._message(f"reports an error of its own ({status})")
+                self._message(f"answered with a server error ({status})")
             )
         if status == BUSY:
             seconds = await self._wait_seconds(response, deadline, now)
             wait = "" if seconds is None else f", retry in {seconds:.0f} seconds"
             return errors.CourierBusy(
-                self._message(f"is rate limiting us{wait} ({status})"), seconds
+                self._message(f"limits our request rate{wait} ({status})"), seconds
             )
         body = None
         if _is_uncompressed(response):

@@ -64,7 +64,7 @@ def read_answer(
         problem = str(error).replace("\x00", "")[:2000]
     else:
         if not _is_about(account, lease, decoded):
-            problem = f"polled {lease.courier_order_id!r}, the courier answered about another order"
+            problem = f"polled {lease.courier_order_id!r}, but the response is about another order"
     return PollAnswer(lease, answer_message(account, body, asked_at, problem), decoded)
 
 
@@ -231,7 +231,7 @@ class ResultRecorder:
 
     def _stop_without_news(self, poll: Poll, now: datetime) -> None:
         if poll.unchanged_for >= self.schedule.give_up * self.factor:
-            _stop(poll, now, f"given up: {self.schedule.give_up.days} days without news")
+            _stop(poll, now, f"given up: {self.schedule.give_up.days} days without a change")
 
     def _is_repetition(self, earlier: Any, answer: PollAnswer) -> bool:
         """Return whether an answer says the same as the one before.

@@ -83,7 +83,7 @@ def parse_json(raw: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not UTF-8: byte {error.start}: {error.reason}") from None
     except RecursionError:
-        raise BadRequest("the body is JSON nested too deeply") from None
+        raise BadRequest("the body is JSON that is nested too deeply") from None
     except ValueError as error:
         # Also a whole number of more than 4,300 digits.
         raise BadRequest(f"the body is not JSON: {error}") from None
@@ -97,11 +97,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _refuse_repeated(names: Iterable[str]) -> None:
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise ValidationError({name: ["is given more than once"] for name in repeated})
+        raise ValidationError({name: ["must not be given more than once"] for name in repeated})
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
+    raise ValueError(f"{name} is not allowed")
 
 
 def _keep_private(answer: Response) -> Response:
@@ -155,7 +155,7 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest is not type
 
     def response(self, status_code: int, schema: Any = None, **options: Any) -> Any:
         """Document the answer, by default with the description of its schema."""
-        description = cleandoc(schema.__doc__) if schema else "Done. The answer has no body."
+        description = cleandoc(schema.__doc__) if schema else "Done. The response has no body."
         return super().response(status_code, schema, **({"description": description} | options))
 
     def problem(self, status: int, description: str, detail: str) -> Callable[[View], View]:

@@ -28,15 +28,17 @@ READ_SECONDS = 30.0
 @changes.arguments(ChangeFiltersSchema, location="query")
 @changes.response(200, ChangePageSchema)
 @changes.problem(
-    503, "Too many clients are waiting for changes.", "too many readers wait for changes"
+    503,
+    "Too many clients are waiting for changes.",
+    "too many clients are waiting for changes: retry later, or omit wait",
 )
 def follow_changes(filters: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Read the changes of all orders, oldest first.
 
-    To read on, send `next_cursor` as `after`, also after an empty answer. No change is left out,
+    To read on, send `next_cursor` as `after`, also after an empty response. No change is left out,
     and the versions of an order come in their order. Store the cursor after you have processed the
     changes before it: if you read again from an older cursor, you get some changes twice. With
-    `wait` the service answers as soon as there is a change, or with an empty list after so many
+    `wait` the service answers as soon as there is a change, or with an empty list after that many
     seconds.
     """
     limit, wait = filters["limit"], filters["wait"]
@@ -55,7 +57,7 @@ def follow_changes(filters: dict[str, Any]) -> tuple[dict[str, Any], int, dict[s
 @contextmanager
 def _reading_session() -> Iterator[Session]:
     if not READERS.acquire(timeout=READ_SECONDS):
-        raise StorageUnavailable("the changes could not be read in time")
+        raise StorageUnavailable("the changes could not be read in time: retry in a few seconds")
     try:
         with app_context().sessions() as session:
             yield session

@@ -33,8 +33,8 @@ def list_couriers() -> dict[str, Any]:
 def list_refusals() -> dict[str, Any]:
     """List the webhooks that were refused in the last 30 days, why, and the likely cause.
 
-    The counts cover all web processes of all hosts and are a few seconds behind. The answer to the
-    courier never contains the cause.
+    The counts cover all web processes of all hosts and are a few seconds behind. The response to
+    the courier never contains the cause.
     """
     app = app_context()
     app.credential_recorder.flush()
@@ -47,14 +47,15 @@ def list_refusals() -> dict[str, Any]:
 @couriers.problem(
     409,
     "The account cannot be polled, or several orders have this identifier.",
-    "account 'tiramizoo' cannot be polled: it has no API token",
+    "account 'tiramizoo' cannot be polled: it is off, its courier has no API, or its API_TOKEN,"
+    " API_USER or API_URL is not set",
 )
 def refresh_order(account: str, order_id: str) -> dict[str, Any]:
     """Poll the courier for an order now, even if polling was given up.
 
     The poll is sent as soon as the rate limits of the account allow it, not earlier than 30 seconds
     after the previous poll of the order, and not while the account is paused (its
-    `paused_until`). Its answer is processed like any message.
+    `paused_until`). The response is processed like any message.
     """
     app = app_context()
     return request_refresh(app.sessions, app.settings, account, order_id, datetime.now(UTC))

@@ -40,13 +40,15 @@ def get_message(message_id: str) -> dict[str, Any]:
 @messages.post("/messages/<number:message_id>/retry")
 @messages.response(202, schemas.RetriedSchema)
 @messages.problem(
-    409, "The body is no longer stored.", "the body of message 184467 is no longer stored"
+    409,
+    "The body is no longer stored.",
+    "message 184467 cannot be retried: its body is no longer stored",
 )
 def retry_message(message_id: str) -> dict[str, Any]:
     """Process a quarantined, parked or discarded message again.
 
-    A message that is pending or applied stays as it is and counts as 0, so it is safe to repeat
-    the request.
+    A message that is pending or applied does not change, and `retried` is 0. So it is safe to
+    repeat the request.
     """
     app = app_context()
     retried = retry.retry_message(app.sessions, app.bells, message_id, datetime.now(UTC))
@@ -59,8 +61,8 @@ def retry_message(message_id: str) -> dict[str, Any]:
 def retry_messages(selection: dict[str, Any]) -> dict[str, Any]:
     """Process all quarantined, or all parked, messages again, oldest first.
 
-    New messages take precedence over them. If there are very many, the answer comes before the
-    last: repeat the request with `next_cursor` as `cursor` until it is null.
+    New messages take precedence over them. If there are very many, one request does not retry all
+    of them: repeat it with `next_cursor` as `cursor` until `next_cursor` is null.
     """
     app, now = app_context(), datetime.now(UTC)
     return retry.retry_messages(app.sessions, app.bells, selection, now, RETRY_FOR_SECONDS)
@@ -70,12 +72,14 @@ def retry_messages(selection: dict[str, Any]) -> dict[str, Any]:
 @messages.arguments(ConflictNoteSchema, example={"by": "Ann", "note": "not an order of ours"})
 @messages.response(200, schemas.MessageSchema)
 @messages.problem(
-    409, "The message is applied or pending.", "message 184467 is applied: it cannot be discarded"
+    409,
+    "The message is applied or pending.",
+    "message 184467 is applied: only quarantined or parked messages can be discarded",
 )
 def discard_message(note: dict[str, str], message_id: str) -> dict[str, Any]:
     """Discard a quarantined or parked message, and record who decided it and why.
 
-    Discarding it again changes nothing. A retry takes the decision back.
+    Discarding it again changes nothing. A retry reverses the decision.
     """
     sessions, now = app_context().sessions, datetime.now(UTC)
     return retry.discard_message(sessions, message_id, note, now)

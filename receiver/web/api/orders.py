@@ -37,8 +37,8 @@ orders = ApiBlueprint("orders", "Orders: register, show, list and look up; timel
 def get_order(account: str, order_id: str) -> Response:
     """Show one order, found by the courier's id or any other identifier the courier gave it.
 
-    The ETag is the order's version: send it as If-None-Match, and the answer is 304 if the order
-    has not changed.
+    The ETag is the order's version: send it as If-None-Match, and the response is 304 if the
+    order has not changed.
 
     An id that itself ends in the name of a subresource, such as `/events`, cannot be requested
     here; use `POST /v1/orders/lookup`.
@@ -65,7 +65,7 @@ def _json(content: Any, status: int = 200) -> Response:
 @orders.get("/orders/<account>/<path:order_id>/events")
 @orders.response(200, TimelineSchema)
 def list_events(account: str, order_id: str) -> dict[str, Any]:
-    """Show the timeline of an order, oldest event first, and why events do not count."""
+    """Show the timeline of an order, oldest event first, and why events were not applied."""
     with app_context().sessions() as session:
         return listing.list_events(session, find_order(session, account, order_id))
 
@@ -125,14 +125,18 @@ def look_up(lookup: dict[str, Any]) -> Response:
 @orders.post("/orders")
 @orders.arguments(schemas.NewOrderSchema, example=NEW_ORDER)
 @orders.response(201, schemas.OrderSchema)
-@orders.alt_response(200, schema=schemas.OrderSchema, description="The order was known already.")
-@orders.problem(404, "The account does not exist or is off.", "no account 'nobody' is switched on")
+@orders.alt_response(200, schema=schemas.OrderSchema, description="The order was already known.")
+@orders.problem(
+    404,
+    "The account does not exist or is off.",
+    "account 'nobody' is not configured: GET /v1/couriers lists the accounts",
+)
 def register_order(new: dict[str, Any]) -> Response:
     """Register an order that was given to a courier.
 
-    From now on the courier is polled for it if it sends nothing, provided that the account can be
-    polled. Parked messages about it are processed. If it is registered again, only the given fields
-    change.
+    From now on the courier is polled for the order while it sends no webhooks about it, if the
+    account can be polled. Parked messages about it are processed. If it is registered again, only
+    the given fields change.
     """
     app, now = app_context(), datetime.now(UTC)
     order, is_new = register.register_order(app.sessions, app.settings, app.bells, new, now)

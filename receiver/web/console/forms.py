@@ -20,17 +20,17 @@ NOTICES = {
     "erased": "The personal data was erased. The status and the timeline remain.",
     "closed": "The conflict was closed.",
     "retried": "The message will be processed again, after new messages.",
-    "applied": "Nothing to do: the message is applied already, or pending.",
-    "retried_many": "Will be processed again: {messages}.",
-    "retried_some": "Will be processed again: {messages}. There are more: retry once more.",
-    "discarded": "The message was discarded. Its body is kept; Retry takes it back.",
+    "applied": "Nothing to do: the message is already applied or pending.",
+    "retried_many": "{messages} will be processed again.",
+    "retried_some": "{messages} will be processed again. There are more: press Retry all again.",
+    "discarded": "The message was discarded. Its body stays stored; Retry reverses the decision.",
 }
 WHAT_TO_DO = {
-    HTTPStatus.UNAUTHORIZED: "Sign in, then try again.",
+    HTTPStatus.UNAUTHORIZED: "Sign in, then repeat the action.",
     HTTPStatus.FORBIDDEN: "Reload the page, then send the form from there.",
-    HTTPStatus.NOT_FOUND: "Try another identifier: the search box above knows all of them.",
+    HTTPStatus.NOT_FOUND: "Try another identifier: the search box above finds all of them.",
     HTTPStatus.METHOD_NOT_ALLOWED: "Use the button on the page; this address cannot be opened.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "No message is lost: couriers repeat what is not accepted."
+    HTTPStatus.SERVICE_UNAVAILABLE: "No message is lost: couriers resend what was not accepted."
     " Reload this page in a moment. /readyz and the logs show the cause.",
 }
 
@@ -87,7 +87,7 @@ def read_parameters(*names: str) -> list[str]:
     Raises: BadRequest.
     """
     if not all(request.args.get(name) for name in names):
-        raise BadRequest(f"the address needs {', '.join(names)}")
+        raise BadRequest(f"the URL must have the parameters {', '.join(names)}")
     return [request.args[name] for name in names]
 
 

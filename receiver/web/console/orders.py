@@ -112,7 +112,7 @@ def submit_erasure() -> Response:
     """Erase personal data, once the user has typed the order's id to confirm it."""
     account, order_id = read_parameters("account", "id")
     if read_form().get("confirm", "").strip() != order_id:
-        raise BadRequest("the id that was typed is not the order's id, so nothing was erased")
+        raise BadRequest("the typed id is not the id of this order, so nothing was erased")
     app = app_context()
     erase_personal_data(app.sessions, app.bells, account, order_id, datetime.now(UTC))
     return redirect(order_url(account, order_id, done="erased"), 303)

@@ -79,18 +79,18 @@ def check_request() -> AnyResponse | None:
     g.user = _find_user()
     is_change = request.method not in {"GET", "HEAD", "OPTIONS"}
     if is_change and not _is_same_origin():
-        raise Forbidden("another site sent this request, so nothing was done")
+        raise Forbidden("the form was not sent from this site, so nothing was changed")
     if request.path == SIGN_IN:
         return None
     if g.user is None:
         if is_change or "Authorization" in request.headers:
-            raise MissingBearerToken("there is no session, or it has ended: sign in first")
+            raise MissingBearerToken("you are not signed in, or your session has expired")
         target = request.full_path.rstrip("?")
         return redirect(url_for("console.signin.show_sign_in_page", to=target), 303)
     if is_change and g.user.form_token:
         offered = read_form().get(FORM_TOKEN, "").encode()
         if not hmac.compare_digest(g.user.form_token.encode(), offered):
-            raise Forbidden("the form belongs to another session: reload the page, send it again")
+            raise Forbidden("the form belongs to another session, so nothing was changed")
     return None
 
 

@@ -34,7 +34,7 @@ IF_NONE_MATCH = {
     "in": "header",
     "name": "If-None-Match",
     **_parameter(
-        "The `ETag` of an earlier answer: 304 if the order has not changed since.",
+        "The `ETag` of an earlier response: 304 if the order has not changed since.",
         '"3"',
         {"type": "string"},
     ),
@@ -48,17 +48,17 @@ def _header(description: str, example: Any, **schema: Any) -> dict[str, Any]:
 HEADERS: dict[str, dict[str, Any]] = {
     "ETag": _header(
         "The order's `version` in quotes; send it back as `If-None-Match`. If the order was"
-        " requested by another identifier than `courier_order_id`, the ETag also contains which"
-        " order it belongs to.",
+        " requested by another identifier than `courier_order_id`, the ETag also contains an"
+        " internal id of the order.",
         '"3"',
         type="string",
         pattern='^"[0-9]+(-[0-9]+)?"$',
     ),
     "Retry-After": _header(
-        "Repeat the request after so many seconds.", 5, type="integer", minimum=1
+        "Repeat the request after this many seconds.", 5, type="integer", minimum=1
     ),
     "WWW-Authenticate": _header("How to authenticate.", 'Bearer realm="ordertrail"', type="string"),
-    "Cache-Control": _header("Whether the answer may be cached.", "no-cache", type="string"),
+    "Cache-Control": _header("Whether the response may be cached.", "no-cache", type="string"),
 }
 
 
@@ -77,24 +77,27 @@ def describe_problem(
     }
 
 
-SEE_ERRORS = "the request has invalid fields: see errors"
+SEE_ERRORS = "the request has invalid parameters or fields: see errors"
 PROBLEMS: dict[str, dict[str, Any]] = {
     "Unauthorized": describe_problem(
         401,
         "The request has no valid token.",
-        "a valid bearer token is needed: Authorization: Bearer <token>",
+        "the request has no valid token: send Authorization: Bearer <token>",
     ),
     "NotFound": describe_problem(
         404,
         "The account, order, message, conflict or tour does not exist.",
-        "no order of account 'tiramizoo' answers to 'ZVW8GV'",
+        "account 'tiramizoo' has no order 'ZVW8GV'",
     ),
     "Ambiguous": describe_problem(
         409,
         "Several orders have this identifier: use the courier's own id.",
-        "2 orders of account 'tiramizoo' carry the identifier 'ZVW8GV'",
+        "several orders of account 'tiramizoo' have the identifier 'ZVW8GV': use the"
+        " courier_order_id of one",
     ),
-    "UriTooLong": describe_problem(414, "The URL has over 8,190 bytes.", "the address is too long"),
+    "UriTooLong": describe_problem(
+        414, "The URL is longer than 8,190 bytes.", "the URL is too long"
+    ),
     "BadParameters": describe_problem(
         422,
         "Parameters are unknown, repeated, or have values that are not valid: see `errors`.",
@@ -123,6 +126,6 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "Unavailable": describe_problem(
         503,
         "The database cannot be reached, or the service is overloaded. Nothing was changed.",
-        "the database cannot be reached just now",
+        "PostgreSQL cannot be reached: retry in a few seconds",
     ),
 }

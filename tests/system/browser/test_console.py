@@ -127,7 +127,7 @@ def test_an_order_is_found_by_its_reference_and_says_why_it_is_where_it_is(
 
 def test_the_courier_that_fell_silent_is_seen_at_once(visit: Visit) -> None:
     page = visit.page
-    wrong = page.locator(".alerts li", has_text="has been silent since")
+    wrong = page.locator(".alerts li", has_text="has sent no webhook since")
     assert "cottoncast" in wrong.inner_text()
     assert "deploy/runbook.md#courier-silent" in wrong.inner_text()
     card = page.locator(".couriers li", has=page.get_by_role("heading", name="cottoncast"))

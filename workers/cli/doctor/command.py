@@ -38,8 +38,8 @@ def doctor_command(webhook_url: str | None, as_json: bool) -> None:
 
     Checks the settings, PostgreSQL, Redis, the processes and the couriers' APIs, one line per
     check; each courier that can be polled gets one request. --webhook-url also checks the address
-    that couriers call, such as https://hooks.shop.example, with credentials that are certainly
-    wrong; this is best run from outside.
+    that couriers call, such as https://hooks.shop.example. Its requests have wrong credentials on
+    purpose, so nothing is stored; run it from outside your network.
     """
     if webhook_url is not None and not webhook_url.startswith(("https://", "http://")):
         raise click.UsageError("--webhook-url must be the installation's address: https://...")
@@ -76,7 +76,8 @@ def run_checks(checks: Mapping[str, Check], seconds: float = TIME_LIMIT_SECONDS)
         try:
             found[area].extend(check())
         except Exception as error:  # noqa: BLE001 (it must not hide the other checks' findings)
-            seen = f"the check itself failed: {exception_fields(error)}"
+            what = exception_fields(error)
+            seen = f"the check failed: {what['error']} at {what['where']}"
             found[area].append(Finding("check", BROKEN, seen, "Please report this as a bug."))
 
     # Daemons, so that a check that hangs does not keep the program from ending.

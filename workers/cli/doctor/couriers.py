@@ -64,10 +64,18 @@ def _interpret(
         advice = f"Check {account.env_name('API_TOKEN')} (and _API_USER), then restart the workers."
         return BROKEN, "our credentials are rejected", advice
     if status in UNKNOWN and known is None:
-        return OK, "the API knows no such order; whether the credentials are right is not known", ""
+        return (
+            OK,
+            "the API answers, but does not know the order; the credentials could not be tested",
+            "",
+        )
     if status in UNKNOWN:
         names = f"{url_setting} and {account.env_name('ORDER_PATH')}"
-        return WARNING, f"the API does not know order {known}", f"If it knows none, check {names}."
+        return (
+            WARNING,
+            f"the API does not know order {known}",
+            f"If it knows no order at all, check {names}.",
+        )
     if status in REDIRECTS:
         target = response.headers.get("location", "another address")
         advice = f"Redirects are not followed: set {url_setting} to the final address."
@@ -76,7 +84,7 @@ def _interpret(
         return WARNING, "too many requests", "Find out who else uses the same credentials."
     meaning, advice = "unexpected response", f"Check {url_setting}."
     if status >= SERVER_ERROR:
-        meaning, advice = "the courier's API has a fault", "Wait: polls are retried."
+        meaning, advice = "the courier's API has an internal error", "Wait: polls are retried."
     return WARNING, meaning, advice
 
 

@@ -39,7 +39,7 @@ POSTGRESQL_SETTINGS = {
     "full_page_writes": ({"on"}, BROKEN, LOSES.format("full_page_writes")),
     "synchronous_commit": (SYNCHRONOUS, BROKEN, f"{POOLER} (connect_query in PgBouncer)."),
     "transaction_read_only": ({"off"}, BROKEN, "DATABASE_URL must name the primary."),
-    "TimeZone": ({"UTC", "Etc/UTC"}, WARNING, f"{POOLER}, for they set UTC."),
+    "TimeZone": ({"UTC", "Etc/UTC"}, WARNING, f"{POOLER}: they set UTC."),
 }
 # Connections that one process may open (its pool, and as many more), and the processes beside the
 # web workers: a worker, a clock, a command.
@@ -80,7 +80,7 @@ def check_postgresql(settings: Settings, environ: Mapping[str, str]) -> Findings
     except SQLAlchemyError as error:
         seen = describe_failure(error) or type(error).__name__
         url = make_url(settings.database_url).render_as_string(hide_password=True)
-        advice = f"Check that it runs, and DATABASE_URL={url}"
+        advice = f"Check that it is running, and that DATABASE_URL={url} is right."
         yield Finding("connection", BROKEN, seen[:300], advice)
 
 
@@ -93,7 +93,7 @@ def _check_connections(limit: int, used: int, environ: Mapping[str, str]) -> Fin
     web = int(environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
     needed = (web + OTHER_PROCESSES) * CONNECTIONS_PER_PROCESS
     full = used > CONNECTIONS_FULL * limit
-    seen = f"{used} of {limit} in use; one of our hosts may need {needed}"
+    seen = f"{used} of {limit} in use; the processes of this host may need {needed}"
     advice = "Raise max_connections, lower WEB_CONCURRENCY, or use PgBouncer."
     good = not full and needed <= limit
     return judge("connections", good, seen, advice, BROKEN if full else WARNING)
@@ -106,7 +106,7 @@ def _check_schema(session: Session, settings: Settings) -> Finding:
     current = MigrationContext.configure(session.connection()).get_current_revision()
     seen, advice = f"at revision {current}; this version needs {head}", "Run `ordertrail migrate`."
     if current and current not in {script.revision for script in scripts.walk_revisions()}:
-        seen += " and does not know it"
+        seen += f" and does not know {current}"
         advice = "Install the newer version that migrated the database."
     return judge("tables", current == head, seen, advice, BROKEN)
 
@@ -120,7 +120,7 @@ def check_redis(settings: Settings) -> Findings:
             ours = asked_at + (datetime.now(UTC) - asked_at) / 2
             info: dict[str, Any] = redis.info()
     except (RedisError, OSError) as error:
-        advice = "Check that it runs, and REDIS_URL. Until then messages wait; none is lost."
+        advice = "Check that it is running, and REDIS_URL. Until then messages wait; none is lost."
         yield Finding("connection", BROKEN, f"{type(error).__name__}: {error}"[:300], advice)
         return
     yield Finding("connection", OK, "reachable")
@@ -145,7 +145,9 @@ def _check_version(info: dict[str, Any]) -> Finding:
 def _check_persistence(info: dict[str, Any]) -> Finding:
     """Check that a restart does not lose the queue and the rate limits of polling."""
     if not int(info.get("aof_enabled", 0)):
-        seen = "no append-only file: a restart loses the queue, which the sweep then restores"
+        seen = (
+            "no append-only file: a restart loses the queue, which is then restored from PostgreSQL"
+        )
         return Finding("persistence", WARNING, seen, "Set appendonly yes.")
     status = info.get("aof_last_write_status", "ok")
     seen, advice = f"append-only file; its last write: {status}", "Check its disk and its log."
@@ -180,7 +182,9 @@ def _check_sentinels(redis: Redis) -> Findings:
         reachable += 1
         quorum = int(masters.get(pool.service_name, {}).get("quorum", 0)) or quorum
     seen = f"{reachable} of {len(sentinels)} reachable, quorum {quorum}"
-    advice = "Check the hosts in REDIS_URL, and start the others: too few elect no new primary."
+    advice = (
+        "Check the hosts in REDIS_URL, and start the missing ones: too few cannot elect a primary."
+    )
     good = reachable > len(sentinels) // 2 and reachable >= quorum
     yield judge("Sentinel", good, seen, advice, WARNING if reachable else BROKEN)
 
@@ -207,7 +211,7 @@ def check_processes(settings: Settings) -> Findings:
         level = BROKEN if alert.severity == CRITICAL else WARNING
         yield Finding(alert.condition, level, alert.summary, alert.what_to_do)
     if not alerts:
-        yield Finding("alerts", OK, "workers and clock run, and no message waits long")
+        yield Finding("alerts", OK, "workers and clock are running, and no message has waited long")
     try:
         with connect_redis(settings.redis_url) as redis:
             failed = get_queue(redis).failed_job_registry.count
@@ -224,9 +228,14 @@ def _check_web(settings: Settings) -> Finding:
         response = send_probe("GET", f"{settings.url}/readyz", {})
         readiness = json.loads(response.body)
     except NoResponse:
-        return Finding("web", NOTE, f"not running at {settings.url}; fine if it runs elsewhere")
+        return Finding(
+            "web", NOTE, f"not running at {settings.url}; fine if it runs on another host"
+        )
     except ValueError:
         advice = "Choose another PORT, or stop the other program."
         return Finding("web", WARNING, f"another program answers at {settings.url}", advice)
-    seen, advice = f"{json.dumps(readiness)} at {settings.url}", "See what is said of PostgreSQL."
+    seen, advice = (
+        f"{json.dumps(readiness)} at {settings.url}",
+        "See the findings about PostgreSQL.",
+    )
     return judge("web", response.status == HTTPStatus.OK, seen, advice, BROKEN)

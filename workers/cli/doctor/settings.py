@@ -57,7 +57,7 @@ def check_settings(settings: Settings, faults: list[str], environ: Mapping[str, 
         advice = "Remove it, unless this is a demonstration."
         yield Finding("POLL_INTERVAL_FACTOR", WARNING, seen, advice)
     if not settings.alert_urls:
-        yield Finding("ALERT_URLS", NOTE, "not set: alerts are shown, but not sent to anybody")
+        yield Finding("ALERT_URLS", NOTE, "not set: alerts are shown, but not sent to anyone")
 
 
 def _check_accounts(settings: Settings, environ: Mapping[str, str]) -> Findings:
@@ -86,7 +86,7 @@ def _check_polling(account: Account) -> Finding:
         "API_URL": not (account.api_url or api.url),
         "API_USER": api.needs_user and not account.api_user,
     }
-    seen = "on, but never polled: what a lost webhook reported is never known"
+    seen = "on, but not polled: what a lost webhook reported is never learned"
     names = ", ".join(account.env_name(name) for name, is_wanted in wanted.items() if is_wanted)
     return Finding(account.slug, WARNING, seen, f"Set {names}.")
 
@@ -113,7 +113,7 @@ def _check_secrets(settings: Settings) -> Findings:
         if any(problems.values()):
             weak += 1
             seen = " and ".join(problem for problem, is_so in problems.items() if is_so)
-            advice = "Replace it: make one with `openssl rand -hex 32` and tell the courier."
+            advice = "Replace it with one from `openssl rand -hex 32`, and tell its user."
             yield Finding(used[0], WARNING, f"a secret {seen}", advice)
     if names and not weak:
         yield Finding("secrets", OK, f"{len(names)} in use, all long and different")

@@ -23,7 +23,7 @@ def check_webhook_url(settings: Settings, url: str) -> Findings:
     """url: the installation's public address; the webhook of every account is tried."""
     base_url = url.rstrip("/")
     if not settings.accounts:
-        yield Finding("accounts", WARNING, "no account is on here, so that none can be tried")
+        yield Finding("accounts", WARNING, "no account is on here, so none can be tested")
         return
     secure = base_url.startswith("https://")
     if not secure:
@@ -61,7 +61,7 @@ def _interpret(account: Account, response: ProbeResponse) -> tuple[str, str, str
     if status == UNAUTHORIZED and message is not None:
         if header is not None and "missing" in message:
             advice = f"A proxy removes the header {header}: let it pass."
-            return BROKEN, "the signature did not arrive", advice
+            return BROKEN, "the signature header did not arrive", advice
         return OK, "rejects a wrong credential, as it should", ""
     if status == NOT_FOUND and message is not None:
         name = account.env_name("SECRETS")
@@ -72,7 +72,7 @@ def _interpret(account: Account, response: ProbeResponse) -> tuple[str, str, str
         advice = "Couriers do not follow redirects: give them the final address."
         return BROKEN, f"redirects to {target:.200}", advice
     if status in GATEWAY_ERRORS:
-        advice = "Check the proxy's upstream and `web`."
+        advice = "Check the proxy's upstream, and that the web process is running."
         return BROKEN, "the proxy cannot reach a web process", advice
     advice = "Check --webhook-url, and what the proxy does with /webhooks."
     return BROKEN, "not a response of Ordertrail", advice
