@@ -243,7 +243,7 @@ class _AccountSchema(Schema):
     FIELDS = JsonObject(load_default=dict)
     ORDER_PATH = _text(
         "/orders/{id}",
-        validate.Regexp(r"^/.*\{id\}.*$", error="must start with / and contain {id}"),
+        validate.Regexp(r"^/.*\{id\}.*$", error="must start with / and contain {{id}}"),
     )
     CONFIRM = _choice("none", "terminal", "all")
 

@@ -143,7 +143,7 @@ def test_a_message_without_a_body_cannot_go_back(
         session.execute(update(Message).where(Message.id == 1).values(body=None))
     done = run_command(environ, "retry", "1")
     assert done.exit_code == 1
-    assert "no longer kept" in done.stderr
+    assert "no longer stored" in done.stderr
 
 
 @pytest.mark.usefixtures("inbox")
@@ -153,7 +153,7 @@ def test_all_of_an_outcome_go_back_in_however_many_steps(
     monkeypatch.setattr(retry, "CHUNK", 1)
     none = run_command(environ, "retry", "--outcome", "quarantined", "--account", "cottoncast")
     assert none.exit_code == 1
-    assert none.stdout.startswith("0 messages were ")
+    assert none.stdout.startswith("0 quarantined messages ")
     assert command_json(environ, "retry", "--outcome", "quarantined") == {
         "retried": 2,
         "next_cursor": None,
@@ -181,7 +181,7 @@ def test_a_message_is_discarded_and_its_retry_takes_that_back(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("messages", "--courier-order-id", "u-1"), "needs account"),
+        (("messages", "--courier-order-id", "u-1"), "requires account"),
         (("messages", "--outcome", "lost"), "--outcome"),
         (("messages", "--limit", "201"), "--limit"),
         (("messages", "--cursor", "bm8"), "cursor"),

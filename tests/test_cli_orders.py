@@ -175,7 +175,7 @@ def test_orders_of_an_account_that_was_switched_off_are_still_listed(
         (("orders", "--limit", "x"), "--limit"),
         (("orders", "--limit", "5", "--all"), "--limit and --all"),
         (("orders", "--status", "nonsense"), "--status"),
-        (("orders", "--updated-since", "2026-01-01T00:00:00"), "--updated-since: needs"),
+        (("orders", "--updated-since", "2026-01-01T00:00:00"), "--updated-since: must have"),
         (("orders", "--reference", "x" * 256), "--reference"),
         (("orders", "--cursor", "nonsense"), "cursor"),
         (("order", "tiramizoo"), "ORDER_ID"),
@@ -262,7 +262,7 @@ def test_refresh_makes_an_order_due(environ: dict[str, str], sessions: Sessions)
     assert due_at is not None
     assert before <= due_at <= datetime.now(UTC)
     shown = run_command(environ, "refresh", "tiramizoo", "u-1", **POLLED).stdout
-    assert shown.startswith("Order u-1 of tiramizoo will be polled from ")
+    assert shown.startswith("Order u-1 of tiramizoo will be polled at ")
 
 
 @pytest.mark.usefixtures("known")

@@ -363,7 +363,7 @@ def test_stuck_orders_are_one_alert_with_the_one_that_is_late_the_longest(watch:
     watch.put(order("a", "picked_up", 30 * HOUR), order("b", "info_received", 90 * HOUR))
     found = watch.only()
     assert (found.count, found.example, found.since) == (2, "b", NOW - 18 * HOUR)
-    assert "1 order at picked_up for more than 18 hours" in found.summary
+    assert "1 order in picked_up for more than 18 hours" in found.summary
 
 
 def test_an_order_whose_pickup_lies_ahead_is_not_stuck(watch: Watch) -> None:

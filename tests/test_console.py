@@ -85,7 +85,7 @@ def test_nothing_else_opens_it(client: FlaskClient, told: dict[str, str]) -> Non
     answer = client.post("/ops/signin", data=told)
     assert answer.status_code == UNAUTHORIZED
     assert "Set-Cookie" not in answer.headers
-    assert "not one of the API tokens" in text_of(answer)
+    assert "The API token is wrong" in text_of(answer)
     assert API_TOKEN not in text_of(answer)
     assert client.get("/ops").status_code == 303
 
@@ -304,7 +304,7 @@ def test_without_postgresql_a_page_says_so(new_app: NewApp) -> None:
     for page in PAGES:
         answer = client.get(page)
         assert (answer.status_code, answer.mimetype) == (503, "text/html")
-        assert "the database cannot be reached" in seen(answer)
+        assert "PostgreSQL cannot be reached" in seen(answer)
         assert answer.headers["Retry-After"]
 
 

@@ -88,7 +88,7 @@ def test_an_installation_that_is_well_is_said_to_be(
         ("webhook", "TLS"): WARNING,
     }
     assert set(levels(found, "processes")) == {"web", "alerts", "jobs"}
-    assert "knows no such order" in shown.stdout
+    assert "does not know the order" in shown.stdout
     assert shown.exit_code == 2
     assert shown.stdout.splitlines()[-1].startswith("2 broken, 0 warnings, ")
 
@@ -185,7 +185,7 @@ def test_an_account_that_cannot_be_read_is_named(given: dict[str, str]) -> None:
         ({"METRICS_TOKEN": f"{STRONG}-2"}, "METRICS_TOKEN", "COURIER_COTTONCAST_SECRETS"),
         ({"POLL_INTERVAL_FACTOR": "0.1"}, "POLL_INTERVAL_FACTOR", "more often"),
         ({"COURIER_TIRAMIZOO_API_TOKEN": "x"}, "tiramizoo", "off: it has no secrets"),
-        ({}, "cottoncast", "never polled"),
+        ({}, "cottoncast", "not polled"),
     ],
 )
 def test_what_should_not_be_so_is_a_warning(given: dict[str, str], check: str, seen: str) -> None:

@@ -358,7 +358,7 @@ def spoil(sessions: Sessions, message_id: int, **values: Any) -> None:
         ({"body": b"not JSON"}, ""),
         ({"body": None}, ""),
         ({"topic": "gone"}, ""),
-        ({"account": "gone"}, "account 'gone' is switched off"),
+        ({"account": "gone"}, "account 'gone' is off"),
     ],
 )
 def test_message_that_fails_quarantines_itself_and_nobody_else(

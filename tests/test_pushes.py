@@ -130,7 +130,7 @@ def test_an_alert_is_pushed_once_on_opening_and_once_on_closing(watch: Watch, pa
         watch.look(CALM)
     [_, closed] = pager.got
     assert closed["title"] == "Ordertrail: messages_quarantined of tiramizoo closed"
-    assert "it held for 0:06:00" in closed["message"]
+    assert "it was open for 0:06:00" in closed["message"]
 
 
 def test_openings_and_closings_are_logged(watch: Watch) -> None:

@@ -68,7 +68,7 @@ def make_bells(settings: Settings) -> Bells:
             with connect_redis(settings.redis_url) as redis:
                 bell(redis)
         except (RedisError, OSError):
-            print_note("ordertrail: stored, but Redis is unreachable: takes effect once it is back")
+            print_note("ordertrail: stored. Redis cannot be reached: takes effect once it is back")
 
     return Bells(partial(ring, ring_doorbell), partial(ring, feed.announce_changes))
 
