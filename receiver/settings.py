@@ -202,8 +202,6 @@ def _positive(default: int, most: int | None = None) -> fields.Integer:
     return fields.Integer(load_default=default, validate=validate.Range(1, most))
 
 
-_OTLP_PACKAGE = "opentelemetry-instrumentation-flask"
-
 # An empty value counts as not set, so that a line `NAME=` in an env file restores the default.
 GENERAL = Schema.from_dict(
     {
@@ -226,7 +224,7 @@ GENERAL = Schema.from_dict(
         "REQUEST_LOG": _choice("on", "off"),
         "SENTRY_DSN": _text(None, _sentry_dsn, _installed("sentry-sdk", "sentry")),
         "OTEL_EXPORTER_OTLP_ENDPOINT": _text(
-            None, _base_address, _installed(_OTLP_PACKAGE, "opentelemetry")
+            None, _base_address, _installed("opentelemetry-instrumentation-flask", "opentelemetry")
         ),
     }
 )()
@@ -252,11 +250,9 @@ class _AccountSchema(Schema):
         driver, secrets = DRIVERS[account["DRIVER"]], account["SECRETS"]
         faults: dict[str, list[str]] = {}
         if not driver.signed and not all(map(URL_TOKEN.fullmatch, secrets)):
-            fault = "a token is part of a URL and may only contain A-Z a-z 0-9 . _ ~ -"
-            faults["SECRETS"] = [fault]
+            faults["SECRETS"] = ["a token is part of a URL: use only A-Z a-z 0-9 . _ ~ -"]
         if set(secrets) & set(account["RETIRED_SECRETS"]):
-            fault = "one of them is also in SECRETS: keep it in one of the two only"
-            faults["RETIRED_SECRETS"] = [fault]
+            faults["RETIRED_SECRETS"] = ["one is also in SECRETS: keep it in one of the two only"]
         if driver.check_field_map is not None:
             faults["FIELDS"] = driver.check_field_map(account["FIELDS"])
         elif account["FIELDS"]:

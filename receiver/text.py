@@ -1,34 +1,20 @@
 """Texts for people: JSON with line breaks, numbers with their nouns, durations."""
 
 import json
-import re
 from datetime import timedelta
-from itertools import pairwise
-
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
-_OPENING, _CLOSING = {"{", "["}, {"}", "]"}
 
 
 def indent_json(text: str) -> str:
     """Return JSON with line breaks and indents; a text that is not JSON comes back unchanged.
 
-    Every token stays as the courier sent it, also repeated names and the digits of numbers, because
-    these may be why a message is quarantined.
+    It is for reading: a repeated name is shown once, and numbers may have other digits.
     """
     try:
-        json.loads(text)
+        shown = json.dumps(json.loads(text), indent=2, ensure_ascii=False, allow_nan=False)
+        shown.encode()  # Half a surrogate pair cannot be written: UnicodeEncodeError.
     except (ValueError, RecursionError):
         return text
-    lines, depth, line = [], 0, ""
-    for part, following in pairwise([*_TOKEN.findall(text), ""]):
-        line += ": " if part == ":" else part
-        opens = part in _OPENING and following not in _CLOSING
-        closes = following in _CLOSING and part not in _OPENING
-        depth += opens - closes
-        if opens or closes or part == ",":
-            lines.append(line)
-            line = "  " * depth
-    return "\n".join([*lines, line])
+    return shown
 
 
 def count_noun(count: int, singular: str, plural: str = "", limit: int | None = None) -> str:

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.cli import main
 from receiver.cli.output import print_json
-from receiver.text import indent_json
 from tests.bodies import life, tiramizoo_order
 from tests.command import HARMLESS, HOSTILE, command_json, process, run_command
 from tests.service import ROOT
@@ -273,27 +272,3 @@ def test_json_is_ascii_and_steers_nothing(capsys: pytest.CaptureFixture[str]) ->
 
 def test_an_id_that_is_no_utf_8_is_wrong_usage(environ: dict[str, str]) -> None:
     assert run_command(environ, "order", "tiramizoo", "\udcff").exit_code == 2
-
-
-# Bodies
-
-
-@pytest.mark.parametrize(
-    ("body", "shown"),
-    [
-        ('{"a":1.10,"a":[],"b":{"c":[1,{}]}}',
-         '{\n  "a": 1.10,\n  "a": [],\n  "b": {\n    "c": [\n      1,\n      {}\n    ]\n  }\n}'),
-        ('{"x":"\\u001b[31m{,:\\"}"}', '{\n  "x": "\\u001b[31m{,:\\"}"\n}'),
-        ("[]", "[]"),
-        (" 12 ", "12"),
-        ("{broken", "{broken"),
-        ('{"n": 1e400}', '{\n  "n": 1e400\n}'),
-    ],
-)  # fmt: skip
-def test_a_body_is_laid_out_token_by_token(body: str, shown: str) -> None:
-    assert indent_json(body) == shown
-
-
-def test_a_body_nested_too_deep_is_left_as_it_is() -> None:
-    body = "[" * 100_000 + "]" * 100_000
-    assert indent_json(body) == body

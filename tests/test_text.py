@@ -1,10 +1,35 @@
-"""Numbers with their nouns, and durations, as messages to people have them."""
+"""JSON with line breaks, numbers with their nouns, and durations, as people read them."""
 
 from datetime import timedelta
 
 import pytest
 
-from receiver.text import count_noun, duration_text
+from receiver.text import count_noun, duration_text, indent_json
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (
+            '{"a":[],"b":{"c":[1,{}]}}',
+            '{\n  "a": [],\n  "b": {\n    "c": [\n      1,\n      {}\n    ]\n  }\n}',
+        ),
+        ('{"x":"\\u001b[31m{,:\\"ü"}', '{\n  "x": "\\u001b[31m{,:\\"ü"\n}'),
+        ("[]", "[]"),
+        (" 12 ", "12"),
+    ],
+)
+def test_json_is_shown_with_line_breaks(body: str, shown: str) -> None:
+    assert indent_json(body) == shown
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["{broken", '{"n": 1e400}', '["\\ud800"]', "9" * 5000, "[" * 100_000 + "]" * 100_000],
+    ids=["not JSON", "too large a float", "half a surrogate pair", "too long a number", "too deep"],
+)
+def test_what_cannot_be_shown_with_line_breaks_is_unchanged(body: str) -> None:
+    assert indent_json(body) == body
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,7 @@ from receiver.schemas.fields import Answer, boolean, described, integer, nested_
 class SecretStandingSchema(Answer):
     """How one of an account's secrets is used."""
 
-    place = integer(
-        "Its position in COURIER_<ACCOUNT>_SECRETS; 1 is the first, which is the newest.", 2
-    )
+    place = integer("Its position in COURIER_<ACCOUNT>_SECRETS: 1 is the first and the newest.", 2)
     uses = integer("How many webhooks were authenticated with it so far.", 12)
     last_used_at = time("When it was last used; null: never.", "2026-04-16T07:00:01Z", null=True)
 
@@ -28,15 +26,12 @@ class AccountStandingSchema(Answer):
     polls = integer("How many poll responses with something new were processed so far.", 98)
     poll_requests = integer("How many requests were sent to the courier's API so far.", 1204)
     poll_requests_saved = integer(
-        "How many requests were saved so far by polling lists of orders instead of single ones.",
-        310,
+        "How many requests were saved so far by polling lists of orders, not single ones.", 310
     )
     polled = boolean(
         "Whether it can be polled: its courier has an API, and its credentials are set.", True
     )
-    missed_hooks = integer(
-        "How many status changes only a poll found, without a webhook, so far.", 102
-    )
+    missed_hooks = integer("How many status changes so far were found only by polls.", 102)
     missed_hook_ratio = described(
         Float, "missed_hooks / (missed_hooks + webhooks); null while both are 0.", 0.0213, null=True
     )

@@ -125,13 +125,10 @@ given_text = partial(described, Text)
 identifier = partial(described, Text, length=(1, 255))
 
 
-def whole_number(
-    description: str, example: int, lowest: int, highest: int, default: int
-) -> WholeNumber:
+def whole_number(description: str, example: int, lowest: int, highest: int, default: int) -> Any:
     """Make a number between two others, with a default."""
-    metadata = {"description": description, "examples": [example]}
     within = validate.Range(lowest, highest)
-    return WholeNumber(metadata=metadata, load_default=default, validate=within)
+    return described(WholeNumber, description, example, load_default=default, validate=within)
 
 
 AN_ACCOUNT = "Slug of the account, as in URLs."
@@ -164,9 +161,7 @@ TRUST = text(
     "token",
     choices=["signed", "token", "fetched"],
 )
-NEXT_CURSOR = text(
-    "Send it as `cursor` for the next page; null: this is the last page.", "bzQx", null=True
-)
+NEXT_CURSOR = text("Send it as `cursor` for the next page; null: last page.", "bzQx", null=True)
 
 
 class PageFilters(Schema):
@@ -200,12 +195,8 @@ class StatusRowSchema(Answer):
 
     status = text("The status.", "in_transit", attribute="name")
     group = text("The group it belongs to.", "in_transit", choices=GROUPS)
-    rank = integer(
-        "Of two events at the same time, the one with the higher rank counts as later.", 40
-    )
-    is_terminal = boolean(
-        "Whether the transport ends with this status.", False, attribute="terminal"
-    )
+    rank = integer("Of two events at the same time, the higher rank counts as later.", 40)
+    is_terminal = boolean("Whether the transport ends with it.", False, attribute="terminal")
     needs_attention = boolean(
         "Whether a person should look into an order with this status.", False, attribute="attention"
     )

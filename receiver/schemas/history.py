@@ -31,15 +31,9 @@ class EventFields(Answer):
     status = fields.STATUS
     courier_status = text(fields.A_COURIER_STATUS, "delivery_failed")
     reason = fields.REASON
-    parcel = text(
-        "Tracking number of the parcel that the event is about; null: the whole order.",
-        "18A24901BE5D49C3",
-        null=True,
-    )
+    parcel = text("Parcel's tracking number; null: the whole order.", "18A24901BE5D49C3", null=True)
     applied = boolean("Whether the event counts towards the order's status.", True)
-    not_applied_why = text(
-        "Why it does not count; null if it does.", "already delivered", null=True
-    )
+    not_applied_why = text("Why it does not count; null: it does.", "already delivered", null=True)
     flags = texts(
         "What had to be assumed about the event. `time_inferred`: the courier gave no time, so the"
         " time of arrival is used; `clock_skew`: the courier's time was in the future, so the time"
@@ -84,9 +78,7 @@ class ConflictSchema(Answer):
     settled_at = time(
         "When a later event settled it; null: not settled.", "2026-04-16T09:00:00Z", null=True
     )
-    closed_at = time(
-        "When a person closed it; null: not closed.", "2026-04-17T09:00:00Z", null=True
-    )
+    closed_at = time("When a person closed it; null: not yet.", "2026-04-17T09:00:00Z", null=True)
     closed_by = text("Name of the person who closed it.", "Ann", null=True)
     note = text("Note of the person who closed it.", "the driver called, it is there", null=True)
 
@@ -103,9 +95,7 @@ class OrderConflictSchema(ConflictSchema):
 class ConflictPageSchema(Answer):
     """A page of open conflicts."""
 
-    conflicts = nested_list(
-        OrderConflictSchema, "The open conflicts, newest order first; `limit` counts the orders."
-    )
+    conflicts = nested_list(OrderConflictSchema, "Newest order first; `limit` counts the orders.")
     next_cursor = fields.NEXT_CURSOR
 
 
@@ -146,10 +136,7 @@ class ExplainedDetailSchema(Answer):
 
     name = text("Name of the detail.", "tracking_url")
     value = described(Raw, "Value.", "https://www.tiramizoo.com/orders/ID4K7EHQX62RA", null=True)
-    told_at = time(
-        "When the courier reported it, by the courier's clock; null: the message had no time.",
-        null=True,
-    )
+    told_at = time("When it was reported, by the courier's clock; null: no time given.", null=True)
     message_id = fields.MESSAGE_ID
 
 
@@ -163,9 +150,7 @@ class ExplanationSchema(Answer):
     order = nested(ExplainedOrderSchema, "The order as it is now.")
     messages = nested_list(ExplainedMessageSchema, "All messages about the order, oldest first.")
     events = nested_list(ExplainedEventSchema, "All events, oldest first, also repeated ones.")
-    details = nested_list(
-        ExplainedDetailSchema, "All details, and the messages that reported them."
-    )
+    details = nested_list(ExplainedDetailSchema, "All details, each with its message.")
     etas = nested_list(EtaSchema, "All expected times of arrival so far, oldest first.")
     conflicts = nested_list(ConflictSchema, "All conflicts, also settled and closed ones.")
 
@@ -203,9 +188,7 @@ class ChangeFiltersSchema(Schema):
         "YzQx",
         length=(None, 200),
     )
-    limit = whole_number(
-        "The largest number of changes on a page, 1 to 1000.", 100, 1, 1000, default=100
-    )
+    limit = whole_number("The most changes on a page, 1 to 1000.", 100, 1, 1000, default=100)
     wait = whole_number("How many seconds to wait for a change, 0 to 30.", 30, 0, 30, default=0)
 
 

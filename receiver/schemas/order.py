@@ -70,9 +70,7 @@ class PollingSchema(Answer):
     )
     last_polled_at = time("When the last poll was made; null: none yet.", null=True)
     failures = integer("How many polls have failed in a row since the last success.", 0)
-    stopped_at = time(
-        "When polling was given up; null: it was not.", "2026-05-16T07:00:00Z", null=True
-    )
+    stopped_at = time("When polling was given up; null: never.", "2026-05-16T07:00:00Z", null=True)
     stop_reason = text(
         "Why polling was given up; null: it was not.",
         "given up: the courier does not know this order",
@@ -113,9 +111,7 @@ class OrderSchema(OrderFields):
     label_url = text(
         "Shipping label; null: not known.", "https://courier.example/labels/41.pdf", null=True
     )
-    pickup_at = time(
-        "When its pickup is planned; null: not known.", "2026-04-16T06:30:00Z", null=True
-    )
+    pickup_at = time("When pickup is planned; null: not known.", "2026-04-16T06:30:00Z", null=True)
     parcels = nested_list(ParcelSchema, "The parcels that the courier has reported.")
     milestones = described(
         Dict,
@@ -131,9 +127,7 @@ class OrderSchema(OrderFields):
         null=True,
     )
     metadata = text_map("What the shop stored when it registered the order.", {"shop": "munich"})
-    version = integer(
-        "Grows by one with each change. It is also the `ETag`.", 3, keywords={"minimum": 1}
-    )
+    version = integer("Grows by one with each change; also the `ETag`.", 3, keywords={"minimum": 1})
     created_at = time("When this service first saw the order.", "2026-04-16T06:00:00Z")
     updated_at = time("When the order last changed.", "2026-04-16T07:00:02Z")
 
@@ -150,9 +144,7 @@ class OrderFiltersSchema(fields.PageFilters):
 
     reference = identifier(fields.A_REFERENCE, "41")
     status = given_text("Only orders with this status.", "in_transit", choices=list(VOCABULARY))
-    status_group = given_text(
-        "Only orders whose status is in this group.", "in_transit", choices=GROUPS
-    )
+    status_group = given_text("Only orders of this status group.", "in_transit", choices=GROUPS)
     needs_attention = boolean(
         "`true`: only orders that a person should look into; `false`: only the others.",
         False,
@@ -160,8 +152,7 @@ class OrderFiltersSchema(fields.PageFilters):
         falsy={"false", "0"},
     )
     updated_since = time(
-        "Only orders that changed at this time or later. A time zone is required; in a URL write"
-        " `+` as `%2B`."
+        "Only orders that changed then or later. A time zone is required; in a URL, `+` is `%2B`."
     )
 
 
@@ -183,8 +174,7 @@ class NewOrderSchema(Schema):
     metadata = described(
         Dict,
         "Anything that the shop wants to store with the order: at most 50 keys of 1 to 100"
-        " characters, each with a text of at most 1,000 characters. Replaces what was stored"
-        " before.",
+        " characters, each with a text of at most 1,000 characters. Replaces what was stored.",
         {"shop": "munich"},
         null=True,
         keywords={"maxProperties": MOST_METADATA_KEYS},

@@ -33,11 +33,7 @@ PATH_PARAMETERS = {
 IF_NONE_MATCH = {
     "in": "header",
     "name": "If-None-Match",
-    **_parameter(
-        "The `ETag` of an earlier response: 304 if the order has not changed since.",
-        '"3"',
-        {"type": "string"},
-    ),
+    **_parameter("An earlier `ETag`: 304 if the order is unchanged.", '"3"', {"type": "string"}),
 }
 
 
@@ -54,9 +50,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         type="string",
         pattern='^"[0-9]+(-[0-9]+)?"$',
     ),
-    "Retry-After": _header(
-        "Repeat the request after this many seconds.", 5, type="integer", minimum=1
-    ),
+    "Retry-After": _header("Retry after this many seconds.", 5, type="integer", minimum=1),
     "WWW-Authenticate": _header("How to authenticate.", 'Bearer realm="ordertrail"', type="string"),
     "Cache-Control": _header("Whether the response may be cached.", "no-cache", type="string"),
 }
@@ -95,9 +89,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "several orders of account 'tiramizoo' have the identifier 'ZVW8GV': use the"
         " courier_order_id of one",
     ),
-    "UriTooLong": describe_problem(
-        414, "The URL is longer than 8,190 bytes.", "the URL is too long"
-    ),
+    "UriTooLong": describe_problem(414, "The URL exceeds 8,190 bytes.", "the URL is too long"),
     "BadParameters": describe_problem(
         422,
         "Parameters are unknown, repeated, or have values that are not valid: see `errors`.",
