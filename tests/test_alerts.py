@@ -9,8 +9,6 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-NOW = datetime.now(UTC)
-# No worker and no clock belongs to these tests, and whose disk it is nobody knows.
 OF_THE_MACHINE = {"no_workers", "no_clock", "disk_low"}
 
 
@@ -26,7 +24,7 @@ def paused(sessions: sessionmaker[Session], reason: str, since: datetime) -> Non
                 "INSERT INTO accounts (account, paused_at, paused_until, pause_reason, failures)"
                 " VALUES ('tiramizoo', :since, :until, :reason, 7)"
             ),
-            {"since": since, "until": NOW + timedelta(hours=1), "reason": reason},
+            {"since": since, "until": datetime.now(UTC) + timedelta(hours=1), "reason": reason},
         )
 
 
@@ -37,7 +35,7 @@ def test_nothing_wrong_is_no_alert(shop: FlaskClient) -> None:
 def test_credentials_that_the_courier_refuses_are_an_alert_at_once(
     shop: FlaskClient, sessions: sessionmaker[Session]
 ) -> None:
-    paused(sessions, "refused", NOW)
+    paused(sessions, "refused", datetime.now(UTC))
     [alert] = alerts(shop)
     assert (alert["condition"], alert["severity"]) == ("poll_refused", "critical")
     assert "COURIER_TIRAMIZOO_API_TOKEN" in alert["what_to_do"]
@@ -47,14 +45,14 @@ def test_credentials_that_the_courier_refuses_are_an_alert_at_once(
 def test_a_failing_courier_is_an_alert_after_ten_minutes(
     shop: FlaskClient, sessions: sessionmaker[Session], minutes: int, expected: list[str]
 ) -> None:
-    paused(sessions, "failing", NOW - timedelta(minutes=minutes))
+    paused(sessions, "failing", datetime.now(UTC) - timedelta(minutes=minutes))
     assert [alert["condition"] for alert in alerts(shop)] == expected
 
 
 def test_a_courier_that_asks_for_a_pause_is_no_alert(
     shop: FlaskClient, sessions: sessionmaker[Session]
 ) -> None:
-    paused(sessions, "busy", NOW - timedelta(hours=2))
+    paused(sessions, "busy", datetime.now(UTC) - timedelta(hours=2))
     assert alerts(shop) == []
 
 
@@ -71,7 +69,7 @@ def test_orders_that_were_given_up_are_one_alert(
                 " SELECT id, account, created_at, CAST(:now AS timestamptz)"
                 " - (3 - id) * interval '4 days', 'given up: 30 days without a change' FROM orders"
             ),
-            {"now": NOW},
+            {"now": datetime.now(UTC)},
         )
     [alert] = alerts(shop)
     assert (alert["condition"], alert["count"], alert["example"]) == ("orders_given_up", 2, "S-2")

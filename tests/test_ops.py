@@ -128,7 +128,7 @@ def test_readyz_does_not_wait_long_for_a_redis_that_hangs(
 
 
 def test_without_postgresql_it_lives_and_is_not_ready(
-    new_app: Callable[..., Flask], tmp_path: Path
+    redis: Redis, new_app: Callable[..., Flask], tmp_path: Path
 ) -> None:
     client = new_app(DATABASE_URL=f"postgresql://postgres@/x?host={tmp_path}").test_client()
     answer = client.get("/readyz")
@@ -138,7 +138,7 @@ def test_without_postgresql_it_lives_and_is_not_ready(
 
 
 def test_a_postgresql_that_takes_no_writes_is_not_ready(
-    new_app: Callable[..., Flask], new_database: Callable[[str], str]
+    redis: Redis, new_app: Callable[..., Flask], new_database: Callable[[str], str]
 ) -> None:
     # As a replica, or a primary whose disk is full.
     database_url = new_database("read_only")
