@@ -129,14 +129,9 @@ def fingerprint_secret(account: str, secret: str) -> str:
 
 
 def read_refusals(session: Session) -> list[dict[str, Any]]:
-    """Return the refused requests of the days that are kept, the latest first, as the API shows
-    them.
-    """
-    total, first_at, last_at = (
-        func.sum(Refusal.count),
-        func.min(Refusal.first_at),
-        func.max(Refusal.last_at),
-    )
+    """Return the refused requests of the days that are kept, as in the API, the latest first."""
+    total, first_at = func.sum(Refusal.count), func.min(Refusal.first_at)
+    last_at = func.max(Refusal.last_at)
     key = (Refusal.account, Refusal.reason, Refusal.likely)
     grouped = select(*key, total, first_at, last_at).group_by(*key)
     rows = session.execute(grouped.order_by(last_at.desc(), Refusal.account, Refusal.reason))

@@ -127,9 +127,7 @@ def find_oldest_pending(context: AlertContext, sent_back: bool) -> OldestMessage
 
 
 def count_pending_messages(context: AlertContext) -> int:
-    """Count the messages that wait, new ones and those sent back; up to MOST_PENDING_COUNTED of
-    each.
-    """
+    """Count the messages that wait, new or sent back; up to MOST_PENDING_COUNTED of each."""
     statements = (_pending(sent_back).with_only_columns(Message.id) for sent_back in (False, True))
     return sum(count_rows(context.session, ids, MOST_PENDING_COUNTED) for ids in statements)
 

@@ -42,9 +42,8 @@ def find_orders_stuck(context: AlertContext) -> Iterator[Alert]:
             for row in rows
         )
         noun = "An order has" if count == 1 else "Orders have"
-        yield Alert(
-            account, f"{noun} kept one status for too long: {by_status}", since, count, example
-        )
+        summary = f"{noun} kept one status for too long: {by_status}"
+        yield Alert(account, summary, since, count, example)
 
 
 @condition(
@@ -75,9 +74,7 @@ def find_orders_in_conflict(context: AlertContext) -> Iterator[Alert]:
 
 
 def select_stuck_orders(context: AlertContext) -> Rows:
-    """Select the orders that have had a status for longer than their driver allows, by account and
-    status.
-    """
+    """Select orders in a status for longer than their driver allows, by account and status."""
     limits = [
         (account.slug, status, longest)
         for account, driver, _ in context.accounts()
@@ -120,8 +117,6 @@ def select_orders_in_conflict(context: AlertContext) -> Rows:
 def count_open_orders(context: AlertContext) -> Mapping[tuple[str, str], int]:
     """Count the open orders by account and status."""
     # Open orders are few and have an index; those that have ended would be counted one by one.
-    statement = (
-        "SELECT account, status, count(*) FROM orders WHERE status = ANY(:open) GROUP BY 1, 2"
-    )
-    rows = context.session.execute(text(statement), {"open": OPEN_STATUSES})
+    query = "SELECT account, status, count(*) FROM orders WHERE status = ANY(:open) GROUP BY 1, 2"
+    rows = context.session.execute(text(query), {"open": OPEN_STATUSES})
     return {(account, status): number for account, status, number in rows}

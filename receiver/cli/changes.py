@@ -40,9 +40,8 @@ def changes_command(follow: bool, after: str | None, limit: int | None, as_json:
     if follow and limit is not None:
         raise click.UsageError("--limit and --follow cannot be used together")
     start = after or (feed.NOW if follow else BEGINNING)
-    filters = validate_options(
-        ChangeFiltersSchema(), after=start, limit=PAGE_SIZE if follow else limit
-    )
+    size = PAGE_SIZE if follow else limit
+    filters = validate_options(ChangeFiltersSchema(), after=start, limit=size)
     cursor = None if start == BEGINNING else filters["after"]
     with open_database(load_settings()) as sessions:
         with sessions() as session:
@@ -68,9 +67,7 @@ def _new_table() -> GrowingTable:
         "version": "version",
         "status": "status",
         # Everything about a new order is new.
-        "changed": lambda change: (
-            CREATED if CREATED in change["changed"] else ", ".join(change["changed"])
-        ),
+        "changed": lambda row: CREATED if CREATED in row["changed"] else ", ".join(row["changed"]),
     }
     optional = ("version", "cursor", "reference", "changed")
     return GrowingTable(columns, wrap=("changed",), optional=optional)

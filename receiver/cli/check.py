@@ -39,9 +39,8 @@ def check_command(as_json: bool) -> None:
     else:
         for line in map(_alert_line, alerts) if alerts else ["ok"]:
             print_line(line)
-    if any(alert.severity == CRITICAL for alert in alerts):
-        sys.exit(2)
-    sys.exit(1 if alerts else 0)
+    is_critical = any(alert.severity == CRITICAL for alert in alerts)
+    sys.exit(2 if is_critical else 1 if alerts else 0)
 
 
 def read_alerts(settings: Settings) -> list[Alert]:

@@ -56,8 +56,7 @@ def close_command(
     settings = load_settings()
     bells, now = make_bells(settings), datetime.now(UTC)
     with open_database(settings) as sessions, explain_unknown_order(sessions, account, order_id):
-        closed = conflicts.close_conflict(
-            sessions, bells, account, order_id, conflict_id, resolution, now
-        )
+        which = (account, order_id, conflict_id)
+        closed = conflicts.close_conflict(sessions, bells, *which, resolution, now)
     text = f"Closed conflict {closed['kind']} of order {order_id} of {account}."
     output.print_result(schemas.ConflictSchema().dump(closed), text, as_json)

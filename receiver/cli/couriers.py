@@ -28,9 +28,8 @@ def couriers_command(as_json: bool) -> None:
     """
     settings = load_settings()
     with open_database(settings) as sessions, sessions() as session:
-        accounts = AccountListSchema().dump(
-            list_account_statuses(session, settings.accounts, datetime.now(UTC))
-        )
+        statuses = list_account_statuses(session, settings.accounts, datetime.now(UTC))
+        accounts = AccountListSchema().dump(statuses)
     if as_json:
         output.print_json(accounts)
         return
@@ -47,9 +46,8 @@ def couriers_command(as_json: bool) -> None:
         "given up": "orders_given_up",
         "polling": _polling_state,
     }
-    table = output.GrowingTable(
-        columns, wrap=("polling",), optional=("saved", "courier", "requests", "last poll")
-    )
+    optional = ("saved", "courier", "requests", "last poll")
+    table = output.GrowingTable(columns, wrap=("polling",), optional=optional)
     table.add(accounts["couriers"])
     if not accounts["couriers"]:
         output.print_note("No account is configured: set COURIER_<ACCOUNT>_SECRETS.")

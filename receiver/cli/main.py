@@ -77,9 +77,8 @@ class LazyGroup(click.Group):
         longest = max(map(len, self.list_commands(ctx)))
         for section, commands in command_table().items():
             with formatter.section(section):
-                formatter.write_dl(
-                    [(name.ljust(longest), sentence) for name, (_, sentence) in commands.items()]
-                )
+                rows = [(name.ljust(longest), about) for name, (_, about) in commands.items()]
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -125,12 +125,10 @@ def retry_command(
             if count:
                 text = f"Message {message_id} will be processed again."
         else:
-            which = options.validate_options(
-                schemas.RetrySchema(), outcome=outcome, account=account
-            )
+            schema = schemas.RetrySchema()
+            which = options.validate_options(schema, outcome=outcome, account=account)
             count = retry_messages(sessions, bells, which, now)["retried"]
-            messages = count_noun(count, f"{outcome} message")
-            text = f"{messages} will be processed again."
+            text = f"{count_noun(count, f'{outcome} message')} will be processed again."
     retried = schemas.RetriedSchema().dump({"retried": count, "next_cursor": None})
     output.print_result(retried, text, as_json)
     click.get_current_context().exit(0 if count else 1)

@@ -64,20 +64,15 @@ def validate_options(schema: Schema, **options: Any) -> JsonObject:
 
     Raises: click.UsageError, which names the option.
     """
+    given = {name: value for name, value in options.items() if value is not None}
+    # Booleans are spelled as in a query string.
+    flags = {name: json.dumps(value) for name, value in given.items() if isinstance(value, bool)}
     try:
-        loaded: JsonObject = schema.load(
-            {
-                # Booleans are spelled as in a query string.
-                name: json.dumps(value) if isinstance(value, bool) else value
-                for name, value in options.items()
-                if value is not None
-            }
-        )
+        loaded: JsonObject = schema.load(given | flags)
     except ValidationError as error:
         messages: JsonObject = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise click.UsageError(
-            "; ".join(f"{_option_name(name)}: {_join(text)}" for name, text in messages.items())
-        ) from None
+        faults = [f"{_option_name(name)}: {_join(text)}" for name, text in messages.items()]
+        raise click.UsageError("; ".join(faults)) from None
     return loaded
 
 

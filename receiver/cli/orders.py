@@ -198,13 +198,9 @@ def register_command(
     From then on its courier is polled while it sends no webhooks, and messages that were parked for
     the order are processed. Registering an order again changes only what is given.
     """
-    new_order = options.validate_options(
-        NewOrderSchema(),
-        account=account,
-        courier_order_id=order_id,
-        reference=reference,
-        metadata=_read_metadata(pairs),
-    )
+    given = {"account": account, "courier_order_id": order_id, "reference": reference}
+    metadata = _read_metadata(pairs)
+    new_order = options.validate_options(NewOrderSchema(), **given, metadata=metadata)
     settings = load_settings()
     require_account(settings, account)
     bells, now = make_bells(settings), datetime.now(UTC)
@@ -214,9 +210,8 @@ def register_command(
     if as_json:
         output.print_json(order)
         return
-    output.print_note(
-        "Registered." if created else "Already registered; the given values were updated."
-    )
+    known = "Already registered; the given values were updated."
+    output.print_note("Registered." if created else known)
     _print_order(order)
 
 
@@ -245,7 +240,5 @@ def refresh_command(account: str, order_id: str, as_json: bool) -> None:
         due = request_refresh(sessions, settings, account, order_id, datetime.now(UTC))
     refreshed = RefreshedSchema().dump(due)
     name = f"Order {refreshed['courier_order_id']} of {refreshed['account']}"
-    next_poll_at = format_time(refreshed["next_poll_at"])
-    output.print_result(
-        refreshed, f"{name} will be polled at {next_poll_at} or soon after.", as_json
-    )
+    text = f"{name} will be polled at {format_time(refreshed['next_poll_at'])} or soon after."
+    output.print_result(refreshed, text, as_json)

@@ -169,14 +169,12 @@ def _sender_settings(
         settings = Settings.from_env(given)
     except BadSettings as error:
         faults = "\n  ".join(error.faults)
-        raise click.UsageError(
-            f"account {name}: {faults}\n  (--courier sets its courier: {', '.join(DRIVERS)})"
-        ) from None
+        text = f"account {name}: {faults}\n  (--courier sets its courier: {', '.join(DRIVERS)})"
+        raise click.UsageError(text) from None
     if slug not in settings.accounts:
         secrets = account.env_name("SECRETS")
-        raise click.UsageError(
-            f"there is no secret for account {name}: set {secrets}, or use --secret-file"
-        )
+        text = f"there is no secret for account {name}: set {secrets}, or use --secret-file"
+        raise click.UsageError(text)
     return settings, settings.accounts[slug]
 
 
@@ -190,22 +188,17 @@ def _build_body(driver: Driver, topic: str, file: IO[bytes] | None, **changes: A
         raise click.UsageError(f"--topic: {driver.name} has no such topic; its topics: {topics}")
     if file is not None:
         if any(changes.values()):
-            raise click.UsageError(
-                "--file is sent unchanged: change the file instead of giving other options"
-            )
+            text = "--file is sent unchanged: change the file instead of giving other options"
+            raise click.UsageError(text)
         return file.read()
     if topic != "orders":
         raise click.UsageError(f"there is no sample for {topic}: use --file")
     order_id, word = driver.sample_order
-    at = changes["at"] or datetime.now(UTC)
-    return driver.sample_body(
-        SampleState(
-            changes["order"] or order_id,
-            _find_word(driver, changes["status"]) if changes["status"] else word,
-            changes["reference"] or f"SAMPLE-{driver.name[0].upper()}",
-            at.replace(microsecond=0),
-        )
-    )
+    if changes["status"]:
+        word = _find_word(driver, changes["status"])
+    reference = changes["reference"] or f"SAMPLE-{driver.name[0].upper()}"
+    at = (changes["at"] or datetime.now(UTC)).replace(microsecond=0)
+    return driver.sample_body(SampleState(changes["order"] or order_id, word, reference, at))
 
 
 def _find_word(driver: Driver, status: str) -> str:
@@ -215,9 +208,8 @@ def _find_word(driver: Driver, status: str) -> str:
     words = [word for word, meaning in driver.words.items() if meaning == status]
     if not words:
         known = ", ".join(driver.words)
-        raise click.UsageError(
-            f"--status: {driver.name} has no word for {status}; its words: {known}"
-        )
+        text = f"--status: {driver.name} has no word for {status}; its words: {known}"
+        raise click.UsageError(text)
     return words[-1]
 
 
@@ -252,9 +244,7 @@ def _print_advice(account: Account, responses: Iterable[WebhookResponse]) -> Non
     print_line("")
     for status in dict.fromkeys(response.status for response in responses):
         if status is None:
-            print_note(
-                "No response from this address: check --url, and that the service is running."
-            )
+            print_note("No response from this address: check --url, and that the service runs.")
         elif status != HTTPStatus.OK:
             advice = ADVICE.get(status, "this is not a response of Ordertrail: check --url")
             name = account.env_name("SECRETS")

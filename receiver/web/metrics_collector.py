@@ -105,9 +105,8 @@ def _gauge(name: str, help_text: str, samples: Samples, *labels: str) -> Metric:
 
 
 def _counter(name: str, help_text: str, samples: Samples, *labels: str) -> Metric:
-    return _filled(
-        core.CounterMetricFamily(f"ordertrail_{name}", help_text, labels=labels), samples
-    )
+    family = core.CounterMetricFamily(f"ordertrail_{name}", help_text, labels=labels)
+    return _filled(family, samples)
 
 
 def _filled(family: core.GaugeMetricFamily | core.CounterMetricFamily, samples: Samples) -> Metric:
@@ -137,17 +136,14 @@ def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
     session, system = context.session, context.system
     database_size = session.scalar(text("SELECT pg_database_size(current_database())"))
     swept_at, folded_at = _timestamp(context.last_sweep_at), _timestamp(context.last_fold_at)
+    sweep_text = "When a worker last ran its periodic checks (sweep), to within 10 s."
     for name, help_text, value in (
         ("redis_up", "Whether Redis answered.", float(system.redis_reachable)),
         ("workers", "Worker processes that are alive.", system.workers),
         ("disk_free_bytes", "Free space of the fullest disk with our data.", system.disk_free),
         ("disk_size_bytes", "That disk's size.", system.disk_size),
         ("database_size_bytes", "Size of the database.", database_size),
-        (
-            "last_sweep_timestamp_seconds",
-            "When a worker last ran its periodic checks (sweep), to within 10 s.",
-            swept_at,
-        ),
+        ("last_sweep_timestamp_seconds", sweep_text, swept_at),
         ("last_fold_timestamp_seconds", "When a batch of messages was last processed.", folded_at),
         ("changes_latest", "Number of the newest change.", feed.latest_change(session)),
     ):
@@ -168,11 +164,8 @@ def _totals_metrics(context: AlertContext) -> Iterator[Metric]:
             if key == total
         }
         yield _counter(name, help_text, samples, *labels)
-    yield _counter(
-        "drain_batches",
-        "Batches of messages processed.",
-        {(): found.get((totals.BATCHES, "", ""), 0)},
-    )
+    batches = {(): found.get((totals.BATCHES, "", ""), 0)}
+    yield _counter("drain_batches", "Batches of messages processed.", batches)
     accounts = context.settings.accounts
     labelled = {slug: [slug, account.driver] for slug, account in accounts.items()}
     size = "Messages in a batch."
@@ -268,9 +261,7 @@ def _order_metrics(context: AlertContext) -> Iterator[Metric]:
 
 
 def _alert_metrics(context: AlertContext) -> Iterator[Metric]:
-    """The examples are a metric of their own: as a label of `alert` a new example would be a new
-    alert to Prometheus.
-    """
+    # The examples are a metric of their own: as a label of `alert` a new one would be a new alert.
     alerts = [(alert, (alert.condition, alert.account or "")) for alert in find_alerts(context)]
     holding = {(*key, alert.severity): 1 for alert, key in alerts}
     examples = {(*key, alert.example): 1 for alert, key in alerts if alert.example is not None}

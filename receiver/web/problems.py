@@ -87,11 +87,8 @@ def classify(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         # webargs says what is wrong per location and field.
         fields = (getattr(error, "data", None) or {}).get("messages")
-        detail = (
-            "the request has invalid parameters or fields: see errors"
-            if fields
-            else error.description
-        )
+        invalid = "the request has invalid parameters or fields: see errors"
+        detail = invalid if fields else error.description
         return Problem(HTTPStatus(error.code or 500), detail or "", fields)
     if isinstance(error, errors.InvalidCursor):
         location = "query" if error.parameter in request.args else "json"
@@ -101,20 +98,14 @@ def classify(error: Exception) -> Problem:
         return Problem(status, str(error))
     # A primary that became a standby is read-only: the next connection leads to the new primary.
     is_read_only = isinstance(getattr(error, "orig", None), psycopg.errors.ReadOnlySqlTransaction)
+    seen = {"endpoint": request.endpoint, **exception_fields(error)}
     if is_read_only or isinstance(error, UNREACHABLE):
-        log.error("database_unreachable", endpoint=request.endpoint, **exception_fields(error))
-        return Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE, "PostgreSQL cannot be reached: retry in a few seconds"
-        )
-    log.error(
-        "request_failed",
-        endpoint=request.endpoint,
-        frames=exception_frames(error),
-        **exception_fields(error),
-    )
-    return Problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "an internal error occurred: the log has the details"
-    )
+        log.error("database_unreachable", **seen)
+        detail = "PostgreSQL cannot be reached: retry in a few seconds"
+        return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail)
+    log.error("request_failed", frames=exception_frames(error), **seen)
+    detail = "an internal error occurred: the log has the details"
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
 def _answer_error(error: Exception) -> Response:

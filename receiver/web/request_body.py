@@ -43,7 +43,6 @@ def read_body(request: Request, limit: int) -> bytes:
         raise BodyCutOff("the body is incomplete, or took too long to arrive")
     promised = request.content_length
     if promised is not None and size < promised:
-        raise BodyCutOff(
-            f"the body is incomplete: Content-Length is {promised}, {size} bytes arrived"
-        )
+        lengths = f"Content-Length is {promised}, {size} bytes arrived"
+        raise BodyCutOff(f"the body is incomplete: {lengths}")
     return b"".join(chunks)

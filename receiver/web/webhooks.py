@@ -136,21 +136,16 @@ def _verify_credential(
     Raises: RefusedCredential.
     """
     if credential is None:
-        missing = (
-            "the token at the end of the URL is missing"
-            if header is None
-            else f"{header} is missing"
-        )
-        raise errors.RefusedCredential(missing, "missing")
+        name = header or "the token at the end of the URL"
+        raise errors.RefusedCredential(f"{name} is missing", "missing")
     if header is None:
         trust, refusal = "token", "the token is wrong"
         expected = [secret.encode() for secret in account.secrets]
         offered = credential.encode(errors="replace")
     else:
         if not HEX_SHA256.fullmatch(credential):
-            raise errors.RefusedCredential(
-                "the signature is not an HMAC-SHA256 in hexadecimal (64 digits)", "malformed"
-            )
+            refusal = "the signature is not an HMAC-SHA256 in hexadecimal (64 digits)"
+            raise errors.RefusedCredential(refusal, "malformed")
         trust, refusal = "signed", "the signature does not match the body"
         expected = [hmac_sha256_hex(secret, body).encode() for secret in account.secrets]
         offered = credential.lower().encode()

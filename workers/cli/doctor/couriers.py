@@ -64,18 +64,12 @@ def _interpret(
         advice = f"Check {account.env_name('API_TOKEN')} (and _API_USER), then restart the workers."
         return BROKEN, "our credentials are rejected", advice
     if status in UNKNOWN and known is None:
-        return (
-            OK,
-            "the API answers, but does not know the order; the credentials could not be tested",
-            "",
-        )
+        seen = "the API answers, but does not know the order; the credentials could not be tested"
+        return OK, seen, ""
     if status in UNKNOWN:
         names = f"{url_setting} and {account.env_name('ORDER_PATH')}"
-        return (
-            WARNING,
-            f"the API does not know order {known}",
-            f"If it knows no order at all, check {names}.",
-        )
+        advice = f"If it knows no order at all, check {names}."
+        return WARNING, f"the API does not know order {known}", advice
     if status in REDIRECTS:
         target = response.headers.get("location", "another address")
         advice = f"Redirects are not followed: set {url_setting} to the final address."

@@ -145,9 +145,7 @@ def _check_version(info: dict[str, Any]) -> Finding:
 def _check_persistence(info: dict[str, Any]) -> Finding:
     """Check that a restart does not lose the queue and the rate limits of polling."""
     if not int(info.get("aof_enabled", 0)):
-        seen = (
-            "no append-only file: a restart loses the queue, which is then restored from PostgreSQL"
-        )
+        seen = "no append-only file: a restart loses the queue; it is restored from PostgreSQL"
         return Finding("persistence", WARNING, seen, "Set appendonly yes.")
     status = info.get("aof_last_write_status", "ok")
     seen, advice = f"append-only file; its last write: {status}", "Check its disk and its log."
@@ -228,14 +226,10 @@ def _check_web(settings: Settings) -> Finding:
         response = send_probe("GET", f"{settings.url}/readyz", {})
         readiness = json.loads(response.body)
     except NoResponse:
-        return Finding(
-            "web", NOTE, f"not running at {settings.url}; fine if it runs on another host"
-        )
+        seen = f"not running at {settings.url}; fine if it runs on another host"
+        return Finding("web", NOTE, seen)
     except ValueError:
         advice = "Choose another PORT, or stop the other program."
         return Finding("web", WARNING, f"another program answers at {settings.url}", advice)
-    seen, advice = (
-        f"{json.dumps(readiness)} at {settings.url}",
-        "See the findings about PostgreSQL.",
-    )
-    return judge("web", response.status == HTTPStatus.OK, seen, advice, BROKEN)
+    seen, good = f"{json.dumps(readiness)} at {settings.url}", response.status == HTTPStatus.OK
+    return judge("web", good, seen, "See the findings about PostgreSQL.", BROKEN)
