@@ -260,7 +260,7 @@ def test_nothing_that_comes_breaks_the_diagnosis(
 
 
 def test_a_live_secret_that_is_called_retired_is_refused(environ: Mapping[str, str]) -> None:
-    with pytest.raises(Exception, match="COURIER_TIRAMIZOO_RETIRED_SECRETS: one of them"):
+    with pytest.raises(Exception, match="COURIER_TIRAMIZOO_RETIRED_SECRETS: "):
         Settings.from_env({**environ, "COURIER_TIRAMIZOO_RETIRED_SECRETS": "tiramizoo-token"})
 
 
