@@ -92,7 +92,7 @@ def test_messages_that_end_the_process_are_quarantined_and_all_others_are_folded
     workers.work(until=lambda: not pending(sessions))
     for poison in (message(sessions, killing), message(sessions, hanging)):
         assert (poison.outcome, poison.tries, poison.tried_by) == ("quarantined", 0, None)
-        assert "workers ended while they read" in (poison.reason or "")
+        assert "workers crashed while they processed" in (poison.reason or "")
     assert orders(sessions) == {it["uuid"] for it in fine}
     # Once in company, which one of the two ends, and each of the two alone.
     assert len(workers.deaths) == 1 + 2 * (MAX_TRIES - 1), workers.log.read_text()

@@ -200,7 +200,7 @@ def test_signing_in_and_out(shown: Shown) -> None:
         page.keyboard.press("Tab")
         page.keyboard.type("wrong")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("alert")).to_contain_text("not one of the API tokens")
+        expect(page.get_by_role("alert")).to_contain_text("The API token is wrong")
         expect(page.get_by_label("API token")).to_be_focused()
         page.keyboard.type(API_TOKEN)
         page.keyboard.press("Enter")
