@@ -175,17 +175,28 @@ def redis(settings: Settings) -> Iterator[Redis]:
     client.close()
 
 
-@pytest.fixture
-def app(sessions: sessionmaker[Session], redis: Redis, settings: Settings) -> Iterator[Flask]:
+@pytest.fixture(scope="session")
+def built_app(settings: Settings) -> Iterator[Flask]:
+    """The application, built once; ask for `app` to have it without what it remembers."""
     from receiver.app import create_app
+    from tests.applications import close
 
     app = create_app(settings)
     yield app
-    app.extensions["ordertrail"].credential_recorder.close()
-    app.extensions["ordertrail"].metrics_collector.close()
-    app.extensions["ordertrail"].feed_waiters.close()
-    app.extensions["ordertrail"].engine.dispose()
-    app.extensions["ordertrail"].redis.close()
+    close(app)
+
+
+@pytest.fixture
+def app(sessions: sessionmaker[Session], redis: Redis, built_app: Flask) -> Iterator[Flask]:
+    """The application on an empty database, as if it had just been started."""
+    from tests.applications import end_threads, forget
+    from tests.service import at_rest, wait_until
+
+    forget(built_app)
+    yield built_app
+    # The doorbell is a thread of its own and rings after the answer, which is all a test waits for.
+    wait_until(lambda: at_rest(built_app))
+    end_threads(built_app)
 
 
 @pytest.fixture
@@ -268,6 +279,7 @@ def new_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
     """Make an application with other settings, by the names of the environment."""
     from receiver.app import create_app
     from receiver.settings import Settings
+    from tests.applications import close
     from tests.service import at_rest, wait_until
 
     apps: list[Flask] = []
@@ -279,11 +291,7 @@ def new_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
     yield make
     wait_until(lambda: all(map(at_rest, apps)))
     for app in apps:
-        app.extensions["ordertrail"].credential_recorder.close()
-        app.extensions["ordertrail"].metrics_collector.close()
-        app.extensions["ordertrail"].feed_waiters.close()
-        app.extensions["ordertrail"].engine.dispose()
-        app.extensions["ordertrail"].redis.close()
+        close(app)
 
 
 @pytest.fixture(autouse=True)
@@ -292,17 +300,3 @@ def logging_as_it_was() -> Iterator[None]:
     before = structlog.get_config()
     yield
     structlog.configure(**before)
-
-
-@pytest.fixture(autouse=True)
-def doorbell_at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let an application's doorbell ring to the end before `app` closes its Redis.
-
-    The ring is a thread of its own and comes after the answer, which is all a test waits for.
-    """
-    app = request.getfixturevalue("app") if "app" in request.fixturenames else None
-    yield
-    if app is not None:
-        from tests.service import at_rest, wait_until
-
-        wait_until(lambda: at_rest(app))

@@ -328,7 +328,9 @@ def test_a_start_that_is_refused_tells_no_secret(
     assert b"SEKRET" not in done.stdout + done.stderr
 
 
-def test_an_error_of_ours_tells_nothing(app: Flask) -> None:
+def test_an_error_of_ours_tells_nothing(new_app: Callable[..., Flask]) -> None:
+    app = new_app()
+
     @app.get("/breaks/<what>")
     def breaks(what: str) -> str:
         raise RuntimeError(what)

@@ -1,0 +1,42 @@
+"""The web application of a test process: built once, since that takes longer than most tests."""
+
+from dataclasses import replace
+
+from flask import Flask
+
+from receiver.accounts.refused_credentials import CredentialRecorder
+from receiver.changes.feed_waiters import FeedWaiters
+from receiver.web.context import AppContext
+from receiver.web.metrics_collector import MetricsCollector
+
+
+def context_of(app: Flask) -> AppContext:
+    """The objects that the application's views share."""
+    context: AppContext = app.extensions["ordertrail"]
+    return context
+
+
+def forget(app: Flask) -> None:
+    """Give the application new objects for those that remember what an earlier test did."""
+    old = context_of(app)
+    app.extensions["ordertrail"] = replace(
+        old,
+        credential_recorder=CredentialRecorder(old.sessions, old.settings.accounts),
+        feed_waiters=FeedWaiters(old.sessions, old.redis),
+        metrics_collector=MetricsCollector(old.settings, old.sessions, old.redis),
+    )
+
+
+def end_threads(app: Flask) -> None:
+    """End what the application does beside its requests; the next test empties the database."""
+    context = context_of(app)
+    context.credential_recorder.close()
+    context.metrics_collector.close()
+    context.feed_waiters.close()
+
+
+def close(app: Flask) -> None:
+    """End its threads, and close its connections."""
+    end_threads(app)
+    context_of(app).engine.dispose()
+    context_of(app).redis.close()
