@@ -18,6 +18,14 @@ CLOCK_SKEW = "clock_skew"
 ZONE_ASSUMED = "zone_assumed"
 MINUTE_ONLY = "minute_only"
 STATE_DISAGREES = "state_disagrees"
+# The flag of an observation that answers our own request with a word about the order itself: only
+# such an observation moves an order to a lower rank.
+ANSWERED = "answered"
+
+# The status of a parcel whose word we do not map: it follows its order, whatever was known before.
+FOLLOWS_ORDER = "follows_order"
+
+LAST_OF_MINUTE = timedelta(minutes=1) - timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,26 @@ class MessageContext:
     received_at  when a webhook arrived; for a poll answer, when we sent the request
     kind         `webhook` or `poll`
     field_map    the account's COURIER_<ACCOUNT>_FIELDS, empty where it has none
+    zone         the account's COURIER_<ACCOUNT>_ZONE, empty where the driver's own counts
     """
 
     received_at: datetime
     kind: str = "webhook"
     field_map: Mapping[str, Any] = field(default_factory=dict)
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A part of a body that could not be read and was left out.
+
+    field  its path by the names of the schemas, with the number of each entry of a list:
+           `packages.0.identifier`
+    why    what is wrong with it, without its value
+    """
+
+    field: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,6 +113,13 @@ class Event:
             stamp = f"observed {self.occurred_at.isoformat()}"
         object.__setattr__(self, "key", f"{self.courier_status}|{stamp}|{self.parcel}")
 
+    @property
+    def shown_at(self) -> datetime:
+        """The time to show: where the courier's time is only exact to the minute, its start."""
+        if self.reported_at is not None and MINUTE_ONLY in self.flags:
+            return min(self.reported_at, self.occurred_at)
+        return self.occurred_at
+
 
 @dataclass(frozen=True, slots=True)
 class Eta:
@@ -106,10 +136,13 @@ class Snapshot:
 
     recency      the courier's time of the whole snapshot: of two snapshots that give the same
                  detail, the more recent one counts
+    time_count   how many times of its own it has: with equal recency the one with more times counts
     reference    the shop's own number for the order
     identifiers  further names that the courier gave the order, by kind
-    details      tracking_url, label_url, pickup_at (RFC 3339), as JSON values
-    parcels      per tracking number: tracking_url, courier_name, status, is_new
+    details      tracking_url, label_url, pickup_at (RFC 3339), promised ({"from", "to"}: the
+                 courier's window for the delivery), tour_identifier, as JSON values
+    parcels      per tracking number: tracking_url, courier_name, status (FOLLOWS_ORDER where its
+                 word is not mapped), is_new, external_id (a name of the order)
 
     None and empty values mean that the message does not say, and never erase a known value.
     """
@@ -122,6 +155,7 @@ class Snapshot:
     details: Mapping[str, Any] = field(default_factory=dict)
     eta: Eta | None = None
     parcels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    time_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +181,11 @@ class Tour:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The contents of a decoded message."""
+    """The contents of a decoded message, and what could not be read of it."""
 
     orders: tuple[Snapshot, ...] = ()
     tours: tuple[Tour, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def recency_of(newest: datetime | None, context: MessageContext) -> datetime:
@@ -172,6 +207,7 @@ def make_event(  # noqa: PLR0913 (an event has this many sides)
     step: int = 0,
     reason: str | None = None,
     parcel: str = "",
+    of_shipment: bool = False,
     flags: frozenset[str] = frozenset(),
     proofs: frozenset[Proof] = frozenset(),
 ) -> Event:
@@ -179,14 +215,20 @@ def make_event(  # noqa: PLR0913 (an event has this many sides)
 
     status   our status for the word; None gives an event of status `unknown`, never a guess
     moment   the courier's time for it; None makes it an observation at received_at. A time more
-             than CLOCK_TOLERANCE ahead of received_at counts at received_at, flagged.
+             than CLOCK_TOLERANCE ahead of received_at counts at received_at, flagged. One that is
+             only exact to the minute counts at the end of that minute, but not after received_at.
+    of_shipment  whether the word is about a shipment, and not about the order itself
     """
     if moment is None:
         occurred_at, reported_at = context.received_at, None
-        flags |= {TIME_INFERRED}
+        is_answer = context.kind == "poll" and not of_shipment
+        flags |= {TIME_INFERRED, ANSWERED} if is_answer else {TIME_INFERRED}
     else:
         occurred_at = reported_at = moment.at
         flags |= moment.flags
+        if MINUTE_ONLY in flags:
+            end_of_minute = min(reported_at + LAST_OF_MINUTE, context.received_at)
+            occurred_at = max(reported_at, end_of_minute)
         if reported_at > context.received_at + CLOCK_TOLERANCE:
             occurred_at = context.received_at
             flags |= {CLOCK_SKEW}
