@@ -56,27 +56,27 @@ class Stage:
     number: int = 0
 
     def set(self) -> None:
-        """Five weeks of hooks at the courier's hours, and orders that are open just now."""
+        """Five weeks of webhooks at the courier's hours, and orders that are open just now."""
         first = self.now - timedelta(weeks=5)
         buckets = [first + number * STEP for number in range((self.now - first) // STEP)]
         rows = [{"account": "tiramizoo", "at": at, "hooks": 2} for at in buckets if works(at)]
         with self.sessions.begin() as session:
             session.execute(insert(Tally), rows)
             session.add(AccountState(account="tiramizoo", last_hook_at=self.now))
-        self.hooks(30)
+        self.webhooks(30)
         self.look()
         assert self.opened == {}
 
-    def hooks(self, count: int) -> None:
-        """Hooks of new orders come in."""
+    def webhooks(self, count: int) -> None:
+        """Webhooks of new orders come in."""
         numbers = range(self.number, self.number + count)
         self.number += count
         bodies = [raw(tiramizoo_order(f"order {it}", {"created": self.now})) for it in numbers]
         with self.sessions.begin() as session:
             for at in range(0, count, 200):
-                store_messages(session, [self.hook(body) for body in bodies[at : at + 200]])
+                store_messages(session, [self.webhook(body) for body in bodies[at : at + 200]])
 
-    def hook(self, body: bytes) -> IncomingMessage:
+    def webhook(self, body: bytes) -> IncomingMessage:
         return IncomingMessage("tiramizoo", "orders", "webhook", "token", body, self.now)
 
     def look(self, drains: bool = True) -> None:
@@ -164,19 +164,19 @@ def test_the_same_silence_on_a_sunday_and_its_night(stage: Callable[[datetime], 
 
 def test_a_working_day_on_which_all_is_well(stage: Callable[[datetime], Stage]) -> None:
     on = stage(TUESDAY)
-    assert on.live(4 * HOUR, lambda: on.hooks(2), step=10 * MINUTE) == {}
+    assert on.live(4 * HOUR, lambda: on.webhooks(2), step=10 * MINUTE) == {}
 
 
 def test_a_drain_that_stops_while_the_processes_live(stage: Callable[[datetime], Stage]) -> None:
     on = stage(TUESDAY)
-    opened = on.live(10 * MINUTE, lambda: on.hooks(1), drains=False)
+    opened = on.live(10 * MINUTE, lambda: on.webhooks(1), drains=False)
     assert opened == {"no_progress": 3 * MINUTE}
 
 
 def test_a_flood(stage: Callable[[datetime], Stage]) -> None:
     """134,000 events a day from one customer: Hook0's, about which no alert opened."""
     on = stage(TUESDAY)
-    opened = on.live(15 * MINUTE, lambda: on.hooks(120))
+    opened = on.live(15 * MINUTE, lambda: on.webhooks(120))
     assert opened == {"hooks_flooding": 9 * MINUTE}
 
 
@@ -188,10 +188,10 @@ def test_a_flood_that_is_more_than_can_be_folded(
     monkeypatch.setattr("workers.folding.drain.BATCH", 200)
 
     def more_than_a_batch() -> None:
-        on.hooks(600)
+        on.webhooks(600)
         drain_batch(on.sessions, on.settings, on.now)
 
-    # Hooks are tallied as they are folded, so the backlog comes first.
+    # Webhooks are tallied as they are folded, so the backlog comes first.
     assert on.live(5 * MINUTE, more_than_a_batch, drains=False) == {
         "backlog": 4 * MINUTE,
         "hooks_flooding": 5 * MINUTE,
@@ -210,7 +210,7 @@ def world(new_world: MakeWorld) -> World:
 
 
 def test_a_dead_tunnel_with_orders_open_and_a_courier_that_can_be_asked(world: World) -> None:
-    """The courier believes that all its hooks arrive; what it answers tells that they do not."""
+    """The courier believes that all its webhooks arrive; what it answers tells that they do not."""
     stage = Stage(world.sessions, world.settings, world.clock())
     began, opened = world.clock(), stage.opened
     while world.clock() < began + HOUR:

@@ -92,7 +92,7 @@ def test_a_webhook_starts_the_silence_anew(world: World) -> None:
     order = world.place(evenly("created", "dispatched", start=START, apart=4 * HOUR))
     world.live_until(START + 2.5 * HOUR)
     assert shortly(world, order.id) > HOUR
-    world.webhook(world.courier.hook_message(order, 1).body)
+    world.webhook(world.courier.webhook_message(order, 1).body)
     assert shortly(world, order.id) == about(15 * MINUTE)
 
 
@@ -129,11 +129,11 @@ def test_a_state_that_comes_back_is_kept_again(new_world: MakeWorld) -> None:
 
 
 def test_an_answer_that_repeats_the_one_before_a_webhook_is_kept(world: World) -> None:
-    """Else it could not say that the hook was wrong."""
+    """Else it could not say that the webhook was wrong."""
     order = world.place(evenly("created", start=START, apart=HOUR))
     world.live_until(START + HOUR)
     world.courier.extend(order, [("dispatched", START)])
-    forged = world.courier.hook_message(order, 1).body
+    forged = world.courier.webhook_message(order, 1).body
     order.life = order.life[:1]
     world.webhook(forged)
     world.live_until(START + 2 * HOUR)
@@ -142,12 +142,12 @@ def test_an_answer_that_repeats_the_one_before_a_webhook_is_kept(world: World) -
 
 def test_what_a_poll_reported_first_counts_as_a_missed_webhook(world: World) -> None:
     order = world.place(evenly("created", "dispatched", "delivered", start=START, apart=2 * HOUR))
-    world.webhook(world.courier.hook_message(order, 0).body)
+    world.webhook(world.courier.webhook_message(order, 0).body)
     world.live_until(START + HOUR)
     assert world.state().missed == 0
     world.live_until(START + 10 * HOUR)
     assert (world.state().missed, world.state().hooks) == (2, 1)
-    world.webhook(world.courier.hook_message(order, 2).body)
+    world.webhook(world.courier.webhook_message(order, 2).body)
     assert world.state().missed == 2
 
 
@@ -155,7 +155,7 @@ def test_of_a_courier_that_calls_once_only_that_call_is_ever_missed(new_world: M
     world = new_world(ShipmentAPI)
     missed = world.place(evenly("accepted", "collected", "delivered", start=START, apart=HOUR))
     heard = world.place(evenly("accepted", "collected", "delivered", start=START, apart=HOUR))
-    world.webhook(world.courier.hook_message(heard, 0).body)
+    world.webhook(world.courier.webhook_message(heard, 0).body)
     world.live_until(START + 2 * DAY)
     assert {world.order(one.id).status for one in (missed, heard)} == {"delivered"}
     assert world.state().missed == 1
@@ -194,7 +194,7 @@ def test_an_order_without_news_for_thirty_days_is_given_up_and_keeps_its_status(
     polls = len(world.courier.ledger)
     world.live_until(START + 60 * DAY)
     assert len(world.courier.ledger) == polls
-    world.webhook(world.courier.hook_message(order, 1).body)
+    world.webhook(world.courier.webhook_message(order, 1).body)
     poll = world.poll(order.id)
     assert (poll.stopped_at, poll.stop_reason) == (None, None)
     assert poll.due_at is not None
@@ -407,7 +407,7 @@ def test_an_end_that_an_unsigned_webhook_reported_is_polled_until_the_courier_kn
     order = world.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
     world.clock.move_to(START + HOUR)
     world.courier.faults.next(4, "status", status=404)
-    world.webhook(world.courier.hook_message(order, 1).body)
+    world.webhook(world.courier.webhook_message(order, 1).body)
     world.live_until(START + 12 * HOUR)
     source = world.order(order.id).source
     assert source is not None
@@ -419,7 +419,7 @@ def test_an_end_that_the_courier_never_confirms_is_given_up(new_world: MakeWorld
     forged = world.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
     world.clock.move_to(START + HOUR)
     world.courier.faults.always("status", status=404)
-    world.webhook(world.courier.hook_message(forged, 1).body)
+    world.webhook(world.courier.webhook_message(forged, 1).body)
     world.live_until(START + 4 * DAY)
     assert world.poll(forged.id).stop_reason == "given up: the courier does not know this order"
 
@@ -548,7 +548,7 @@ def test_what_was_planned_during_a_poll_stays_planned(world: World) -> None:
         [lease] = leases.lease_orders(session, world.account.slug, world.clock(), 10)
     asked_at = world.clock()
     world.clock.move(SECOND)
-    world.webhook(world.courier.hook_message(order, 1).body)
+    world.webhook(world.courier.webhook_message(order, 1).body)
     planned = world.poll(order.id).due_at
     with world.sessions.begin() as session:
         message = answer_message(world.account, b"{}", asked_at)
@@ -665,7 +665,7 @@ def test_orders_that_their_courier_forgot_for_a_while_are_listed_again(world: Wo
     """Otherwise a wrong API_URL would cost a request for each order once it is corrected."""
     orders = [world.place(evenly("created", start=START, apart=HOUR)) for _ in range(60)]
     for order in orders[:30]:
-        world.webhook(world.courier.hook_message(order, 0).body)
+        world.webhook(world.courier.webhook_message(order, 0).body)
     world.live_until(START + HOUR)
     world.courier.faults.always("status", status=404)
     world.live_until(START + 10 * HOUR)
@@ -693,7 +693,7 @@ def test_a_list_is_broken_off_where_the_worker_is_to_stop(world: World) -> None:
         assert len(leases.find_due_orders(session, world.account.slug, world.clock(), 1000)) == 200
 
 
-# --- confirmation of unsigned hooks ---
+# --- confirmation of unsigned webhooks ---
 
 
 @pytest.mark.parametrize(
@@ -712,7 +712,7 @@ def test_what_an_unsigned_webhook_reported_is_confirmed_by_a_poll_where_wanted(
     life = evenly("created", "dispatched", "delivered", start=START, apart=HOUR)
     order = world.courier.create(life)
     world.clock.move_to(life[states - 1].at)
-    world.webhook(world.courier.hook_message(order, states - 1).body)
+    world.webhook(world.courier.webhook_message(order, states - 1).body)
     source = world.order(order.id).source
     assert source is not None
     assert source["trust"] == "token"
@@ -730,7 +730,7 @@ def test_forged_webhooks_cause_no_storm_of_requests(new_world: MakeWorld) -> Non
     world = new_world(changed={"COURIER_TIRAMIZOO_CONFIRM": "all"})
     order = world.courier.create(evenly("created", "dispatched", start=START, apart=HOUR))
     for number in range(50):
-        body = world.courier.hook_message(order, 0).body
+        body = world.courier.webhook_message(order, 0).body
         world.webhook(body.replace(b'"description": null', f'"description": "{number}"'.encode()))
         world.poll_due()
         world.clock.move(SECOND)
@@ -786,7 +786,7 @@ def test_clocks_that_differ_a_little_are_no_outage(world: World) -> None:
 
 def test_a_silence_longer_than_ever_before_makes_open_orders_due_once(world: World) -> None:
     order = world.place(evenly("created", start=START, apart=HOUR))
-    world.webhook(world.courier.hook_message(order, 0).body)
+    world.webhook(world.courier.webhook_message(order, 0).body)
     recoveries = set()
     for _ in range(400):
         world.clock.move(90 * SECOND)
@@ -795,7 +795,7 @@ def test_a_silence_longer_than_ever_before_makes_open_orders_due_once(world: Wor
         recoveries.add(world.state().recovered_at)
     # Once for each silence, and the next one has to be longer.
     assert len(recoveries - {None}) == 1
-    body = world.courier.hook_message(order, 0).body
+    body = world.courier.webhook_message(order, 0).body
     world.webhook(body.replace(b'"description": null', b'"description": "later"'))
     longest = world.state().longest_gap
     assert longest is not None
@@ -811,7 +811,7 @@ def test_orders_from_before_the_account_could_be_polled_are_taken_in(
 ) -> None:
     off = new_world(changed={})
     order = off.courier.create(evenly("created", "delivered", start=START, apart=HOUR))
-    off.webhook(off.courier.hook_message(order, 0).body)
+    off.webhook(off.courier.webhook_message(order, 0).body)
     with sessions.begin() as session:
         session.execute(text("DELETE FROM polls"))
         outage_recovery.start_polling(session, off.account.slug, off.clock())
@@ -840,7 +840,7 @@ def test_rebuild_reads_answers_as_they_were_folded(
     if kind is Tiramizoo:
         placed = world.courier.create(evenly(first, last, start=START, apart=9 * HOUR))
         world.register(placed.names["identifier"])
-    world.webhook(world.courier.hook_message(orders[0], 0).body)
+    world.webhook(world.courier.webhook_message(orders[0], 0).body)
     world.live_until(START + 2 * DAY)
     env = {**environ, **world.courier.environ()}
     done = CliRunner().invoke(main, ["rebuild", "--dry-run"], env=env)

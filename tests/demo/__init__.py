@@ -1,5 +1,5 @@
 """A day of a shop in two minutes: `make demo`.
 
-day       the orders and what befalls them;  shop  the shop's side of the service
-service   an Ordertrail of the demo's own;   summary  what happened, and whether all came out right
+day       the orders and how their webhooks are disturbed;  shop  the shop's requests to the API
+service   a temporary Ordertrail;                           summary  the result, checked per order
 """

@@ -1,4 +1,4 @@
-"""The day: orders that live at three couriers, a day of them in two minutes of ours."""
+"""The demo day: orders of three couriers, a day compressed into two minutes."""
 
 import random
 import threading
@@ -13,16 +13,16 @@ from tests.sandbox.orders import utc_now
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 
-# Orders are placed in the first part of the day, and are over before its end.
+# Orders are placed in the first part of the day and end before it does.
 PLACED_WITHIN, OVER_BY = 15 * HOUR, 23 * HOUR
-# Tiramizoo's hooks: none at all from one hour to the other.
+# Tiramizoo sends no webhooks between these hours.
 SILENT = (9 * HOUR, 17 * HOUR)
-# A word that no driver knows, said of the first order.
+# A status that no driver knows, in the life of the first order.
 NEW_WORD = "on_the_ferry"
 
-# What befalls hooks.
+# How webhooks are disturbed.
 LOSE, REPEAT, SHUFFLE = 0.08, 0.15, 3 * HOUR
-# Of our time, however short the day: Tiramizoo's times have whole seconds.
+# Real time, however short the day: Tiramizoo's times have whole seconds.
 APART = timedelta(seconds=1.2)
 
 LIVES: dict[type[Courier], Sequence[Sequence[str]]] = {
@@ -43,10 +43,9 @@ SHARES = {Tiramizoo: 5, Cottoncast: 3, ShipmentAPI: 2}
 
 @dataclass
 class Day:
-    """A day that passes in so many of our seconds, and the couriers that live it.
+    """A day that passes in this many real seconds, and its couriers.
 
-    Nothing of it bends the time: the couriers' clock is ours, and all that takes hours takes
-    seconds instead.
+    The couriers use the real clock; whatever takes hours in a real day takes seconds here.
     """
 
     seconds: float
@@ -55,7 +54,7 @@ class Day:
 
     @property
     def factor(self) -> float:
-        """What everything is shortened by, the intervals of asking as well."""
+        """Real seconds for each second of the day; poll intervals are shortened by it as well."""
         return self.seconds / DAY.total_seconds()
 
     @property
@@ -65,14 +64,14 @@ class Day:
 
     @property
     def orders(self) -> list[tuple[Courier, Order]]:
-        """All of them, as they are placed."""
+        """All orders by the time of their placing."""
         all_of_them = [(courier, order) for courier in self.couriers for order in courier.orders]
         return sorted(all_of_them, key=lambda it: it[1].life[0].at)
 
 
 @contextmanager
 def couriers_for(seconds: float, seed: int) -> Iterator[Day]:
-    """A day that has not begun: its couriers answer, and have no orders yet."""
+    """Start the couriers of a day that has no orders yet."""
     factor = seconds / DAY.total_seconds()
     chances = Chances(LOSE, REPEAT, SHUFFLE * factor)
     couriers = [
@@ -94,11 +93,11 @@ def couriers_for(seconds: float, seed: int) -> Iterator[Day]:
 
 
 def begin(day: Day, count: int, seed: int, ordertrail: str) -> None:
-    """Script all lives of the day; their hooks go to the Ordertrail at this address."""
+    """Create all orders of the day; their webhooks go to the Ordertrail at this address."""
     chance = random.Random(seed)
     day.start = utc_now()
     for courier in day.couriers:
-        courier.point_hooks_at(ordertrail)
+        courier.send_webhooks_to(ordertrail)
     kinds = [kind for kind, share in SHARES.items() for _ in range(share)]
     for number in range(count):
         courier = next(it for it in day.couriers if type(it) is kinds[number % len(kinds)])
@@ -107,7 +106,7 @@ def begin(day: Day, count: int, seed: int, ordertrail: str) -> None:
             states = ("created", "dispatched", "picked_up", NEW_WORD, "delivered")
         courier.create(_life(states, day, chance))
     for courier in day.couriers:
-        courier.hooks.start(threads=4)
+        courier.webhooks.start(threads=4)
 
 
 def _life(states: Sequence[str], day: Day, chance: random.Random) -> list[Step]:
@@ -115,14 +114,14 @@ def _life(states: Sequence[str], day: Day, chance: random.Random) -> list[Step]:
     longest = (OVER_BY - placed) / len(states)
     at, steps = day.start + placed * day.factor, []
     for state in states:
-        # Couriers tell whole seconds: a look between one and its part would see the past.
+        # Couriers report whole seconds, so a poll within that second would see an earlier time.
         steps.append(Step(state, at.replace(microsecond=0)))
         at += max(APART, longest * chance.uniform(0.3, 1.0) * day.factor)
     return steps
 
 
 def fall_silent(day: Day, stop: threading.Event) -> None:
-    """Let one courier send no hooks for some hours of the day."""
+    """Stop the webhooks of Tiramizoo between the hours of SILENT."""
     tiramizoo = day.couriers[0]
     while not stop.wait(0.02) and day.passed < DAY:
-        tiramizoo.hooks.silent = SILENT[0] <= day.passed < SILENT[1]
+        tiramizoo.webhooks.silent = SILENT[0] <= day.passed < SILENT[1]

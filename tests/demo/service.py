@@ -1,4 +1,4 @@
-"""An Ordertrail of the demo's own: embedded servers, data and port of its own, gone at the end."""
+"""A temporary Ordertrail for the demo: embedded servers, own data and port, removed at the end."""
 
 import http.client
 import json
@@ -24,12 +24,12 @@ PASSED_ON = ("HOME", "LANG", "WEB_CONCURRENCY")
 
 
 class CannotDemonstrate(Exception):
-    """Why nothing can be shown, for a person to read."""
+    """The demo cannot run; the message is for a person."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """Where it is, what opens it, and where its log is."""
+    """Address, API token and log file of the service."""
 
     url: str
     token: str
@@ -38,16 +38,16 @@ class Service:
 
 @contextmanager
 def started(port: int, settings: Mapping[str, str], stop: threading.Event) -> Iterator[Service]:
-    """`ordertrail run` with these settings beside its own; ready.
+    """Start `ordertrail run` with these settings and wait until it is ready.
 
     Raises: CannotDemonstrate.
     """
     port = port or _free_port()
     try:
-        # Before anything starts: whoever has the port may be another Ordertrail, and answer for us.
+        # Checked first: another Ordertrail on this port would answer instead of ours.
         check_port("127.0.0.1", port)
     except CannotRun as wrong:
-        # Without its advice, which is for `make run`.
+        # Without its advice, which is meant for `make run`.
         why = str(wrong).partition(":")[0]
         raise CannotDemonstrate(
             f"{why}: choose another port with --port, or leave that out and a free one is taken"
@@ -70,7 +70,7 @@ def started(port: int, settings: Mapping[str, str], stop: threading.Event) -> It
             while not _ready(port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     said = service.log.read_text(errors="replace").splitlines()[-8:]
-                    raise CannotDemonstrate("\n".join(("the service does not come up:", *said)))
+                    raise CannotDemonstrate("\n".join(("the service did not start:", *said)))
                 if stop.wait(LOOK_EVERY):
                     break
             yield service
@@ -84,11 +84,11 @@ def _free_port() -> int:
 
 
 def _ready(port: int) -> bool:
-    """Whether messages are taken in, and somebody works on them."""
+    """Return whether webhooks are accepted and a worker runs."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     with suppress(OSError, ValueError, http.client.HTTPException):
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
-        told = json.loads(answer.read())
-        return answer.status == http.HTTPStatus.OK and bool(told["workers"])
+        health = json.loads(answer.read())
+        return answer.status == http.HTTPStatus.OK and bool(health["workers"])
     return False

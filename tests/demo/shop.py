@@ -1,4 +1,4 @@
-"""The shop: it registers what it orders, and asks Ordertrail how everything stands."""
+"""The shop of the demo: registers its orders and reads their state through the API."""
 
 import http.client
 import json
@@ -18,7 +18,7 @@ FAILURES = (OSError, http.client.HTTPException)
 
 
 class Shop:
-    """Asks over HTTP, as any service of the shop's would. A thread has one of its own."""
+    """A client of the API, for one thread."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url
@@ -32,12 +32,12 @@ class Shop:
         return Shop(self._url, self._headers["Authorization"].removeprefix("Bearer "))
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """An answer's JSON. Raises: RuntimeError where it is a refusal."""
+        """Return the JSON of an answer. Raises: RuntimeError for a 4xx or 5xx answer."""
         data = None if body is None else json.dumps(body)
         try:
             status, said = self._once(method, path, data)
         except FAILURES:
-            # A connection that was idle was closed; all that is asked here may be repeated.
+            # An idle connection may have been closed; every request here may be repeated.
             self._connection.close()
             status, said = self._once(method, path, data)
         if status >= http.HTTPStatus.BAD_REQUEST:
@@ -50,7 +50,7 @@ class Shop:
         return answer.status, answer.read()
 
     def register_all(self, day: Day, stop: threading.Event) -> None:
-        """Put each order on record when it is placed, until all are."""
+        """Register each order when it is placed."""
         for courier, order in day.orders:
             while utc_now() < order.life[0].at:
                 if stop.wait(LOOK_EVERY):
@@ -59,7 +59,7 @@ class Shop:
             self.call("POST", "/v1/orders", {"account": courier.name, **new})
 
     def watch_alerts(self, seen: dict[str, str], stop: threading.Event) -> None:
-        """Note every alert that opens: condition and account, and what it said."""
+        """Collect the alerts that open: condition and account, with their summary."""
         while not stop.wait(0.5):
             with suppress(*FAILURES):
                 for alert in self.call("GET", "/v1/alerts")["alerts"]:
@@ -67,7 +67,7 @@ class Shop:
                     seen[about] = alert["summary"]
 
     def orders(self) -> dict[str, Any]:
-        """All orders, by the courier's id."""
+        """Return all orders by the courier's id."""
         return {order["courier_order_id"]: order for page in self._pages() for order in page}
 
     def _pages(self) -> Iterator[list[Any]]:

@@ -1,4 +1,4 @@
-"""What happened in a day, counted at the couriers, and whether Ordertrail has it right."""
+"""The result of a demo day, counted at the couriers and compared with Ordertrail."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,105 +8,113 @@ from receiver.couriers import DRIVERS
 from tests.demo.day import Day
 from tests.demo.shop import Shop
 from tests.sandbox import Courier, Order
-from tests.sandbox.hooks import TOLD
+from tests.sandbox.webhooks import DELIVERED
 
 
 @dataclass(frozen=True)
-class Fared:
-    """How one courier's orders fared.
+class CourierResult:
+    """The counts of one courier.
 
-    posts           requests that its hooks took, with all repetitions and retries
-    lost            states that no hook ever told of
-    out_of_order    hooks that came after one of a later state of their order
-    asked, learnt   requests to its API, and states that only these told
-    wrong           orders that are not as the courier has them, and how they are instead
+    sent            webhook requests, repetitions and retries included
+    lost            states that no webhook reported
+    out_of_order    webhooks that arrived after one of a later state of their order
+    polls           requests to the courier's API
+    from_polls      states that only polls reported
+    wrong           orders whose state differs from the courier's, and how it differs
     """
 
     courier: str
     orders: int
-    posts: int
+    sent: int
     lost: int
     repeated: int
     out_of_order: int
-    asked: int
-    learnt: int
+    polls: int
+    from_polls: int
     wrong: Mapping[str, str]
 
     def row(self) -> list[str]:
         right = f"{self.orders - len(self.wrong)} of {self.orders}"
-        numbers = (self.posts, self.lost, self.repeated, self.out_of_order, self.asked, self.learnt)
+        numbers = (
+            self.sent,
+            self.lost,
+            self.repeated,
+            self.out_of_order,
+            self.polls,
+            self.from_polls,
+        )
         return [self.courier, str(self.orders), *map(str, numbers), right]
 
 
 HEAD = [
     "",
     "orders",
-    "hooks sent",
+    "webhooks",
     "lost",
     "repeated",
     "out of order",
-    "asked",
-    "learnt by asking",
+    "polls",
+    "states from polls",
     "right",
 ]
 
 
 def not_yet_right(day: Day, known: Mapping[str, Any]) -> dict[str, str]:
-    """The orders whose status is not their courier's last word, and what it is."""
+    """Return the orders that differ from their courier's last state, and how."""
     wrong = {}
     for _, order in day.orders:
-        at = known.get(order.id, {}).get("courier_status", "unheard of")
+        at = known.get(order.id, {}).get("courier_status", "unknown")
         if at != order.life[-1].state:
-            wrong[order.id] = f"it is {at}, and not {order.life[-1].state}"
+            wrong[order.id] = f"it is {at} instead of {order.life[-1].state}"
     return wrong
 
 
-def fared(day: Day, shop: Shop) -> Iterator[Fared]:
-    """Every courier's orders, when the day is over."""
+def courier_results(day: Day, shop: Shop) -> Iterator[CourierResult]:
+    """Count and check the orders of each courier at the end of the day."""
     known, accounts = shop.orders(), shop.accounts()
     late = not_yet_right(day, known)
     for courier in day.couriers:
-        learnt, wrong = 0, {}
+        from_polls, wrong = 0, {}
         for order in courier.orders:
             events = [it for it in shop.events(courier, order) if not it["parcel"]]
-            learnt += sum(event["source"]["kind"] == "poll" for event in events)
-            if told := late.get(order.id) or _wrong_timeline(courier, order, events):
-                wrong[order.id] = told
-        hooks = courier.hooks.summary()
-        yield Fared(
+            from_polls += sum(event["source"]["kind"] == "poll" for event in events)
+            if error := late.get(order.id) or _wrong_timeline(courier, order, events):
+                wrong[order.id] = error
+        webhooks = courier.webhooks.summary()
+        yield CourierResult(
             courier=courier.name,
             orders=len(courier.orders),
-            posts=hooks.sent,
-            lost=hooks.lost + hooks.given_up,
-            repeated=hooks.repeated,
+            sent=webhooks.sent,
+            lost=webhooks.lost + webhooks.given_up,
+            repeated=webhooks.repeated,
             out_of_order=sum(_out_of_order(courier, order) for order in courier.orders),
-            asked=accounts[courier.name]["poll_requests"],
-            learnt=learnt,
+            polls=accounts[courier.name]["poll_requests"],
+            from_polls=from_polls,
             wrong=wrong,
         )
 
 
 def _wrong_timeline(courier: Courier, order: Order, events: Sequence[Any]) -> str | None:
-    """What counts of an order's timeline, against its life: each state once, and in its order.
+    """Compare the applied events of an order with its life; return what is wrong.
 
-    All of them only with Tiramizoo, whose every snapshot tells the whole life: from Cottoncast a
-    state that was lost is not to be had any more, and ShipmentAPI tells no times at all.
+    Only Tiramizoo's timeline must be complete, because each of its snapshots has the whole life. A
+    state of Cottoncast's that was lost cannot be fetched, and ShipmentAPI reports no times.
     """
     words = DRIVERS[courier.name].words
     life = [step.state for step in order.life if step.state in words]
-    told = [event["courier_status"] for event in events if event["applied"]]
-    expected = {"tiramizoo": life, "cottoncast": [word for word in life if word in told]}.get(
-        courier.name, told
+    counted = [event["courier_status"] for event in events if event["applied"]]
+    expected = {"tiramizoo": life, "cottoncast": [word for word in life if word in counted]}.get(
+        courier.name, counted
     )
-    return None if told == expected else f"its timeline is {told}, and not {life}"
+    return None if counted == expected else f"its timeline is {counted} instead of {life}"
 
 
 def _out_of_order(courier: Courier, order: Order) -> int:
-    """Hooks that arrived for the first time when a later state's had done so already."""
+    """Count the webhooks that first arrived after one of a later state."""
     arrived = sorted(
-        (min(it.at for it in hook.attempts if it.status == 200), hook.number)
-        for hook in courier.hooks.hooks(order)
-        if hook.fate == TOLD
+        (min(it.at for it in webhook.attempts if it.status == 200), webhook.number)
+        for webhook in courier.webhooks.webhooks(order)
+        if webhook.fate == DELIVERED
     )
     latest, count = -1, 0
     for _, number in arrived:
@@ -115,8 +123,8 @@ def _out_of_order(courier: Courier, order: Order) -> int:
     return count
 
 
-def table(rows: Sequence[Fared]) -> str:
-    """All couriers, a line each, and their sum."""
+def table(rows: Sequence[CourierResult]) -> str:
+    """Return a table with a line per courier and one for all."""
     columns = [row.row()[1:-1] for row in rows]
     sums = [str(sum(map(int, column))) for column in zip(*columns, strict=True)]
     right = sum(row.orders - len(row.wrong) for row in rows)

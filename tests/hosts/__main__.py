@@ -126,7 +126,7 @@ def _told_twice(shop: Shop) -> int:
 
 
 def _tallied(shop: Shop) -> int:
-    """How many hooks were folded, as each drain counts them in its own commit."""
+    """How many webhooks were folded, as each drain counts them in its own commit."""
     with shop.database() as database:
         row = database.execute("SELECT coalesce(sum(hooks), 0) FROM tallies").fetchone()
     return int((row or [0])[0])

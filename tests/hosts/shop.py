@@ -31,7 +31,7 @@ NAMES = (
 CONFIGURED = ROOT / "deploy" / "valkey"
 # Tells what a primary that answers no more is, sooner than on real networks.
 DOWN_AFTER_MS = "2000"
-# Asked about every 7 s while nothing is heard, then 14, 28...
+# RecordedRequest about every 7 s while nothing is heard, then 14, 28...
 FACTOR = 0.002
 
 

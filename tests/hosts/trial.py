@@ -10,7 +10,7 @@ from tests.faults.poster import Poster
 from tests.faults.verdict import Verdict, seconds_to_recovery
 from tests.hosts.shop import FACTOR, Shop
 from tests.hosts.table import Fault
-from tests.sandbox import Asked
+from tests.sandbox import RecordedRequest
 
 # The shortest time between two looks at one order is 1 h times FACTOR, less a tenth (schedule.py);
 # a look comes some tenths of a second late, and the one after it may come at its time.
@@ -79,7 +79,7 @@ def go_through(fault: Fault, shop: Shop, poster: Poster, ledger: Ledger, patienc
     return Trial(fault, ledger.since(mark), recovery, since, datetime.now(UTC))
 
 
-def asked_twice(asked: Sequence[Asked]) -> list[tuple[str, float]]:
+def asked_twice(asked: Sequence[RecordedRequest]) -> list[tuple[str, float]]:
     """Orders that were asked about twice for one reason: path, and when, by time.monotonic()."""
     last: dict[str, float] = {}
     doubled = []

@@ -3,35 +3,35 @@
     with Tiramizoo(now=Clock(start)) as courier:
         order = courier.create(evenly("created", "delivered", start=start, apart=HOUR))
         courier.faults.next(2, "too_many", seconds=5)
-        ...                                     # ask at courier.url
-        courier.ledger.lines(status=429)        # what was asked
-        courier.point_hooks_at(ordertrail_url)  # before orders whose hooks are to be sent
-        courier.hooks.start()
-        courier.hooks.missed(order)             # the steps that no hook will ever tell of
+        ...                                     # poll it at courier.url
+        courier.ledger.lines(status=429)        # the requests it received
+        courier.send_webhooks_to(ordertrail_url)  # before the orders are created
+        courier.webhooks.start()
+        courier.webhooks.missed(order)             # the steps that no webhook will report
 
-`python -m tests.sandbox` (`make sandbox`) starts all three by hand.
+`make sandbox` starts all three by hand.
 """
 
 from tests.sandbox.cottoncast import Cottoncast
 from tests.sandbox.courier import Courier
 from tests.sandbox.faults import Fault
-from tests.sandbox.hooks import Chances
-from tests.sandbox.ledger import Asked
+from tests.sandbox.ledger import RecordedRequest
 from tests.sandbox.orders import Clock, Order, Step, evenly
 from tests.sandbox.shipmentapi import ShipmentAPI
 from tests.sandbox.tiramizoo import Tiramizoo
+from tests.sandbox.webhooks import Chances
 
 COURIERS: tuple[type[Courier], ...] = (Tiramizoo, Cottoncast, ShipmentAPI)
 
 __all__ = [
     "COURIERS",
-    "Asked",
     "Chances",
     "Clock",
     "Cottoncast",
     "Courier",
     "Fault",
     "Order",
+    "RecordedRequest",
     "ShipmentAPI",
     "Step",
     "Tiramizoo",

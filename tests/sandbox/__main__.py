@@ -1,4 +1,4 @@
-"""Start all three couriers by hand, with orders that live while you watch: `make sandbox`."""
+"""Start stand-ins for all three couriers, with orders that progress while you watch."""
 
 import argparse
 import random
@@ -27,50 +27,65 @@ LIVES: dict[str, list[Sequence[str]]] = {
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description=__doc__)
-    parser.add_argument("--ordertrail", default="http://127.0.0.1:8000", help="whom hooks go to")
-    parser.add_argument("--port", type=int, default=8801, help="of the first; the others follow")
-    parser.add_argument("--orders", type=int, default=6, help="how many each courier has")
-    parser.add_argument("--apart", type=float, default=20, help="seconds between two states")
-    parser.add_argument("--speed", type=float, default=60, help="divides the waits of retries")
-    parser.add_argument("--lose", type=float, default=0.0, help="how likely a hook is lost")
-    parser.add_argument("--repeat", type=float, default=0.0, help="how likely one is repeated")
-    parser.add_argument("--shuffle", type=float, default=0.0, help="most seconds it comes later")
+    parser.add_argument(
+        "--ordertrail", default="http://127.0.0.1:8000", help="where webhooks are sent"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=8801,
+        help="port of the first courier; the others take the next ones",
+    )
+    parser.add_argument("--orders", type=int, default=6, help="orders of each courier")
+    parser.add_argument(
+        "--apart", type=float, default=20, help="seconds between two states of an order"
+    )
+    parser.add_argument("--speed", type=float, default=60, help="divides the waits between retries")
+    parser.add_argument(
+        "--lose", type=float, default=0.0, help="probability that a webhook is lost"
+    )
+    parser.add_argument(
+        "--repeat", type=float, default=0.0, help="probability that a webhook is repeated"
+    )
+    parser.add_argument(
+        "--shuffle", type=float, default=0.0, help="largest random delay of a webhook, in seconds"
+    )
     parser.add_argument("--seed", type=int, default=random.randrange(1000))
     return parser.parse_args()
 
 
-def started(courier_class: type[Courier], port: int, told: argparse.Namespace) -> Courier:
-    """A courier with orders whose lives begin now, one after the other."""
+def started(courier_class: type[Courier], port: int, options: argparse.Namespace) -> Courier:
+    """Start a courier whose orders begin now, one after the other."""
     courier = courier_class(
         port=port,
-        seed=told.seed,
-        speed=told.speed,
-        chances=Chances(told.lose, told.repeat, timedelta(seconds=told.shuffle)),
+        seed=options.seed,
+        speed=options.speed,
+        chances=Chances(options.lose, options.repeat, timedelta(seconds=options.shuffle)),
     )
-    courier.point_hooks_at(told.ordertrail)
+    courier.send_webhooks_to(options.ordertrail)
     courier.start()
     if isinstance(courier, ShipmentAPI):
-        courier.label_after = courier.pickup_after = timedelta(seconds=told.apart / 2)
-    apart, now = timedelta(seconds=told.apart), utc_now()
-    for number in range(told.orders):
+        courier.label_after = courier.pickup_after = timedelta(seconds=options.apart / 2)
+    apart, now = timedelta(seconds=options.apart), utc_now()
+    for number in range(options.orders):
         lives = LIVES[courier.name]
         states = lives[number % len(lives)]
-        courier.create(evenly(*states, start=now + number * apart / told.orders, apart=apart))
-    courier.hooks.start()
+        courier.create(evenly(*states, start=now + number * apart / options.orders, apart=apart))
+    courier.webhooks.start()
     return courier
 
 
-def guide(couriers: list[Courier], told: argparse.Namespace) -> str:
-    """What somebody at the terminal needs to know."""
+def guide(couriers: list[Courier], options: argparse.Namespace) -> str:
+    """Return the text for the terminal: settings, addresses and how to change the couriers."""
     environ = [f"{name}={value}" for it in couriers for name, value in it.environ().items()]
     url = couriers[0].origin
     return "\n".join(
         [
-            "An Ordertrail that is to meet these couriers needs in its environment:",
+            "Put these lines into the environment of the Ordertrail that is to use these couriers:",
             "",
             *environ,
             "",
-            f"Hooks go to {told.ordertrail} (--ordertrail), drawn from seed {told.seed} (--seed).",
+            f"Webhooks go to {options.ordertrail} (--ordertrail); seed {options.seed} (--seed).",
             "",
             *[
                 f"{it.name:<12} {it.url:<29} token {it.token}, orders "
@@ -78,30 +93,31 @@ def guide(couriers: list[Courier], told: argparse.Namespace) -> str:
                 for it in couriers
             ],
             "",
-            f"Look      curl {url}/_sandbox",
-            f'Spoil     curl {url}/_sandbox/faults -d \'{{"kind": "too_many", "times": 3}}\'',
-            f"Behave    curl {url}/_sandbox/faults -d '{{}}'",
-            f"No hooks  curl {url}/_sandbox/hooks -d '{{\"silent\": true}}'",
-            "Ctrl-C    stops them",
+            f"State        curl {url}/_sandbox",
+            f'Add a fault  curl {url}/_sandbox/faults -d \'{{"kind": "too_many", "times": 3}}\'',
+            f"No faults    curl {url}/_sandbox/faults -d '{{}}'",
+            f'New order    curl {url}/_sandbox/orders -d \'{{"states": ["created"]}}\'',
+            f"No webhooks  curl {url}/_sandbox/webhooks -d '{{\"silent\": true}}'",
+            "Ctrl-C       stops the couriers",
         ]
     )
 
 
 def main() -> None:
-    told = arguments()
+    options = arguments()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as stack:
         couriers = []
         for place, courier_class in enumerate(COURIERS):
-            port = told.port + place if told.port else 0
+            port = options.port + place if options.port else 0
             try:
-                couriers.append(started(courier_class, port, told))
+                couriers.append(started(courier_class, port, options))
             except OSError as taken:
                 raise SystemExit(f"port {port}: {taken.strerror}; --port gives another") from None
             stack.callback(couriers[-1].stop)
-        print(guide(couriers, told), flush=True)  # noqa: T201 (a person reads it)
+        print(guide(couriers, options), flush=True)  # noqa: T201 (a person reads it)
         stop.wait()
 
 

@@ -1,11 +1,11 @@
-"""Switches for a sandbox that was started by hand: JSON at /_sandbox, which no ledger notes.
+"""Switches of a running sandbox: JSON under /_sandbox, which the ledger does not record.
 
-GET  /_sandbox          what it has and does
-POST /_sandbox/faults   {"kind": "too_many", "seconds": 5, "times": 3}: without times, until {}
-                        {"per_second": 5}: a rate limit
-                        {}: behave
-POST /_sandbox/orders   {"states": ["created", "delivered"], "apart": 10, "reference": "41"}
-POST /_sandbox/hooks    {"silent": true}, {"lose": 0.1, "repeat": 0.1, "shuffle": 60}
+GET  /_sandbox           orders, faults, requests and webhooks so far
+POST /_sandbox/faults    {"kind": "too_many", "seconds": 5, "times": 3}: without times, until {}
+                         {"per_second": 5}: a rate limit
+                         {}: no faults
+POST /_sandbox/orders    {"states": ["created", "delivered"], "apart": 10, "reference": "41"}
+POST /_sandbox/webhooks  {"silent": true}, {"lose": 0.1, "repeat": 0.1, "shuffle": 60}
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.sandbox.hooks import Chances
 from tests.sandbox.orders import evenly
+from tests.sandbox.webhooks import Chances
 from tests.sandbox.wire import Answer, Request, as_json
 
 if TYPE_CHECKING:
@@ -50,42 +50,45 @@ def overview(courier: "Courier") -> dict[str, Any]:
             }
             for order in courier.orders[-MOST_SHOWN:]
         ],
-        "faults": courier.faults.told(),
-        "asked": {str(status): count for status, count in courier.ledger.statuses().items()},
-        "hooks": {"silent": courier.hooks.silent, **dataclasses.asdict(courier.hooks.summary())},
+        "faults": courier.faults.describe(),
+        "requests": {str(status): count for status, count in courier.ledger.statuses().items()},
+        "webhooks": {
+            "silent": courier.webhooks.silent,
+            **dataclasses.asdict(courier.webhooks.summary()),
+        },
     }
 
 
-def switch_faults(courier: "Courier", told: dict[str, Any]) -> dict[str, Any]:
-    times, per_second = told.pop("times", None), told.pop("per_second", None)
+def switch_faults(courier: "Courier", wanted: dict[str, Any]) -> dict[str, Any]:
+    times, per_second = wanted.pop("times", None), wanted.pop("per_second", None)
     if per_second is not None:
-        courier.faults.limit(per_second, **told)
-    elif not told:
+        courier.faults.limit(per_second, **wanted)
+    elif not wanted:
         courier.faults.clear()
     elif times is not None:
-        courier.faults.next(times, **told)
+        courier.faults.next(times, **wanted)
     else:
-        courier.faults.always(**told)
-    return {"faults": courier.faults.told()}
+        courier.faults.always(**wanted)
+    return {"faults": courier.faults.describe()}
 
 
-def create_order(courier: "Courier", told: dict[str, Any]) -> dict[str, Any]:
-    apart = timedelta(seconds=told.get("apart", 10))
-    life = evenly(*told["states"], start=courier.now(), apart=apart)
-    order = courier.create(life, told.get("reference"))
+def create_order(courier: "Courier", wanted: dict[str, Any]) -> dict[str, Any]:
+    apart = timedelta(seconds=wanted.get("apart", 10))
+    life = evenly(*wanted["states"], start=courier.now(), apart=apart)
+    order = courier.create(life, wanted.get("reference"))
     return {"id": order.id, "reference": order.reference, "names": dict(order.names)}
 
 
-def switch_hooks(courier: "Courier", told: dict[str, Any]) -> dict[str, Any]:
-    courier.hooks.silent = bool(told.pop("silent", courier.hooks.silent))
-    if told:
-        shuffle = timedelta(seconds=told.pop("shuffle", 0))
-        courier.hooks.chances = Chances(shuffle=shuffle, **told)
-    return {"silent": courier.hooks.silent, "chances": str(courier.hooks.chances)}
+def switch_webhooks(courier: "Courier", wanted: dict[str, Any]) -> dict[str, Any]:
+    courier.webhooks.silent = bool(wanted.pop("silent", courier.webhooks.silent))
+    if wanted:
+        shuffle = timedelta(seconds=wanted.pop("shuffle", 0))
+        courier.webhooks.chances = Chances(shuffle=shuffle, **wanted)
+    return {"silent": courier.webhooks.silent, "chances": str(courier.webhooks.chances)}
 
 
 SWITCHES: dict[str, Callable[["Courier", dict[str, Any]], dict[str, Any]]] = {
     "faults": switch_faults,
     "orders": create_order,
-    "hooks": switch_hooks,
+    "webhooks": switch_webhooks,
 }

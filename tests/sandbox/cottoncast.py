@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from receiver.couriers.parsing import hmac_sha256_hex
 from tests.bodies import cottoncast_shipment, cottoncast_status, raw
 from tests.sandbox.courier import Courier
-from tests.sandbox.hooks import HookLaw, Message
 from tests.sandbox.orders import Order, Step
+from tests.sandbox.webhooks import Message, RetryPolicy
 from tests.sandbox.wire import Answer, Request, as_json
 
 ZONE = ZoneInfo("Europe/Amsterdam")
@@ -37,7 +37,7 @@ MESSAGES = {401: "Unauthorized", 404: "Order not found"}
 
 
 class Cottoncast(Courier):
-    """An order by id; a signed hook for every state.
+    """An order by id; a signed webhook for every state.
 
     store: the name that an asker shows beside the token.
     """
@@ -45,9 +45,9 @@ class Cottoncast(Courier):
     name = "cottoncast"
     first_state = "N"
     signs = True
-    # Only 200 counts (couriers/README.md). When a hook comes again is nowhere said: five times, a
-    # minute apart, is ours.
-    hook_law = HookLaw(accepts=lambda status: status == 200, waits=(60.0,) * 5)
+    # Only 200 counts (couriers/README.md). No document says when it retries: five times, a
+    # minute apart, is our choice.
+    retry_policy = RetryPolicy(accepts=lambda status: status == 200, waits=(60.0,) * 5)
 
     store = "ordertrail-store"
 
@@ -58,9 +58,9 @@ class Cottoncast(Courier):
 
     def authorized(self, request: Request) -> bool:
         """Source: couriers/README.md: HTTP Basic, store name and secret."""
-        scheme, _, told = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
         try:
-            shown = base64.b64decode(told, validate=True).decode()
+            shown = base64.b64decode(credentials, validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             return False
         return scheme.casefold() == "basic" and shown == f"{self.store}:{self.token}"
@@ -83,8 +83,8 @@ class Cottoncast(Courier):
         return as_json({"status": "ok", "response": {"order": body}})
 
     def error(self, status: int, message: str = "") -> Answer:
-        told = message or MESSAGES.get(status, f"Error {status}")
-        return as_json({"status": "error", "message": told}, status)
+        text = message or MESSAGES.get(status, f"Error {status}")
+        return as_json({"status": "error", "message": text}, status)
 
     def body(self, order: Order, steps: Sequence[Step]) -> dict[str, Any]:
         """An order as the poll shows it after these steps.
@@ -112,7 +112,7 @@ class Cottoncast(Courier):
             ],
         }
 
-    def hook_message(self, order: Order, number: int) -> Message:
+    def webhook_message(self, order: Order, number: int) -> Message:
         """Source: document 002, "Example request body"; signed as couriers/README.md says."""
         step, steps = order.life[number], order.life[: number + 1]
         tracking_code = self._tracking_code(order, steps)

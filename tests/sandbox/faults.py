@@ -244,7 +244,7 @@ class Faults:
         self._served.append(at)
         return None
 
-    def told(self) -> list[str]:
+    def describe(self) -> list[str]:
         """What is switched on, a line each."""
         with self._lock:
             lines = [f"the next {times}: {fault}" for fault, times in self._next]

@@ -1,4 +1,4 @@
-"""What a courier was asked: one line for each request, so that a test can count and time them."""
+"""The requests a courier received, so that a test can count and time them."""
 
 import threading
 from collections import Counter
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RecordedRequest:
     """One request.
 
     at is time.monotonic() when it came; path without its query; status None where nothing is ever
@@ -26,15 +26,15 @@ class Ledger:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lines: list[Asked] = []
+        self._lines: list[RecordedRequest] = []
 
-    def note(self, asked: Asked) -> None:
+    def note(self, asked: RecordedRequest) -> None:
         with self._lock:
             self._lines.append(asked)
 
     def lines(
         self, path: str = "", status: int | None = None, after: float = 0.0, before: float = 0.0
-    ) -> list[Asked]:
+    ) -> list[RecordedRequest]:
         """The requests whose path has `path` in it, answered with `status`, within a time.
 
         after, before: monotonic seconds; 0 sets no bound.

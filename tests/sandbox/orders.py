@@ -44,14 +44,14 @@ class Order:
 
     id         the courier's own name for it; reference: the shop's
     names      further names that the courier gives it (identifier, tracking_code...)
-    hook_url   where its states are told to; None: nowhere
+    webhook_url   where its webhooks go; None sends none
     """
 
     number: int
     id: str
     reference: str
     life: tuple[Step, ...]
-    hook_url: str | None = None
+    webhook_url: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
     def reached(self, at: datetime) -> tuple[Step, ...]:

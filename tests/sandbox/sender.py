@@ -1,4 +1,4 @@
-"""Sends web hooks: what is due is sent, lost, repeated, delayed, or retried by a courier's law."""
+"""Send webhooks when they are due; lose, repeat, delay and retry them as configured."""
 
 import heapq
 import random
@@ -9,22 +9,22 @@ from datetime import datetime, timedelta
 
 import httpcore
 
-from tests.sandbox.hooks import (
+from tests.sandbox.orders import Order, Step
+from tests.sandbox.webhooks import (
+    DELIVERED,
     GIVEN_UP,
     LOST,
     PENDING,
-    TOLD,
     Attempt,
     Chances,
-    Hook,
-    HookLaw,
     Message,
+    RetryPolicy,
     Summary,
+    Webhook,
 )
-from tests.sandbox.orders import Order, Step
 
-# Seconds of real time. How often a thread without work looks at the courier's clock again; and
-# how long an answer to a hook may take.
+# Seconds of real time: how often an idle thread reads the courier's clock, and how long an answer
+# to a webhook may take.
 TICK = 0.01
 PATIENCE = 10.0
 TIMEOUT = dict.fromkeys(("connect", "read", "write", "pool"), PATIENCE)
@@ -33,23 +33,23 @@ FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolE
 
 @dataclass(order=True, slots=True)
 class Delivery:
-    """One copy of a hook, on its way: when it is due, and how often it was tried."""
+    """One copy of a webhook: when it is due and how often it was tried."""
 
     due: datetime
     sequence: int
-    hook: Hook = field(compare=False)
+    webhook: Webhook = field(compare=False)
     tries: int = field(default=0, compare=False)
 
 
-class HookSender:
-    """Sends a courier's hooks by its clock, from threads of its own or when told to.
+class WebhookSender:
+    """Sends a courier's webhooks by its clock, from background threads or by `send_due`.
 
-    silent: while it is set, whatever comes due is lost.
+    silent: while set, every webhook that becomes due is lost.
     """
 
     def __init__(
         self,
-        law: HookLaw,
+        law: RetryPolicy,
         message: Callable[[Order, int], Message],
         now: Callable[[], datetime],
         chances: Chances,
@@ -67,8 +67,8 @@ class HookSender:
         self._due: list[Delivery] = []
         self._sequence = 0
         self._in_flight = 0
-        self._hooks: list[Hook] = []
-        self._of_order: dict[Order, list[Hook]] = {}
+        self._webhooks: list[Webhook] = []
+        self._of_order: dict[Order, list[Webhook]] = {}
         self._client: httpcore.ConnectionPool | None = None
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
@@ -76,25 +76,25 @@ class HookSender:
     # Sending
 
     def plan(self, order: Order, numbers: Iterable[int]) -> None:
-        """Have the steps of these numbers told when they are reached.
+        """Plan a webhook for each of these steps of the order.
 
-        What befalls them is drawn here, for each by itself, so that it depends on nothing but the
-        seed, the order and the step.
+        Whether it is lost or repeated is drawn here and depends only on the seed, the order and
+        the step.
         """
         for number in numbers:
             chance = random.Random(f"{self._seed} {order.id} {number}")
             lost = chance.random() < self.chances.lose
             repeated = chance.random() < self.chances.repeat
             copies = 0 if lost else chance.choice([2, 3]) if repeated else 1
-            hook = Hook(order, number, copies)
+            webhook = Webhook(order, number, copies)
             with self._lock:
-                self._hooks.append(hook)
-                self._of_order.setdefault(order, []).append(hook)
-                # A lost one comes due as well: until then, nobody knows that it is lost.
+                self._webhooks.append(webhook)
+                self._of_order.setdefault(order, []).append(webhook)
+                # A lost one becomes due as well: it counts as lost only from then on.
                 for _ in range(copies or 1):
                     delay = self.chances.shuffle * chance.random()
-                    hook.unfinished += 1
-                    self._push(Delivery(hook.step.at + delay, 0, hook))
+                    webhook.unfinished += 1
+                    self._push(Delivery(webhook.step.at + delay, 0, webhook))
 
     def _push(self, delivery: Delivery) -> None:
         self._sequence += 1
@@ -102,15 +102,15 @@ class HookSender:
         heapq.heappush(self._due, delivery)
 
     def start(self, threads: int = 2) -> None:
-        """Send what comes due, from now on, from so many threads."""
+        """Start sending webhooks as they become due, from this many threads."""
         self._stopped.clear()
         for _ in range(threads):
-            thread = threading.Thread(target=self._run, name="sandbox hooks", daemon=True)
+            thread = threading.Thread(target=self._run, name="sandbox webhooks", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def stop(self) -> None:
-        """Let what is under way end, and send nothing more."""
+        """Wait for requests under way and stop sending."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(2 * PATIENCE)
@@ -126,19 +126,19 @@ class HookSender:
                 self._stopped.wait(TICK)
 
     def send_due(self) -> int:
-        """Send here and now what is due, retries that come due meanwhile included; how many."""
+        """Send everything that is due, retries included, and return the number of requests."""
         count = 0
         while self._send_one():
             count += 1
         return count
 
     def next_due(self) -> datetime | None:
-        """When the next hook is due; None where there is none."""
+        """Return when the next webhook is due, or None."""
         with self._lock:
             return self._due[0].due if self._due else None
 
     def unfinished(self) -> int:
-        """How many copies of hooks are still to come or under way."""
+        """Return the number of copies that are planned or under way."""
         with self._lock:
             return len(self._due) + self._in_flight
 
@@ -157,39 +157,39 @@ class HookSender:
         return True
 
     def _deliver(self, delivery: Delivery) -> None:
-        hook = delivery.hook
-        if self.silent or hook.copies == 0:
-            self._finish(hook)
+        webhook = delivery.webhook
+        if self.silent or webhook.copies == 0:
+            self._finish(webhook)
             return
-        status = self._post(hook)
+        status = self._post(webhook)
         now = self._now()
         with self._lock:
-            hook.attempts.append(Attempt(now, status))
+            webhook.attempts.append(Attempt(now, status))
         if status is not None and self.law.accepts(status):
-            self._finish(hook, TOLD)
+            self._finish(webhook, DELIVERED)
         elif delivery.tries >= len(self.law.waits):
-            self._finish(hook)
+            self._finish(webhook)
         else:
             wait = timedelta(seconds=self.law.waits[delivery.tries] / self.speed)
             with self._lock:
-                self._push(Delivery(now + wait, 0, hook, delivery.tries + 1))
+                self._push(Delivery(now + wait, 0, webhook, delivery.tries + 1))
 
-    def _finish(self, hook: Hook, fate: str | None = None) -> None:
-        """End one copy; the last one settles the hook's fate, unless an earlier one was told."""
+    def _finish(self, webhook: Webhook, fate: str | None = None) -> None:
+        """End one copy; the last one decides the fate, unless one was delivered before."""
         with self._lock:
-            hook.unfinished -= 1
+            webhook.unfinished -= 1
             if fate is not None:
-                hook.fate = fate
-            elif hook.fate == PENDING and hook.unfinished == 0:
-                hook.fate = GIVEN_UP if hook.attempts else LOST
+                webhook.fate = fate
+            elif webhook.fate == PENDING and webhook.unfinished == 0:
+                webhook.fate = GIVEN_UP if webhook.attempts else LOST
 
-    def _post(self, hook: Hook) -> int | None:
-        message = self._message(hook.order, hook.number)
+    def _post(self, webhook: Webhook) -> int | None:
+        message = self._message(webhook.order, webhook.number)
         headers = {"Content-Type": "application/json", **message.headers}
         try:
             answer = self._opened().request(
                 "POST",
-                hook.order.hook_url or "",
+                webhook.order.webhook_url or "",
                 headers=list(headers.items()),
                 content=message.body,
                 extensions={"timeout": TIMEOUT},
@@ -206,28 +206,30 @@ class HookSender:
 
     # The ledger
 
-    def hooks(self, order: Order | None = None) -> list[Hook]:
-        """The hooks of one order, or of all, in the order in which they were planned."""
+    def webhooks(self, order: Order | None = None) -> list[Webhook]:
+        """Return the webhooks of one order, or of all, in the order of planning."""
         with self._lock:
-            return list(self._hooks if order is None else self._of_order.get(order, ()))
+            return list(self._webhooks if order is None else self._of_order.get(order, ()))
 
-    def told(self, order: Order) -> list[Step]:
-        """The steps that at least one accepted hook told of."""
-        return [hook.step for hook in self.hooks(order) if hook.fate == TOLD]
+    def delivered(self, order: Order) -> list[Step]:
+        """Return the steps that an accepted webhook reported."""
+        return [webhook.step for webhook in self.webhooks(order) if webhook.fate == DELIVERED]
 
     def missed(self, order: Order) -> list[Step]:
-        """The steps that no hook will ever tell of, because it was lost or given up."""
-        return [hook.step for hook in self.hooks(order) if hook.fate in {LOST, GIVEN_UP}]
+        """Return the steps that no webhook will report, because it was lost or given up."""
+        return [
+            webhook.step for webhook in self.webhooks(order) if webhook.fate in {LOST, GIVEN_UP}
+        ]
 
     def summary(self) -> Summary:
-        hooks = self.hooks()
-        fates = [hook.fate for hook in hooks]
+        webhooks = self.webhooks()
+        fates = [webhook.fate for webhook in webhooks]
         return Summary(
-            hooks=len(hooks),
-            told=fates.count(TOLD),
+            webhooks=len(webhooks),
+            delivered=fates.count(DELIVERED),
             lost=fates.count(LOST),
             given_up=fates.count(GIVEN_UP),
             pending=fates.count(PENDING),
-            repeated=sum(hook.copies > 1 for hook in hooks),
-            sent=sum(len(hook.attempts) for hook in hooks),
+            repeated=sum(webhook.copies > 1 for webhook in webhooks),
+            sent=sum(len(webhook.attempts) for webhook in webhooks),
         )

@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.bodies import raw, shipmentapi_order
 from tests.sandbox.courier import Courier
-from tests.sandbox.hooks import HookLaw, Message
 from tests.sandbox.orders import Order, Step
+from tests.sandbox.webhooks import Message, RetryPolicy
 from tests.sandbox.wire import Answer, Request, as_json
 
 ACCEPTED = {"accepted", "confirmed", "processed"}
@@ -30,7 +30,7 @@ class ShipmentAPI(Courier):
     name = "shipmentapi"
     first_state = "accepted"
     # Source: document 004: "our system will only send a callback request ... a single time".
-    hook_law = HookLaw(accepts=lambda status: 200 <= status < 300)
+    retry_policy = RetryPolicy(accepts=lambda status: 200 <= status < 300)
 
     unknown_for = timedelta()
     label_after = timedelta(minutes=2)
@@ -94,14 +94,14 @@ class ShipmentAPI(Courier):
     def _pickup_time(self, accepted_at: datetime) -> datetime:
         return (accepted_at + self.pickup_after + self.pickup_notice).replace(microsecond=0)
 
-    def told_steps(self, order: Order) -> list[int]:
+    def reported_steps(self, order: Order) -> list[int]:
         """The first step that says whether the order was accepted, and nothing after it."""
         decided = [
             number for number, step in enumerate(order.life) if step.state in ACCEPTED | CANCELLED
         ]
         return decided[:1]
 
-    def hook_message(self, order: Order, number: int) -> Message:
+    def webhook_message(self, order: Order, number: int) -> Message:
         """Source: document 004: the payload is the same as Get Order's."""
         steps = order.life[: number + 1]
         return Message(raw(self.body(order, steps, steps[-1].at)))

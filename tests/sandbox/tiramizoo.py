@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from tests.bodies import history_entry, package, raw, tiramizoo_order
 from tests.sandbox.courier import Courier
-from tests.sandbox.hooks import HookLaw, Message
 from tests.sandbox.orders import Order, Step
+from tests.sandbox.webhooks import Message, RetryPolicy
 from tests.sandbox.wire import Answer, Request, as_json
 
 ZONE = ZoneInfo("Europe/Berlin")
@@ -36,7 +36,7 @@ PACKAGE_STATES = {
 
 
 class Tiramizoo(Courier):
-    """Orders by Show and by List; a snapshot by hook for every state.
+    """Orders by Show and by List; a snapshot by webhook for every state.
 
     list_status   what List Orders answers with: document 003 says 201, of all things
     newest_first  how List Orders sorts, which no document says
@@ -46,7 +46,7 @@ class Tiramizoo(Courier):
     prefix = "/api/v1"
     first_state = "created"
     # Source: document 000, "Web Hooks": 2xx counts, else retry_count ** 4 + 15 seconds, 25 times.
-    hook_law = HookLaw(
+    retry_policy = RetryPolicy(
         accepts=lambda status: 200 <= status < 300,
         waits=tuple(retry_count**4 + 15 for retry_count in range(25)),
     )
@@ -142,13 +142,13 @@ class Tiramizoo(Courier):
             identifier=order.names["identifier"],
             tracking_code=order.names["tracking_code"],
             tracking_url=f"http://www.tiramizoo.com/orders/{order.id}/tracking_status?locale=en",
-            web_hook_url=order.hook_url,
+            web_hook_url=order.webhook_url,
             cancellation_reason=cancelled[-1] if cancelled else None,
             packages=[package(order.id[:8].upper(), PACKAGE_STATES.get(last.state, "pending"))],
         )
 
-    def hook_message(self, order: Order, number: int) -> Message:
-        """The snapshot as of that step, and not as of now: each hook tells its own change.
+    def webhook_message(self, order: Order, number: int) -> Message:
+        """The snapshot as of that step, and not as of now: each webhook tells its own change.
 
         Source: document 000: the same fields as Get Order, posted at each status change.
         """

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.demo.__main__ import report
-from tests.demo.summary import Fared, _wrong_timeline
+from tests.demo.summary import CourierResult, _wrong_timeline
 from tests.sandbox import Cottoncast, ShipmentAPI, Tiramizoo, evenly
 from tests.service import ROOT, wait_until
 
@@ -40,7 +40,7 @@ def demo(temporary: Path, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
         process.communicate(timeout=60)
 
 
-def told_until(process: "subprocess.Popen[str]", words: str) -> str:
+def read_until(process: "subprocess.Popen[str]", words: str) -> str:
     """What it says up to a line with these words."""
     assert process.stdout is not None
     said = ""
@@ -63,8 +63,8 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(180)
 def test_every_order_of_a_day_comes_out_right_and_nothing_is_left_behind(temporary: Path) -> None:
     with demo(temporary, "--orders", "20", "--seconds", "15", "--stay") as process:
-        said = told_until(process, "Look around")
-        assert "Every one of 20 orders is as its courier has it." in said
+        said = read_until(process, "The service keeps running")
+        assert "All 20 orders have the state that their courier has." in said
         assert "alert  messages_quarantined tiramizoo" in said
         children = offspring(process)
         assert len(children) > 4
@@ -77,7 +77,7 @@ def test_every_order_of_a_day_comes_out_right_and_nothing_is_left_behind(tempora
 @pytest.mark.timeout(180)
 def test_a_day_that_is_broken_off_leaves_nothing_behind(temporary: Path) -> None:
     with demo(temporary) as process:
-        told_until(process, "placed")
+        read_until(process, "placed")
         children = offspring(process)
         assert children
         process.send_signal(signal.SIGINT)
@@ -103,17 +103,17 @@ def test_a_port_that_another_service_has_is_told_in_one_line(temporary: Path) ->
             said, _ = process.communicate(timeout=60)
         other.shutdown()
     assert process.returncode == 1
-    told = (
+    expected = (
         f"demo: port {port} on 127.0.0.1 is used by another program: choose another port with"
         " --port, or leave that out and a free one is taken"
     )
-    assert said.splitlines()[1:] == [told]
+    assert said.splitlines()[1:] == [expected]
     assert list(temporary.iterdir()) == []
 
 
 def test_an_order_that_is_wrong_ends_it_with_one(capsys: pytest.CaptureFixture[str]) -> None:
-    fared = Fared("tiramizoo", 2, 9, 0, 0, 0, 1, 0, wrong={"u-1": "it is created"})
-    assert report([fared], {}) == 1
+    result = CourierResult("tiramizoo", 2, 9, 0, 0, 0, 1, 0, wrong={"u-1": "it is created"})
+    assert report([result], {}) == 1
     assert "WRONG  u-1: it is created" in capsys.readouterr().out
 
 

@@ -1,7 +1,7 @@
-"""What an outage of ours costs: Tiramizoo's retries alone, and with our asking, over 25 days.
+"""What an outage of ours costs: with Tiramizoo's retries alone and with polling, over 25 days.
 
-The clock is a test's; all else is real: hooks and answers go over HTTP, and the orders through the
-inbox. deploy/docs/polling.md shows the table that this prints.
+Only the clock is simulated: webhooks and poll answers go over HTTP, and orders through the inbox.
+deploy/docs/polling.md shows the table that this prints.
 """
 
 from datetime import datetime, timedelta
@@ -43,7 +43,7 @@ def minutes_until_right(world: World, outage: timedelta, asking: bool) -> int:
     server = Server(receive)
     server.start()
     try:
-        world.courier.hook_url = f"http://127.0.0.1:{server.port}/hooks"
+        world.courier.webhook_url = f"http://127.0.0.1:{server.port}/webhooks"
         for number in range(ORDERS):
             apart = 0.7 * HOUR * (number + 1)
             world.place(evenly(*STATES, start=START, apart=apart))
@@ -58,7 +58,7 @@ def live(world: World, began: datetime, ended: datetime, asking: bool) -> int:
     world.check_for_outage()
     while world.clock() < START + 25 * DAY:
         down = began <= world.clock() < ended
-        world.courier.hooks.send_due()
+        world.courier.webhooks.send_due()
         if not down:
             world.drain()
             if asking:
@@ -66,7 +66,7 @@ def live(world: World, began: datetime, ended: datetime, asking: bool) -> int:
                     recovered = bool(world.check_for_outage())
                 world.poll_due()
         is_wrong = world.clock() >= ended and wrong(world)
-        following = [world.courier.hooks.next_due(), *([world.next_due()] if asking else [])]
+        following = [world.courier.webhooks.next_due(), *([world.next_due()] if asking else [])]
         ahead = [at for at in following if at is not None and at > world.clock()]
         ahead += [at for at in (began, ended) if at > world.clock()]
         if not ahead:

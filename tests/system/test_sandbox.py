@@ -75,20 +75,20 @@ def asker() -> Iterator[httpx.Client]:
 
 
 class Shop:
-    """Takes in hooks, and answers each with `status`."""
+    """Takes in webhooks, and answers each with `status`."""
 
     def __init__(self) -> None:
         self.status = 200
-        self.hooks: list[Request] = []
+        self.webhooks: list[Request] = []
         self.server = Server(self.take)
-        self.url = f"http://127.0.0.1:{self.server.port}/hooks"
+        self.url = f"http://127.0.0.1:{self.server.port}/webhooks"
 
     def take(self, request: Request, at: float) -> Answer:
-        self.hooks.append(request)
+        self.webhooks.append(request)
         return Answer(self.status)
 
     def bodies(self) -> list[dict[str, Any]]:
-        return [json.loads(hook.body) for hook in self.hooks]
+        return [json.loads(webhook.body) for webhook in self.webhooks]
 
 
 @pytest.fixture
@@ -100,10 +100,10 @@ def shop() -> Iterator[Shop]:
 
 
 def pass_time(courier: Courier, clock: Clock) -> None:
-    """Let a courier's clock run from one due hook to the next until there is none."""
-    while (due := courier.hooks.next_due()) is not None:
+    """Let a courier's clock run from one due webhook to the next until there is none."""
+    while (due := courier.webhooks.next_due()) is not None:
         clock.move_to(max(due, clock()))
-        courier.hooks.send_due()
+        courier.webhooks.send_due()
 
 
 def only(decoded: Any) -> Snapshot:
@@ -460,22 +460,22 @@ def test_many_requests_at_once_are_all_in_the_ledger(tiramizoo: Tiramizoo) -> No
     assert tiramizoo.ledger.statuses() == {200: 400}
 
 
-# Hooks
+# Webhooks
 
 
 def test_tiramizoo_retries_by_its_law_and_then_gives_up(clock: Clock, shop: Shop) -> None:
     shop.status = 503
-    courier = Tiramizoo(now=clock, hook_url=shop.url)
+    courier = Tiramizoo(now=clock, webhook_url=shop.url)
     order = courier.create([("created", START)])
     pass_time(courier, clock)
-    (hook,) = courier.hooks.hooks(order)
-    times = [attempt.at for attempt in hook.attempts]
+    (webhook,) = courier.webhooks.webhooks(order)
+    times = [attempt.at for attempt in webhook.attempts]
     waits = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
     assert waits[:6] == [15, 16, 31, 96, 271, 640]
     assert len(waits) == 25
     assert 20 < (times[-1] - times[0]) / timedelta(days=1) < 21
-    assert courier.hooks.missed(order) == list(order.life)
-    summary = courier.hooks.summary()
+    assert courier.webhooks.missed(order) == list(order.life)
+    summary = courier.webhooks.summary()
     assert (summary.given_up, summary.sent, summary.pending) == (1, 26, 0)
     courier.stop()
 
@@ -483,56 +483,56 @@ def test_tiramizoo_retries_by_its_law_and_then_gives_up(clock: Clock, shop: Shop
 def test_tiramizoo_tells_each_state_with_the_snapshot_of_that_state(
     clock: Clock, shop: Shop
 ) -> None:
-    courier = Tiramizoo(now=clock, hook_url=shop.url)
+    courier = Tiramizoo(now=clock, webhook_url=shop.url)
     order = courier.create(TIRAMIZOO)
     clock.move_to(after(120))
-    courier.hooks.send_due()
+    courier.webhooks.send_due()
     assert [body["state"] for body in shop.bodies()] == [step.state for step in TIRAMIZOO]
     assert shop.bodies()[1]["picked_up_at"] is None
     courier.extend(order, [("returned", after(200))])
     pass_time(courier, clock)
     assert shop.bodies()[-1]["state"] == "returned"
-    assert courier.hooks.told(order) == list(order.life)
+    assert courier.webhooks.delivered(order) == list(order.life)
     courier.stop()
 
 
 def test_cottoncast_signs_and_only_200_counts(clock: Clock, shop: Shop) -> None:
     shop.status = 202
-    courier = Cottoncast(now=clock, hook_url=shop.url)
+    courier = Cottoncast(now=clock, webhook_url=shop.url)
     order = courier.create(evenly("N", "L", start=START, apart=HALF_HOUR), reference="41")
-    courier.hooks.send_due()
+    courier.webhooks.send_due()
     shop.status = 200
     pass_time(courier, clock)
     told = [(body["status"]["code"], len(body["shipments"])) for body in shop.bodies()]
     assert told == [("N", 0), ("N", 0), ("L", 1)]
-    for hook in shop.hooks:
-        signature = hmac_sha256_hex(courier.secret, hook.body)
-        assert hook.headers["Cottoncast-Authentication"] == signature
+    for webhook in shop.webhooks:
+        signature = hmac_sha256_hex(courier.secret, webhook.body)
+        assert webhook.headers["Cottoncast-Authentication"] == signature
     assert shop.bodies()[0]["orderID"] == order.id
     assert shop.bodies()[0]["status"]["timestamp"] == int(START.timestamp())
-    assert courier.hooks.told(order) == list(order.life)
+    assert courier.webhooks.delivered(order) == list(order.life)
     courier.stop()
 
 
 @pytest.mark.parametrize("status", [200, 500])
 def test_shipmentapi_calls_once_whatever_is_answered(clock: Clock, shop: Shop, status: int) -> None:
     shop.status = status
-    courier = ShipmentAPI(now=clock, hook_url=shop.url)
+    courier = ShipmentAPI(now=clock, webhook_url=shop.url)
     order = courier.create([*SHIPMENTAPI, ("cancelled", after(90))])
     cancelled = courier.create([("placed", START), ("cancelled", after(1))])
     pass_time(courier, clock)
     assert sorted(body["status"] for body in shop.bodies()) == ["accepted", "cancelled"]
     wanted = [] if status == 500 else [order.life[1]]
-    assert courier.hooks.told(order) == wanted
-    assert len(courier.hooks.missed(cancelled)) == (1 if status == 500 else 0)
+    assert courier.webhooks.delivered(order) == wanted
+    assert len(courier.webhooks.missed(cancelled)) == (1 if status == 500 else 0)
     courier.stop()
 
 
 def many(shop: Shop, seed: int) -> tuple[Tiramizoo, list[Order]]:
-    """A courier that loses, repeats and shuffles the hooks of many orders, all sent."""
+    """A courier that loses, repeats and shuffles the webhooks of many orders, all sent."""
     clock = Clock(START)
     chances = Chances(lose=0.2, repeat=0.2, shuffle=timedelta(hours=2))
-    courier = Tiramizoo(now=clock, hook_url=shop.url, chances=chances, seed=seed)
+    courier = Tiramizoo(now=clock, webhook_url=shop.url, chances=chances, seed=seed)
     orders = courier.create_all([TIRAMIZOO] * 50)
     pass_time(courier, clock)
     courier.stop()
@@ -543,17 +543,17 @@ def test_hooks_are_lost_repeated_and_shuffled_as_the_ledger_says(shop: Shop) -> 
     courier, orders = many(shop, seed=7)
     got = [(body["uuid"], body["state"]) for body in shop.bodies()]
     for order in orders:
-        told = {step.state for step in courier.hooks.told(order)}
+        told = {step.state for step in courier.webhooks.delivered(order)}
         assert told == {state for uuid, state in got if uuid == order.id}
-        missed = {step.state for step in courier.hooks.missed(order)}
+        missed = {step.state for step in courier.webhooks.missed(order)}
         assert told | missed == {step.state for step in order.life}
         assert not told & missed
-    summary = courier.hooks.summary()
-    assert (summary.hooks, summary.pending, summary.given_up) == (200, 0, 0)
-    assert summary.told + summary.lost == 200
+    summary = courier.webhooks.summary()
+    assert (summary.webhooks, summary.pending, summary.given_up) == (200, 0, 0)
+    assert summary.delivered + summary.lost == 200
     assert 20 < summary.lost < 60
     assert 15 < summary.repeated < 60
-    assert summary.sent == len(got) > summary.told
+    assert summary.sent == len(got) > summary.delivered
     in_life = [step.state for step in TIRAMIZOO]
     arrived = [[in_life.index(state) for uuid, state in got if uuid == it.id] for it in orders]
     assert any(places != sorted(places) for places in arrived)
@@ -563,46 +563,51 @@ def test_the_same_seed_gives_the_same_run(shop: Shop) -> None:
     runs = []
     for seed in (7, 7, 8):
         courier, _ = many(shop, seed)
-        runs.append([(hook.order.id, hook.fate, hook.copies) for hook in courier.hooks.hooks()])
+        runs.append(
+            [
+                (webhook.order.id, webhook.fate, webhook.copies)
+                for webhook in courier.webhooks.webhooks()
+            ]
+        )
     assert runs[0] == runs[1] != runs[2]
 
 
 def test_a_silent_courier_sends_nothing_and_says_so(clock: Clock, shop: Shop) -> None:
-    courier = Tiramizoo(now=clock, hook_url=shop.url)
+    courier = Tiramizoo(now=clock, webhook_url=shop.url)
     order = courier.create(TIRAMIZOO)
-    courier.hooks.send_due()
-    courier.hooks.silent = True
+    courier.webhooks.send_due()
+    courier.webhooks.silent = True
     clock.move_to(after(65))
-    courier.hooks.send_due()
-    courier.hooks.silent = False
+    courier.webhooks.send_due()
+    courier.webhooks.silent = False
     pass_time(courier, clock)
     assert [body["state"] for body in shop.bodies()] == ["created", "delivered"]
-    assert [step.state for step in courier.hooks.missed(order)] == ["dispatched", "picked_up"]
+    assert [step.state for step in courier.webhooks.missed(order)] == ["dispatched", "picked_up"]
     courier.stop()
 
 
 def test_hooks_are_sent_by_threads_on_a_compressed_clock(shop: Shop) -> None:
     shop.status = 500
-    with Tiramizoo(hook_url=shop.url, speed=1000) as courier:
+    with Tiramizoo(webhook_url=shop.url, speed=1000) as courier:
         now = courier.now()
         orders = courier.create_all([[("created", now), ("dispatched", now)]] * 20)
-        courier.hooks.start()
-        wait_until(lambda: len(shop.hooks) > 60)
+        courier.webhooks.start()
+        wait_until(lambda: len(shop.webhooks) > 60)
         shop.status = 204
-        wait_until(lambda: courier.hooks.unfinished() == 0)
-        assert all(courier.hooks.told(order) == list(order.life) for order in orders)
+        wait_until(lambda: courier.webhooks.unfinished() == 0)
+        assert all(courier.webhooks.delivered(order) == list(order.life) for order in orders)
 
 
 def test_a_shop_that_is_down_is_tried_again(clock: Clock, shop: Shop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
-    courier = Tiramizoo(now=clock, hook_url=url)
+    courier = Tiramizoo(now=clock, webhook_url=url)
     order = courier.create([("created", START)])
-    courier.hooks.send_due()
-    order.hook_url = shop.url
+    courier.webhooks.send_due()
+    order.webhook_url = shop.url
     pass_time(courier, clock)
-    (hook,) = courier.hooks.hooks()
-    assert [attempt.status for attempt in hook.attempts] == [None, 200]
+    (webhook,) = courier.webhooks.webhooks()
+    assert [attempt.status for attempt in webhook.attempts] == [None, 200]
     courier.stop()
 
 
@@ -614,8 +619,8 @@ def test_an_ordertrail_can_be_pointed_at_all_of_them() -> None:
     for courier_class in COURIERS:
         with courier_class(account=f"{courier_class.name.upper()}_2") as courier:
             environ |= courier.environ()
-            courier.point_hooks_at("http://127.0.0.1:8000/")
-        assert f"/webhooks/{courier.name}-2/orders" in (courier.hook_url or "")
+            courier.send_webhooks_to("http://127.0.0.1:8000/")
+        assert f"/webhooks/{courier.name}-2/orders" in (courier.webhook_url or "")
     accounts = Settings.from_env(environ).accounts
     assert {account.driver for account in accounts.values()} == {it.name for it in COURIERS}
     assert accounts["cottoncast-2"].api_user == Cottoncast.store
@@ -643,8 +648,8 @@ def test_a_sandbox_started_by_hand_is_switched_over_http(
         assert asker.get(show).status_code == 200
         refused = asker.post(f"{origin}/_sandbox/faults", json={"kind": "earthquake"})
         assert (refused.status_code, "earthquake" in refused.text) == (422, True)
-        asker.post(f"{origin}/_sandbox/hooks", json={"silent": True})
+        asker.post(f"{origin}/_sandbox/webhooks", json={"silent": True})
         overview = asker.get(f"{origin}/_sandbox").json()
-        assert overview["asked"] == {"429": 2, "200": 2}
-        assert overview["hooks"]["silent"] is True
+        assert overview["requests"] == {"429": 2, "200": 2}
+        assert overview["webhooks"]["silent"] is True
     assert process.returncode == 0

@@ -145,15 +145,15 @@ def test_orders_of_couriers_that_send_no_webhooks_reach_their_end_also_when_redi
 def test_where_webhooks_are_lost_polls_find_the_news_and_are_counted(
     environ: dict[str, str], sessions: sessionmaker[Session], redis: Redis, tmp_path: Path
 ) -> None:
-    """The lives are over and the hooks sent before the first order is silent for long enough."""
+    """The lives are over and the webhooks sent before the first order is silent for long enough."""
     couriers = three(chances=Chances(lose=0.3, repeat=0.2, shuffle=SECOND), seed=7)
     with polling(environ, sessions, couriers, 0.02, tmp_path) as run:
         for courier in couriers:
-            courier.point_hooks_at(f"http://127.0.0.1:{run.web.port}")
+            courier.send_webhooks_to(f"http://127.0.0.1:{run.web.port}")
         placed = run.place(ORDERS, apart=SECOND / 8)
         for courier in couriers:
-            courier.hooks.start()
-        wait_until(lambda: not any(courier.hooks.unfinished() for courier in couriers), SECONDS)
+            courier.webhooks.start()
+        wait_until(lambda: not any(courier.webhooks.unfinished() for courier in couriers), SECONDS)
         run.register(placed)
         # Nothing waits for silence any longer: what was lost is asked for.
         wait_until(lambda: drained(sessions), SECONDS)
@@ -161,7 +161,7 @@ def test_where_webhooks_are_lost_polls_find_the_news_and_are_counted(
             session.execute(text("UPDATE polls SET due_at = now() WHERE due_at IS NOT NULL"))
         wait_until(lambda: not run.wrong(), SECONDS)
         wait_until(lambda: drained(sessions), SECONDS)
-        lost = sum(len(courier.hooks.missed(order)) for courier in couriers for order in placed)
+        lost = sum(len(courier.webhooks.missed(order)) for courier in couriers for order in placed)
         assert lost > ORDERS / 10
         for courier in couriers:
             expected = sum(really_lost(courier, order) for order in courier.orders)
@@ -180,7 +180,7 @@ def really_lost(courier: Courier, order: Order) -> int:
     A snapshot of Tiramizoo's tells all states so far; Cottoncast, asked, tells the last one alone;
     ShipmentAPI calls about one state only.
     """
-    told = {order.life.index(step) for step in courier.hooks.told(order)}
+    told = {order.life.index(step) for step in courier.webhooks.delivered(order)}
     last = len(order.life) - 1
     if courier.name == "tiramizoo":
         return last - max(told, default=-1)
@@ -200,7 +200,7 @@ def test_none_of_four_workers_polls_before_the_time_that_the_courier_named(
             courier.faults.next(1, "too_many", seconds=3.0, retry_after="seconds")
             with sessions.begin() as session:
                 session.execute(text("UPDATE polls SET due_at = now() WHERE stopped_at IS NULL"))
-            wait_until(lambda: not courier.faults.told(), 20)
+            wait_until(lambda: not courier.faults.describe(), 20)
             time.sleep(3.2)
         wait_until(lambda: not run.wrong(), SECONDS)
     lines = courier.ledger.lines()
@@ -224,8 +224,8 @@ def test_a_courier_that_hangs_delays_no_other_couriers_orders(
         wait_until(lambda: set(run.wrong()) <= {it.id for it in hanging.orders}, 30)
         assert len(run.wrong()) == len(hanging.orders)
         assert hanging.ledger.lines()
-        # Nor does it delay what hooks tell.
-        body = quick.hook_message(quick.orders[0], 0)
+        # Nor does it delay what webhooks tell.
+        body = quick.webhook_message(quick.orders[0], 0)
         fresh = body.body.replace(quick.orders[0].id.encode(), b"FRESH-1")
         headers = {"Cottoncast-Authentication": sign_of(quick, fresh)}
         assert run.web.post("/webhooks/cottoncast/orders", fresh, headers).status_code == 200

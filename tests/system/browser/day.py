@@ -1,6 +1,6 @@
 """A day at a shop for the console to show: the sandbox's couriers, by a clock that is moved.
 
-Tiramizoo does as it should, but for some lost hooks that polls make good. Cottoncast fell silent
+Tiramizoo does as it should, but for some lost webhooks that polls make good. Cottoncast fell silent
 some hours ago, with orders under way. ShipmentAPI sends a shape that its field map does not fit.
 One order, STORY, has a life worth telling.
 """
@@ -24,7 +24,7 @@ from tests.sandbox import Clock, Order, Step, evenly
 
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 LONG, STEP, ASKED = 20 * HOUR, 20 * MINUTE, 2 * HOUR
-# When Cottoncast's hooks stop, before now.
+# When Cottoncast's webhooks stop, before now.
 SILENT = 5 * HOUR
 STORY, CONTRADICTED, CORRECTED = "S-10421", "S-10388", "S-10201"
 # What mends the field map that ShipmentAPI's new shape does not fit.
@@ -124,7 +124,7 @@ class Day:
         self.worlds[0].drain()
 
     def _told(self, courier: sandbox.Courier, order: Order, step: int, late: timedelta) -> Come:
-        body = courier.hook_message(order, step).body
+        body = courier.webhook_message(order, step).body
         return Come(order.life[step].at + late, courier.name, "orders", body)
 
     def _ordinary(self) -> Iterator[Come]:
@@ -137,7 +137,7 @@ class Day:
                     evenly(*habits.lives[number % len(habits.lives)], start=placed, apart=apart),
                     reference=f"S-{10_000 + 7 * number + self.couriers.index(courier)}",
                 )
-                for step in courier.told_steps(order):
+                for step in courier.reported_steps(order):
                     late = self.chance.uniform(0.5, 40) * SECOND
                     come = self._told(courier, order, step, late)
                     silent = courier is self.cottoncast and come.at > self.now - SILENT
@@ -145,7 +145,7 @@ class Day:
                         yield come
 
     def _story(self) -> Iterator[Come]:
-        """A delivery that fails first, a lost hook, a word we do not know, and a hook too late."""
+        """A delivery that fails first, a lost and a late webhook, and an unknown status."""
         at = self.now - 9 * HOUR
         order = self.tiramizoo.create(
             [

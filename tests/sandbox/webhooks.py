@@ -1,4 +1,4 @@
-"""What is said of web hooks: a courier's law of retries, what befalls them, what became of each."""
+"""Webhooks of a sandbox courier: how they are retried, disturbed, and what became of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,23 +6,23 @@ from datetime import datetime, timedelta
 
 from tests.sandbox.orders import Order, Step
 
-PENDING, TOLD, LOST, GIVEN_UP = "pending", "told", "lost", "given_up"
+PENDING, DELIVERED, LOST, GIVEN_UP = "pending", "delivered", "lost", "given_up"
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A hook's body, and the headers it bears beside Content-Type."""
+    """A webhook's body and its headers beside Content-Type."""
 
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class HookLaw:
-    """A courier's law of retries.
+class RetryPolicy:
+    """When a courier sends a webhook again.
 
-    accepts  whether this status means that the hook arrived
-    waits    the seconds before each retry: there are as many retries as there are waits
+    accepts  whether this status means that the webhook was delivered
+    waits    seconds before each retry; there are as many retries as waits
     """
 
     accepts: Callable[[int], bool]
@@ -31,11 +31,11 @@ class HookLaw:
 
 @dataclass(frozen=True, slots=True)
 class Chances:
-    """What befalls hooks.
+    """How webhooks are disturbed.
 
-    lose     how likely one is never sent at all
-    repeat   how likely one is sent twice or three times
-    shuffle  each is sent later by a random time up to this
+    lose     probability that a webhook is never sent
+    repeat   probability that it is sent two or three times
+    shuffle  each is delayed by a random time up to this
     """
 
     lose: float = 0.0
@@ -45,17 +45,17 @@ class Chances:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One sending; status None where there was no answer."""
+    """One request; status is None where there was no answer."""
 
     at: datetime
     status: int | None
 
 
 @dataclass(eq=False)
-class Hook:
-    """What became of the telling of one step.
+class Webhook:
+    """The webhook that reports one step of an order.
 
-    fate: pending, told (some sending was accepted), lost (never sent), given_up (sent in vain).
+    fate: pending, delivered (a request was accepted), lost (never sent), given_up (never accepted).
     """
 
     order: Order
@@ -72,10 +72,10 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How many hooks there are and what became of them; sent counts requests, with all retries."""
+    """Counts of webhooks by what became of them; `sent` counts requests, retries included."""
 
-    hooks: int
-    told: int
+    webhooks: int
+    delivered: int
     lost: int
     given_up: int
     pending: int
