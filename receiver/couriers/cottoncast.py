@@ -158,6 +158,7 @@ def decode_order_status(body: dict[str, Any], context: MessageContext) -> Decode
             "tracking_url": parsing.web_url(shipment["trackingurl"]),
             "courier_name": shipment["carrierName"] or shipment["carrier"],
             "is_new": shipment["new"] if isinstance(shipment["new"], bool) else None,
+            "listed": True,
         }
         if shipment["code"]:
             shipment_moment = parsing.parse_unix_time(
@@ -177,10 +178,21 @@ def decode_order_status(body: dict[str, Any], context: MessageContext) -> Decode
 
 
 def _event(
-    code: str, context: MessageContext, moment: Moment | None, tracking_number: str = ""
+    code: str,
+    context: MessageContext,
+    moment: Moment | None,
+    tracking_number: str = "",
+    of_shipment: bool = False,
 ) -> Event:
-    step = STEPS.get(code, 0)
-    return make_event(code, WORDS.get(code), context, moment, step=step, parcel=tracking_number)
+    return make_event(
+        code,
+        WORDS.get(code),
+        context,
+        moment,
+        step=STEPS.get(code, 0),
+        parcel=tracking_number,
+        of_shipment=of_shipment,
+    )
 
 
 def decode_show_order(body: dict[str, Any], context: MessageContext) -> Decoded:
@@ -209,7 +221,8 @@ def decode_show_order(body: dict[str, Any], context: MessageContext) -> Decoded:
         tracking = shipment["tracking"] or {}
         tracking_number, code = tracking.get("code"), (shipment["status"] or {}).get("code")
         if tracking_number:
-            parcels[tracking_number] = {"tracking_url": parsing.web_url(tracking.get("url"))}
+            url = parsing.web_url(tracking.get("url"))
+            parcels[tracking_number] = {"tracking_url": url, "listed": True}
         if code:
             shipment_codes.append((code, tracking_number))
 
@@ -222,7 +235,13 @@ def decode_show_order(body: dict[str, Any], context: MessageContext) -> Decoded:
     if len(shipment_codes) > 1:
         reported += [(code, number) for code, number in shipment_codes if number]
     events = [
-        _event(code, context, since if code == order_code else None, tracking_number)
+        _event(
+            code,
+            context,
+            since if code == order_code else None,
+            tracking_number,
+            of_shipment=code != order_code,
+        )
         for code, tracking_number in reported
     ]
     snapshot = Snapshot(
@@ -230,6 +249,7 @@ def decode_show_order(body: dict[str, Any], context: MessageContext) -> Decoded:
         recency=context.received_at,
         events=tuple({event.key: event for event in events}.values()),
         reference=(order["store"] or {}).get("order_id") or None,
+        details={"complete_parcel_list": True if parcels else None},
         parcels=parcels,
     )
     return Decoded(orders=(snapshot,))

@@ -21,6 +21,8 @@ STATE_DISAGREES = "state_disagrees"
 # The flag of an observation that answers our own request with a word about the order itself: only
 # such an observation moves an order to a lower rank.
 ANSWERED = "answered"
+# The flag of an observation about a shipment, which may be old news.
+OF_SHIPMENT = "of_shipment"
 
 # The status of a parcel whose word we do not map: it follows its order, whatever was known before.
 FOLLOWS_ORDER = "follows_order"
@@ -85,6 +87,7 @@ class Event:
     courier_status  the courier's word
     occurred_at     the time at which the event counts
     reported_at     the time that the courier gave, None where it gave none (column `told_at`)
+    asked_at        when we last asked and the courier answered with this state, to the minute
     step            the word's position in the driver's `words`, -1 for an unmapped word: it sorts
                     two words of one status that have the same second
     reason          the courier's own reason, unchanged
@@ -102,15 +105,21 @@ class Event:
     parcel: str = ""
     flags: frozenset[str] = frozenset()
     proofs: frozenset[Proof] = frozenset()
-    # The identity of the event: a repeated report of the same fact has the same key. Computed once
-    # because a fold reads it several times per event.
+    asked_at: datetime | None = None
+    # The identity of the event: a repeated report of the same fact has the same key, with or
+    # without a fraction of the second. Computed once because a fold reads it several times per
+    # event.
     key: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.reported_at is not None:
-            stamp = self.reported_at.isoformat()
-        else:
+        if self.reported_at is None:
             stamp = f"observed {self.occurred_at.isoformat()}"
+        elif MINUTE_ONLY in self.flags:
+            stamp = self.reported_at.isoformat(timespec="minutes")
+        else:
+            stamp = self.reported_at.isoformat(timespec="seconds")
+            if STATE_DISAGREES in self.flags:
+                stamp = f"after {stamp}"
         object.__setattr__(self, "key", f"{self.courier_status}|{stamp}|{self.parcel}")
 
     @property
@@ -140,9 +149,12 @@ class Snapshot:
     reference    the shop's own number for the order
     identifiers  further names that the courier gave the order, by kind
     details      tracking_url, label_url, pickup_at (RFC 3339), promised ({"from", "to"}: the
-                 courier's window for the delivery), tour_identifier, as JSON values
+                 courier's window for the delivery), tour_identifier, as JSON values;
+                 complete_parcel_list: true where a parcel that is not in `parcels`, and that no
+                 newer snapshot lists, is not waited for any more
     parcels      per tracking number: tracking_url, courier_name, status (FOLLOWS_ORDER where its
-                 word is not mapped), is_new, external_id (a name of the order)
+                 word is not mapped), is_new, external_id (a name of the order); listed: always
+                 true with a courier that reports parcels one by one
 
     None and empty values mean that the message does not say, and never erase a known value.
     """
@@ -219,14 +231,17 @@ def make_event(  # noqa: PLR0913 (an event has this many sides)
              only exact to the minute counts at the end of that minute, but not after received_at.
     of_shipment  whether the word is about a shipment, and not about the order itself
     """
+    asked_at = None
     if moment is None:
         occurred_at, reported_at = context.received_at, None
         is_answer = context.kind == "poll" and not of_shipment
         flags |= {TIME_INFERRED, ANSWERED} if is_answer else {TIME_INFERRED}
+        flags |= {OF_SHIPMENT} if of_shipment else set()
     else:
         occurred_at = reported_at = moment.at
         flags |= moment.flags
         if MINUTE_ONLY in flags:
+            asked_at = context.received_at if context.kind == "poll" else None
             end_of_minute = min(reported_at + LAST_OF_MINUTE, context.received_at)
             occurred_at = max(reported_at, end_of_minute)
         if reported_at > context.received_at + CLOCK_TOLERANCE:
@@ -242,4 +257,5 @@ def make_event(  # noqa: PLR0913 (an event has this many sides)
         parcel=parcel,
         flags=flags,
         proofs=proofs,
+        asked_at=asked_at,
     )

@@ -303,21 +303,17 @@ def _state_event(state: str, dated: list[DatedState], context: MessageContext) -
     """Return the event that `state` itself gives, None where a dated state gives it already.
 
     v1 gives no time for its state, so it is an observation. In a snapshot with columns, a state
-    that is not the one with the newest time is what the courier says last: it counts just after
-    that newest time. So this snapshot, sent again in a week, still takes its old place.
+    that is not the one with the newest time is what the courier says last: it has that newest time
+    and counts after it. So this snapshot, sent again in a week, still takes its old place.
     """
     mapped = [item for item in dated if item.state in WORDS]
     if not mapped:
         return _event(state, context, None)
     if max(mapped, key=lambda item: item.sort_key).state == state:
         return None
-    newest = max(item.moment.at for item in dated)
-    try:
-        just_after = Moment(newest + timedelta(microseconds=1))
-    except OverflowError:
-        just_after = Moment(newest)
+    newest = Moment(max(item.moment.at for item in dated))
     flags = frozenset({STATE_DISAGREES, TIME_INFERRED})
-    return _event(state, context, DatedState(state, just_after), flags)
+    return _event(state, context, DatedState(state, newest), flags)
 
 
 def _event(
