@@ -6,6 +6,7 @@ from flask import Flask, Response
 
 from receiver import telemetry
 from receiver.accounts.refused_credentials import CredentialRecorder
+from receiver.alerts.backlog import BacklogMeter
 from receiver.changes.feed import announce_changes
 from receiver.changes.feed_waiters import FeedWaiters
 from receiver.db.engine import create_engine_for, session_factory
@@ -51,7 +52,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     engine = create_engine_for(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     telemetry.start("web", engine, settings.sentry_dsn, settings.otel_exporter_otlp_endpoint)
     redis = connect_redis(settings.redis_url)
-    doorbell = Doorbell(redis)
+    doorbell, meter = Doorbell(redis), BacklogMeter()
     app.extensions["ordertrail"] = AppContext(
         settings=settings,
         engine=engine,
@@ -63,7 +64,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         doorbell=doorbell,
         feed_bell=Doorbell(redis, announce_changes, "change_feed"),
         feed_waiters=FeedWaiters(session_factory(engine), redis),
-        metrics_collector=MetricsCollector(settings, session_factory(engine), redis),
+        backlog_meter=meter,
+        metrics_collector=MetricsCollector(settings, session_factory(engine), redis, meter),
     )
     if settings.otel_exporter_otlp_endpoint:
         trace_requests(app)

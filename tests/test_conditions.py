@@ -3,17 +3,22 @@
 Rows are put where they would stand; the incidents of tests/test_incidents.py are the whole thing.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
+from structlog.testing import capture_logs
 
 from receiver.accounts.refused_credentials import fingerprint_secret
-from receiver.alerts import Alert, AlertContext, SystemState, find_alerts
+from receiver.alerts import CATALOGUE, Alert, AlertContext, SystemState, backlog, find_alerts
+from receiver.alerts.backlog import BacklogMeter
+from receiver.alerts.condition import FindAlerts
 from receiver.alerts.context import Rows
 from receiver.alerts.inbox_alerts import select_unprocessed_messages
 from receiver.alerts.order_alerts import select_late_orders, select_stuck_orders
@@ -28,9 +33,12 @@ from receiver.db.models import (
     Tally,
     UnmappedWord,
 )
+from receiver.inbox.pending import read_progress
 from receiver.queue.liveness import SWEEP
 from receiver.settings import Settings
 from receiver.stats.history import start_of_step
+from receiver.stats.totals import PROCESSED, add_totals
+from receiver.web.metric_families import PARTS
 from tests.bodies import START
 
 Sessions = sessionmaker[Session]
@@ -114,6 +122,97 @@ def order(name: str, status: str, since: timedelta, **given: Any) -> Order:
             **given,
         }
     )
+
+
+# --- each for itself ---
+
+
+def fails(_context: AlertContext) -> Iterator[Alert]:
+    raise KeyError("a word of a courier")
+
+
+def takes_long(context: AlertContext) -> Iterator[Alert]:
+    context.session.execute(text("SELECT pg_sleep(30)"))
+    yield from ()
+
+
+@pytest.mark.parametrize(
+    ("find", "reason"), [(fails, r"KeyError at test_conditions.py:\d+"), (takes_long, "timeout")]
+)
+def test_a_condition_that_cannot_be_computed_is_an_alert_and_hides_no_other(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, find: FindAlerts, reason: str
+) -> None:
+    broken = replace(CATALOGUE["courier_silent"], find=find)
+    monkeypatch.setitem(CATALOGUE, "courier_silent", broken)
+    watch.put(message(DAY, "quarantined"), order("a", "delivered", HOUR, conflicts=[conflict()]))
+    began = monotonic()
+    with capture_logs() as logged:
+        unknown, *others = watch.see()
+        watch.see()
+    assert monotonic() - began < 10
+    assert (unknown.condition, unknown.severity) == ("conditions_not_computed", "critical")
+    assert re.search(rf"courier_silent \({reason}\)", unknown.summary)
+    assert [it.condition for it in others] == ["messages_quarantined", "orders_in_conflict"]
+    assert [line["condition"] for line in logged if line["event"] == "condition_failed"] == [
+        "courier_silent"
+    ]
+    monkeypatch.undo()
+    assert len(watch.see()) == 2
+
+
+def test_a_condition_that_cannot_be_computed_leaves_the_transaction_as_it_was(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(CATALOGUE["courier_silent"], find=takes_long)
+    monkeypatch.setitem(CATALOGUE, "courier_silent", broken)
+    with watch.sessions() as session:
+        before = session.scalar(text("SHOW statement_timeout"))
+        find_alerts(AlertContext(session, watch.settings, NOW, FINE))
+        assert session.scalar(text("SHOW statement_timeout")) == before
+
+
+def test_depth_is_a_lower_bound_until_it_is_counted_and_exact_from_then_on(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "CHUNK", 10)
+    monkeypatch.setattr(backlog, "LOOK_SECONDS", 0)
+    meter = BacklogMeter()
+
+    def measure() -> tuple[int, bool]:
+        with watch.sessions() as session:
+            found = meter.measure(session)
+        return found.depth, found.is_exact
+
+    watch.put(*(message(HOUR) for _ in range(35)), message(HOUR, retried_at=NOW))
+    assert [measure() for _ in range(5)] == [
+        *((11, False), (21, False), (31, False), (36, True), (36, True))
+    ]
+    with watch.sessions.begin() as session:
+        session.execute(text("UPDATE messages SET outcome = 'applied' WHERE id <= 14"))
+    watch.put(message(HOUR))
+    assert measure() == (23, True)
+    with watch.sessions.begin() as session:
+        session.execute(text("UPDATE messages SET outcome = 'applied'"))
+    assert measure() == (0, True)
+
+
+def test_a_backlog_tells_its_pace_and_the_time_left(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "RATE_LEAST", 0)
+    meter = BacklogMeter()
+    watch.put(*(message(HOUR) for _ in range(40)))
+    with watch.sessions() as session:
+        assert meter.measure(session).left is None
+    with watch.sessions.begin() as session:
+        session.execute(text("UPDATE messages SET outcome = 'applied' WHERE id <= 20"))
+        add_totals(session, {(PROCESSED, "tiramizoo", "applied"): 20})
+    with watch.sessions() as session:
+        context = AlertContext(session, watch.settings, NOW, FINE, meter)
+        [found] = find_alerts(context)
+    assert found.condition == "backlog"
+    assert re.search(r"20 messages are waiting, .* a second are processed", found.summary)
+    assert "at this pace none is left in" in found.summary
 
 
 # --- the platform ---
@@ -456,6 +555,50 @@ def test_the_indexes_for_what_does_not_move_on_are_used(watch: Watch) -> None:
             assert "Seq Scan" not in plan, plan
 
 
+@pytest.mark.parametrize("status", ["picked_up", "delivered"])
+def test_no_statement_reads_all_orders_or_messages_whatever_the_statistics_say(
+    engine: Engine, watch: Watch, status: str
+) -> None:
+    """With nearly all orders in one status, and nearly all messages waiting."""
+    with watch.sessions.begin() as session:
+        session.execute(
+            text(
+                "INSERT INTO orders (account, courier, courier_order_id, status, status_at,"
+                " created_at, updated_at) SELECT 'tiramizoo', 'tiramizoo', n, :status, now(),"
+                " now(), now() FROM generate_series(1, 20000) AS n"
+            ),
+            {"status": status},
+        )
+        session.execute(
+            text(
+                "INSERT INTO messages (account, topic, kind, trust, body, body_sha256,"
+                " received_at, last_seen_at) SELECT 'tiramizoo', 'orders', 'webhook', 'token',"
+                " '{}', int8send(n), now(), now() FROM generate_series(1, 20000) AS n"
+            )
+        )
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE orders, messages"))
+    plans = []
+
+    def explain(connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if statement.lstrip().startswith(("SELECT", "WITH")) and "EXPLAIN" not in statement:
+            rows = connection.connection.execute(f"EXPLAIN {statement}", values).fetchall()
+            plans.append("\n".join(row[0] for row in rows))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    try:
+        with watch.sessions() as session:
+            context = AlertContext(session, watch.settings, NOW, FINE)
+            for measure in PARTS.values():
+                list(measure(context))
+            read_progress(session, NOW)
+    finally:
+        event.remove(engine, "before_cursor_execute", explain)
+    assert len(plans) > 20
+    for plan in plans:
+        assert not re.search(r"Seq Scan on (orders|messages|events|polls)\b", plan), plan
+
+
 def _plan(session: Session, rows: Rows) -> str:
     connection = session.connection()
     compiled = rows.compile(connection, compile_kwargs={"render_postcompile": True})
@@ -469,7 +612,8 @@ def statements(engine: Engine) -> Iterator[list[str]]:
     asked: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        asked.append(statement)
+        if not statement.startswith(("SAVEPOINT", "RELEASE", "SET LOCAL")):
+            asked.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
     yield asked

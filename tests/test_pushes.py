@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
+from receiver.alerts import CATALOGUE, Alert, AlertContext
 from receiver.db.models import Message, Notice, Push, Tally
 from receiver.queue.liveness import record_sweep
 from receiver.settings import BadSettings, Settings
@@ -131,6 +133,23 @@ def test_an_alert_is_pushed_once_on_opening_and_once_on_closing(watch: Watch, pa
     [_, closed] = pager.got
     assert closed["title"] == "Ordertrail: messages_quarantined of tiramizoo closed"
     assert "it was open for 0:06:00" in closed["message"]
+
+
+def test_an_alert_does_not_close_while_its_condition_cannot_be_computed(
+    watch: Watch, pager: Pager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_context: AlertContext) -> Iterator[Alert]:
+        raise KeyError
+
+    watch.break_something()
+    watch.look()
+    condition = CATALOGUE["messages_quarantined"]
+    monkeypatch.setitem(CATALOGUE, condition.name, replace(condition, find=fails))
+    for _ in range(3):
+        watch.look(CALM)
+    assert watch.notices()[-1].closed_at is None
+    titles = [got["title"].split()[1] for got in pager.got]
+    assert titles == ["messages_quarantined", "conditions_not_computed"]
 
 
 def test_openings_and_closings_are_logged(watch: Watch) -> None:

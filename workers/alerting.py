@@ -10,7 +10,7 @@ that was sent but not recorded, because the process died in between, is sent aga
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -18,7 +18,8 @@ from redis import Redis
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.alerts import CRITICAL, Alert, AlertContext, find_alerts, runbook_link
+from receiver.alerts import CRITICAL, AlertContext, Evaluation, evaluate_conditions, runbook_link
+from receiver.alerts.backlog import BacklogMeter
 from receiver.background_thread import BackgroundThread
 from receiver.db.locks import ALERTS_LOCK, try_lock
 from receiver.db.models import Notice, Push
@@ -58,6 +59,7 @@ class AlertWatch:
         self._urls = {
             hashlib.sha256(url.encode()).hexdigest()[:12]: url for url in settings.alert_urls
         }
+        self._meter = BacklogMeter()
         self._cleaned_up_at: datetime | None = None
         self._thread = BackgroundThread(
             "alert_check", self._check_now, delay=INTERVAL_SECONDS, retry_seconds=0
@@ -76,8 +78,8 @@ class AlertWatch:
         with self._sessions.begin() as session:
             if not try_lock(session, ALERTS_LOCK):
                 return
-            context = AlertContext.read(session, self._settings, self._redis, now)
-            self._update_notices(session, find_alerts(context), now)
+            context = AlertContext.read(session, self._settings, self._redis, now, self._meter)
+            self._update_notices(session, evaluate_conditions(context), now)
             if self._cleaned_up_at is None or now - self._cleaned_up_at >= CLEAN_UP_EVERY:
                 delete_old_history(session, now)
                 old = (Notice.opened_at < now - KEPT_FOR, Notice.closed_at < now - KEPT_FOR)
@@ -85,11 +87,11 @@ class AlertWatch:
                 self._cleaned_up_at = now
         self._send_due_pushes(now)
 
-    def _update_notices(self, session: Session, alerts: Iterable[Alert], now: datetime) -> None:
+    def _update_notices(self, session: Session, evaluation: Evaluation, now: datetime) -> None:
         unclosed = select(Notice).where(Notice.closed_at.is_(None)).order_by(Notice.id)
         known = {(notice.condition, notice.account): notice for notice in session.scalars(unclosed)}
         seen = set()
-        for alert in alerts:
+        for alert in evaluation.alerts:
             key = alert.condition, alert.account or ""
             seen.add(key)
             notice = known.get(key) or Notice(condition=key[0], account=key[1], opened_at=now)
@@ -102,6 +104,9 @@ class AlertWatch:
                 log.warning("alert_opened", **_log_fields(notice), count=alert.count)
         for key in known.keys() - seen:
             notice = known[key]
+            if notice.condition in evaluation.unknown:
+                # It may hold still.
+                continue
             notice.gone_since = notice.gone_since or now
             if now - notice.gone_since >= _calm_needed(session, notice):
                 notice.closed_at = now

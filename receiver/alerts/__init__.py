@@ -1,11 +1,9 @@
 """Alerts: what needs a person's attention now.
 
 GET /v1/alerts, `ordertrail check`, the console, /metrics and the pushes to ALERT_URLS all show what
-`find_alerts` returns. There is one alert for each condition and account, however many orders it is
-about.
+`evaluate_conditions` returns. There is one alert for each condition and account, however many
+orders it is about.
 """
-
-from dataclasses import replace
 
 from receiver.alerts import (  # noqa: F401 (each puts its conditions into CATALOGUE)
     inbox_alerts,
@@ -16,6 +14,7 @@ from receiver.alerts import (  # noqa: F401 (each puts its conditions into CATAL
 )
 from receiver.alerts.condition import CATALOGUE, CRITICAL, WARNING, Alert, runbook_link
 from receiver.alerts.context import AlertContext, SystemState
+from receiver.alerts.evaluation import Evaluation, evaluate_conditions, find_alerts
 
 __all__ = [
     "CATALOGUE",
@@ -23,23 +22,9 @@ __all__ = [
     "WARNING",
     "Alert",
     "AlertContext",
+    "Evaluation",
     "SystemState",
+    "evaluate_conditions",
     "find_alerts",
     "runbook_link",
 ]
-
-
-def find_alerts(context: AlertContext) -> list[Alert]:
-    """Return an alert for every condition that holds, the critical ones first."""
-    alerts = []
-    for condition in CATALOGUE.values():
-        for alert in condition.find(context):
-            what_to_do = alert.what_to_do or condition.what_to_do
-            if alert.account is not None:
-                prefix = context.settings.accounts[alert.account].env_name("")
-                what_to_do = what_to_do.replace("COURIER_<ACCOUNT>_", prefix)
-            severity = alert.severity or condition.severity
-            alerts.append(
-                replace(alert, condition=condition.name, severity=severity, what_to_do=what_to_do)
-            )
-    return sorted(alerts, key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))

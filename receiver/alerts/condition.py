@@ -20,8 +20,8 @@ class Alert:
     """A condition that holds now, in one account (its slug), or in the whole service (None).
 
     example: the id of one of the `count` orders or messages that it is about.
-    severity, what_to_do: `find_alerts` sets the condition's where the condition's function set
-    none. It also sets `condition`, the name.
+    severity, what_to_do: `evaluate_conditions` sets the condition's where its function set none. It
+    also sets `condition`, the name.
     """
 
     account: str | None
@@ -47,22 +47,26 @@ class Condition:
 
     find: yields at most one alert for each account.
     what_to_do: COURIER_<ACCOUNT> in it becomes the prefix of the account's settings.
+    needs_database: whether `find` reads PostgreSQL; the others are known without it.
     """
 
     name: str
     severity: str
     what_to_do: str
     find: FindAlerts
+    needs_database: bool = True
 
 
 CATALOGUE: dict[str, Condition] = {}
 
 
-def condition(name: str, severity: str, what_to_do: str) -> Callable[[FindAlerts], FindAlerts]:
+def condition(
+    name: str, severity: str, what_to_do: str, needs_database: bool = True
+) -> Callable[[FindAlerts], FindAlerts]:
     """Return a decorator that puts a function into the catalogue, as `Condition.find`."""
 
     def register(find: FindAlerts) -> FindAlerts:
-        CATALOGUE[name] = Condition(name, severity, what_to_do, find)
+        CATALOGUE[name] = Condition(name, severity, what_to_do, find, needs_database)
         return find
 
     return register

@@ -6,7 +6,7 @@ A condition reads all accounts in one statement (`key_table` has a row for each 
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from redis import Redis, RedisError
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from receiver.alerts.backlog import Backlog, BacklogMeter
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
 from receiver.db.models import AccountState, Heartbeat
@@ -45,15 +46,23 @@ class SystemState:
 
 @dataclass(frozen=True)
 class AlertContext:
-    """What a condition may look at."""
+    """What a condition may look at. meter: the process's, which knows more than a new one."""
 
     session: Session
     settings: Settings
     now: datetime
     system: SystemState
+    meter: BacklogMeter = field(default_factory=BacklogMeter)
 
     @classmethod
-    def read(cls, session: Session, settings: Settings, redis: Redis, now: datetime) -> Self:
+    def read(
+        cls,
+        session: Session,
+        settings: Settings,
+        redis: Redis,
+        now: datetime,
+        meter: BacklogMeter | None = None,
+    ) -> Self:
         """Return a context with the present state of Redis, workers, clock and disks."""
         disks = [
             shutil.disk_usage(path)
@@ -67,12 +76,16 @@ class AlertContext:
             system = SystemState(True, workers, clock_since, free, size)
         except (RedisError, OSError):
             system = SystemState(False, None, None, free, size)
-        return cls(session, settings, now, system)
+        return cls(session, settings, now, system, meter or BacklogMeter())
 
     @cached_property
     def account_states(self) -> Mapping[str, AccountState]:
         """The accounts' rows, by slug."""
         return {state.account: state for state in self.session.scalars(sa.select(AccountState))}
+
+    @cached_property
+    def backlog(self) -> Backlog:
+        return self.meter.measure(self.session)
 
     @cached_property
     def last_sweep_at(self) -> datetime | None:

@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy import Row, Select, func, select, true
 
+from receiver.alerts.backlog import Backlog, describe_depth
 from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext, Rows, lateral_groups
 from receiver.couriers import DRIVERS
 from receiver.db.models import PARKED, QUARANTINED, Message, Order, UnmappedWord
-from receiver.db.pagination import MOST_COUNTED, count_rows
+from receiver.db.pagination import MOST_COUNTED
 from receiver.inbox.pending import select_pending
 from receiver.text import count_noun, duration_text
 
@@ -25,7 +26,6 @@ PARKED_TOO_LONG = timedelta(hours=24)
 WORD_FORGOTTEN = timedelta(days=14)
 MOST_WORDS = 100
 WORDS_NAMED = 3
-MOST_PENDING_COUNTED = 100_000
 
 # A row with the account of the message that has waited longest, its id, and since when it waits.
 OldestMessage = Row[str, int, datetime]
@@ -41,12 +41,11 @@ def find_no_progress(context: AlertContext) -> Iterator[Alert]:
     waiting = [message for message in pending if message and message.since < too_old]
     if waiting:
         oldest = min(waiting, key=lambda message: message.since)
-        count = max(_count_new(context), 1)
         summary = (
-            f"{_messages_waiting(count)} (the oldest in account {oldest.account}), and workers"
-            " are running, but nothing is processed"
+            f"{_backlog_waiting(context.backlog)} (the oldest in account {oldest.account}), and"
+            " workers are running, but nothing is processed"
         )
-        yield Alert(None, summary, oldest.since, count, str(oldest.id))
+        yield Alert(None, summary, oldest.since, context.backlog.depth, str(oldest.id))
     elif context.system.clock_since is not None and context.sweep_is_late(UNSWEPT_TOO_LONG):
         # Nothing waits yet, but the next message would not be processed.
         unswept = duration_text(UNSWEPT_TOO_LONG)
@@ -61,13 +60,19 @@ def find_backlog(context: AlertContext) -> Iterator[Alert]:
         return
     oldest = find_oldest_pending(context, sent_back=False)
     if oldest is not None and oldest.since < context.now - WAITS_TOO_LONG:
-        count = _count_new(context)
+        backlog = context.backlog
         age = duration_text(context.now - oldest.since)
-        summary = (
-            f"{_messages_waiting(count)}, the oldest for {age} (account {oldest.account}):"
-            " messages arrive faster than they are processed"
+        pace = "messages arrived faster than they are processed"
+        if backlog.processed_per_second is not None:
+            pace = f"{backlog.processed_per_second:,.0f} a second are processed"
+        left = (
+            f"; at this pace none is left in {duration_text(backlog.left)}" if backlog.left else ""
         )
-        yield Alert(None, summary, oldest.since, count, str(oldest.id))
+        summary = (
+            f"{_backlog_waiting(backlog)}, the oldest for {age} (account {oldest.account}):"
+            f" {pace}{left}"
+        )
+        yield Alert(None, summary, oldest.since, backlog.depth, str(oldest.id))
 
 
 @condition(
@@ -126,12 +131,6 @@ def find_oldest_pending(context: AlertContext, sent_back: bool) -> OldestMessage
     return context.session.execute(oldest).first()
 
 
-def count_pending_messages(context: AlertContext) -> int:
-    """Count the messages that wait, new or sent back; up to MOST_PENDING_COUNTED of each."""
-    statements = (_pending(sent_back).with_only_columns(Message.id) for sent_back in (False, True))
-    return sum(count_rows(context.session, ids, MOST_PENDING_COUNTED) for ids in statements)
-
-
 def select_unprocessed_messages(
     context: AlertContext, outcome: str, newest_first: bool = False
 ) -> Rows:
@@ -172,13 +171,14 @@ def _pending(sent_back: bool) -> Select[Message]:
     return select_pending().where(retried)
 
 
-def _count_new(context: AlertContext) -> int:
-    return count_rows(context.session, _pending(sent_back=False).with_only_columns(Message.id))
-
-
 def _folded_lately(context: AlertContext) -> bool:
     last = context.last_fold_at
     return last is not None and context.now - last <= WAITS_TOO_LONG
+
+
+def _backlog_waiting(backlog: Backlog) -> str:
+    verb = "message is waiting" if backlog.depth == 1 else "messages are waiting"
+    return f"{describe_depth(backlog)} {verb}"
 
 
 def _messages_waiting(count: int) -> str:

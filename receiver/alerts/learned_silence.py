@@ -13,6 +13,7 @@ from sqlalchemy import Row, text
 
 from receiver import statuses
 from receiver.alerts.context import AlertContext
+from receiver.db.pagination import HIGHEST_ID
 from receiver.stats.history import BUCKET
 from receiver.text import count_noun
 
@@ -31,8 +32,11 @@ WEBHOOKS_PER_ORDER = 4
 LEAST_MISSED = 3
 # No webhook is expected of an order that has not changed for so long.
 FRESH = timedelta(days=7)
+# Of the newest so many open orders in each status it is told how many are fresh.
 MOST_ORDERS = 1_000
 
+# The ranges are written as the whole order of an index (see receiver/db/pagination.py), or
+# PostgreSQL would read the table from its start where one status holds nearly all orders.
 # By account, the open orders that a webhook is expected of, and what the account sent before.
 # last_at, known_at: when its newest webhook came, folded or not, and when its first one came.
 # missed: states that only polls have found since the silence began. per_day: mean webhooks a day.
@@ -40,23 +44,31 @@ MOST_ORDERS = 1_000
 # buckets that lie wholly within count: all their webhooks may have come at the very start.
 _SILENCES = text("""
     WITH counted AS (
-        SELECT account, zone, count(*) AS orders, min(created_at) AS oldest, max(id) AS newest_id
+        SELECT account, zone, count(*) AS orders, min(id) AS oldest_id, max(id) AS newest_id
         FROM unnest(CAST(:accounts AS text[]), CAST(:zones AS text[]), CAST(:statuses AS text[]))
             AS keys (account, zone, status)
         CROSS JOIN LATERAL (
-            SELECT id, created_at FROM orders
-            WHERE status = keys.status AND account = keys.account AND updated_at > :fresh
+            SELECT id, updated_at FROM orders
+            WHERE (status, account) >= (keys.status, keys.account)
+                AND (status, account, needs_attention, id)
+                    < (keys.status, keys.account, true, CAST(:highest AS bigint))
+            ORDER BY status DESC, account DESC, needs_attention DESC, id DESC
             LIMIT :most
-        ) AS fresh
+        ) AS newest
+        WHERE updated_at > :fresh
         GROUP BY 1, 2
     ), silent AS (
-        SELECT *, coalesce(last_at, oldest) AS since,
+        SELECT *,
+            coalesce(last_at, (SELECT created_at FROM orders WHERE id = oldest_id)) AS since,
             greatest(known_at, :now - make_interval(weeks => :weeks)) AS known_since
         FROM counted CROSS JOIN LATERAL (
             SELECT greatest(
                 (SELECT last_hook_at FROM accounts WHERE account = counted.account),
-                (SELECT received_at FROM messages WHERE account = counted.account
-                 AND outcome = 'pending' ORDER BY id DESC LIMIT 1)
+                (SELECT received_at FROM messages
+                 WHERE (account, outcome) >= (counted.account, 'pending')
+                     AND (account, outcome, id)
+                         < (counted.account, 'pending', CAST(:highest AS bigint))
+                 ORDER BY account DESC, outcome DESC, id DESC LIMIT 1)
             ) AS last_at,
             (SELECT min(at) FROM tallies WHERE account = counted.account AND hooks > 0) AS known_at
         ) AS times
@@ -100,6 +112,7 @@ def read_silences(context: AlertContext) -> Sequence[Row[Any]]:
         "now": context.now,
         "fresh": context.now - FRESH,
         "most": MOST_ORDERS,
+        "highest": HIGHEST_ID,
         "weeks": WEEKS,
         "bucket": BUCKET,
     }

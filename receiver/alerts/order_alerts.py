@@ -9,7 +9,7 @@ from sqlalchemy import Interval, Text, func, select, text
 from receiver.alerts.condition import WARNING, Alert, condition
 from receiver.alerts.context import AlertContext, Rows, key_table, lateral_groups
 from receiver.db.models import Order, account_and_status, eta_end, in_status_since, is_open
-from receiver.db.pagination import MOST_COUNTED
+from receiver.db.pagination import HIGHEST_ID, MOST_COUNTED
 from receiver.orders.conflicts import OPEN_CONFLICT
 from receiver.statuses import OPEN_STATUSES, find_status
 from receiver.text import count_noun, duration_text
@@ -114,9 +114,31 @@ def select_orders_in_conflict(context: AlertContext) -> Rows:
     return lateral_groups(keys, rows, Order.id.desc())
 
 
+_OPEN_ORDERS = text("""
+    SELECT account, status, total
+    FROM unnest(CAST(:accounts AS text[])) AS accounts (account)
+    CROSS JOIN unnest(CAST(:statuses AS text[])) AS statuses (status)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS total FROM (
+            SELECT FROM orders
+            WHERE (status, account) >= (statuses.status, accounts.account)
+                AND (status, account, needs_attention, id)
+                    < (statuses.status, accounts.account, true, CAST(:highest AS bigint))
+            ORDER BY orders.status DESC, orders.account DESC, needs_attention DESC, id DESC
+            LIMIT :most
+        ) AS open
+    ) AS counted
+    WHERE total > 0
+""")
+
+
 def count_open_orders(context: AlertContext) -> Mapping[tuple[str, str], int]:
-    """Count the open orders by account and status."""
-    # Open orders are few and have an index; those that have ended would be counted one by one.
-    query = "SELECT account, status, count(*) FROM orders WHERE status = ANY(:open) GROUP BY 1, 2"
-    rows = context.session.execute(text(query), {"open": OPEN_STATUSES})
+    """Count the open orders by account and status; up to MOST_COUNTED of each."""
+    values = {
+        "accounts": list(context.settings.accounts),
+        "statuses": OPEN_STATUSES,
+        "most": MOST_COUNTED,
+        "highest": HIGHEST_ID,
+    }
+    rows = context.session.execute(_OPEN_ORDERS, values)
     return {(account, status): number for account, status, number in rows}

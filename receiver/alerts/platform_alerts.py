@@ -14,6 +14,7 @@ DISK_FULL_BYTES = 2**30
     "redis_away",
     CRITICAL,
     "Check that Redis is running and that REDIS_URL is right. Waiting messages are then processed.",
+    needs_database=False,
 )
 def find_redis_away(context: AlertContext) -> Iterator[Alert]:
     if not context.system.redis_reachable:
@@ -24,6 +25,7 @@ def find_redis_away(context: AlertContext) -> Iterator[Alert]:
     "no_workers",
     CRITICAL,
     "Start the process `worker` of the Procfile. Waiting messages are then processed.",
+    needs_database=False,
 )
 def find_no_workers(context: AlertContext) -> Iterator[Alert]:
     if context.system.redis_reachable and context.system.workers == 0:
@@ -45,6 +47,7 @@ def find_no_clock(context: AlertContext) -> Iterator[Alert]:
     WARNING,
     "Free some space, or lower INBOX_RETENTION_DAYS. A full disk makes every webhook fail with"
     " 503.",
+    needs_database=False,
 )
 def find_disk_low(context: AlertContext) -> Iterator[Alert]:
     free, size = context.system.disk_free, context.system.disk_size

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.accounts.refused_credentials import CredentialRecorder
+from receiver.alerts.backlog import BacklogMeter
 from receiver.changes.feed_waiters import FeedWaiters
 from receiver.inbox.accept import Inbox
 from receiver.orders.read_batching import OrderReader
@@ -31,6 +32,7 @@ class AppContext:
     doorbell: Doorbell
     feed_bell: Doorbell
     feed_waiters: FeedWaiters
+    backlog_meter: BacklogMeter
     metrics_collector: MetricsCollector
 
     @property

@@ -1,51 +1,61 @@
-"""The metrics that are read from PostgreSQL and Redis when Prometheus scrapes a web process.
+"""Prometheus' collector of what is read from PostgreSQL and Redis when it scrapes a web process.
 
 Every web process shows the same numbers, whichever worker or host they come from. One measurement
-serves all scrapes of a few seconds, and a scrape waits for it no longer than PATIENCE: while
-PostgreSQL does not answer, these metrics are absent and ordertrail_database_up is 0.
+serves all scrapes of a few seconds, and a scrape waits for it no longer than PATIENCE. A part that
+fails or is too slow is absent, and leaves the others.
 """
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from platform import python_version
-from typing import Any
 
+import structlog
 from prometheus_client import Metric, core
 from prometheus_client.registry import Collector
 from redis import Redis
-from sqlalchemy import Text, select, text
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.alerts import AlertContext, find_alerts, inbox_alerts, order_alerts
-from receiver.alerts.context import Rows, key_table, lateral_groups
+from receiver.alerts import AlertContext
+from receiver.alerts.backlog import BacklogMeter
+from receiver.alerts.evaluation import limited_savepoint
 from receiver.background_thread import BackgroundThread
-from receiver.changes import feed
-from receiver.db.models import PARKED, QUARANTINED, Poll
+from receiver.logs import exception_fields
 from receiver.settings import Settings
-from receiver.stats import totals
+from receiver.web.metric_families import PARTS, gauge
+
+log = structlog.get_logger(__name__)
 
 # Seconds that a measurement is shown for, and that a scrape waits for one.
 FRESH = 5.0
 PATIENCE = 4.0
-STATEMENT_MS = 3_000
 
-# Values by the tuple of their labels' values, or by their only label's; None: not known.
-Samples = Mapping[Any, float | None]
+
+@dataclass
+class _Measurement:
+    """What one measurement has found so far. up: whether PostgreSQL answers, once that is known."""
+
+    started_at: float
+    up: bool = False
+    families: list[Metric] = field(default_factory=list)
+    done: threading.Event = field(default_factory=threading.Event)
 
 
 class MetricsCollector(Collector):
     """Prometheus' collector; it runs one measurement at a time."""
 
-    def __init__(self, settings: Settings, sessions: sessionmaker[Session], redis: Redis) -> None:
+    def __init__(
+        self, settings: Settings, sessions: sessionmaker[Session], redis: Redis, meter: BacklogMeter
+    ) -> None:
         self._settings, self._sessions, self._redis = settings, sessions, redis
+        self._meter = meter
         self._lock = threading.Lock()
-        self._measurement: Future[list[Metric]] | None = None
-        self._measured_at = 0.0
+        self._measurement: _Measurement | None = None
         self._thread = BackgroundThread("metrics_collection", self._measure)
 
     def describe(self) -> Iterable[Metric]:
@@ -56,215 +66,56 @@ class MetricsCollector(Collector):
         build = core.InfoMetricFamily("ordertrail_build", "Ordertrail's and Python's versions.")
         build.add_metric([], {"version": version("ordertrail"), "python": python_version()})
         yield build
-        families: list[Metric] = []
-        # A failure is logged by the thread.
-        with suppress(Exception):
-            families = self._newest_measurement().result(timeout=PATIENCE)
-        up = "Whether PostgreSQL answered; while it is 0 the metrics read from it are absent."
-        yield _gauge("database_up", up, {(): float(bool(families))})
-        yield from families
+        measurement = self._newest_measurement()
+        measurement.done.wait(PATIENCE)
+        yield gauge("database_up", "Whether PostgreSQL answers.", {(): float(measurement.up)})
+        # A copy: a measurement that takes too long goes on.
+        yield from list(measurement.families)
 
     def close(self) -> None:
         """Wait for the measurement in progress."""
         self._thread.close()
 
-    def _newest_measurement(self) -> Future[list[Metric]]:
+    def _newest_measurement(self) -> _Measurement:
         with self._lock:
             newest, now = self._measurement, time.monotonic()
-            if newest is None or (newest.done() and now - self._measured_at > FRESH):
-                newest = self._measurement = Future()
-                self._measured_at = now
+            if newest is None or (newest.done.is_set() and now - newest.started_at > FRESH):
+                newest = self._measurement = _Measurement(now)
                 self._thread.wake()
             return newest
 
     def _measure(self) -> None:
         measurement = self._measurement
-        if measurement is None or measurement.done():
+        if measurement is None or measurement.done.is_set():
             return
         try:
             with self._sessions() as session:
-                session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_MS}"))
-                context = AlertContext.read(session, self._settings, self._redis, datetime.now(UTC))
-                measurement.set_result(list(_metrics(context)))
-        except Exception as error:
-            measurement.set_exception(error)
+                session.execute(text("SELECT 1"))
+                measurement.up = True
+                self._measure_parts(session, measurement)
+        except Exception:
+            measurement.up = False
             raise
+        finally:
+            measurement.done.set()
 
+    def _measure_parts(self, session: Session, measurement: _Measurement) -> None:
+        """Measure each part by itself.
 
-def _metrics(context: AlertContext) -> Iterator[Metric]:
-    yield from _platform_metrics(context)
-    yield from _totals_metrics(context)
-    yield from _inbox_metrics(context)
-    yield from _account_metrics(context)
-    yield from _order_metrics(context)
-    yield from _alert_metrics(context)
-
-
-def _gauge(name: str, help_text: str, samples: Samples, *labels: str) -> Metric:
-    return _filled(core.GaugeMetricFamily(f"ordertrail_{name}", help_text, labels=labels), samples)
-
-
-def _counter(name: str, help_text: str, samples: Samples, *labels: str) -> Metric:
-    family = core.CounterMetricFamily(f"ordertrail_{name}", help_text, labels=labels)
-    return _filled(family, samples)
-
-
-def _filled(family: core.GaugeMetricFamily | core.CounterMetricFamily, samples: Samples) -> Metric:
-    for labels, value in samples.items():
-        if value is not None:
-            family.add_metric([labels] if isinstance(labels, str) else labels, value)
-    return family
-
-
-def _timestamp(at: datetime | None) -> float | None:
-    return at.timestamp() if at is not None else None
-
-
-def _age(context: AlertContext, since: datetime | None) -> float:
-    return max(0.0, (context.now - since).total_seconds()) if since else 0.0
-
-
-def _counts(context: AlertContext, statement: Rows) -> dict[str, int]:
-    """Return the totals of `lateral_groups` by account; also of the accounts that have no rows."""
-    counts = dict.fromkeys(context.settings.accounts, 0)
-    for row in context.rows(statement):
-        counts[row.account] += row.total
-    return counts
-
-
-def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
-    session, system = context.session, context.system
-    database_size = session.scalar(text("SELECT pg_database_size(current_database())"))
-    swept_at, folded_at = _timestamp(context.last_sweep_at), _timestamp(context.last_fold_at)
-    sweep_text = "When a worker last ran its periodic checks (sweep), to within 10 s."
-    for name, help_text, value in (
-        ("redis_up", "Whether Redis answered.", float(system.redis_reachable)),
-        ("workers", "Worker processes that are alive.", system.workers),
-        ("disk_free_bytes", "Free space of the fullest disk with our data.", system.disk_free),
-        ("disk_size_bytes", "That disk's size.", system.disk_size),
-        ("database_size_bytes", "Size of the database.", database_size),
-        ("last_sweep_timestamp_seconds", sweep_text, swept_at),
-        ("last_fold_timestamp_seconds", "When a batch of messages was last processed.", folded_at),
-        ("changes_latest", "Number of the newest change.", feed.latest_change(session)),
-    ):
-        yield _gauge(name, help_text, {(): value})
-
-
-def _totals_metrics(context: AlertContext) -> Iterator[Metric]:
-    found = totals.read_totals(context.session)
-    for total, name, help_text, *labels in (
-        (totals.PROCESSED, "messages_processed", "Messages processed.", "account", "outcome"),
-        (totals.EVENTS, "events", "New events.", "account"),
-        (totals.POLLS, "polls", "Requests to couriers' APIs, by result.", "account", "result"),
-        (totals.MENDED, "mended", "What was lost and recovered.", "account", "what"),
-    ):
-        samples = {
-            (account, label)[: len(labels)]: value
-            for (key, account, label), value in sorted(found.items())
-            if key == total
-        }
-        yield _counter(name, help_text, samples, *labels)
-    batches = {(): found.get((totals.BATCHES, "", ""), 0)}
-    yield _counter("drain_batches", "Batches of messages processed.", batches)
-    accounts = context.settings.accounts
-    labelled = {slug: [slug, account.driver] for slug, account in accounts.items()}
-    size = "Messages in a batch."
-    wait = "Seconds from a message's arrival until it was processed."
-    lag = "Seconds from an event, by the courier's clock, until its webhook arrived."
-    yield _histogram("drain_batch_messages", size, totals.SIZE, found, {"": []})
-    yield _histogram("message_wait_seconds", wait, totals.WAIT, found, labelled)
-    yield _histogram("event_lag_seconds", lag, totals.LAG, found, labelled)
-
-
-def _histogram(
-    name: str,
-    help_text: str,
-    histogram: totals.Histogram,
-    found: Mapping[totals.TotalKey, float],
-    labelled: Mapping[str, list[str]],
-) -> Metric:
-    labels = () if "" in labelled else ("account", "courier")
-    family = core.HistogramMetricFamily(f"ordertrail_{name}", help_text, labels=labels)
-    for account, values in labelled.items():
-        total, buckets = 0.0, []
-        for bound in (*(f"{bound:g}" for bound in histogram.bounds), totals.INFINITE):
-            total += found.get((histogram.name, account, bound), 0.0)
-            buckets.append((bound, total))
-        family.add_metric(values, buckets, found.get((histogram.sum, account, ""), 0.0))
-    return family
-
-
-def _inbox_metrics(context: AlertContext) -> Iterator[Metric]:
-    pending = "Messages waiting for a worker; up to 100,000 new ones and as many retried ones."
-    yield _gauge("messages_pending", pending, {(): inbox_alerts.count_pending_messages(context)})
-    oldest = inbox_alerts.find_oldest_pending(context, sent_back=False)
-    age_text = "How long the oldest new message has been waiting; 0: none is waiting."
-    age = _age(context, oldest.since if oldest else None)
-    yield _gauge("oldest_pending_seconds", age_text, {(): age})
-    for outcome, reason in (
-        (QUARANTINED, "cannot be read"),
-        (PARKED, "wait for their orders to be registered"),
-    ):
-        statement = inbox_alerts.select_unprocessed_messages(context, outcome)
-        counted = f"Messages that {reason}; up to 10,000."
-        yield _gauge(f"messages_{outcome}", counted, _counts(context, statement), "account")
-        ages = dict.fromkeys(context.settings.accounts, 0.0)
-        ages |= {row.account: _age(context, row.received_at) for row in context.rows(statement)}
-        age_text = f"Age of the oldest {outcome} message."
-        yield _gauge(f"oldest_{outcome}_seconds", age_text, ages, "account")
-
-
-def _account_metrics(context: AlertContext) -> Iterator[Metric]:
-    states = sorted(context.account_states.items())
-    folded = {slug: state.hooks for slug, state in states}
-    yield _counter("hooks_folded", "Webhooks processed.", folded, "account")
-    missed = {slug: state.missed for slug, state in states}
-    yield _counter("missed_hooks", "States that only a poll found.", missed, "account")
-    last = {slug: _timestamp(state.last_hook_at) for slug, state in states}
-    yield _gauge("last_hook_timestamp_seconds", "When the last webhook arrived.", last, "account")
-    polled = {account.slug: state for account, _, state in context.accounts() if account.access}
-    paused = {
-        (slug, reason): float(bool(state and state.paused_at and state.pause_reason == reason))
-        for slug, state in polled.items()
-        for reason in ("busy", "failing", "refused")
-    }
-    paused_text = "1 while the courier is not polled, by reason."
-    yield _gauge("poll_paused", paused_text, paused, "account", "reason")
-    keys = key_table([(slug,) for slug in polled], account=Text)
-    rows = select(Poll.due_at).where(Poll.account == keys.c.account, Poll.due_at <= context.now)
-    due = context.rows(lateral_groups(keys, rows, Poll.due_at))
-    none_due = dict.fromkeys(polled, 0)
-    counts = none_due | {row.account: row.total for row in due}
-    yield _gauge("polls_due", "Orders to poll now; up to 10,000.", counts, "account")
-    lag = none_due | {row.account: _age(context, row.due_at) for row in due}
-    yield _gauge("poll_lag_seconds", "How overdue the most overdue poll is.", lag, "account")
-
-
-def _order_metrics(context: AlertContext) -> Iterator[Metric]:
-    by_status = order_alerts.count_open_orders(context)
-    yield _gauge("orders_open", "Orders that have not ended.", by_status, "account", "status")
-    keys = context.account_keys()
-    stopped = select(Poll.stopped_at).where(
-        Poll.account == keys.c.account, Poll.stopped_at.is_not(None)
-    )
-    for name, meaning, statement in (
-        ("stuck", "that kept one status for too long", order_alerts.select_stuck_orders(context)),
-        ("eta_slipped", "past their ETA", order_alerts.select_late_orders(context)),
-        ("in_conflict", "with an open conflict", order_alerts.select_orders_in_conflict(context)),
-        ("given_up", "that were given up", lateral_groups(keys, stopped, Poll.stopped_at)),
-    ):
-        help_text = f"Orders {meaning}; up to 10,000."
-        yield _gauge(f"orders_{name}", help_text, _counts(context, statement), "account")
-    unmapped = inbox_alerts.read_unmapped_words(context)
-    words = {slug: len(unmapped.get(slug, ())) for slug in context.settings.accounts}
-    yield _gauge("unmapped_words", "Recent words that are mapped to no status.", words, "account")
-
-
-def _alert_metrics(context: AlertContext) -> Iterator[Metric]:
-    # The examples are a metric of their own: as a label of `alert` a new one would be a new alert.
-    alerts = [(alert, (alert.condition, alert.account or "")) for alert in find_alerts(context)]
-    holding = {(*key, alert.severity): 1 for alert, key in alerts}
-    examples = {(*key, alert.example): 1 for alert, key in alerts if alert.example is not None}
-    labels = ("condition", "account")
-    yield _gauge("alert", "1 while a condition holds.", holding, *labels, "severity")
-    yield _gauge("alert_example", "An order or message of an alert.", examples, *labels, "example")
+        Raises: DBAPIError where the connection to PostgreSQL is lost.
+        """
+        now = datetime.now(UTC)
+        context = AlertContext.read(session, self._settings, self._redis, now, self._meter)
+        ends_at = measurement.started_at + PATIENCE
+        failed = dict.fromkeys(PARTS, 0.0)
+        for part, measure in PARTS.items():
+            try:
+                with limited_savepoint(session, ends_at - time.monotonic()):
+                    measurement.families += list(measure(context))
+            except Exception as error:
+                if isinstance(error, DBAPIError) and error.connection_invalidated:
+                    raise
+                failed[part] = 1.0
+                log.warning("metrics_part_failed", part=part, **exception_fields(error))
+        help_text = "1 while a part of the metrics cannot be read; its metrics are absent."
+        measurement.families.append(gauge("metrics_failed", help_text, failed, "part"))

@@ -17,5 +17,7 @@ def list_alerts() -> dict[str, Any]:
     """List the alerts that are open now, critical ones first."""
     app = app_context()
     with app.sessions() as session:
-        context = AlertContext.read(session, app.settings, app.redis, datetime.now(UTC))
+        context = AlertContext.read(
+            session, app.settings, app.redis, datetime.now(UTC), app.backlog_meter
+        )
         return {"alerts": find_alerts(context)}

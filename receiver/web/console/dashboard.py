@@ -26,7 +26,7 @@ def show_dashboard() -> str:
     app, now = app_context(), datetime.now(UTC)
     app.credential_recorder.flush()
     with app.sessions() as session:
-        context = AlertContext.read(session, app.settings, app.redis, now)
+        context = AlertContext.read(session, app.settings, app.redis, now, app.backlog_meter)
         alerts = find_alerts(context)
         accounts = list_account_statuses(session, app.settings.accounts, now)["couriers"]
         counts = {

@@ -1,0 +1,208 @@
+"""The metrics that are read from PostgreSQL and Redis, in parts that are measured one by one."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from prometheus_client import Metric, core
+from sqlalchemy import Text, select, text
+
+from receiver.alerts import AlertContext, find_alerts, inbox_alerts, order_alerts
+from receiver.alerts.context import Rows, key_table, lateral_groups
+from receiver.changes import feed
+from receiver.db.models import PARKED, QUARANTINED, Poll
+from receiver.stats import totals
+
+# Values by the tuple of their labels' values, or by their only label's; None: not known.
+Samples = Mapping[Any, float | None]
+
+
+def gauge(name: str, help_text: str, samples: Samples, *labels: str) -> Metric:
+    """Return a gauge of ours with its samples."""
+    return _filled(core.GaugeMetricFamily(f"ordertrail_{name}", help_text, labels=labels), samples)
+
+
+def _counter(name: str, help_text: str, samples: Samples, *labels: str) -> Metric:
+    family = core.CounterMetricFamily(f"ordertrail_{name}", help_text, labels=labels)
+    return _filled(family, samples)
+
+
+def _filled(family: core.GaugeMetricFamily | core.CounterMetricFamily, samples: Samples) -> Metric:
+    for labels, value in samples.items():
+        if value is not None:
+            family.add_metric([labels] if isinstance(labels, str) else labels, value)
+    return family
+
+
+def _timestamp(at: datetime | None) -> float | None:
+    return at.timestamp() if at is not None else None
+
+
+def _age(context: AlertContext, since: datetime | None) -> float:
+    return max(0.0, (context.now - since).total_seconds()) if since else 0.0
+
+
+def _counts(context: AlertContext, statement: Rows) -> dict[str, int]:
+    """Return the totals of `lateral_groups` by account; also of the accounts that have no rows."""
+    counts = dict.fromkeys(context.settings.accounts, 0)
+    for row in context.rows(statement):
+        counts[row.account] += row.total
+    return counts
+
+
+def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
+    session, system = context.session, context.system
+    database_size = session.scalar(text("SELECT pg_database_size(current_database())"))
+    swept_at, folded_at = _timestamp(context.last_sweep_at), _timestamp(context.last_fold_at)
+    sweep_text = "When a worker last ran its periodic checks (sweep), to within 10 s."
+    for name, help_text, value in (
+        ("redis_up", "Whether Redis answered.", float(system.redis_reachable)),
+        ("workers", "Worker processes that are alive.", system.workers),
+        ("disk_free_bytes", "Free space of the fullest disk with our data.", system.disk_free),
+        ("disk_size_bytes", "That disk's size.", system.disk_size),
+        ("database_size_bytes", "Size of the database.", database_size),
+        ("last_sweep_timestamp_seconds", sweep_text, swept_at),
+        ("last_fold_timestamp_seconds", "When a batch of messages was last processed.", folded_at),
+        ("changes_latest", "Number of the newest change.", feed.latest_change(session)),
+    ):
+        yield gauge(name, help_text, {(): value})
+
+
+def _totals_metrics(context: AlertContext) -> Iterator[Metric]:
+    found = totals.read_totals(context.session)
+    for total, name, help_text, *labels in (
+        (totals.PROCESSED, "messages_processed", "Messages processed.", "account", "outcome"),
+        (totals.EVENTS, "events", "New events.", "account"),
+        (totals.POLLS, "polls", "Requests to couriers' APIs, by result.", "account", "result"),
+        (totals.MENDED, "mended", "What was lost and recovered.", "account", "what"),
+    ):
+        samples = {
+            (account, label)[: len(labels)]: value
+            for (key, account, label), value in sorted(found.items())
+            if key == total
+        }
+        yield _counter(name, help_text, samples, *labels)
+    batches = {(): found.get((totals.BATCHES, "", ""), 0)}
+    yield _counter("drain_batches", "Batches of messages processed.", batches)
+    accounts = context.settings.accounts
+    labelled = {slug: [slug, account.driver] for slug, account in accounts.items()}
+    size = "Messages in a batch."
+    wait = "Seconds from a message's arrival until it was processed."
+    lag = "Seconds from an event, by the courier's clock, until its webhook arrived."
+    yield _histogram("drain_batch_messages", size, totals.SIZE, found, {"": []})
+    yield _histogram("message_wait_seconds", wait, totals.WAIT, found, labelled)
+    yield _histogram("event_lag_seconds", lag, totals.LAG, found, labelled)
+
+
+def _histogram(
+    name: str,
+    help_text: str,
+    histogram: totals.Histogram,
+    found: Mapping[totals.TotalKey, float],
+    labelled: Mapping[str, list[str]],
+) -> Metric:
+    labels = () if "" in labelled else ("account", "courier")
+    family = core.HistogramMetricFamily(f"ordertrail_{name}", help_text, labels=labels)
+    for account, values in labelled.items():
+        total, buckets = 0.0, []
+        for bound in (*(f"{bound:g}" for bound in histogram.bounds), totals.INFINITE):
+            total += found.get((histogram.name, account, bound), 0.0)
+            buckets.append((bound, total))
+        family.add_metric(values, buckets, found.get((histogram.sum, account, ""), 0.0))
+    return family
+
+
+def _inbox_metrics(context: AlertContext) -> Iterator[Metric]:
+    backlog = context.backlog
+    left = backlog.left.total_seconds() if backlog.left is not None else None
+    for name, help_text, value in (
+        ("messages_pending", "Messages waiting for a worker.", backlog.depth),
+        (
+            "messages_pending_exact",
+            "1: messages_pending is exact; 0: at least so many wait.",
+            float(backlog.is_exact),
+        ),
+        ("backlog_seconds_left", "Until no message waits, at the present pace.", left),
+    ):
+        yield gauge(name, help_text, {(): value})
+    oldest = inbox_alerts.find_oldest_pending(context, sent_back=False)
+    age_text = "How long the oldest new message has been waiting; 0: none is waiting."
+    age = _age(context, oldest.since if oldest else None)
+    yield gauge("oldest_pending_seconds", age_text, {(): age})
+    for outcome, reason in (
+        (QUARANTINED, "cannot be read"),
+        (PARKED, "wait for their orders to be registered"),
+    ):
+        statement = inbox_alerts.select_unprocessed_messages(context, outcome)
+        counted = f"Messages that {reason}; up to 10,000."
+        yield gauge(f"messages_{outcome}", counted, _counts(context, statement), "account")
+        ages = dict.fromkeys(context.settings.accounts, 0.0)
+        ages |= {row.account: _age(context, row.received_at) for row in context.rows(statement)}
+        age_text = f"Age of the oldest {outcome} message."
+        yield gauge(f"oldest_{outcome}_seconds", age_text, ages, "account")
+
+
+def _account_metrics(context: AlertContext) -> Iterator[Metric]:
+    states = sorted(context.account_states.items())
+    folded = {slug: state.hooks for slug, state in states}
+    yield _counter("hooks_folded", "Webhooks processed.", folded, "account")
+    missed = {slug: state.missed for slug, state in states}
+    yield _counter("missed_hooks", "States that only a poll found.", missed, "account")
+    last = {slug: _timestamp(state.last_hook_at) for slug, state in states}
+    yield gauge("last_hook_timestamp_seconds", "When the last webhook arrived.", last, "account")
+    polled = {account.slug: state for account, _, state in context.accounts() if account.access}
+    paused = {
+        (slug, reason): float(bool(state and state.paused_at and state.pause_reason == reason))
+        for slug, state in polled.items()
+        for reason in ("busy", "failing", "refused")
+    }
+    paused_text = "1 while the courier is not polled, by reason."
+    yield gauge("poll_paused", paused_text, paused, "account", "reason")
+    keys = key_table([(slug,) for slug in polled], account=Text)
+    rows = select(Poll.due_at).where(Poll.account == keys.c.account, Poll.due_at <= context.now)
+    due = context.rows(lateral_groups(keys, rows, Poll.due_at))
+    none_due = dict.fromkeys(polled, 0)
+    counts = none_due | {row.account: row.total for row in due}
+    yield gauge("polls_due", "Orders to poll now; up to 10,000.", counts, "account")
+    lag = none_due | {row.account: _age(context, row.due_at) for row in due}
+    yield gauge("poll_lag_seconds", "How overdue the most overdue poll is.", lag, "account")
+
+
+def _order_metrics(context: AlertContext) -> Iterator[Metric]:
+    by_status = order_alerts.count_open_orders(context)
+    open_text = "Orders that have not ended; up to 10,000."
+    yield gauge("orders_open", open_text, by_status, "account", "status")
+    keys = context.account_keys()
+    stopped = select(Poll.stopped_at).where(
+        Poll.account == keys.c.account, Poll.stopped_at.is_not(None)
+    )
+    for name, meaning, statement in (
+        ("stuck", "that kept one status for too long", order_alerts.select_stuck_orders(context)),
+        ("eta_slipped", "past their ETA", order_alerts.select_late_orders(context)),
+        ("in_conflict", "with an open conflict", order_alerts.select_orders_in_conflict(context)),
+        ("given_up", "that were given up", lateral_groups(keys, stopped, Poll.stopped_at)),
+    ):
+        help_text = f"Orders {meaning}; up to 10,000."
+        yield gauge(f"orders_{name}", help_text, _counts(context, statement), "account")
+    unmapped = inbox_alerts.read_unmapped_words(context)
+    words = {slug: len(unmapped.get(slug, ())) for slug in context.settings.accounts}
+    yield gauge("unmapped_words", "Recent words that are mapped to no status.", words, "account")
+
+
+def _alert_metrics(context: AlertContext) -> Iterator[Metric]:
+    holding = {
+        (alert.condition, alert.account or "", alert.severity): 1 for alert in find_alerts(context)
+    }
+    labels = ("condition", "account", "severity")
+    yield gauge("alert", "1 while a condition holds.", holding, *labels)
+
+
+# Alerts come first: they have a time limit of their own, and matter most.
+PARTS: Mapping[str, Callable[[AlertContext], Iterator[Metric]]] = {
+    "alerts": _alert_metrics,
+    "platform": _platform_metrics,
+    "totals": _totals_metrics,
+    "inbox": _inbox_metrics,
+    "accounts": _account_metrics,
+    "orders": _order_metrics,
+}
