@@ -229,6 +229,30 @@ def test_no_order_is_polled_in_its_first_minute(new_world: MakeWorld) -> None:
     assert world.order(order.id).status == "info_received"
 
 
+@pytest.mark.parametrize(
+    ("missing", "life", "wait"),
+    [
+        # Document 004: "label and carrier tracking number won't be immediately available", and
+        # neither is the pickup arrival time.
+        ("label_after", ("accepted",), 5 * MINUTE),
+        ("pickup_after", ("accepted",), 5 * MINUTE),
+        ("pickup_after", ("accepted", "collected"), 30 * MINUTE),
+    ],
+)
+def test_an_order_is_polled_closely_until_label_number_and_pickup_time_are_known(
+    new_world: MakeWorld, missing: str, life: tuple[str, ...], wait: timedelta
+) -> None:
+    world = new_world(ShipmentAPI)
+    # The other of the two is known at once.
+    for known in ("label_after", "pickup_after"):
+        setattr(world.courier, known, 400 * DAY if known == missing else timedelta())
+    order = world.place(evenly(*life, start=START, apart=MINUTE))
+    world.live_until(START + 3 * MINUTE)
+    assert world.order(order.id).courier_status == life[-1]
+    assert shortly(world, order.id) <= wait * 1.1
+    assert shortly(world, order.id) > wait / 2
+
+
 def test_around_the_time_of_pickup_an_order_is_polled_every_five_minutes(
     new_world: MakeWorld,
 ) -> None:

@@ -1,5 +1,6 @@
 """Rebuild: the same rows from the kept messages, old orders mended after a change to a word map."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver import statuses
 from receiver.cli.main import main
 from receiver.couriers import DRIVERS, cottoncast
-from receiver.db.models import Base, Event, Message, Order
+from receiver.db.models import Base, Event, Message, Order, TourStop
 from tests.bodies import (
     after,
     cottoncast_shipment,
@@ -154,6 +155,69 @@ def test_what_a_person_said_of_a_conflict_stays(shop: FlaskClient, environ: dict
     assert rebuild(environ)[0] == 0
     (conflict,) = shop.get(f"{path}/explain").get_json()["conflicts"]
     assert (conflict["closed_by"], conflict["note"]) == ("Ada", "known")
+
+
+def counted(output: str) -> list[str]:
+    """What a rebuild lists, and the numbers of its last line."""
+    *listed, last = output.splitlines()
+    return [*sorted(listed), *re.findall("[0-9]+", last)]
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    "changed", [{"COURIER_TIRAMIZOO_SECRETS": ""}, {"COURIER_TIRAMIZOO_DRIVER": "cottoncast"}]
+)
+def test_what_an_account_can_no_longer_read_is_listed_and_the_rest_rebuilt(
+    sessions: sessionmaker[Session], environ: dict[str, str], changed: dict[str, str]
+) -> None:
+    before = rows(sessions, "changes")
+    with sessions.begin() as session:
+        session.execute(update(Order).values(status="lost"))
+    code, planned = rebuild(environ | changed, "--dry-run")
+    # Its five snapshots and its tour plan.
+    assert (code, planned.count("message ")) == (1, 6)
+    assert counted(planned) == counted(rebuild(environ | changed)[1])
+    assert without_stamps(rows(sessions, "changes")) == without_stamps(before)
+    assert " 0 changed" in rebuild(environ | changed)[1]
+
+
+@pytest.mark.usefixtures("filled")
+def test_messages_and_orders_that_fail_are_listed_and_the_rest_rebuilt(
+    sessions: sessionmaker[Session], environ: dict[str, str]
+) -> None:
+    with sessions.begin() as session:
+        # A body that is no JSON, a tour plan that is none, and details that no code of ours wrote.
+        for account, body in {"cottoncast": b"\xff", "tiramizoo": b"{}"}.items():
+            newest_topic = select(Message.id).where(Message.account == account)
+            first = newest_topic.order_by(Message.topic.desc(), Message.id).limit(1)
+            chosen = Message.id == first.scalar_subquery()
+            session.execute(update(Message).where(chosen).values(body=body))
+        session.execute(update(Order).values(status="lost"))
+        spoilt = update(Order).where(Order.courier == "shipmentapi")
+        session.execute(spoilt.values(details={"parcels": 3}))
+    code, planned = rebuild(environ, "--dry-run")
+    assert code == 1
+    assert planned.endswith("2 would change, 2 messages could not be decoded, 1 order failed\n")
+    assert counted(planned) == counted(rebuild(environ)[1])
+    with sessions() as session:
+        found = {order.courier: order.status for order in session.scalars(select(Order))}
+    assert found == {"tiramizoo": "delivered", "shipmentapi": "lost", "cottoncast": "in_transit"}
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_dry_run_knows_what_changed_tour_plans_bring(
+    sessions: sessionmaker[Session], environ: dict[str, str]
+) -> None:
+    with sessions.begin() as session:
+        session.execute(delete(TourStop))
+        session.execute(update(Order).values(eta=None, details={}))
+    before = rows(sessions)
+    planned = rebuild(environ, "--dry-run")[1]
+    assert rows(sessions) == before
+    assert "tiramizoo tour " in planned
+    assert "eta None -> {" in planned
+    assert counted(planned) == counted(rebuild(environ)[1])
+    assert rebuild(environ)[0] == 0
 
 
 def test_an_order_that_nothing_was_heard_of_does_not_differ(

@@ -312,6 +312,8 @@ driver = Driver(
     signature_header="Cottoncast-Authentication",
     identify_order=_identify_order,
     api=Api(
+        # The default of the courier's own shop plugin, without the path /order.
+        url="https://api.cottoncast.com",
         headers=_headers,
         order_url=_order_url,
         decode=decode_show_order,

@@ -31,7 +31,8 @@ class Schedule:
                     second one is normal
     not_before      how long after its creation an order is not polled
     until_accepted  the interval while the courier has not accepted the order
-    until_complete  the interval until the label and a tracking number are known
+    until_complete  the interval until the label, a tracking number and, before the pickup, its time
+                    are known
     pickup_every, pickup_before, pickup_after   the interval around the planned pickup time
     last_poll       how long after its end an order is polled one last time
     give_up         how long an order may be polled without news before polling stops

@@ -495,6 +495,8 @@ driver = Driver(
         **STUCK_AFTER,
         # It delivers on the day of the pickup, now and then on the next.
         statuses.PICKED_UP: timedelta(hours=18),
+        # Document 003, "Return process": it is back at the sender within 24 hours.
+        statuses.DELIVERY_FAILED: timedelta(hours=24),
     },
     make_sample=_make_sample,
     sample_order=("0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55", "picked_up"),

@@ -61,8 +61,7 @@ def plan_next_poll(
     heard_at = heard_at or placed_at
     interval = _backoff(schedule, order).delay(unchanged_polls) * factor
     due = heard_at + interval * (1 + JITTER * _fraction(order.id))
-    awaits_pickup = find_status(order.status).rank < find_status(statuses.PICKED_UP).rank
-    if schedule.pickup_every is not None and awaits_pickup and order.pickup_at is not None:
+    if schedule.pickup_every is not None and order.pickup_at is not None and awaits_pickup(order):
         window_start = order.pickup_at - schedule.pickup_before * factor
         pickup_poll = max(window_start, heard_at + schedule.pickup_every * factor)
         if pickup_poll <= order.pickup_at + schedule.pickup_after * factor:
@@ -73,10 +72,18 @@ def plan_next_poll(
 def _backoff(schedule: Schedule, order: AnyOrder) -> Backoff:
     if schedule.until_accepted is not None and order.status in NOT_ACCEPTED:
         return schedule.until_accepted
-    # Until the label and a tracking number are known.
-    if schedule.until_complete is not None and not (order.label_url and order.parcels):
+    # Nobody waits any more for the pickup time of an order that was picked up.
+    is_complete = (
+        order.label_url and order.parcels and (order.pickup_at or not awaits_pickup(order))
+    )
+    if schedule.until_complete is not None and not is_complete:
         return schedule.until_complete
     return schedule.default
+
+
+def awaits_pickup(order: AnyOrder) -> bool:
+    """Return whether an order has not been picked up yet, as far as its status says."""
+    return find_status(order.status).rank < find_status(statuses.PICKED_UP).rank
 
 
 def _fraction(order_id: int) -> float:
@@ -117,11 +124,13 @@ def plan_polls(
     rows = []
     for news in sorted(changed, key=lambda news: news.order.id):
         order = news.order
-        schedule = polling_schedule(accounts[order.account])
-        if schedule is None:
+        account = accounts.get(order.account)
+        # A rebuild also changes orders of accounts that are switched off.
+        schedule = polling_schedule(account) if account is not None else None
+        if account is None or schedule is None:
             continue
         due_at = plan_next_poll(schedule, order, factor)
-        if news.webhook and needs_confirmation(order, accounts[order.account]):
+        if news.webhook and needs_confirmation(order, account):
             due_at = now
         finished_at = now if due_at is None else None
         rows.append(_row(order, due_at, finished_at, None if news.webhook else KEEP_ANSWER))

@@ -460,7 +460,7 @@ def test_the_token_is_in_the_headers_and_never_in_an_address(driver: Driver) -> 
     ("name", "url", "needs_user", "per_second"),
     [
         ("tiramizoo", "https://app.tiramizoo.com/api/v1", False, 5),
-        ("cottoncast", None, True, 2),
+        ("cottoncast", "https://api.cottoncast.com", True, 2),
         ("shipmentapi", None, False, 5),
     ],
 )
@@ -490,6 +490,11 @@ def test_a_silent_courier_is_asked_after_a_while_then_ever_less(
         timedelta(days=1),
         timedelta(days=1),
     )
+
+
+def test_a_failed_delivery_is_stuck_after_the_couriers_own_24_hours() -> None:
+    # Document 003, "Return process": delivered to the pickup location in the next 24 hours.
+    assert DRIVERS["tiramizoo"].stuck_after["delivery_failed"] == timedelta(hours=24)
 
 
 def test_a_courier_that_calls_once_is_asked_for_all_the_rest() -> None:

@@ -10,7 +10,8 @@ from receiver.cli.output import print_line
 from receiver.cli.session import load_settings, open_database
 from receiver.errors import UnknownOrder
 from receiver.text import count_noun
-from workers.upkeep.rebuild import RebuildReport, count_orders, rebuild_orders
+from workers.upkeep.rebuild import count_orders, rebuild_orders
+from workers.upkeep.rebuild_report import RebuildReport
 
 MOST_SHOWN = 20
 
@@ -22,8 +23,9 @@ MOST_SHOWN = 20
 def rebuild_command(account: str | None, order_id: str | None, dry_run: bool) -> None:
     """Recompute orders from the stored messages.
 
-    Safe to run beside live traffic. Exit code 1 if an order changed (or would change), so that a
-    dry run can be used in scripts.
+    Safe to run beside live traffic. What cannot be decoded any more is listed and keeps its stored
+    events; the rest is rebuilt. Exit code 1 if something changed (or would change) or could not be
+    read, so that a dry run can be used in scripts.
     """
     settings = load_settings()
     limits = {"account": account, "courier_order_id": order_id}
@@ -43,13 +45,16 @@ def rebuild_command(account: str | None, order_id: str | None, dry_run: bool) ->
                 total.messages += report.messages
                 total.differences += report.differences
                 total.unreadable += report.unreadable
+                total.failed += report.failed
                 bar.update(report.orders)
-    for line in [*total.differences[:MOST_SHOWN], *total.unreadable[:MOST_SHOWN]]:
-        print_line(line)
+    for lines in (total.differences, total.unreadable, total.failed):
+        for line in lines[:MOST_SHOWN]:
+            print_line(line)
     changed, unreadable = len(total.differences), len(total.unreadable)
+    failed = f", {count_noun(len(total.failed), 'order')} failed" if total.failed else ""
     print_line(
         f"{count_noun(total.orders, 'order')} rebuilt from {count_noun(total.messages, 'message')}:"
         f" {changed} {'would change' if dry_run else 'changed'},"
-        f" {count_noun(unreadable, 'message')} could not be decoded"
+        f" {count_noun(unreadable, 'message')} could not be decoded{failed}"
     )
-    sys.exit(1 if changed or unreadable else 0)
+    sys.exit(1 if changed or unreadable or total.failed else 0)

@@ -5,31 +5,33 @@ This is how old orders are corrected after a change to a driver. If a message's 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
 from receiver.changes.order_version import EVENTS, changed_names, touch_order
-from receiver.db.bulk import pairs_in
+from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
-from receiver.errors import Undecodable
 from receiver.orders import details
 from receiver.orders.poll_plan import OrderNews, plan_polls
 from receiver.orders.timeline import TimelineEntry, entry_from_row, strongest_trust
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.settings import Account, Settings
 from receiver.text import count_noun
-from workers.folding.message_folding import decode_message
+from workers.folding.drain import is_transient
 from workers.folding.order_identity import ReceivedSnapshot, rename_order
 from workers.folding.order_store import load_events, lock_orders, update_orders, write_events
 from workers.folding.refold import EventRow, apply_fold, merge_snapshots
 from workers.folding.tour_plans import store_tours
+from workers.upkeep.rebuild_report import RebuildReport, decode_or_report, describe_failure
+from workers.upkeep.rebuild_tours import Plan, rebuild_tours
 
 # How many orders are locked, and held in memory, at a time.
 CHUNK = 100
@@ -37,20 +39,6 @@ CHUNK = 100
 
 # Which orders to rebuild: the values of account and of courier_order_id, where they are limited.
 Scope = Mapping[str, str]
-
-
-@dataclass
-class RebuildReport:
-    """What the rebuild of a chunk did.
-
-    differences  for each order that comes out differently, a line that says how
-    unreadable   for each message that cannot be decoded any more, a line that says why
-    """
-
-    orders: int = 0
-    messages: int = 0
-    differences: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
 
 
 def count_orders(session: Session, scope: Scope) -> int:
@@ -65,29 +53,71 @@ def rebuild_orders(
     now: datetime,
     dry_run: bool = False,
 ) -> Iterator[RebuildReport]:
-    """Rebuild chunk by chunk, and yield the report of each.
+    """Rebuild tours and then orders, chunk by chunk, and yield the report of each.
 
     A chunk's orders are locked meanwhile, so live traffic and a rebuild take turns at an order, and
-    neither undoes the other. A dry run does the same and rolls it back.
+    neither undoes the other. A dry run does the same and rolls it back. What cannot be read or
+    rebuilt is reported, and the rest is rebuilt.
+
+    Raises: OperationalError where PostgreSQL fails.
     """
-    if not dry_run:
-        _rebuild_tours(sessions, settings.accounts, scope)
+    # The plans that a dry run has found to change something, and has not stored.
+    unstored: list[Plan] = []
+    for report, changing in rebuild_tours(sessions, settings.accounts, scope, dry_run):
+        unstored += changing if dry_run else ()
+        yield report
     limits = [getattr(Order, name) == value for name, value in scope.items()]
+    rebuild = partial(_rebuild_chunk, sessions, settings, now, unstored, dry_run)
     last_id = 0
     while True:
+        columns = (Order.id, Order.account, Order.courier_order_id)
+        chunk = select(*columns).where(*limits, Order.id > last_id).order_by(Order.id)
         with sessions() as session:
-            lock_tours(session, writing=False)
-            orders = lock_orders(session, *limits, Order.id > last_id, limit=CHUNK)
-            if not orders:
-                return
-            last_id = orders[-1].id
-            report = _rebuild_chunk(session, orders, settings, now)
-            if not dry_run:
-                session.commit()
-        yield report
+            orders = session.execute(chunk.limit(CHUNK)).all()
+        if not orders:
+            return
+        last_id = orders[-1].id
+        try:
+            yield rebuild([order.id for order in orders])
+        except Exception as error:
+            if is_transient(error):
+                raise
+            # One by one, to find the order that fails.
+            for order in orders:
+                name = f"{order.account} {order.courier_order_id}"
+                yield _rebuild_alone(rebuild, order.id, name)
+
+
+def _rebuild_alone(
+    rebuild: Callable[[Collection[int]], RebuildReport], order_id: int, name: str
+) -> RebuildReport:
+    try:
+        return rebuild([order_id])
+    except Exception as error:
+        if is_transient(error):
+            raise
+        return RebuildReport(failed=[f"{name}: {describe_failure(error)}"])
 
 
 def _rebuild_chunk(
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    now: datetime,
+    unstored: Sequence[Plan],
+    dry_run: bool,
+    ids: Collection[int],
+) -> RebuildReport:
+    with sessions() as session:
+        lock_tours(session, writing=bool(unstored))
+        store_tours(session, unstored)
+        orders = lock_orders(session, id_in(Order.id, ids))
+        report = _rebuild_locked(session, orders, settings, now) if orders else RebuildReport()
+        if not dry_run:
+            session.commit()
+    return report
+
+
+def _rebuild_locked(
     session: Session, orders: Sequence[OrderState], settings: Settings, now: datetime
 ) -> RebuildReport:
     report = RebuildReport(orders=len(orders))
@@ -158,10 +188,8 @@ def _decode_messages(
         if message.body is None:
             continue
         report.messages += 1
-        try:
-            decoded = decode_message(message, accounts)
-        except Undecodable as error:
-            report.unreadable.append(f"message {message.id}: {error}")
+        decoded = decode_or_report(message, accounts, report)
+        if decoded is None:
             continue
         readable.add(message.id)
         items += [
@@ -204,28 +232,3 @@ def _describe_difference(
         if count
     ]
     return f"{order.account} {order.courier_order_id}: {'; '.join(parts)}" if parts else None
-
-
-def _rebuild_tours(
-    sessions: sessionmaker[Session], accounts: Mapping[str, Account], scope: Scope
-) -> None:
-    """Store every kept tour plan again; equal ones change nothing."""
-    last_id = 0
-    while True:
-        with sessions.begin() as session:
-            lock_tours(session, writing=True)
-            plans = select(Message).where(
-                Message.topic == "tours",
-                Message.outcome == APPLIED,
-                Message.body.is_not(None),
-                Message.id > last_id,
-            )
-            if "account" in scope:
-                plans = plans.where(Message.account == scope["account"])
-            messages = session.scalars(plans.order_by(Message.id).limit(CHUNK)).all()
-            if not messages:
-                return
-            last_id = messages[-1].id
-            store_tours(
-                session, [(message, decode_message(message, accounts)) for message in messages]
-            )
