@@ -40,4 +40,4 @@ def duration_text(duration: timedelta) -> str:
 
 def replace_unprintable(line: str) -> str:
     """Replace what could break a line or control a terminal, whatever a courier sent."""
-    return "".join(char if char.isprintable() else "?" for char in line)
+    return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)

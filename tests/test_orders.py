@@ -131,6 +131,7 @@ def test_order_has_the_shape_of_the_contract(shop: FlaskClient, drain: Drain) ->
                 "status": "info_received",
             }
         ],
+        "parcel_count": 1,
         "milestones": {"info_received": "2012-04-16T07:00:00Z"},
         "polling": {
             "next_poll_at": None,
@@ -727,6 +728,7 @@ def test_registration_makes_a_pending_order(shop: FlaskClient) -> None:
         "last_heard_at": None,
         "milestones": {},
         "parcels": [],
+        "parcel_count": 0,
         "identifiers": {},
         "version": 1,
         "is_terminal": False,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import SimpleNamespace
 
-from receiver.db.order_state import AnyOrder
+from receiver.db.order_state import AnyOrder, OrderState
 
 # The first change of an order, and one that adds or changes events of its timeline.
 CREATED = "created"
@@ -50,7 +50,13 @@ def copy_shown(order: AnyOrder) -> SimpleNamespace:
 
 def changed_names(before: AnyOrder | SimpleNamespace, after: AnyOrder) -> list[str]:
     """Return the API's names of what an order shows differently than before."""
-    return [shown for name, shown in SHOWN.items() if getattr(before, name) != getattr(after, name)]
+    names = [
+        shown for name, shown in SHOWN.items() if getattr(before, name) != getattr(after, name)
+    ]
+    # Only a fold changes further parcels, and only a fold has loaded them.
+    if isinstance(before, OrderState) and before.further_parcels != after.further_parcels:
+        names = [*dict.fromkeys([*names, "parcels"])]
+    return names
 
 
 def touch_order(order: AnyOrder, changed: Sequence[str], now: datetime) -> OrderChange | None:

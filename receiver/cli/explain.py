@@ -3,38 +3,44 @@
 import click
 
 from receiver.cli import output
-from receiver.cli.options import json_option, order_arguments
+from receiver.cli.options import json_option, order_arguments, validate_options
 from receiver.cli.output import format_time
 from receiver.cli.session import open_order
-from receiver.orders.explain import FLAG_TEXTS, describe_setter, explain_order
-from receiver.schemas.history import ExplanationSchema
+from receiver.orders.explain import FLAG_TEXTS, explain_order
+from receiver.schemas.history import ExplanationFiltersSchema
 from receiver.text import count_noun
 
 
 @click.command()
 @order_arguments
+@click.option("--limit", type=int, help="Messages, events and details each, 1 to 200.")
+@click.option("--cursor", help="Continue after an earlier page.")
 @json_option
-def explain_command(account: str, order_id: str, as_json: bool) -> None:
+def explain_command(
+    account: str, order_id: str, limit: int | None, cursor: str | None, as_json: bool
+) -> None:
     """Explain why an order has its current status.
 
-    Shows every message, every event and whether it was applied, and where each detail comes from.
-    ORDER_ID is the courier's id of the order, or any other identifier that the courier gave it.
+    Shows every message, every event and whether it was applied, and where each detail comes from;
+    the first 200 of each. ORDER_ID is the courier's id of the order, or any other identifier that
+    the courier gave it.
     """
+    page = validate_options(ExplanationFiltersSchema(), limit=limit, cursor=cursor)
     with open_order(account, order_id) as (session, order):
-        explanation = ExplanationSchema().dump(explain_order(session, order))
+        explanation = explain_order(session, order, page)
     if as_json:
         output.print_json(explanation)
         return
-    order, messages = explanation["order"], explanation["messages"]
+    order = explanation["order"]
     reference = f", your reference {order['reference']}" if order["reference"] else ""
     since = f" since {format_time(order['status_at'])}" if order["status_at"] else ""
     reason = f", because {order['reason']}" if order["reason"] else ""
     output.print_line(f"Order {order['courier_order_id']} of {order['account']}{reference}", "bold")
     output.print_line(f"Status: {order['status']}{since}{reason}")
-    output.print_line(f"  {describe_setter(explanation)}")
+    output.print_line(f"  {explanation['summary']}")
     tables: dict[str, tuple[list[output.JsonObject], output.Columns]] = {
-        f"{count_noun(len(messages), 'message')}, in order of arrival": (
-            messages,
+        f"{count_noun(explanation['message_count'], 'message')}, in order of arrival": (
+            explanation["messages"],
             {
                 "message": "id",
                 "received": "received_at",
@@ -69,6 +75,8 @@ def explain_command(account: str, order_id: str, as_json: bool) -> None:
             output.print_line("")
             output.print_line(f"{title}:", "bold")
             output.GrowingTable(columns, wrap=("outcome", "notes", "value", "state")).add(rows)
+    if explanation["next_cursor"]:
+        output.print_note(f"There is more: use --cursor {explanation['next_cursor']}")
 
 
 def _message_outcome(message: output.JsonObject) -> str:

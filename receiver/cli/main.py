@@ -19,6 +19,7 @@ COMMANDS: CommandTable = {
         "order": ("receiver.cli.orders", "Show the current state of an order."),
         "orders": ("receiver.cli.orders", "List orders, newest first."),
         "events": ("receiver.cli.orders", "Show the timeline of an order."),
+        "parcels": ("receiver.cli.orders", "List the parcels of an order."),
         "explain": ("receiver.cli.explain", "Explain why an order has its current status."),
         "conflicts": ("receiver.cli.conflicts", "List open conflicts, or close one."),
         "register": ("receiver.cli.orders", "Register an order."),

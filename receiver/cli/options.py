@@ -133,5 +133,5 @@ def print_pages(
     elif cursor:
         print_note(f"There are more: use --cursor {cursor}, or --all")
     if not count:
-        require_account(settings, filters["account"])
+        require_account(settings, filters.get("account"))
         print_note(f"No {name} found.")

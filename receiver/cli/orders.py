@@ -1,4 +1,4 @@
-"""`ordertrail orders`, `order`, `events`, `register` and `refresh`."""
+"""`ordertrail orders`, `order`, `events`, `parcels`, `register` and `refresh`."""
 
 import shlex
 from collections.abc import Iterator
@@ -19,11 +19,16 @@ from receiver.cli.session import (
     require_account,
 )
 from receiver.orders.explain import FLAG_TEXTS
-from receiver.orders.listing import list_events, list_orders
-from receiver.orders.order_json import render_order, render_order_page
+from receiver.orders.listing import list_events, list_orders, list_parcels
+from receiver.orders.order_json import render_order, render_order_page, render_timeline
 from receiver.orders.register import register_order, request_refresh
-from receiver.schemas.history import TimelineSchema
-from receiver.schemas.order import NewOrderSchema, OrderFiltersSchema, RefreshedSchema
+from receiver.schemas.history import EventFiltersSchema
+from receiver.schemas.order import (
+    NewOrderSchema,
+    OrderFiltersSchema,
+    ParcelFiltersSchema,
+    RefreshedSchema,
+)
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import count_noun
 
@@ -103,8 +108,8 @@ def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
     since = f"  since {format_time(order['status_at'])}" if order["status_at"] else ""
     status = format_status(order["status"], order["needs_attention"])
     yield "status", status.append(since, "default")
+    name = f"{shlex.quote(order['account'])} {shlex.quote(order['courier_order_id'])}"
     if order["needs_attention"]:
-        name = f"{shlex.quote(order['account'])} {shlex.quote(order['courier_order_id'])}"
         yield "", f"needs attention: see ordertrail explain {name}"
     yield "reason", order["reason"]
     yield "courier status", order["courier_status"]
@@ -112,8 +117,8 @@ def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
         kind = f"{source['kind']}, {source['trust']}, message {source['message_id']}"
         yield "source", f"{kind}, received {format_time(source['received_at'])}"
     yield "reference", order["reference"]
-    for name, value in order["identifiers"].items():
-        yield name.replace("_", " "), str(value)
+    for kind, value in order["identifiers"].items():
+        yield kind.replace("_", " "), str(value)
     yield "tracking", order["tracking_url"]
     yield "label", order["label_url"]
     yield "pickup at", format_time(order["pickup_at"])
@@ -121,13 +126,11 @@ def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
         start = f"{format_time(eta['from'])} - " if eta["from"] not in {None, eta["to"]} else ""
         source = f"from {eta['source']}, updated {format_time(eta['updated_at'])}"
         yield "ETA", f"{start}{format_time(eta['to'])}, {source}"
-    for parcel in order["parcels"]:
-        names = ("tracking_number", "status", "courier_name", "tracking_url")
-        yield "parcels", "  ".join(parcel[name] for name in names if parcel[name])
-    for name, time in order["milestones"].items():
-        yield "milestones", f"{format_time(time)}  {name}"
-    for name, value in order["metadata"].items():
-        yield "metadata", f"{name}={value}"
+    yield from _parcel_facts(order, name)
+    for status_name, time in order["milestones"].items():
+        yield "milestones", f"{format_time(time)}  {status_name}"
+    for key, value in order["metadata"].items():
+        yield "metadata", f"{key}={value}"
     polling = order["polling"]
     yield "last message", format_time(order["last_heard_at"]) or "never"
     yield "last polled", format_time(polling["last_polled_at"])
@@ -140,20 +143,25 @@ def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
     yield ("version", f"{order['version']}, updated {format_time(order['updated_at'])}; {created}")
 
 
+def _parcel_facts(order: output.JsonObject, name: str) -> Iterator[output.Fact]:
+    for parcel in order["parcels"]:
+        names = ("tracking_number", "status", "courier_name", "tracking_url")
+        yield "parcels", "  ".join(parcel[name] for name in names if parcel[name])
+    if further := order["parcel_count"] - len(order["parcels"]):
+        yield "parcels", f"and {further:,} more: see ordertrail parcels {name}"
+
+
 @click.command()
 @options.order_arguments
-@options.json_option
-def events_command(account: str, order_id: str, as_json: bool) -> None:
+@options.page_options
+def events_command(account: str, order_id: str, **given: Any) -> None:
     """Show the timeline of an order.
 
     Oldest first, with the events that were not applied and why. `ordertrail explain` also shows
     every message and which event decided the status.
     """
-    with open_order(account, order_id) as (session, order):
-        timeline = TimelineSchema().dump(list_events(session, order))
-    if as_json:
-        output.print_json(timeline)
-        return
+    with open_order(account, order_id) as (_, order):
+        pass
     columns: output.Columns = {
         "occurred": "occurred_at",
         "status": lambda event: (
@@ -164,9 +172,36 @@ def events_command(account: str, order_id: str, as_json: bool) -> None:
         "source": lambda event: "{kind}, message {message_id}".format_map(event["source"]),
         "notes": _event_notes,
     }
-    output.GrowingTable(columns, wrap=("notes",), optional=("source",)).add(timeline["events"])
-    if not timeline["events"]:
-        output.print_note("No events yet: nothing was received for this order.")
+    options.print_pages(
+        output.GrowingTable(columns, wrap=("notes",), optional=("source",)),
+        EventFiltersSchema(),
+        lambda session, page: render_timeline(list_events(session, order, page)),
+        **given,
+    )
+
+
+@click.command()
+@options.order_arguments
+@options.page_options
+def parcels_command(account: str, order_id: str, **given: Any) -> None:
+    """List the parcels of an order.
+
+    By tracking number; `ordertrail order` shows the first 50 of them.
+    """
+    with open_order(account, order_id) as (_, order):
+        pass
+    columns: output.Columns = {
+        "tracking number": "tracking_number",
+        "status": lambda parcel: format_status(parcel["status"]),
+        "carrier": "courier_name",
+        "tracking page": "tracking_url",
+    }
+    options.print_pages(
+        output.GrowingTable(columns, wrap=("tracking page",), optional=("carrier",)),
+        ParcelFiltersSchema(),
+        lambda session, page: list_parcels(session, order, page),
+        **given,
+    )
 
 
 def _event_notes(event: output.JsonObject) -> str:

@@ -42,6 +42,8 @@ class OrderState:
     pickup_at: datetime | None = None
     eta: dict[str, Any] | None = None
     parcels: list[Any] = field(default_factory=list)
+    further_parcels: list[Any] = field(default_factory=list)
+    further_parcel_count: int = 0
     details: dict[str, Any] = field(default_factory=dict)
     shop_metadata: dict[str, Any] = field(default_factory=dict)
     last_heard_at: datetime | None = None

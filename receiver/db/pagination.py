@@ -34,6 +34,10 @@ CONFLICTS = "k"
 ORDERS = "o"
 CHANGES = "c"
 MESSAGES = "m"
+# Of the lists that belong to one order the number is how many entries came before.
+PARCELS = "p"
+EVENTS = "e"
+EXPLANATION = "x"
 _CURSOR = re.compile(rb"([a-z])([0-9]{1,18})")
 
 

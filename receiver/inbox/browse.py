@@ -27,7 +27,7 @@ from receiver.errors import UnknownMessage
 MESSAGE_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 
 # A larger body is not shown beside others.
-MOST_BYTES_IN_LIST = 65_536
+MOST_BYTES_IN_LIST = 16_384
 
 # All that is shown of a message except its body, which may be large.
 COLUMNS = (

@@ -25,6 +25,9 @@ from receiver.times import rfc3339
 
 ConflictJson = dict[str, Any]
 
+# How many conflicts are kept of an order, the newest: an earlier one is settled by then.
+MOST_CONFLICTS = 50
+
 
 def merge_conflicts(known: Iterable[ConflictJson], found: Sequence[Conflict]) -> list[ConflictJson]:
     """Combine the conflicts that the fold found with how people closed those already known.
@@ -33,7 +36,7 @@ def merge_conflicts(known: Iterable[ConflictJson], found: Sequence[Conflict]) ->
     """
     known_by_id = {conflict["id"]: conflict for conflict in known}
     merged = []
-    for conflict in found:
+    for conflict in found[-MOST_CONFLICTS:]:
         conflict_id = hashlib.sha256(conflict.event_key.encode()).hexdigest()[:12]
         closing = known_by_id.get(conflict_id, {})
         merged.append(

@@ -17,6 +17,8 @@ from receiver.times import rfc3339
 
 KnownDetails = dict[str, Any]
 
+# How many parcels an order shows beside everything else; there are pages of all of them.
+MOST_PARCELS = 50
 # How many ETAs are kept of an order: enough to see how they slip.
 MAX_ETAS = 50
 
@@ -131,6 +133,11 @@ def list_parcels(
             }
         )
     return shown
+
+
+def count_parcels(order: Any) -> int:
+    """Return how many parcels an order has. order: an Order, or a row with its columns."""
+    return len(order.parcels) + int(order.further_parcel_count)
 
 
 def _keep_newest(

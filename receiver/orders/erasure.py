@@ -66,10 +66,11 @@ def erase_personal_data(
     with sessions.begin() as session:
         order = find_order(session, account, order_id, lock=True)
         record_changes(session, erase_from_orders(session, [order], now), now)
+        names = list_names(order)
     with sessions.begin() as session:
         read = select_messages_of([order], Message.outcome != PENDING)
         drop_bodies(session, session.scalars(read).all())
-    _erase_unread_bodies(sessions, order)
+    _erase_unread_bodies(sessions, order.account, names)
     bells.feed()
 
 
@@ -129,19 +130,24 @@ def select_messages_of(orders: Collection[Order], *conditions: ColumnElement[boo
     return select(union(named, select(Message.id).where(Message.id.in_(first), *kept)).subquery())
 
 
-def _erase_unread_bodies(sessions: sessionmaker[Session], order: Order) -> None:
+def _erase_unread_bodies(
+    sessions: sessionmaker[Session], account: str, order_names: Collection[str]
+) -> None:
     """Erase the bodies of the account's unread messages that name an order.
 
     No message is locked while bodies are searched, and one that was retried meanwhile is left to
     the workers, who erase it themselves.
     """
-    order_names = list_names(order)
     unread = select(Message.id, Message.body).where(
-        Message.account == order.account, Message.outcome.in_(UNREAD), Message.body.is_not(None)
+        Message.account == account, Message.outcome.in_(UNREAD), Message.body.is_not(None)
     )
     with sessions() as session:
         rows = session.execute(unread.execution_options(yield_per=ROWS))
-        ids = [message_id for message_id, body in rows if order_names & find_names(body or b"")]
+        ids = [
+            message_id
+            for message_id, body in rows
+            if find_names(body or b"").intersection(order_names)
+        ]
     with sessions.begin() as session:
         _drop_unread_bodies(session, ids)
 

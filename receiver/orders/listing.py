@@ -1,18 +1,34 @@
-"""List orders by filters, newest first, and the events of one order.
+"""List orders by filters, newest first, and the events and parcels of one order.
 
-No list sorts or reads much more than the page that is asked for, see db/pagination.py.
+No list of orders sorts or reads much more than the page that is asked for, see db/pagination.py.
+The pages of one order are cut by PostgreSQL, so that an order with thousands of events or parcels
+does not block the process that shows it.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Date, Select, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    Select,
+    any_,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session
 
 from receiver import statuses
+from receiver.couriers.snapshot import STATE_DISAGREES
 from receiver.db.models import Event, Order, Poll
 from receiver.db.pagination import (
+    EVENTS,
+    PARCELS,
     Column,
     IndexValues,
     begin_consistent_read,
@@ -23,7 +39,7 @@ from receiver.db.pagination import (
     select_pages,
     write_cursor,
 )
-from receiver.orders.fold import REPEATED_OBSERVATION, sort_position
+from receiver.orders.fold import REPEATED_OBSERVATION
 
 # The day of an order's last change, as the index orders_updated_idx spells it.
 UPDATED_ON = literal_column("((orders.updated_at AT TIME ZONE 'UTC')::date)", Date)
@@ -33,8 +49,11 @@ FEW = 5000
 
 Filters = Mapping[str, Any]
 
+NOT_LISTED = {"details", "further_parcels", "conflicts"}
 ORDER_COLUMNS: list[Any] = [
-    column.class_attribute for column in Order.__mapper__.column_attrs if column.key != "details"
+    column.class_attribute
+    for column in Order.__mapper__.column_attrs
+    if column.key not in NOT_LISTED
 ]
 ROWS = select(
     *ORDER_COLUMNS,
@@ -63,14 +82,63 @@ def list_orders(session: Session, filters: Filters) -> dict[str, Any]:
     }
 
 
-def list_events(session: Session, order: Order) -> dict[str, Any]:
-    """List an order's events, the oldest first, also those not applied; repetitions left out."""
-    events = session.scalars(
-        select(Event).where(
+# sort_position() of orders/fold.py, for PostgreSQL.
+RANKS = {status.name: status.rank for status in statuses.VOCABULARY.values()}
+EVENT_POSITION: tuple[ColumnElement[Any], ...] = (
+    Event.occurred_at.expression,
+    literal(STATE_DISAGREES) == any_(Event.flags.expression),
+    case(RANKS, value=Event.status, else_=RANKS[statuses.UNKNOWN]),
+    Event.step.expression,
+    Event.key.collate("C"),
+)
+
+PARCEL_PAGE = text("""
+    SELECT parcel FROM orders,
+        jsonb_array_elements(parcels || further_parcels) WITH ORDINALITY AS list (parcel, number)
+    WHERE id = :order_id AND number > :before ORDER BY number LIMIT :most
+""")
+
+
+def list_events(session: Session, order: Order, page: Filters) -> dict[str, Any]:
+    """List an order's events, the oldest first, also those not applied; repetitions left out.
+
+    page: as EventFiltersSchema loads it.
+    """
+    limit, before = page["limit"], read_offset(page, EVENTS)
+    events = session.execute(
+        select(*Event.__table__.columns)
+        .where(
             Event.order_id == order.id, Event.not_applied_why.is_distinct_from(REPEATED_OBSERVATION)
         )
+        .order_by(*EVENT_POSITION)
+        .offset(before)
+        .limit(limit + 1)
     ).all()
-    return {"events": sorted(events, key=sort_position)}
+    return {"events": events[:limit], "next_cursor": next_offset(len(events), page, EVENTS)}
+
+
+def list_parcels(session: Session, order: Order, page: Filters) -> dict[str, Any]:
+    """List an order's parcels by tracking number. page: as ParcelFiltersSchema loads it."""
+    limit = page["limit"]
+    parcels = read_parcels(session, order, limit + 1, read_offset(page, PARCELS))
+    return {"parcels": parcels[:limit], "next_cursor": next_offset(len(parcels), page, PARCELS)}
+
+
+def read_parcels(session: Session, order: Order, limit: int, before: int) -> Sequence[Any]:
+    """Read so many of an order's parcels, by tracking number. before: how many to skip."""
+    values = {"order_id": order.id, "before": before, "most": limit}
+    return session.scalars(PARCEL_PAGE, values).all()
+
+
+def read_offset(page: Filters, kind: str) -> int:
+    """Return how many entries come before the page. Raises: InvalidCursor."""
+    return read_cursor(page["cursor"], kind) if "cursor" in page else 0
+
+
+def next_offset(found: int, page: Filters, kind: str) -> str | None:
+    """Return the cursor of the next page. found: how many were found, with one after the page."""
+    limit: int = page["limit"]
+    return write_cursor(read_offset(page, kind) + limit, kind) if found > limit else None
 
 
 def select_order_ids(

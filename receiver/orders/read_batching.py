@@ -22,9 +22,9 @@ READ_SECONDS = 5.0
 COLUMNS: LiteralString = """
     orders.id, orders.account, courier, courier_order_id, identifiers, reference, status,
     courier_status, status_at, reason, needs_attention, source, tracking_url, eta, label_url,
-    pickup_at, parcels, milestones, last_heard_at, metadata AS shop_metadata, version,
-    created_at, updated_at, due_at, polled_at, coalesce(failures, 0) AS failures, stopped_at,
-    stop_reason
+    pickup_at, parcels, further_parcel_count, milestones, last_heard_at,
+    metadata AS shop_metadata, version, created_at, updated_at, due_at, polled_at,
+    coalesce(failures, 0) AS failures, stopped_at, stop_reason
 """
 VERSION: LiteralString = f"""
     SELECT asked.account AS asked_account, asked.name AS asked_name, by_own_id, orders.id, version

@@ -15,6 +15,9 @@ from receiver.times import rfc3339
 # A row of `events`, to read and to compare.
 StoredEvent = row_class(EventRow.__table__.columns)
 
+# How many proofs are kept of an event: the first in their order, whatever came first.
+MOST_PROOFS = 20
+
 # How far a message can be trusted, the least first: an open URL, our own request, a signature.
 TRUST = ("token", "fetched", "signed")
 
@@ -102,7 +105,7 @@ def event_values(order_id: int, entry: TimelineEntry, verdict: Verdict) -> dict[
         "reason": event.reason,
         "parcel": event.parcel,
         "flags": sorted(event.flags),
-        "proofs": [asdict(proof) for proof in sorted(event.proofs)] if event.proofs else [],
+        "proofs": [asdict(proof) for proof in sorted(event.proofs)[:MOST_PROOFS]],
         "message_id": entry.message_id,
         "kind": entry.kind,
         "trust": entry.trust,

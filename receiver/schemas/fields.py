@@ -172,6 +172,13 @@ class PageFilters(Schema):
     cursor = given_text("The `next_cursor` of the previous page.", "bzQx", length=(1, 200))
 
 
+class OrderPageFilters(Schema):
+    """Which part of an order's list to return."""
+
+    limit = whole_number("The largest number of entries on a page.", 200, 1, 200, default=200)
+    cursor = given_text("The `next_cursor` of the previous page.", "ZTIwMA", length=(1, 200))
+
+
 class ProblemSchema(Answer):
     """An error, as RFC 9457 problem details."""
 

@@ -1,7 +1,5 @@
 """What happened to orders: timelines, conflicts, explanations, the change feed, and tour plans."""
 
-from typing import Any
-
 from marshmallow import Schema
 from marshmallow.fields import Dict, List, Raw
 
@@ -56,17 +54,16 @@ class EventSchema(EventFields):
         cls_or_instance=Dict(),
     )
 
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Make `source` of the event itself; an empty parcel stands for the whole order."""
-        if attr == "source":
-            return obj
-        return super().get_attribute(obj, attr, default) if attr != "parcel" else obj.parcel or None
-
 
 class TimelineSchema(Answer):
-    """The timeline of an order."""
+    """A page of the timeline of an order."""
 
     events = nested_list(EventSchema, "The events, oldest first, without repeated ones.")
+    next_cursor = fields.NEXT_CURSOR
+
+
+class EventFiltersSchema(fields.OrderPageFilters):
+    """Which part of a timeline to return."""
 
 
 class ConflictSchema(Answer):
@@ -119,7 +116,7 @@ class ExplainedMessageSchema(MessageFields):
     """A message about the order."""
 
     first_told = texts(
-        "The events that this message was the first to report, in the courier's words.",
+        "The events that this message was the first to report, in the courier's words; at most 50.",
         ["delivery_failed"],
     )
 
@@ -145,14 +142,29 @@ class ExplainedOrderSchema(OrderFields):
 
 
 class ExplanationSchema(Answer):
-    """Why an order has its current status."""
+    """Why an order has its current status.
+
+    `messages`, `events` and `details` come in pages; everything else is on each page.
+    """
 
     order = nested(ExplainedOrderSchema, "The order as it is now.")
-    messages = nested_list(ExplainedMessageSchema, "All messages about the order, oldest first.")
-    events = nested_list(ExplainedEventSchema, "All events, oldest first, also repeated ones.")
-    details = nested_list(ExplainedDetailSchema, "All details, each with its message.")
-    etas = nested_list(EtaSchema, "All expected times of arrival so far, oldest first.")
+    summary = text(
+        "What set the status, in a sentence for people.",
+        "Set by the courier's status 'delivered' in message 184467, the latest of all applied"
+        " events.",
+    )
+    message_count = integer("How many messages there are about the order.", 2)
+    event_count = integer("How many events there are, also repeated ones.", 4)
+    messages = nested_list(ExplainedMessageSchema, "Messages about the order, oldest first.")
+    events = nested_list(ExplainedEventSchema, "Events, oldest first, also repeated ones.")
+    details = nested_list(ExplainedDetailSchema, "Details, each with its message.")
+    etas = nested_list(EtaSchema, "The last 50 expected times of arrival, oldest first.")
     conflicts = nested_list(ConflictSchema, "All conflicts, also settled and closed ones.")
+    next_cursor = fields.NEXT_CURSOR
+
+
+class ExplanationFiltersSchema(fields.OrderPageFilters):
+    """Which part of an explanation to return."""
 
 
 class ChangeSchema(Answer):

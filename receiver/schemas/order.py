@@ -112,7 +112,11 @@ class OrderSchema(OrderFields):
         "Shipping label; null: not known.", "https://courier.example/labels/41.pdf", null=True
     )
     pickup_at = time("When pickup is planned; null: not known.", "2026-04-16T06:30:00Z", null=True)
-    parcels = nested_list(ParcelSchema, "The parcels that the courier has reported.")
+    parcels = nested_list(
+        ParcelSchema,
+        "The first 50 parcels that the courier has reported; `GET .../parcels` lists all of them.",
+    )
+    parcel_count = integer("How many parcels the courier has reported.", 1)
     milestones = described(
         Dict,
         "When the order first had each status, by status. Sorted by time, earliest first.",
@@ -154,6 +158,17 @@ class OrderFiltersSchema(fields.PageFilters):
     updated_since = time(
         "Only orders that changed then or later. A time zone is required; in a URL, `+` is `%2B`."
     )
+
+
+class ParcelFiltersSchema(fields.OrderPageFilters):
+    """Which part of an order's parcels to return."""
+
+
+class ParcelPageSchema(Answer):
+    """A page of an order's parcels."""
+
+    parcels = nested_list(ParcelSchema, "The parcels of this page, by tracking number.")
+    next_cursor = fields.NEXT_CURSOR
 
 
 def _validate_size(metadata: dict[str, Any]) -> None:

@@ -204,7 +204,10 @@ def _set_details(
     order.label_url = details.detail_value(known, "label_url")
     order.pickup_at = datetime.fromisoformat(pickup_at) if pickup_at else None
     order.eta = details.current_eta(known)
-    order.parcels = details.list_parcels(known, order.status, parcel_statuses)
+    parcels = details.list_parcels(known, order.status, parcel_statuses)
+    order.parcels = parcels[: details.MOST_PARCELS]
+    order.further_parcels = parcels[details.MOST_PARCELS :]
+    order.further_parcel_count = len(order.further_parcels)
 
 
 def _count_missed(

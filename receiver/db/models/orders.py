@@ -26,7 +26,9 @@ class Order(Base):
     """One order of one account: the fold of its events and its newest details.
 
     details holds each detail with its source; reference, identifiers, tracking_url, label_url,
-    pickup_at, eta and parcels are copies of its values, for reading.
+    pickup_at, eta and parcels are copies of its values, for reading. parcels holds the first
+    MOST_PARCELS (orders/details.py), further_parcels the others, so that an order with thousands of
+    parcels is read as fast as any other. Objects load it and details only when they are used.
     erased_at: when its personal data was erased; no personal data is stored afterwards.
     """
 
@@ -52,7 +54,9 @@ class Order(Base):
     pickup_at: Mapped[datetime | None]
     eta: Mapped[dict[str, Any] | None]
     parcels: Mapped[list[Any]] = mapped_column(server_default="[]")
-    details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    further_parcels: Mapped[list[Any]] = mapped_column(server_default="[]", deferred=True)
+    further_parcel_count: Mapped[int] = mapped_column(server_default=text("0"))
+    details: Mapped[dict[str, Any]] = mapped_column(server_default="{}", deferred=True)
     shop_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default="{}")
     last_heard_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]

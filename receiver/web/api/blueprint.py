@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from inspect import cleandoc
 from typing import Any, TypeVar
 
+import orjson
 from flask import Request, Response
 from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema, ValidationError
@@ -23,7 +24,7 @@ from receiver.web.request_body import read_body
 MAX_API_BODY_BYTES = 262_144
 
 # What follows an order in a path.
-ORDER_SUBRESOURCES = r"events|explain|personal-data|refresh|conflicts/[^/]+/close"
+ORDER_SUBRESOURCES = r"events|explain|parcels|personal-data|refresh|conflicts/[^/]+/close"
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -102,6 +103,11 @@ def _refuse_repeated(names: Iterable[str]) -> None:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not allowed")
+
+
+def json_answer(content: Any, status: int = 200) -> Response:
+    """Return an answer whose content is ready, as its schema describes it."""
+    return Response(orjson.dumps(content), status, mimetype="application/json")
 
 
 def _keep_private(answer: Response) -> Response:

@@ -3,22 +3,32 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from flask import Response
+
+from receiver.db.pagination import begin_consistent_read
 from receiver.orders import conflicts as order_conflicts
 from receiver.orders import explain
 from receiver.orders.find import find_order
 from receiver.schemas import history as schemas
-from receiver.web.api.blueprint import ApiBlueprint
+from receiver.web.api.blueprint import ApiBlueprint, json_answer
 from receiver.web.context import app_context
 
 conflicts = ApiBlueprint("attention", "Explanations of a status, and conflicting facts.")
 
 
 @conflicts.get("/orders/<account>/<path:order_id>/explain")
+@conflicts.arguments(schemas.ExplanationFiltersSchema, location="query")
 @conflicts.response(200, schemas.ExplanationSchema)
-def explain_order(account: str, order_id: str) -> dict[str, Any]:
-    """Explain the status of an order: all messages and events, and which events count or not."""
+def explain_order(page: dict[str, Any], account: str, order_id: str) -> Response:
+    """Explain the status of an order: all messages and events, and which events count or not.
+
+    Messages, events and details come in pages: `limit` counts each of the three.
+    """
     with app_context().sessions() as session:
-        return explain.explain_order(session, find_order(session, account, order_id))
+        begin_consistent_read(session)
+        order = find_order(session, account, order_id)
+        explanation = explain.explain_order(session, order, page)
+    return json_answer(explanation)
 
 
 @conflicts.get("/conflicts")

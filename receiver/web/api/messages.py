@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from flask import Response
+
 from receiver.inbox import browse, retry
 from receiver.schemas import message as schemas
 from receiver.schemas.history import ConflictNoteSchema
-from receiver.web.api.blueprint import ApiBlueprint
+from receiver.web.api.blueprint import ApiBlueprint, json_answer
 from receiver.web.context import app_context
 
 messages = ApiBlueprint("messages", "The inbox: everything that couriers sent, stored unchanged.")
@@ -26,7 +28,7 @@ def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
 
 @messages.get("/messages/<number:message_id>")
 @messages.response(200, schemas.MessageSchema)
-def get_message(message_id: str) -> dict[str, Any]:
+def get_message(message_id: str) -> Response:
     """Show one message with its body.
 
     The body is a text, not a JSON object, because the signature covers every byte of it: spaces,
@@ -34,7 +36,8 @@ def get_message(message_id: str) -> dict[str, Any]:
     no longer stored.
     """
     with app_context().sessions() as session:
-        return browse.get_message(session, message_id)
+        message = browse.get_message(session, message_id)
+    return json_answer(schemas.MessageSchema().dump(message))
 
 
 @messages.post("/messages/<number:message_id>/retry")

@@ -5,17 +5,16 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 from flask import Response, request
 
 from receiver.db.models import Order
 from receiver.db.pagination import begin_consistent_read
 from receiver.orders import erasure, listing, register
 from receiver.orders.find import MOST_ORDERS, find_order, find_orders, find_orders_by_reference
-from receiver.orders.order_json import order_etag, render_order, render_order_page
+from receiver.orders.order_json import order_etag, render_order, render_order_page, render_timeline
 from receiver.schemas import order as schemas
-from receiver.schemas.history import TimelineSchema
-from receiver.web.api.blueprint import ApiBlueprint
+from receiver.schemas.history import EventFiltersSchema, TimelineSchema
+from receiver.web.api.blueprint import ApiBlueprint, json_answer
 from receiver.web.context import app_context
 from receiver.web.openapi.components import IF_NONE_MATCH, ORDER_ID
 
@@ -49,7 +48,7 @@ def get_order(account: str, order_id: str) -> Response:
         if known.contains_weak(etag):
             return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
     row = reader.read_order(account, order_id)
-    return _tagged(_json(render_order(row, row)), order_etag(row))
+    return _tagged(json_answer(render_order(row, row)), order_etag(row))
 
 
 def _tagged(answer: Response, etag: str) -> Response:
@@ -58,16 +57,24 @@ def _tagged(answer: Response, etag: str) -> Response:
     return answer
 
 
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, mimetype="application/json")
-
-
 @orders.get("/orders/<account>/<path:order_id>/events")
+@orders.arguments(EventFiltersSchema, location="query")
 @orders.response(200, TimelineSchema)
-def list_events(account: str, order_id: str) -> dict[str, Any]:
+def list_events(page: dict[str, Any], account: str, order_id: str) -> Response:
     """Show the timeline of an order, oldest event first, and why events were not applied."""
     with app_context().sessions() as session:
-        return listing.list_events(session, find_order(session, account, order_id))
+        events = listing.list_events(session, find_order(session, account, order_id), page)
+    return json_answer(render_timeline(events))
+
+
+@orders.get("/orders/<account>/<path:order_id>/parcels")
+@orders.arguments(schemas.ParcelFiltersSchema, location="query")
+@orders.response(200, schemas.ParcelPageSchema)
+def list_parcels(page: dict[str, Any], account: str, order_id: str) -> Response:
+    """List all parcels of an order, by tracking number."""
+    with app_context().sessions() as session:
+        parcels = listing.list_parcels(session, find_order(session, account, order_id), page)
+    return json_answer(parcels)
 
 
 @orders.get("/orders")
@@ -85,7 +92,7 @@ def list_orders(filters: dict[str, Any]) -> Response:
     else:
         with app.sessions() as session:
             page = listing.list_orders(session, filters)
-    return _json(render_order_page(page))
+    return json_answer(render_order_page(page))
 
 
 @orders.post("/orders/lookup")
@@ -119,7 +126,7 @@ def look_up(lookup: dict[str, Any]) -> Response:
             }
             for item, key in zip(items, keys, strict=True)
         ]
-    return _json({"results": results})
+    return json_answer({"results": results})
 
 
 @orders.post("/orders")
@@ -140,7 +147,7 @@ def register_order(new: dict[str, Any]) -> Response:
     """
     app, now = app_context(), datetime.now(UTC)
     order, is_new = register.register_order(app.sessions, app.settings, app.bells, new, now)
-    return _json(render_order(order, order.poll), 201 if is_new else 200)
+    return json_answer(render_order(order, order.poll), 201 if is_new else 200)
 
 
 @orders.delete("/orders/<account>/<path:order_id>/personal-data")

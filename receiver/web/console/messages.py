@@ -23,6 +23,10 @@ NOTE = ConflictNoteSchema()
 RETRY = RetrySchema()
 MESSAGE_PAGE = "console.messages.show_message_page"
 
+# How many characters of a body are shown: to indent and escape a megabyte takes more than a second,
+# during which the process answers nobody else.
+MOST_SHOWN = 65_536
+
 # How long one form goes on retrying messages before it says that there are more.
 RETRY_FOR_SECONDS = 5.0
 
@@ -44,11 +48,16 @@ def show_messages_page() -> str:
 
 @messages.get("/messages/<number:message_id>")
 def show_message_page(message_id: str) -> str:
-    """Show one message with its body, indented for reading."""
+    """Show one message with its body, indented for reading; of a large body the beginning."""
     with app_context().sessions() as session:
         message = browse.get_message(session, message_id)
-    body = indent_json(message["body"]) if message["body"] is not None else message["body_base64"]
-    return render_template("console/message.html", message=message, body=body)
+    body = message["body"] if message["body"] is not None else message["body_base64"]
+    is_cut = len(body or "") > MOST_SHOWN
+    if is_cut:
+        body = body[:MOST_SHOWN]
+    elif message["body"] is not None:
+        body = indent_json(body)
+    return render_template("console/message.html", message=message, body=body, is_cut=is_cut)
 
 
 @messages.get("/messages/<number:message_id>/raw")

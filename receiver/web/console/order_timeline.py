@@ -36,7 +36,8 @@ EQUAL_SHARE = 0.15
 def lay_out_timeline(explanation: Json, now: datetime) -> Json | None:
     """Return what is drawn and where; None if there are no events and messages.
 
-    explanation: as ExplanationSchema dumps it. now: the end of the band of an order in progress.
+    explanation: its order, events and messages, as ExplanationSchema describes them.
+    now: the end of the band of an order in progress.
     """
     events = [
         event | {"at": datetime.fromisoformat(event["occurred_at"])}

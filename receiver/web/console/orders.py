@@ -1,19 +1,21 @@
 """The pages of orders: search, list, one order with everything about it, and its forms."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from flask import Blueprint, redirect, render_template
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
+from receiver.db.pagination import begin_consistent_read
 from receiver.inbox.browse import get_bodies
-from receiver.orders import conflicts
+from receiver.orders import conflicts, details, explain
 from receiver.orders.erasure import erase_personal_data
-from receiver.orders.explain import FLAG_TEXTS, describe_setter, explain_order
 from receiver.orders.find import LEAST_CHARACTERS, find_order, search_orders
-from receiver.orders.listing import list_orders
+from receiver.orders.listing import list_orders, read_parcels
 from receiver.orders.register import request_refresh
-from receiver.schemas.history import ExplanationSchema
 from receiver.schemas.order import OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
@@ -31,9 +33,41 @@ PERIODS = {
     "7d": ("the last 7 days", timedelta(days=7)),
 }
 
-# How many messages an order's page shows, the newest, and how many of them with their bodies.
-MOST_MESSAGES = 200
-MOST_BODIES = 20
+# How many entries of its lists an order's page shows at once, so that an order with thousands of
+# them is shown as fast as any other.
+MOST_EVENTS = 50
+MOST_MESSAGES = 20
+MOST_PARCELS = details.MOST_PARCELS
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One page of a list of the order's page, by its name in the URL; the first is number 1.
+
+    newest_first: page 1 has the end of the list.
+    """
+
+    name: str
+    number: int
+    size: int
+    total: int
+    newest_first: bool = False
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are, at least one."""
+        return max(1, -(-self.total // self.size))
+
+    @property
+    def before(self) -> int:
+        """How many entries of the list come before this page."""
+        number = self.pages - self.number if self.newest_first else self.number - 1
+        return number * self.size
+
+    @property
+    def last(self) -> int:
+        """The position of the page's last entry in the list."""
+        return min(self.before + self.size, self.total)
 
 
 @orders.get("/orders")
@@ -69,29 +103,57 @@ def _search(name: str) -> str | Response:
 @orders.get("/order")
 @orders.get("/orders/<account>/<path:order_id>")
 def show_order_page(account: str | None = None, order_id: str | None = None) -> str:
-    """Show one order: its status and why, its events, its messages."""
+    """Show one order: its status and why, its events, its messages; long lists in parts."""
     if account is None or order_id is None:
         account, order_id = read_parameters("account", "id")
     app, now = app_context(), datetime.now(UTC)
     with app.sessions() as session:
+        begin_consistent_read(session)
         order = find_order(session, account, order_id)
-        explanation = ExplanationSchema().dump(explain_order(session, order))
-        newest = explanation["messages"][::-1][:MOST_MESSAGES]
-        bodies = get_bodies(session, [int(message["id"]) for message in newest[:MOST_BODIES]])
+        known = explain.read_details(session, order)
+        setter = explain.find_setter(session, order)
+        event_count, ignored = explain.count_events(session, order)
+        message_count = explain.count_messages(session, order, known)
+        parcel_count = details.count_parcels(order)
+        parts = {
+            "events": _part("events", MOST_EVENTS, event_count, newest_first=True),
+            "messages": _part("messages", MOST_MESSAGES, message_count),
+            "parcels": _part("parcels", MOST_PARCELS, parcel_count),
+        }
+        events = explain.read_events(session, order, setter, MOST_EVENTS, parts["events"].before)
+        messages = explain.read_messages(
+            session, order, known, MOST_MESSAGES, parts["messages"].before, newest_first=True
+        )
+        parcels: Sequence[Any] = order.parcels[:MOST_PARCELS]
+        if parts["parcels"].number > 1:
+            parcels = read_parcels(session, order, MOST_PARCELS, parts["parcels"].before)
+        bodies = get_bodies(session, [int(message["id"]) for message in messages])
+    explanation = {"order": {"status": order.status}, "events": events, "messages": messages}
     settings = app.settings.accounts.get(order.account)
     return render_template(
         "console/order.html",
         order=order,
-        explanation=explanation,
-        because=describe_setter(explanation),
+        events=events,
+        messages=messages,
+        parts=parts,
+        parcels=parcels,
+        etas=details.list_etas(known),
+        because=explain.describe_setter(setter, ignored),
         timeline=lay_out_timeline(explanation, now),
-        messages=newest,
         bodies={number: _render_body(body) for number, body in bodies.items()},
         milestones=sorted(order.milestones.items(), key=lambda milestone: milestone[1]),
-        flags=FLAG_TEXTS,
+        flags=explain.FLAG_TEXTS,
         is_polled=settings is not None and settings.access is not None,
         open_conflicts=[each for each in order.conflicts if conflicts.is_open(each)],
     )
+
+
+def _part(name: str, size: int, total: int, newest_first: bool = False) -> Part:
+    """Return the page of a list that the URL asks for; the last one where it has fewer pages."""
+    given = read_query()[name]
+    number = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 1  # noqa: PLR2004
+    part = Part(name, max(1, number), size, total, newest_first)
+    return replace(part, number=min(part.number, part.pages))
 
 
 def _render_body(body: dict[str, str]) -> str | None:
