@@ -735,7 +735,7 @@ def test_registration_makes_a_pending_order(shop: FlaskClient) -> None:
         "needs_attention": False,
     }
     assert {name: order[name] for name in expected} == expected
-    assert get(shop, "/orders/cottoncast/3AF7/events") == {"events": []}
+    assert get(shop, "/orders/cottoncast/3AF7/events") == {"events": [], "next_cursor": None}
 
 
 @pytest.mark.parametrize("fields", [{}, {"reference": None}, {"metadata": None}, {"metadata": {}}])

@@ -143,11 +143,8 @@ def _erase_unread_bodies(
     )
     with sessions() as session:
         rows = session.execute(unread.execution_options(yield_per=ROWS))
-        ids = [
-            message_id
-            for message_id, body in rows
-            if find_names(body or b"").intersection(order_names)
-        ]
+        named = {*order_names}
+        ids = [message_id for message_id, body in rows if named & find_names(body or b"")]
     with sessions.begin() as session:
         _drop_unread_bodies(session, ids)
 
