@@ -23,7 +23,7 @@ from tests import sandbox
 from tests.bodies import START
 from tests.sandbox import Clock, Courier
 from workers.folding.drain import drain_batch
-from workers.polling import outage_recovery
+from workers.polling import circuit_breaker, outage_recovery
 from workers.polling.account_poller import AccountPoller
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -46,7 +46,7 @@ class World:
         self.account = settings.accounts[courier.account.lower().replace("_", "-")]
         self.poller = self.new_poller()
         with sessions.begin() as session:
-            outage_recovery.start_polling(session, self.account.slug, clock())
+            circuit_breaker.start_account(session, self.account.slug, clock())
 
     def new_poller(self) -> AccountPoller:
         access = self.account.access
@@ -101,7 +101,8 @@ class World:
                     "now": self.clock(),
                 },
             )
-            outage_recovery.add_missing_polls(session, self.account.slug, self.clock())
+        added = outage_recovery.add_missing_polls(self.sessions, self.account.slug, self.clock())
+        assert sum(added) == count
         return placed
 
     def webhook(self, body: bytes) -> None:
@@ -131,7 +132,7 @@ class World:
         return len(self.courier.ledger) - before
 
     def check_for_outage(self) -> int:
-        return self.poller.check_for_outage()
+        return self.poller.outages.check()
 
     def next_due(self) -> datetime | None:
         with self.sessions() as session:

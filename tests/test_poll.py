@@ -23,7 +23,7 @@ from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, ev
 from tests.sandbox.wire import Answer, Request
 from tests.service import PATIENCE, at_once
 from workers.folding.order_store import lock_orders
-from workers.polling import leases, outage_recovery
+from workers.polling import circuit_breaker, leases
 from workers.polling.account_poller import AccountPoller
 from workers.polling.circuit_breaker import FAILURES, PAUSES
 from workers.polling.poll_results import PollAnswer, answer_message
@@ -363,7 +363,7 @@ def test_new_credentials_are_tried_at_once(world: World) -> None:
     world.clock.move_to(START + HOUR)
     assert [world.poll_due(), world.poll_due()] == [1, 0]
     with world.sessions.begin() as session:
-        outage_recovery.start_polling(session, world.account.slug, world.clock())
+        circuit_breaker.start_account(session, world.account.slug, world.clock())
     assert world.poll_due() == 1
 
 
@@ -808,26 +808,54 @@ def test_clocks_that_differ_a_little_are_no_outage(world: World) -> None:
     assert world.state().recovered_at is None
 
 
-def test_a_silence_longer_than_ever_before_makes_open_orders_due_once(world: World) -> None:
-    order = world.place(evenly("created", start=START, apart=HOUR))
-    world.webhook(world.courier.webhook_message(order, 0).body)
-    recoveries = set()
-    for _ in range(400):
-        world.clock.move(90 * SECOND)
-        world.check_for_outage()
-        world.poll_due()
-        recoveries.add(world.state().recovered_at)
-    # Once for each silence, and the next one has to be longer.
-    assert len(recoveries - {None}) == 1
-    body = world.courier.webhook_message(order, 0).body
-    world.webhook(body.replace(b'"description": null', b'"description": "later"'))
-    longest = world.state().longest_gap
-    assert longest is not None
-    assert longest > 9 * HOUR
-    for _ in range(400):
-        world.clock.move(60 * SECOND)
-        world.check_for_outage()
-    assert {world.state().recovered_at} == recoveries - {None}
+def webhooks_every_hour(world: World, since: datetime, until: datetime) -> None:
+    """Count a webhook in every hour, as the history of the account has it."""
+    add = """
+        INSERT INTO tallies (account, at, hooks)
+        SELECT :account, at, 1 FROM generate_series(CAST(:since AS timestamptz), :until, '1 hour')
+            AS at
+    """
+    with world.sessions.begin() as session:
+        about = {"account": world.account.slug, "since": since, "until": until}
+        session.execute(text(add), about)
+        session.execute(
+            text("UPDATE accounts SET last_hook_at = :until, hooks = 1 WHERE account = :account"),
+            about,
+        )
+
+
+def recovered_at(world: World, hours: float) -> datetime | None:
+    """When open orders were last made due, after a check so many hours after START."""
+    world.clock.move_to(START + hours * HOUR)
+    with world.sessions.begin() as session:
+        # Workers were running all the time.
+        at = {"at": world.clock() - MINUTE}
+        session.execute(text("UPDATE accounts SET tended_at = :at"), at)
+    world.check_for_outage()
+    return world.state().recovered_at
+
+
+def test_an_unusual_silence_makes_open_orders_due_once(world: World) -> None:
+    # About as many as send a webhook in every hour.
+    orders = [world.place(evenly("created", start=START, apart=HOUR)) for _ in range(6)]
+    webhooks_every_hour(world, START - 28 * DAY, START)
+    with world.sessions.begin() as session:
+        session.execute(text("UPDATE polls SET due_at = :later"), {"later": START + 2 * DAY})
+    assert recovered_at(world, 3) is None
+    assert {shortly(world, order.id) > timedelta() for order in orders} == {True}
+    noticed = recovered_at(world, 8)
+    assert noticed == world.clock()
+    assert {shortly(world, order.id) > timedelta() for order in orders} == {False}
+    assert recovered_at(world, 20) == noticed
+
+
+def test_a_silence_after_a_long_outage_of_the_courier_is_noticed(world: World) -> None:
+    """The longest silence ever was remembered once, and after it no shorter one was unusual."""
+    world.place(evenly("created", start=START, apart=HOUR))
+    webhooks_every_hour(world, START - 60 * DAY, START - 22 * DAY)
+    webhooks_every_hour(world, START - 12 * DAY, START)
+    assert recovered_at(world, 24) is None
+    assert recovered_at(world, 5 * 24) == world.clock()
 
 
 def test_orders_from_before_the_account_could_be_polled_are_taken_in(
@@ -838,7 +866,7 @@ def test_orders_from_before_the_account_could_be_polled_are_taken_in(
     off.webhook(off.courier.webhook_message(order, 0).body)
     with sessions.begin() as session:
         session.execute(text("DELETE FROM polls"))
-        outage_recovery.start_polling(session, off.account.slug, off.clock())
+    assert off.check_for_outage() == 1
     off.clock.move_to(START + HOUR)
     off.poll_due()
     assert off.order(order.id).status == "delivered"

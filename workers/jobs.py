@@ -18,7 +18,6 @@ from receiver.stats import totals
 from workers.folding.drain import drain_batch
 from workers.folding.poison import CrashGuard
 from workers.polling.account_poller import AccountPoller
-from workers.polling.outage_recovery import start_polling
 from workers.runtime import STOP, get_runtime
 from workers.upkeep.retention import Retention
 from workers.upkeep.sweep import find_overdue_messages
@@ -68,16 +67,12 @@ def _crash_guard() -> CrashGuard:
 @functools.cache
 def _pollers() -> Sequence[AccountPoller]:
     process = get_runtime()
-    factor, now = process.settings.poll_interval_factor, datetime.now(UTC)
-    pollers = [
+    factor = process.settings.poll_interval_factor
+    return [
         AccountPoller(account, account.access, factor, process.sessions, process.redis, STOP)
         for _, account in sorted(process.settings.accounts.items())
         if account.access is not None
     ]
-    with process.sessions.begin() as session:
-        for poller in pollers:
-            start_polling(session, poller.slug, now)
-    return pollers
 
 
 @functools.cache
@@ -105,9 +100,13 @@ def drain() -> None:
 
 @job
 def poll() -> None:
-    """Start polling the orders that are due."""
+    """Start polling the orders that are due; an account that fails keeps no other from it."""
     for poller in _pollers():
-        poller.start_threads()
+        try:
+            poller.start_threads()
+        except Exception as error:  # noqa: BLE001 (the edge of an account)
+            fields = exception_fields(error)
+            log.error("poll_failed", account=poller.slug, **fields)  # noqa: TRY400
 
 
 @job

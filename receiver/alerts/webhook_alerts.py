@@ -8,9 +8,9 @@ from sqlalchemy import select, text
 
 from receiver.accounts import refused_credentials
 from receiver.accounts.credential_diagnosis import NOT_EXAMINED, describe_cause
+from receiver.accounts.learned_silence import explain_silence, read_silences
 from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext
-from receiver.alerts.learned_silence import explain_silence, read_silences
 from receiver.db.models import Refusal
 from receiver.stats.history import EPOCH, KEPT_FOR, start_of_step
 from receiver.text import count_noun
@@ -34,7 +34,8 @@ FLOOD_LEARNING = timedelta(days=7)
 def find_courier_silent(context: AlertContext) -> Iterator[Alert]:
     """Find accounts whose silence is unusual; one whose every webhook is refused is not silent."""
     refused = {alert.account for alert in find_credentials_refused(context) if not alert.severity}
-    for row in read_silences(context):
+    accounts = context.settings.accounts.values()
+    for row in read_silences(context.session, accounts, context.now):
         reason = explain_silence(row, context.now - row.since)
         if reason is None or row.account in refused:
             continue

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from receiver.db.models import Tally
 
 BUCKET = timedelta(minutes=5)
-# Four weeks to learn from (receiver/alerts/learned_silence.py), and one more to look at.
+# Four weeks to learn from (receiver/accounts/learned_silence.py), and one more to look at.
 KEPT_FOR = timedelta(weeks=5)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from receiver.cli.output import print_line
 from receiver.cli.session import load_settings, open_database, require_account
 from receiver.errors import NotPolled
 from receiver.text import count_noun
-from workers.polling import outage_recovery
+from workers.polling import circuit_breaker, outage_recovery
 
 
 @click.command()
@@ -41,7 +41,9 @@ def poll_command(all_open: bool, account: str | None) -> None:
     with open_database(settings) as sessions:
         for slug in polled:
             with sessions.begin() as session:
-                outage_recovery.start_polling(session, slug, now)
-                count = outage_recovery.make_open_orders_due(session, slug, now, stopped=True)
+                circuit_breaker.start_account(session, slug, now)
+            added = sum(outage_recovery.add_missing_polls(sessions, slug, now))
+            due = outage_recovery.make_open_orders_due(sessions, slug, now, stopped=True)
+            count = added + sum(due)
             orders = count_noun(count, "open order is", "open orders are")
             print_line(f"{slug}: {orders} due for polling now")

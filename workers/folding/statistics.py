@@ -35,18 +35,13 @@ ADD_WORD = """(account, word) DO UPDATE
         times = known.times + excluded.times, order_id = excluded.order_id
 """
 
-# greatest() ignores NULL. A gap that began before a recovery may have been our own outage, and does
-# not show how long the courier can be silent.
+# greatest() ignores NULL.
 COUNT_MESSAGES = text("""
     INSERT INTO accounts AS known (account, hooks, last_hook_at, answers, last_answer_at, missed,
                                    folded_at)
     VALUES (:account, :hooks, :last_hook_at, :answers, :last_answer_at, :missed, :now)
     ON CONFLICT (account) DO UPDATE
     SET hooks = known.hooks + excluded.hooks,
-        longest_gap = greatest(
-            known.longest_gap,
-            :first_hook_at - greatest(known.last_hook_at, known.recovered_at)
-        ),
         last_hook_at = greatest(known.last_hook_at, excluded.last_hook_at),
         answers = known.answers + excluded.answers,
         last_answer_at = greatest(known.last_answer_at, excluded.last_answer_at),
@@ -109,7 +104,6 @@ def _count_messages(
             {
                 "account": account,
                 "hooks": len(times["webhook"]),
-                "first_hook_at": min(times["webhook"], default=None),
                 "last_hook_at": max(times["webhook"], default=None),
                 "answers": len(times["poll"]),
                 "last_answer_at": max(times["poll"], default=None),

@@ -28,10 +28,11 @@ from receiver.logs import exception_fields
 from receiver.queue.doorbell import ring_doorbell
 from receiver.settings import Account
 from receiver.stats import totals
-from workers.polling import circuit_breaker, leases, outage_recovery, poll_results
+from workers.polling import circuit_breaker, leases, poll_results
 from workers.polling.circuit_breaker import Permit
 from workers.polling.courier_api import CourierApi
 from workers.polling.leases import Lease
+from workers.polling.outage_recovery import OutageWatch
 from workers.polling.poll_results import PollAnswer, ResultRecorder
 
 log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class AccountPoller:
         self.api: Api = api
         self.courier = CourierApi(account.slug, access, api)
         self.recorder = ResultRecorder(account, api.schedule, factor)
+        self.outages = OutageWatch(account, api.schedule, factor, sessions, now)
         self._no_list_until = 0.0
         self._access = access
         self._factor = factor
@@ -97,22 +99,20 @@ class AccountPoller:
 
     def start_threads(self) -> None:
         """Start as many threads as there are due orders, up to MAX_THREADS."""
+        try:
+            self.outages.check()
+        except Exception as error:  # noqa: BLE001 (the due orders are polled all the same)
+            log.error("outage_check_failed", account=self.slug, **exception_fields(error))  # noqa: TRY400
         self._running = [future for future in self._running if not future.done()]
-        missing = self.check_for_outage() - len(self._running)
+        with self._sessions() as session:
+            due = len(leases.find_due_orders(session, self.slug, self._now(), MAX_THREADS))
+        missing = due - len(self._running)
         self._running += [self._threads.submit(self.poll_due_orders) for _ in range(missing)]
 
     def close(self) -> None:
         """Wait for the requests that are under way; `stop` has been set before."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self.courier.close()
-
-    def check_for_outage(self) -> int:
-        """Make orders due after an outage; return how many orders are due, up to MAX_THREADS."""
-        now = self._now()
-        with self._sessions.begin() as session:
-            schedule = self.api.schedule
-            outage_recovery.check_for_outage(session, self.slug, schedule, self._factor, now)
-            return len(leases.find_due_orders(session, self.slug, now, MAX_THREADS))
 
     def poll_due_orders(self) -> None:
         """Poll until no order is due or the account has to wait."""

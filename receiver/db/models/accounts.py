@@ -16,7 +16,7 @@ class AccountState(Base):
 
     failures: requests in a row that the courier failed (5xx, no answer, unusable answer).
     missed: states that only a poll reported, because their webhook never came.
-    longest_gap: the longest time between two webhooks so far.
+    longest_gap: no longer used; to be dropped once no older process runs.
     folded_at: when its messages were last folded.
     tended_at: when a worker last took care of the account's polling.
     recovered_at: when a silence, or an outage of ours, last made its open orders due.

@@ -5,15 +5,17 @@ zone. So nights and Sundays are silent because they always were, and a silence t
 evening is judged by the weekends before.
 """
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
 
 from receiver import statuses
-from receiver.alerts.context import AlertContext
+from receiver.couriers import DRIVERS
 from receiver.db.pagination import HIGHEST_ID
+from receiver.settings import Account
 from receiver.stats.history import BUCKET
 from receiver.text import count_noun
 
@@ -97,10 +99,13 @@ _SILENCES = text("""
 """)
 
 
-def read_silences(context: AlertContext) -> Sequence[Row[Any]]:
+def read_silences(
+    session: Session, accounts: Iterable[Account], now: datetime
+) -> Sequence[Row[Any]]:
     """Read the silence of each account with open orders, as _SILENCES has it, in one statement."""
     keys = []
-    for account, driver, _ in context.accounts():
+    for account in accounts:
+        driver = DRIVERS[account.driver]
         # A courier that sends one webhook an order sends none about an order it has called about.
         calls_once = driver.api is not None and driver.api.schedule.calls_once
         expecting = [statuses.PENDING] if calls_once else statuses.OPEN_STATUSES
@@ -109,14 +114,14 @@ def read_silences(context: AlertContext) -> Sequence[Row[Any]]:
         "accounts": [account for account, _, _ in keys],
         "zones": [zone for _, zone, _ in keys],
         "statuses": [status for _, _, status in keys],
-        "now": context.now,
-        "fresh": context.now - FRESH,
+        "now": now,
+        "fresh": now - FRESH,
         "most": MOST_ORDERS,
         "highest": HIGHEST_ID,
         "weeks": WEEKS,
         "bucket": BUCKET,
     }
-    return context.session.execute(_SILENCES, parameters).all()
+    return session.execute(_SILENCES, parameters).all()
 
 
 def explain_silence(silence: Row[Any], duration: timedelta) -> str | None:
@@ -129,13 +134,16 @@ def explain_silence(silence: Row[Any], duration: timedelta) -> str | None:
         return None
     if silence.missed >= LEAST_MISSED:
         return f"polling found {silence.missed} states that no webhook reported"
+    too_long = "a silence of more than 4 days is unusual" if duration > DEFAULT_SILENCE else None
     weeks = sorted(silence.weeks)
     if len(weeks) < LEAST_WEEKS:
-        return "a silence of more than 4 days is unusual" if duration > DEFAULT_SILENCE else None
+        return too_long
     leanest = weeks[1 if len(weeks) == WEEKS else 0]
     usual_orders = float(silence.per_day) / WEBHOOKS_PER_ORDER
     share = min(1.0, silence.orders / usual_orders) if usual_orders else 1.0
     if leanest * share < LEAST_EXPECTED:
-        return None
-    webhooks = count_noun(weeks[0], "webhook")
+        # An outage of a week and more empties several weeks, but not the mean of all four.
+        days = duration / timedelta(days=1)
+        return too_long if float(silence.per_day) * days * share >= LEAST_EXPECTED else None
+    webhooks = count_noun(leanest, "webhook")
     return f"in the same hours of the previous weeks it sent at least {webhooks}"
