@@ -1,4 +1,4 @@
-"""The format of times in the API."""
+"""The formats of times: as the API shows them, and as a text that sorts."""
 
 from datetime import UTC, datetime
 
@@ -9,3 +9,8 @@ def rfc3339(at: datetime | None) -> str | None:
         return None
     utc = at if at.tzinfo is UTC else at.astimezone(UTC)
     return f"{utc.isoformat().removesuffix('+00:00')}Z"
+
+
+def sortable_time(at: datetime) -> str:
+    """Format a time in UTC, always with microseconds, so that the texts sort as the times do."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")

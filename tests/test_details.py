@@ -52,7 +52,7 @@ def test_nothing_is_known_of_an_order_never_heard_of() -> None:
     assert details.detail_value({}, "tracking_url") is None
     assert details.current_eta({}) is None
     assert details.identifier_values({}) == {}
-    assert details.list_parcels({}, "pending", {}) == []
+    assert details.list_parcels({}, "pending", None, {}) == []
 
 
 def test_what_a_snapshot_tells_is_known_with_where_it_came_from() -> None:
@@ -94,7 +94,7 @@ def test_empty_value_never_erases(empty: str | None, order: int) -> None:
     assert details.detail_value(known, "label_url") == "https://example.com/1.pdf"
     assert details.identifier_values(known) == {"identifier": "ZVW8GV"}
     assert details.current_eta(known) is not None
-    assert details.list_parcels(known, "in_transit", {}) == [
+    assert details.list_parcels(known, "in_transit", START, {}) == [
         {
             "tracking_number": "P1",
             "tracking_url": None,
@@ -126,7 +126,7 @@ def test_parcel_that_a_later_snapshot_leaves_out_stays_known() -> None:
     known = learn_in_turn(
         snapshot(after(0), parcels={"P1": {}, "P2": {}}), snapshot(after(1), parcels={"P2": {}})
     )
-    shown = details.list_parcels(known, "in_transit", {})
+    shown = details.list_parcels(known, "in_transit", START, {})
     assert [parcel["tracking_number"] for parcel in shown] == ["P1", "P2"]
 
 
@@ -134,7 +134,7 @@ def test_parcels_status_is_its_own_events_then_its_own_detail_then_the_orders() 
     known = merge_snapshot(
         {}, snapshot(parcels={"P1": {"status": "lost"}, "P2": {"status": "lost"}, "P3": {}}), 1
     )
-    shown = details.list_parcels(known, "in_transit", {"P1": "delivered"})
+    shown = details.list_parcels(known, "in_transit", START, {"P1": "delivered"})
     assert [parcel["status"] for parcel in shown] == ["delivered", "lost", "in_transit"]
 
 

@@ -165,5 +165,6 @@ def test_every_driver_is_found() -> None:
 
 
 def test_the_fold_knows_no_io() -> None:
-    names = {name.partition(".")[0] for name in imported(RECEIVER / "orders" / "fold.py")}
+    modules = (RECEIVER / "orders" / "fold").glob("*.py")
+    names = {name.partition(".")[0] for module in modules for name in imported(module)}
     assert names.isdisjoint({"sqlalchemy", "redis", "rq", "httpx", "os", "time", "psycopg"})

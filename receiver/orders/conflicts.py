@@ -5,7 +5,7 @@ They are stored on the order, each with an id that is derived from the event it 
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import cast, func, select
@@ -27,18 +27,24 @@ ConflictJson = dict[str, Any]
 
 # How many conflicts are kept of an order, the newest: an earlier one is settled by then.
 MOST_CONFLICTS = 50
+# Two conflicts of one kind that are less apart than this are one.
+SAME_CONFLICT = timedelta(minutes=1)
 
 
 def merge_conflicts(known: Iterable[ConflictJson], found: Sequence[Conflict]) -> list[ConflictJson]:
     """Combine the conflicts that the fold found with how people closed those already known.
 
+    One that a person closed stays closed: also where it is not found for a while, or where the same
+    contradiction is found in an event whose time is known better.
     Shape: {"id", "kind", "occurred_at", "settled_at", "closed_at", "closed_by", "note"}
     """
-    known_by_id = {conflict["id"]: conflict for conflict in known}
+    closed = [conflict for conflict in known if conflict["closed_at"] is not None]
+    missing = {conflict["id"]: conflict for conflict in closed}
     merged = []
     for conflict in found[-MOST_CONFLICTS:]:
         conflict_id = hashlib.sha256(conflict.event_key.encode()).hexdigest()[:12]
-        closing = known_by_id.get(conflict_id, {})
+        closing = next((one for one in closed if _is_same(one, conflict_id, conflict)), {})
+        missing.pop(closing.get("id", conflict_id), None)
         merged.append(
             {
                 "id": conflict_id,
@@ -48,7 +54,14 @@ def merge_conflicts(known: Iterable[ConflictJson], found: Sequence[Conflict]) ->
                 **{name: closing.get(name) for name in ("closed_at", "closed_by", "note")},
             }
         )
-    return merged
+    return [*merged, *missing.values()]
+
+
+def _is_same(closed: ConflictJson, conflict_id: str, found: Conflict) -> bool:
+    if closed["id"] == conflict_id:
+        return True
+    apart = abs(datetime.fromisoformat(closed["occurred_at"]) - found.occurred_at)
+    return closed["kind"] == found.kind and apart < SAME_CONFLICT
 
 
 def is_open(conflict: ConflictJson) -> bool:

@@ -3,17 +3,18 @@
 Of two snapshots that give the same detail, the more recent one counts, by the courier's clock, and
 an empty value never erases a known one. So the result does not depend on the order of arrival.
 
-Each detail is kept with its origin: {"value", "at": the snapshot's recency, "message_id"}. Nothing
-here changes the details that it is given: each function returns new ones.
+Each detail is kept with its origin: {"value", "at": the snapshot's recency, "time_count": how many
+times of its own that has, "message_id"}. Nothing here changes the details that it is given: each
+function returns new ones.
 """
 
 import json
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from receiver.couriers.snapshot import Eta, Snapshot
-from receiver.times import rfc3339
+from receiver.couriers.snapshot import FOLLOWS_ORDER, Eta, Snapshot
+from receiver.times import rfc3339, sortable_time
 
 KnownDetails = dict[str, Any]
 
@@ -31,9 +32,13 @@ def merge_snapshot(known: KnownDetails, snapshot: Snapshot, message_id: int) -> 
     """
 
     def merge(details: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-        return _keep_newest(details, values, at, str(message_id))
+        return _keep_newest(details, values, origin)
 
-    at = _sortable_time(snapshot.recency)
+    origin = {
+        "at": sortable_time(snapshot.recency),
+        "time_count": snapshot.time_count,
+        "message_id": str(message_id),
+    }
     parcels = known.get("parcels", {})
     merged = known | {
         "details": merge(
@@ -57,7 +62,7 @@ def add_eta(known: KnownDetails, eta: Eta, at: datetime, message_id: int) -> Kno
     at: the recency of its snapshot; for a tour plan, which has no time, when it arrived.
     """
     added = {
-        "at": _sortable_time(at),
+        "at": sortable_time(at),
         "from": rfc3339(eta.from_),
         "to": rfc3339(eta.to),
         "source": eta.source,
@@ -112,18 +117,43 @@ def identifier_values(known: KnownDetails) -> dict[str, str]:
     return {name: detail["value"] for name, detail in known.get("identifiers", {}).items()}
 
 
+def left_out_parcels(known: KnownDetails) -> set[str]:
+    """Return the parcels that the courier's newest complete list leaves out.
+
+    They are those that no newer snapshot lists.
+    """
+    complete = known.get("details", {}).get("complete_parcel_list")
+    if complete is None:
+        return set()
+    return {
+        tracking_number
+        for tracking_number, details in known.get("parcels", {}).items()
+        if details.get("listed", {}).get("at", "") < complete["at"]
+    }
+
+
 def list_parcels(
-    known: KnownDetails, order_status: str, parcel_statuses: Mapping[str, str]
+    known: KnownDetails,
+    order_status: str,
+    status_at: datetime | None,
+    parcel_statuses: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Return the parcels as the API shows them.
 
-    parcel_statuses: by tracking number, what the parcels' own events lead to. A parcel without
-    events or a status of its own has the order's.
+    status_at        since when the order has its status
+    parcel_statuses  by tracking number, what the parcels' own events lead to
+
+    A parcel without events has the status that a snapshot gave it, unless the order's is newer; a
+    parcel without any follows its order.
     """
     shown = []
+    newest = sortable_time(status_at) if status_at else ""
     for tracking_number, details in sorted(known.get("parcels", {}).items()):
         values = {name: detail["value"] for name, detail in details.items()}
-        status = parcel_statuses.get(tracking_number) or values.get("status") or order_status
+        status = parcel_statuses.get(tracking_number) or order_status
+        if tracking_number not in parcel_statuses and (own := details.get("status")):
+            is_own = own["value"] != FOLLOWS_ORDER and own["at"] >= newest
+            status = own["value"] if is_own else order_status
         shown.append(
             {
                 "tracking_number": tracking_number,
@@ -141,13 +171,13 @@ def count_parcels(order: Any) -> int:
 
 
 def _keep_newest(
-    known: Mapping[str, Any], values: Mapping[str, Any], at: str, message_id: str
+    known: Mapping[str, Any], values: Mapping[str, Any], origin: Mapping[str, Any]
 ) -> dict[str, Any]:
     newest = dict(known)
     for name, value in values.items():
         if value is None or value == "":
             continue
-        detail = {"value": value, "at": at, "message_id": message_id}
+        detail = {"value": value, **origin}
         current = known.get(name)
         if current is None or _counts_over(detail, current):
             newest[name] = detail
@@ -157,19 +187,15 @@ def _keep_newest(
 def _counts_over(detail: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
     """Return whether a detail replaces the current one.
 
-    The more recent counts. With equal times any rule will do that does not depend on which came
-    first; it compares texts, which are only made then.
+    The more recent counts; of equally recent ones that of the snapshot with more times; then the
+    text that sorts first, which is only made then. Never the one that arrived first.
     """
-    if detail["at"] != current["at"]:
-        return bool(detail["at"] > current["at"])
-    texts = [(_json_text(one["value"]), -int(one["message_id"])) for one in (detail, current)]
-    return texts[0] > texts[1]
+    recency = [(one["at"], one.get("time_count", 0)) for one in (detail, current)]
+    if recency[0] != recency[1]:
+        return recency[0] > recency[1]
+    texts = [(_json_text(one["value"]), int(one["message_id"])) for one in (detail, current)]
+    return texts[0] < texts[1]
 
 
 def _json_text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def _sortable_time(at: datetime) -> str:
-    # Always with microseconds, so that the text sorts as the time does.
-    return at.astimezone(UTC).isoformat(timespec="microseconds")

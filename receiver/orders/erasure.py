@@ -94,6 +94,7 @@ def erase_from_orders(
         order.shop_metadata, order.reason = {}, _code_or_none(order.reason)
         for event in personal[order.id]:
             event.proofs, event.reason = [], _code_or_none(event.reason)
+            event.reason_source = event.reason_source if event.reason else None
         changed = changed_names(before, order) + ([EVENTS] if personal[order.id] else [])
         changes.append(touch_order(order, changed, now))
     return changes

@@ -16,7 +16,13 @@ from receiver.db.bulk import id_in
 from receiver.db.models import Event, Message, Order
 from receiver.db.pagination import EXPLANATION
 from receiver.orders import details
-from receiver.orders.listing import EVENT_POSITION, next_offset, read_offset
+from receiver.orders.listing import (
+    EVENT_POSITION,
+    SHOWN_AT,
+    SHOWN_COLUMNS,
+    next_offset,
+    read_offset,
+)
 from receiver.orders.order_json import render_event
 from receiver.text import count_noun
 from receiver.times import rfc3339
@@ -100,7 +106,7 @@ def read_details(session: Session, order: Order) -> details.KnownDetails:
 def find_setter(session: Session, order: Order) -> Any:
     """Return the event that set the status, the last applied one that agrees with it, or None."""
     status = (Event.status == order.status, Event.courier_status == order.courier_status)
-    agrees = (Event.order_id == order.id, *status, Event.occurred_at == order.status_at)
+    agrees = (Event.order_id == order.id, *status, SHOWN_AT.element == order.status_at)
     latest_first = [column.desc() for column in EVENT_POSITION]
     setter = select(Event.key, Event.courier_status, Event.message_id).where(*agrees, Event.applied)
     return session.execute(setter.order_by(*latest_first).limit(1)).first()
@@ -129,7 +135,7 @@ def read_events(
     session: Session, order: Order, setter: Any, limit: int, before: int
 ) -> list[dict[str, Any]]:
     """Read a page of all events, the oldest first, as ExplainedEventSchema describes them."""
-    events = select(*Event.__table__.columns).where(Event.order_id == order.id)
+    events = select(*SHOWN_COLUMNS).where(Event.order_id == order.id)
     rows = session.execute(events.order_by(*EVENT_POSITION).limit(limit).offset(before))
     return [
         {

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from receiver import statuses
-from receiver.couriers.snapshot import STATE_DISAGREES
+from receiver.couriers.snapshot import MINUTE_ONLY, STATE_DISAGREES
 from receiver.db.models import Event, Order, Poll
 from receiver.db.pagination import (
     EVENTS,
@@ -82,7 +82,7 @@ def list_orders(session: Session, filters: Filters) -> dict[str, Any]:
     }
 
 
-# sort_position() of orders/fold.py, for PostgreSQL.
+# sort_position() of orders/fold, for PostgreSQL.
 RANKS = {status.name: status.rank for status in statuses.VOCABULARY.values()}
 EVENT_POSITION: tuple[ColumnElement[Any], ...] = (
     Event.occurred_at.expression,
@@ -91,6 +91,18 @@ EVENT_POSITION: tuple[ColumnElement[Any], ...] = (
     Event.step.expression,
     Event.key.collate("C"),
 )
+
+# When an event is shown to have happened: couriers.snapshot.Event.shown_at, for PostgreSQL.
+SHOWN_AT = case(
+    (
+        literal(MINUTE_ONLY) == any_(Event.flags.expression),
+        func.least(Event.told_at, Event.occurred_at),
+    ),
+    else_=Event.occurred_at,
+).label("occurred_at")
+SHOWN_COLUMNS = [
+    SHOWN_AT if column.key == "occurred_at" else column for column in Event.__table__.columns
+]
 
 PARCEL_PAGE = text("""
     SELECT parcel FROM orders,
@@ -106,7 +118,7 @@ def list_events(session: Session, order: Order, page: Filters) -> dict[str, Any]
     """
     limit, before = page["limit"], read_offset(page, EVENTS)
     events = session.execute(
-        select(*Event.__table__.columns)
+        select(*SHOWN_COLUMNS)
         .where(
             Event.order_id == order.id, Event.not_applied_why.is_distinct_from(REPEATED_OBSERVATION)
         )

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, text
+from sqlalchemy import ColumnElement, delete, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from receiver.db.bulk import id_in, insert_rows, update_rows
@@ -101,3 +101,9 @@ def load_events(session: Session, order_ids: Collection[int]) -> dict[int, dict[
 def write_events(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert or replace events."""
     insert_rows(session, Event, rows, REPLACE_EVENT)
+
+
+def delete_events(session: Session, keys: Sequence[tuple[int, str]]) -> None:
+    """Delete events by order's id and key."""
+    if keys:
+        session.execute(delete(Event).where(tuple_(Event.order_id, Event.key).in_(keys)))

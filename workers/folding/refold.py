@@ -73,9 +73,8 @@ def refold_orders(
 
     Raises: ConcurrentChange.
     """
-    ids = {*assigned.order_ids.values()}
-    if stops:
-        ids.update(session.scalars(select_ids_by_any_name(stops)))
+    named = session.scalars(select_ids_by_any_name(stops)) if stops else ()
+    ids = {*assigned.order_ids.values(), *named}
     locked = order_store.lock_orders(session, id_in(Order.id, ids)) if ids else []
     check_assignment(assigned, locked)
     stored = order_store.load_events(session, [order.id for order in locked])
@@ -89,10 +88,12 @@ def refold_orders(
 
     result = FoldedBatch()
     rows: dict[int, list[EventRow]] = {}
+    gone: list[tuple[int, str]] = []
     for order in orders:
         items = assigned.by_order.get(order.order_key, ())
         known = stored.get(order.id, {})
-        rows[order.id] = _add_snapshots(order, items, known)
+        rows[order.id], keys = _add_snapshots(order, items, known)
+        gone += [(order.id, key) for key in known.keys() - keys]
         result.new_events += [row for row in rows[order.id] if row["key"] not in known]
         result.missed[order.account] += _count_missed(order, rows[order.id], known, accounts)
         if order.erased_at is not None:
@@ -101,7 +102,9 @@ def refold_orders(
     for order in orders:
         changed = [CREATED] if order.id in new_ids else []
         changed += changed_names(before[order.id], order)
-        changed += [EVENTS] if rows[order.id] else []
+        known = stored.get(order.id, {})
+        shown = (timeline.is_shown_change(known.get(row["key"]), row) for row in rows[order.id])
+        changed += [EVENTS] if any(shown) else []
         result.changes.append(touch_order(order, changed, now))
         items = assigned.by_order.get(order.order_key, ())
         by_webhook = any(item.message.kind == "webhook" for item in items)
@@ -109,6 +112,7 @@ def refold_orders(
             result.news.append(OrderNews(order, by_webhook))
     order_store.insert_orders(session, created)
     order_store.update_orders(session, [order for order in locked if order != before[order.id]])
+    order_store.delete_events(session, gone)
     order_store.write_events(session, [row for order_rows in rows.values() for row in order_rows])
     identifiers = [row for order in orders for row in _identifier_rows(order)]
     insert_rows(session, Identifier, identifiers)
@@ -117,17 +121,20 @@ def refold_orders(
 
 def _add_snapshots(
     order: OrderState, items: Sequence[ReceivedSnapshot], stored: Mapping[str, Event]
-) -> list[EventRow]:
-    """Add snapshots to an order and fold it; return the event rows that are new or changed."""
+) -> tuple[list[EventRow], Collection[str]]:
+    """Add snapshots to an order and fold it.
+
+    Return the event rows that are new or changed, and the keys of all.
+    """
     if order.erased_at is not None:
         items = [
             ReceivedSnapshot(item.message, erase_from_snapshot(item.snapshot)) for item in items
         ]
-    entries = {key: timeline.entry_from_row(row) for key, row in stored.items()}
+    entries = timeline.entries_from_rows(stored.values())
     known = merge_snapshots(entries, order.details, items)
     heard_at = (order.last_heard_at, *(item.message.received_at for item in items))
     order.last_heard_at = max((at for at in heard_at if at is not None), default=None)
-    return apply_fold(order, known, list(entries.values()), stored)
+    return apply_fold(order, known, list(entries.values()), stored), entries.keys()
 
 
 def merge_snapshots(
@@ -137,13 +144,10 @@ def merge_snapshots(
 ) -> details.KnownDetails:
     """Add the events of snapshots to the entries; return the details with those of snapshots."""
     for item in items:
-        message = item.message
         for event in item.snapshot.events:
-            entry = TimelineEntry(
-                event, message.received_at, message.id, message.kind, message.trust
-            )
+            entry = timeline.make_entry(item.message, item.snapshot, event)
             entries[event.key] = timeline.merge_entries(entries.get(event.key), entry)
-        known = details.merge_snapshot(known, item.snapshot, message.id)
+        known = details.merge_snapshot(known, item.snapshot, item.message.id)
     return known
 
 
@@ -154,7 +158,11 @@ def apply_fold(
     stored: Mapping[str, Event],
 ) -> list[EventRow]:
     """Set an order's columns from its details and entries; return the event rows to write."""
-    result, parcel_statuses = fold_order([entry.event for entry in entries])
+    result, parcel_statuses = fold_order(
+        [entry.event for entry in entries],
+        known.get("parcels", ()),
+        details.left_out_parcels(known),
+    )
     _set_state(order, result, entries)
     _set_details(order, known, parcel_statuses)
     rows = []
@@ -204,7 +212,7 @@ def _set_details(
     order.label_url = details.detail_value(known, "label_url")
     order.pickup_at = datetime.fromisoformat(pickup_at) if pickup_at else None
     order.eta = details.current_eta(known)
-    parcels = details.list_parcels(known, order.status, parcel_statuses)
+    parcels = details.list_parcels(known, order.status, order.status_at, parcel_statuses)
     order.parcels = parcels[: details.MOST_PARCELS]
     order.further_parcels = parcels[details.MOST_PARCELS :]
     order.further_parcel_count = len(order.further_parcels)
@@ -231,7 +239,7 @@ def _count_missed(
         and row["key"] not in stored
         and (
             not row["parcel"]
-            or (row["courier_status"], row["occurred_at"])
+            or (row["courier_status"], timeline.shown_at(StoredEvent(**row)))
             == (order.courier_status, order.status_at)
         )
     ]

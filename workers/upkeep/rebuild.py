@@ -5,13 +5,14 @@ This is how old orders are corrected after a change to a driver. If a message's 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
@@ -19,15 +20,21 @@ from receiver.changes.order_version import EVENTS, changed_names, touch_order
 from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
-from receiver.orders import details
+from receiver.orders import details, timeline
 from receiver.orders.poll_plan import OrderNews, plan_polls
-from receiver.orders.timeline import TimelineEntry, entry_from_row, strongest_trust
+from receiver.orders.timeline import TimelineEntry
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.settings import Account, Settings
 from receiver.text import count_noun
 from workers.folding.drain import is_transient
 from workers.folding.order_identity import ReceivedSnapshot, rename_order
-from workers.folding.order_store import load_events, lock_orders, update_orders, write_events
+from workers.folding.order_store import (
+    delete_events,
+    load_events,
+    lock_orders,
+    update_orders,
+    write_events,
+)
 from workers.folding.refold import EventRow, apply_fold, merge_snapshots
 from workers.folding.tour_plans import store_tours
 from workers.upkeep.rebuild_report import RebuildReport, decode_or_report, describe_failure
@@ -135,16 +142,17 @@ def _rebuild_locked(
         items, readable = _decode_messages(received, order, settings.accounts, report)
         known = stored.get(order.id, {})
         # The stored events that no readable message was the first to report.
-        entries[order.id] = {
-            event_key: entry_from_row(row)
-            for event_key, row in known.items()
+        entries[order.id] = timeline.entries_from_rows(
+            _without_reasons_of(row, readable)
+            for row in known.values()
             if row.message_id not in readable
-        }
+        )
         order.details = merge_snapshots(
             entries[order.id], details.remove_messages(order.details, readable), items
         )
-        if any(message.body is None for message in received):
-            _keep_trust_and_proofs(entries[order.id], known)
+        if any(message.id not in readable for message in received):
+            rows_of_others = [_without_reasons_of(row, readable) for row in known.values()]
+            _keep_what_others_added(entries[order.id], rows_of_others)
     add_etas(session, orders)
 
     rows: list[EventRow] = []
@@ -168,8 +176,7 @@ def _rebuild_locked(
             news.append(OrderNews(order, webhook=False))
     update_orders(session, [order for order in orders if order != before[order.id]])
     write_events(session, rows)
-    if removed:
-        session.execute(delete(Event).where(tuple_(Event.order_id, Event.key).in_(removed)))
+    delete_events(session, removed)
     plan_polls(session, news, settings.accounts, settings.poll_interval_factor, now)
     feed.record_changes(session, changes, now)
     return report
@@ -199,17 +206,31 @@ def _decode_messages(
     return items, readable
 
 
-def _keep_trust_and_proofs(entries: dict[str, TimelineEntry], stored: Mapping[str, Event]) -> None:
-    """Keep the trust and the proofs that messages without a body added to events.
+def _without_reasons_of(row: Any, readable: Collection[int]) -> Any:
+    """Return a row without its reason where a readable message gave it, and will give it again."""
+    if row.reason_source and row.reason_source[2] in readable:
+        return row._replace(reason=None, reason_source=None)
+    return row
 
-    Everything else is as the readable messages have it.
+
+def _keep_what_others_added(entries: dict[str, TimelineEntry], stored: Iterable[Any]) -> None:
+    """Keep what messages that cannot be read any more added to events.
+
+    That is trust, proofs, a newer reason, and when the courier was last asked. Everything else is
+    as the readable messages have it.
     """
-    for key, entry in entries.items():
-        if (row := stored.get(key)) is not None:
-            known = entry_from_row(row)
-            event = replace(entry.event, proofs=entry.event.proofs | known.event.proofs)
-            trust = strongest_trust((entry.trust, known.trust))
-            entries[key] = replace(entry, event=event, trust=trust)
+    for known in timeline.entries_from_rows(stored).values():
+        if (entry := entries.get(known.event.key)) is not None:
+            merged = timeline.merge_entries(entry, known)
+            event = replace(
+                entry.event,
+                reason=merged.event.reason,
+                proofs=merged.event.proofs,
+                asked_at=merged.event.asked_at,
+            )
+            entries[known.event.key] = replace(
+                entry, event=event, trust=merged.trust, reason_source=merged.reason_source
+            )
 
 
 def _describe_difference(

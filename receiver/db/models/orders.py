@@ -122,7 +122,10 @@ class Identifier(Base):
 
 
 class Event(Base):
-    """One event of an order's timeline. key identifies it (couriers.snapshot.Event.key)."""
+    """One event of an order's timeline. key identifies it (couriers.snapshot.Event.key).
+
+    reason_source: orders.timeline.ReasonSource, null without a reason.
+    """
 
     __tablename__ = "events"
 
@@ -141,6 +144,8 @@ class Event(Base):
     message_id: Mapped[int] = mapped_column(BigInteger)
     kind: Mapped[str]
     trust: Mapped[str]
+    asked_at: Mapped[datetime | None]
+    reason_source: Mapped[list[Any] | None]
     applied: Mapped[bool]
     not_applied_why: Mapped[str | None]
 
