@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run demo sandbox dev lint test test-all screenshots faults fuzz hosts bench bench-peers bench-growth lock audit clean
+.PHONY: help run demo sandbox dev lint test test-all coverage mutation screenshots faults fuzz hosts bench bench-peers bench-growth lock audit clean
 .SILENT:
 
 PYTHON ?= python3
@@ -73,12 +73,12 @@ lint: dev ## ruff and mypy
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 
-# $(call pytest,<environment>,<arguments>): the tests with a temporary directory of their own.
+# $(call pytest,<environment>,<arguments>,<python's>): the tests with a temporary directory of their own.
 define pytest
 	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; trap 'exit 130' INT TERM HUP; \
 	chmod 711 "$$tmp"; \
 	TMPDIR="$$tmp" HYPOTHESIS_STORAGE_DIRECTORY="$$tmp/hypothesis" $(1) \
-	    .venv/bin/python -m pytest -n logical --maxprocesses 8 --dist loadgroup $(2) $(ARGS)
+	    .venv/bin/python $(3) -m pytest -n logical --maxprocesses 8 --dist loadgroup $(2) $(ARGS)
 endef
 
 test: lint ## lint, and the tests of everything that a change can break, in some minutes
@@ -86,6 +86,16 @@ test: lint ## lint, and the tests of everything that a change can break, in some
 
 test-all: lint ## lint and all tests, as CI runs them, with the system tests on real processes
 	$(call pytest,HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci},)
+
+coverage: dev ## lines and branches that the tests of `make test` do not reach; shown, no gate
+	mkdir -p .cache; rm -f .cache/coverage*
+	.venv/bin/python -m coverage erase
+	$(call pytest,ORDERS=30 COVERAGE_FILE=.cache/coverage,-m 'not system',-m coverage run) || true
+	.venv/bin/python -m coverage combine -q
+	.venv/bin/python -m coverage report
+
+mutation: dev ## small changes to the core that no test notices; an hour; ARGS=receiver.orders.fold for one module
+	.venv/bin/python -m tests.mutation $(ARGS)
 
 faults: dev ## every fault there is on real processes, under load, and a table; ten minutes; ARGS=--help
 	.venv/bin/python -m tests.faults $(ARGS)

@@ -8,13 +8,11 @@ at once.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from tests.polling import MakeWorld
     from tests.service import Web
 
-TEMPLATE = "ordertrail_template"
 SERVERS = pytest.StashKey[dict[str, str]]()
 STACK = pytest.StashKey[ExitStack]()
 
@@ -61,6 +58,10 @@ hypothesis_profiles.load()
 
 
 def pytest_configure() -> None:
+    # A shell without job control has what it starts in the background ignore Ctrl-C, and every
+    # process that a test starts would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not entry_points(group="ordertrail.commands"):
         raise pytest.UsageError(
             "the installed ordertrail is older than pyproject.toml: run `make dev`, or"
@@ -69,22 +70,11 @@ def pytest_configure() -> None:
 
 
 def start_servers(config: pytest.Config) -> dict[str, str]:
-    """Start both servers and migrate the template; they stop at the end of the run."""
-    from receiver.db.migrate import migrate
-    from tests.servers import running
+    """Start both servers; they stop at the end of the run."""
+    from tests.servers import with_template
 
     stack = config.stash[STACK] = ExitStack()
-    # Short, since a socket's path may have only 107 bytes; resolved, since macOS links /tmp.
-    directory = Path(tempfile.mkdtemp(prefix="ot-tests-")).resolve()
-    stack.callback(shutil.rmtree, directory, ignore_errors=True)
-    servers = stack.enter_context(running(directory))
-    servers.postgres.create_database(TEMPLATE)
-    migrate(servers.postgres.url(TEMPLATE))
-    return {
-        "admin": servers.postgres.url("postgres"),
-        "postgres": servers.postgres.url("{}"),
-        "valkey": servers.valkey.url(0).partition("?")[0],
-    }
+    return stack.enter_context(with_template())
 
 
 def pytest_configure_node(node: Any) -> None:
@@ -113,6 +103,8 @@ def servers(request: pytest.FixtureRequest) -> dict[str, str]:
 def new_database(servers: dict[str, str], worker_id: str) -> Callable[[str], str]:
     """Make a database with all tables, and return its URL."""
     import psycopg
+
+    from tests.servers import TEMPLATE
 
     def make(name: str) -> str:
         full_name = f"ot_{worker_id}_{name}"

@@ -1,17 +1,23 @@
 """An embedded PostgreSQL and Valkey for tests that need servers of their own."""
 
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from receiver.db.migrate import migrate
 from receiver.standalone.embedded import Postgres, Server, Valkey
 from receiver.standalone.home import Home
 from receiver.standalone.process import SupervisedProcess, stop_processes
 
 # Data survives a killed server, but not a power cut.
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
+
+# The database of which each test process copies its own.
+TEMPLATE = "ordertrail_template"
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,24 @@ def running(
         postgres_process = stack.enter_context(started(postgres))
         valkey_process = stack.enter_context(started(valkey))
         yield Running(postgres, postgres_process, valkey, valkey_process)
+
+
+@contextmanager
+def with_template() -> Iterator[dict[str, str]]:
+    """Run both servers in a directory of their own, with a migrated template; their URLs."""
+    # Short, since a socket's path may have only 107 bytes; resolved, since macOS links /tmp.
+    directory = Path(tempfile.mkdtemp(prefix="ot-tests-")).resolve()
+    try:
+        with running(directory) as servers:
+            servers.postgres.create_database(TEMPLATE)
+            migrate(servers.postgres.url(TEMPLATE))
+            yield {
+                "admin": servers.postgres.url("postgres"),
+                "postgres": servers.postgres.url("{}"),
+                "valkey": servers.valkey.url(0).partition("?")[0],
+            }
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

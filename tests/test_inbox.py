@@ -4,6 +4,7 @@ import gc
 import os
 import random
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -48,6 +49,10 @@ def messages(sessions: Sessions) -> list[Message]:
 
 def bodies(sessions: Sessions) -> list[bytes]:
     return sorted(message.body or b"" for message in messages(sessions))
+
+
+def test_a_body_is_not_shown_where_a_message_is() -> None:
+    assert "Jane" not in repr(incoming(b"Jane"))
 
 
 # Keeping a batch
@@ -258,6 +263,15 @@ def test_a_repetition_does_not_ring(inbox: Inbox, sessions: Sessions, rings: lis
     assert rings == [1, 2]
 
 
+def test_a_new_message_beside_a_repetition_rings(
+    inbox: Inbox, sessions: Sessions, rings: list[int]
+) -> None:
+    inbox.accept(incoming(b"known"))
+    wait_until(lambda: rings == [1])
+    in_one_batch(inbox, sessions, incoming(b"known"), incoming(b"new"))
+    wait_until(lambda: rings == [1, 2, 3])
+
+
 def test_a_failed_batch_fails_only_its_own_messages(inbox: Inbox, sessions: Sessions) -> None:
     # PostgreSQL takes no U+0000 in text: the whole statement fails.
     spoilt = incoming(b"spoilt", account="tiramizoo\x00")
@@ -292,6 +306,20 @@ def test_a_message_that_a_worker_has_locked_delays_only_its_own_repetition(
         worker.rollback()
         assert again.result() == replace(first, repeated=True)
     assert [row.repetitions for row in messages(sessions)] == [1, 0, 0, 0]
+
+
+def test_a_repetition_is_refused_in_time_while_its_message_is_locked(
+    inbox: Inbox, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.accept(incoming(b"held"))
+    monkeypatch.setattr(module, "ACCEPT_SECONDS", 0.5)
+    with sessions() as worker:
+        worker.execute(text("SELECT FROM messages FOR UPDATE"))
+        started_at = time.monotonic()
+        with pytest.raises(StorageUnavailable):
+            inbox.accept(incoming(b"held"))
+        # PostgreSQL itself would end the wait after ten seconds.
+        assert time.monotonic() - started_at < 8
 
 
 def row_is_waited_for(sessions: Sessions) -> bool:
