@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
@@ -46,6 +47,7 @@ class Account:
     api_token: str | None = field(default=None, repr=False)
     parks_unknown_orders: bool = False
     field_map: Mapping[str, Any] = field(default_factory=dict)
+    zone: str | None = None
     order_path: str = "/orders/{id}"
     confirm: str = "none"
 
@@ -239,6 +241,7 @@ class _AccountSchema(Schema):
     API_TOKEN = _text()
     UNKNOWN_ORDERS = _choice("accept", "park")
     FIELDS = JsonObject(load_default=dict)
+    ZONE = _text(None, validate.OneOf(available_timezones(), error="is no IANA time zone"))
     ORDER_PATH = _text(
         "/orders/{id}",
         validate.Regexp(r"^/.*\{id\}.*$", error="must start with / and contain {{id}}"),

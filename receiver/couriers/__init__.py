@@ -5,7 +5,7 @@ import pkgutil
 
 from receiver.couriers.contract import Driver
 
-SHARED_MODULES = {"contract", "parsing", "schedule", "snapshot", "vocabulary"}
+SHARED_MODULES = {"body_reader", "contract", "parsing", "schedule", "snapshot", "vocabulary"}
 
 DRIVERS: dict[str, Driver] = {
     driver.name: driver

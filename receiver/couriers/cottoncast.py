@@ -12,21 +12,16 @@ codes for the order (`F` is Fulfilled). Where both lists have a letter, only the
 says which list is meant.
 """
 
-import functools
-import re
 from base64 import b64encode
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from marshmallow import fields, validate
-
 from receiver import statuses
 from receiver.couriers import parsing
+from receiver.couriers.body_reader import read_fields
 from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
-    MINUTE_ONLY,
     Decoded,
     Event,
     MessageContext,
@@ -63,61 +58,39 @@ LABELS = {
     "X": "Lost",
     "D": "Delivered",
 }
-HAS_SECONDS = re.compile(r":[0-9]{2}:[0-9]{2}")
-
-
-class Identifier(fields.Field[str]):
-    """Text, or a number in its place: the document types ids as strings, its samples vary."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise self.make_error("validator_failed")
-        return str(value)
-
-
-required_identifier = functools.partial(
-    Identifier, required=True, validate=validate.Length(min=1, max=parsing.MAX_NAME_LENGTH)
-)
-# An empty identifier counts as none.
-optional_identifier = functools.partial(
-    Identifier,
-    allow_none=True,
-    load_default=None,
-    validate=validate.Length(max=parsing.MAX_NAME_LENGTH),
-)
 
 
 class StatusSchema(parsing.Body):
     code = parsing.required_name()
-    timestamp = fields.Raw(allow_none=True, load_default=None)
+    timestamp = parsing.optional_time()
 
 
 class ShipmentSchema(parsing.Body):
     trackingcode = parsing.optional_name()
-    trackingurl = parsing.optional_text()
+    trackingurl = parsing.optional_url()
     carrier = parsing.optional_text()
     carrierName = parsing.optional_text()
     code = parsing.optional_name()
-    timestamp = fields.Raw(allow_none=True, load_default=None)
-    new = fields.Raw(allow_none=True, load_default=None)
+    timestamp = parsing.optional_time()
+    new = parsing.optional_flag()
 
 
 class OrderStatusSchema(parsing.Body):
-    orderID = required_identifier()
-    ref = optional_identifier()
-    status = fields.Nested(StatusSchema, required=True)
+    orderID = parsing.required_name()
+    ref = parsing.optional_name()
+    status = parsing.required_object(StatusSchema)
     shipments = parsing.optional_list(ShipmentSchema)
 
 
 class PolledStatusSchema(parsing.Body):
     code = parsing.optional_name()
     label = parsing.optional_text()
-    since = parsing.optional_text()
+    since = parsing.optional_time()
 
 
 class PolledTrackingSchema(parsing.Body):
     code = parsing.optional_name()
-    url = parsing.optional_text()
+    url = parsing.optional_url()
 
 
 class PolledShipmentSchema(parsing.Body):
@@ -125,16 +98,23 @@ class PolledShipmentSchema(parsing.Body):
     tracking = parsing.optional_object(PolledTrackingSchema)
 
 
+class PolledStoreSchema(parsing.Body):
+    order_id = parsing.optional_name()
+
+
 class PolledOrderSchema(parsing.Body):
-    id = required_identifier()
-    store = parsing.optional_object(parsing.Body.from_dict({"order_id": optional_identifier()}))
+    id = parsing.required_name()
+    store = parsing.optional_object(PolledStoreSchema)
     status = parsing.optional_object(PolledStatusSchema)
     shipments = parsing.optional_list(PolledShipmentSchema)
 
 
-ORDER_STATUS = OrderStatusSchema()
-RESPONSE = parsing.Body.from_dict({"order": fields.Nested(PolledOrderSchema, required=True)})
-SHOW_ORDER = parsing.Body.from_dict({"response": fields.Nested(RESPONSE, required=True)})()
+class ResponseSchema(parsing.Body):
+    order = parsing.required_object(PolledOrderSchema)
+
+
+class ShowOrderSchema(parsing.Body):
+    response = parsing.required_object(ResponseSchema)
 
 
 def decode_order_status(body: dict[str, Any], context: MessageContext) -> Decoded:
@@ -143,11 +123,12 @@ def decode_order_status(body: dict[str, Any], context: MessageContext) -> Decode
     Shape:  {"orderID", "ref", "status": {"code", "timestamp"}, "shipments": [{"trackingcode",
             "trackingurl", "carrier", "carrierName", "code"?}]}
     Units:  timestamp is Unix seconds, as a number or in a string.
-    Raises: Undecodable where orderID or status.code is missing, or a timestamp is no time.
+    Raises: Undecodable where orderID or status.code cannot be read.
     Source: document 002.
     """
-    order = parsing.load_body(ORDER_STATUS, body)
-    moment = parsing.parse_unix_time(order["status"]["timestamp"], ZONE, "status.timestamp")
+    order, left_out = read_fields(OrderStatusSchema, body)
+    zone = context.zone or ZONE
+    moment = parsing.in_zone(order["status"]["timestamp"], zone)
     events = [_event(order["status"]["code"], context, moment)]
     parcels: dict[str, dict[str, Any]] = {}
     for shipment in order["shipments"] or ():
@@ -155,26 +136,23 @@ def decode_order_status(body: dict[str, Any], context: MessageContext) -> Decode
         if not tracking_number:
             continue
         parcels[tracking_number] = {
-            "tracking_url": parsing.web_url(shipment["trackingurl"]),
+            "tracking_url": shipment["trackingurl"],
             "courier_name": shipment["carrierName"] or shipment["carrier"],
-            "is_new": shipment["new"] if isinstance(shipment["new"], bool) else None,
+            "is_new": shipment["new"],
             "listed": True,
         }
         if shipment["code"]:
-            shipment_moment = parsing.parse_unix_time(
-                shipment["timestamp"], ZONE, "shipments.timestamp"
-            )
-            events.append(
-                _event(shipment["code"], context, shipment_moment or moment, tracking_number)
-            )
+            shipment_moment = parsing.in_zone(shipment["timestamp"], zone) or moment
+            events.append(_event(shipment["code"], context, shipment_moment, tracking_number))
     snapshot = Snapshot(
         courier_order_id=order["orderID"],
         recency=recency_of(moment.at if moment else None, context),
         events=tuple(events),
-        reference=order["ref"] or None,
+        reference=order["ref"],
         parcels=parcels,
+        time_count=sum(event.reported_at is not None for event in events),
     )
-    return Decoded(orders=(snapshot,))
+    return Decoded(orders=(snapshot,), left_out=left_out)
 
 
 def _event(
@@ -205,15 +183,17 @@ def decode_show_order(body: dict[str, Any], context: MessageContext) -> Decoded:
     Shape:  {"status": "ok", "response": {"order": {"id", "store": {"order_id"}, "status": {"code",
             "label", "since"}, "shipments": [{"status": {"code"}, "tracking": {"code", "url"}}]}}}
     Units:  since is Dutch local time, to the minute.
-    Raises: Undecodable where the response is not `ok` or has no order, or since is no time.
+    Raises: Undecodable where the response is not `ok` or has no order with an id.
     Source: the courier's public pages, as couriers/README.md has them.
     """
     if body.get("status") != "ok":
         answer = body.get("message") or body.get("status")
         raise Undecodable(f"the courier's answer is not `ok`: {answer!r:.200}")
-    order = parsing.load_body(SHOW_ORDER, body)["response"]["order"]
-    order_code = _webhook_code(order["status"] or {})
-    since = _parse_since((order["status"] or {}).get("since"))
+    answer, left_out = read_fields(ShowOrderSchema, body)
+    order = answer["response"]["order"]
+    order_status = order["status"] or {}
+    order_code = _webhook_code(order_status)
+    since = parsing.in_zone(order_status.get("since"), context.zone or ZONE)
 
     parcels: dict[str, dict[str, Any]] = {}
     shipment_codes: list[tuple[str, str | None]] = []
@@ -221,38 +201,33 @@ def decode_show_order(body: dict[str, Any], context: MessageContext) -> Decoded:
         tracking = shipment["tracking"] or {}
         tracking_number, code = tracking.get("code"), (shipment["status"] or {}).get("code")
         if tracking_number:
-            url = parsing.web_url(tracking.get("url"))
-            parcels[tracking_number] = {"tracking_url": url, "listed": True}
+            parcels[tracking_number] = {"tracking_url": tracking.get("url"), "listed": True}
         if code:
             shipment_codes.append((code, tracking_number))
 
     # (code, tracking number); an empty tracking number stands for the whole order.
-    reported = [(order_code, "")] if order_code else []
+    of_shipments: list[tuple[str, str]] = []
     if shipment_codes and (order_code is None or len(shipment_codes) == 1):
         # The order is as far as its least advanced shipment.
         codes = [code for code, _ in shipment_codes]
-        reported.append((min(codes, key=lambda code: STEPS.get(code, -1)), ""))
+        of_shipments.append((min(codes, key=lambda code: STEPS.get(code, -1)), ""))
     if len(shipment_codes) > 1:
-        reported += [(code, number) for code, number in shipment_codes if number]
-    events = [
-        _event(
-            code,
-            context,
-            since if code == order_code else None,
-            tracking_number,
-            of_shipment=code != order_code,
-        )
-        for code, tracking_number in reported
-    ]
+        of_shipments += [(code, number) for code, number in shipment_codes if number]
+    events = [_event(order_code, context, since)] if order_code else []
+    for code, number in of_shipments:
+        moment = since if code == order_code else None
+        events.append(_event(code, context, moment, number, of_shipment=moment is None))
     snapshot = Snapshot(
         courier_order_id=order["id"],
         recency=context.received_at,
-        events=tuple({event.key: event for event in events}.values()),
-        reference=(order["store"] or {}).get("order_id") or None,
+        # A shipment in the order's own state reports nothing more.
+        events=tuple({event.key: event for event in reversed(events)}.values())[::-1],
+        reference=(order["store"] or {}).get("order_id"),
         details={"complete_parcel_list": True if parcels else None},
         parcels=parcels,
+        time_count=1 if since else 0,
     )
-    return Decoded(orders=(snapshot,))
+    return Decoded(orders=(snapshot,), left_out=left_out)
 
 
 def _webhook_code(status: dict[str, Any]) -> str | None:
@@ -261,13 +236,6 @@ def _webhook_code(status: dict[str, Any]) -> str | None:
     if code not in LABELS or label is None or label.strip().casefold() != LABELS[code].casefold():
         return None
     return str(code)
-
-
-def _parse_since(since: str | None) -> Moment | None:
-    moment = parsing.parse_courier_time(since, ZONE, "status.since")
-    if moment is None or HAS_SECONDS.search(since or ""):
-        return moment
-    return replace(moment, flags=moment.flags | {MINUTE_ONLY})
 
 
 def _headers(access: Access) -> dict[str, str]:
@@ -282,7 +250,7 @@ def _order_url(access: Access, order_id: str) -> str:
 def _identify_order(body: dict[str, Any]) -> tuple[str, str] | None:
     """Return the order's id and its name in the documented 404, which is the shop's own number."""
     try:
-        order = parsing.load_body(ORDER_STATUS, body)
+        order, _left_out = read_fields(OrderStatusSchema, body)
     except Undecodable:
         return None
     return order["orderID"], order["ref"] or order["orderID"]

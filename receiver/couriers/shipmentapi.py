@@ -15,14 +15,22 @@ from jmespath.exceptions import JMESPathError
 
 from receiver import statuses
 from receiver.couriers import parsing
+from receiver.couriers.body_reader import read_fields
 from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
 from receiver.couriers.schedule import Backoff, Schedule
-from receiver.couriers.snapshot import Decoded, MessageContext, Snapshot, make_event, recency_of
+from receiver.couriers.snapshot import (
+    Decoded,
+    LeftOut,
+    MessageContext,
+    Snapshot,
+    make_event,
+    recency_of,
+)
 from receiver.errors import Undecodable
 from receiver.times import rfc3339
 
-# The documents do not say in which zone times without one are.
-ZONE = "UTC"
+# The zone of times without one: ShipmentAPI is the API of a Latvian company.
+ZONE = "Europe/Riga"
 
 WORDS = {
     "accepted": statuses.INFO_RECEIVED,
@@ -60,9 +68,20 @@ FIELDS: dict[str, Any] = {
     "statuses": {},
 }
 
-# The fields that become part of a key or an index.
-NAMES = {"courier_order_id", "reference", "courier_status", "tracking_number"}
-PICKUP_AT_UNREADABLE = "pickup_at_unreadable"
+
+class FoundSchema(parsing.Body):
+    """What the expressions find in a body."""
+
+    courier_order_id = parsing.optional_name()
+    courier_status = parsing.optional_name()
+    reference = parsing.optional_name()
+    occurred_at = parsing.optional_time()
+    reason = parsing.optional_text()
+    courier_name = parsing.optional_text()
+    tracking_number = parsing.optional_name()
+    tracking_url = parsing.optional_url()
+    label_url = parsing.optional_url()
+    pickup_at = parsing.optional_time()
 
 
 @functools.lru_cache(maxsize=256)
@@ -96,80 +115,68 @@ def decode_mapped_order(body: dict[str, Any], context: MessageContext) -> Decode
     """Decode a webhook or a Get Order response, which have the same body.
 
     Shape:  as the account's field map says.
-    Units:  times are ISO 8601 or Unix seconds; without one the state is an observation.
+    Units:  times as parse_time() reads them; without one the state is an observation.
     Raises: Undecodable where the map finds no courier_order_id or no courier_status.
     Source: document 004; the default map is our guess until a real body is known.
     """
     field_map = {**FIELDS, **context.field_map}
-
-    def find(name: str) -> str | None:
-        return _find(name, field_map[name], body)
-
-    courier_order_id, word = find("courier_order_id"), find("courier_status")
-    if courier_order_id is None or word is None:
-        missing = "courier_order_id" if courier_order_id is None else "courier_status"
-        raise Undecodable(
-            f"no {missing} at {field_map[missing]!r}: correct COURIER_<ACCOUNT>_FIELDS if the body"
-            " has it elsewhere"
-        )
-
-    flags = frozenset[str]()
-    pickup_at = None
-    try:
-        pickup_at = parsing.parse_unix_time(find("pickup_at"), ZONE, "pickup_at")
-    except Undecodable:
-        # A pickup time like "10-12" must not cost the state beside it.
-        flags = frozenset({PICKUP_AT_UNREADABLE})
+    zone = context.zone or ZONE
+    found, not_found = _search(field_map, body)
+    order, refused = read_fields(FoundSchema, found)
+    left_out = (*not_found, *refused)
+    for name in ("courier_order_id", "courier_status"):
+        if order[name] is None:
+            why = next((f" ({item.why})" for item in left_out if item.field == name), "")
+            raise Undecodable(
+                f"no {name} at {field_map[name]!r}{why}: correct COURIER_<ACCOUNT>_FIELDS if the"
+                " body has it elsewhere"
+            )
+    pickup_at = parsing.in_zone(order["pickup_at"], zone)
+    moment = parsing.in_zone(order["occurred_at"], zone)
+    word = order["courier_status"]
     words = driver.words_with(field_map)
     normalized = _normalize_word(word)
     status = words.get(normalized)
     if status == statuses.INFO_RECEIVED and pickup_at is not None:
         status = statuses.AWAITING_PICKUP
-
-    moment = parsing.parse_unix_time(find("occurred_at"), ZONE, "occurred_at")
     event = make_event(
         word,
         status,
         context,
         moment,
         step=[*words].index(normalized) if status else 0,
-        reason=find("reason"),
-        flags=flags,
+        reason=order["reason"],
     )
-    tracking_url, tracking_number = parsing.web_url(find("tracking_url")), find("tracking_number")
-    parcel = {"tracking_url": tracking_url, "courier_name": find("courier_name")}
+    tracking_url, tracking_number = order["tracking_url"], order["tracking_number"]
+    parcel = {"tracking_url": tracking_url, "courier_name": order["courier_name"]}
     snapshot = Snapshot(
-        courier_order_id=courier_order_id,
+        courier_order_id=order["courier_order_id"],
         recency=recency_of(moment.at if moment else None, context),
         events=(event,),
-        reference=find("reference"),
+        reference=order["reference"],
         details={
             "tracking_url": tracking_url,
-            "label_url": parsing.web_url(find("label_url")),
+            "label_url": order["label_url"],
             "pickup_at": rfc3339(pickup_at.at) if pickup_at else None,
         },
         parcels={tracking_number: parcel} if tracking_number else {},
+        time_count=1 if moment else 0,
     )
-    return Decoded(orders=(snapshot,))
+    return Decoded(orders=(snapshot,), left_out=left_out)
 
 
-def _find(name: str, expression: str, body: dict[str, Any]) -> str | None:
-    """Return the text or number that the expression finds in a body, as text.
-
-    Raises: Undecodable where the expression fails on this body, or a name is too long.
-    """
-    try:
-        value = _compiled(expression).search(body)
-    except JMESPathError as error:
-        what = str(error).splitlines()[0]
-        raise Undecodable(
-            f"the field map's {expression!r} cannot be applied to this body: {what}"
-        ) from None
-    if value is None or value == "" or isinstance(value, bool | dict | list):
-        return None
-    if name in NAMES and len(str(value)) > parsing.MAX_NAME_LENGTH:
-        raise Undecodable(f"{name} is longer than {parsing.MAX_NAME_LENGTH} characters")
-    return str(value)
+def _search(
+    field_map: Mapping[str, Any], body: dict[str, Any]
+) -> tuple[dict[str, Any], list[LeftOut]]:
+    """Return what the expressions find, and the fields whose expression fails on this body."""
+    found: dict[str, Any] = {}
+    failed: list[LeftOut] = []
+    for name in FIELDS.keys() - {"statuses"}:
+        try:
+            found[name] = _compiled(field_map[name]).search(body)
+        except JMESPathError as error:
+            failed.append(LeftOut(name, f"the field map: {str(error).splitlines()[0]}"))
+    return found, failed
 
 
 def _headers(access: Access) -> dict[str, str]:
@@ -217,6 +224,7 @@ driver = Driver(
         schedule=SCHEDULE,
         per_second=5,
     ),
+    zone=ZONE,
     # It reports that an order is accepted; of its later life only what a field map is set up for.
     stuck_after={name: STUCK_AFTER[name] for name in (statuses.PENDING, statuses.INFO_RECEIVED)},
     make_sample=_make_sample,

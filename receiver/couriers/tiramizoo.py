@@ -1,28 +1,29 @@
 """Tiramizoo: unsigned snapshots of an order, which arrive in any order, and tour plans.
 
 Source: the courier's documents 003 (current API: order states, webhooks, tour plan), 000 and 001
-(the older API, v1: no *_at columns, state `processing`).
+(the older API, v1: often no *_at column but created_at, state `processing`).
 
 A webhook's body is the whole order. So one snapshot gives several events: one for each *_at
-column, one for each entry of history[] and events[], and one for `state` itself.
+column, one for each entry of history[] and events[], and one for `state` itself. The times of
+states that were not reached may be null or missing.
 """
 
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import available_timezones
 
-from marshmallow import fields
-
 from receiver import statuses
 from receiver.couriers import parsing
+from receiver.couriers.body_reader import read_fields
 from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
+    FOLLOWS_ORDER,
     STATE_DISAGREES,
     TIME_INFERRED,
     Decoded,
@@ -43,12 +44,17 @@ from receiver.times import rfc3339
 ZONE = "Europe/Berlin"
 ZONES = available_timezones()
 
+# The words beside those of document 003 are v1's: document 001, and its pages of 2012.
 WORDS = {
+    "awaiting_payment": statuses.INFO_RECEIVED,
     "created": statuses.INFO_RECEIVED,
     "processing": statuses.INFO_RECEIVED,
     "dispatched": statuses.AWAITING_PICKUP,
+    "pickup_unreachable": statuses.PICKUP_FAILED,
     "pickup_failed": statuses.PICKUP_FAILED,
     "picked_up": statuses.PICKED_UP,
+    "payment_failed": statuses.EXCEPTION,
+    "delivery_unreachable": statuses.DELIVERY_FAILED,
     "delivery_failed": statuses.DELIVERY_FAILED,
     "cancelled": statuses.CANCELLED,
     "returned": statuses.RETURNED,
@@ -56,7 +62,18 @@ WORDS = {
 }
 STEPS = {word: step for step, word in enumerate(WORDS)}
 
-TIMED_STATES = tuple(word for word in WORDS if word != "processing")
+# The columns with the times of states.
+COLUMNS = {
+    state: f"{state}_at"
+    for state in (
+        *("created", "dispatched", "pickup_failed", "picked_up", "delivery_failed", "cancelled"),
+        *("returned", "delivered"),
+    )
+}
+
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+NO_PLACE: dict[str, Any] = {"eta": None, "after": None, "before": None}
+NO_PROOFS: frozenset[Proof] = frozenset()
 
 # The event types that document 003 lists as reasons of a state. By them an entry of events[]
 # without current_state (as in "Return process") still has a state.
@@ -81,7 +98,12 @@ REASONS = {
         "recipient_was_not_at_home",
     ),
 }
-STATE_OF_REASON = {reason: state for state, reasons in REASONS.items() for reason in reasons}
+# The state of an entry without current_state, by its type.
+STATE_OF_TYPE = {
+    "pick_up": "picked_up",
+    "drop_off": "delivered",
+    **{reason: state for state, reasons in REASONS.items() for reason in reasons},
+}
 
 # The states of a package in document 003; a package in any other state follows its order.
 PACKAGE_STATES = {
@@ -100,8 +122,8 @@ SIGNATURE_FIELDS = {
 
 
 class PictureSchema(parsing.Body):
-    url = parsing.optional_text()
-    name = parsing.optional_text()
+    url = parsing.optional_url()
+    name = parsing.optional_name()
 
 
 class EntrySchema(parsing.Body):
@@ -109,21 +131,24 @@ class EntrySchema(parsing.Body):
 
     type = parsing.optional_name()
     current_state = parsing.optional_name()
-    recorded_at = parsing.optional_text()
+    recorded_at = parsing.optional_time()
     signature = parsing.optional_object(PictureSchema)
     photo_proof = parsing.optional_object(PictureSchema)
-    signature_url = parsing.optional_text()
-    signature_name = parsing.optional_text()
+    signature_url = parsing.optional_url()
+    signature_name = parsing.optional_name()
 
 
 class PackageSchema(parsing.Body):
     identifier = parsing.required_name()
+    external_id = parsing.optional_name()
     state = parsing.optional_text()
     pickup_state = parsing.optional_text()
 
 
-# The documents show only null for `eta`.
-PlaceSchema = parsing.Body.from_dict({"eta": fields.Raw(allow_none=True, load_default=None)})
+class PlaceSchema(parsing.Body):
+    eta = parsing.optional_time()
+    after = parsing.optional_time()
+    before = parsing.optional_time()
 
 
 class OrderSchema(parsing.Body):
@@ -132,8 +157,18 @@ class OrderSchema(parsing.Body):
     identifier = parsing.optional_name()
     tracking_code = parsing.optional_name()
     external_id = parsing.optional_name()
+    tour_identifier = parsing.optional_name()
     timezone = parsing.optional_text()
-    tracking_url = parsing.optional_text()
+    tracking_url = parsing.optional_url()
+    labels_url = parsing.optional_url()
+    created_at = parsing.optional_time()
+    dispatched_at = parsing.optional_time()
+    pickup_failed_at = parsing.optional_time()
+    picked_up_at = parsing.optional_time()
+    delivery_failed_at = parsing.optional_time()
+    cancelled_at = parsing.optional_time()
+    returned_at = parsing.optional_time()
+    delivered_at = parsing.optional_time()
     cancellation_reason = parsing.optional_text()
     signature = parsing.optional_object(PictureSchema)
     pickup_signature = parsing.optional_object(PictureSchema)
@@ -147,44 +182,49 @@ class OrderSchema(parsing.Body):
 
 
 class TimeWindowSchema(parsing.Body):
-    from_ = parsing.optional_text(data_key="from")
-    to = parsing.optional_text()
+    from_ = parsing.optional_time(data_key="from")
+    to = parsing.optional_time()
+
+
+class TourPackageSchema(parsing.Body):
+    id = parsing.required_name()
 
 
 class TourOrderSchema(parsing.Body):
     id = parsing.required_name()
-    delivery_eta = parsing.optional_text()
-    packages = parsing.optional_list(parsing.Body.from_dict({"id": parsing.required_name()}))
+    delivery_eta = parsing.optional_time()
+    packages = parsing.optional_list(TourPackageSchema)
 
 
 class TourSchema(parsing.Body):
     id = parsing.required_name()
     courier = parsing.optional_text()
-    pick_up_at = parsing.optional_text()
+    pick_up_at = parsing.optional_time()
     orders = parsing.optional_list(TourOrderSchema)
 
 
 class TourPlanSchema(parsing.Body):
     time_window = parsing.optional_object(TimeWindowSchema)
-    tours = fields.List(fields.Nested(TourSchema), required=True)
+    tours = parsing.Entries(TourSchema, required=True)
 
 
-ORDER = OrderSchema()
-TOUR_PLAN = TourPlanSchema()
-
-
-@dataclass(frozen=True, slots=True)
-class DatedState:
-    """A state that a snapshot gives with its time, in a column or in an entry of its history."""
+@dataclass(slots=True)
+class ReportedState:
+    """A state with its time in a column or an entry of the history; without one it is observed."""
 
     state: str
-    moment: Moment
+    moment: Moment | None
     reason: str | None = None
-    proofs: frozenset[Proof] = frozenset()
+    proofs: frozenset[Proof] = NO_PROOFS
+    flags: frozenset[str] = frozenset()
 
     @property
     def sort_key(self) -> tuple[datetime, int]:
-        return self.moment.at, STEPS.get(self.state, -1)
+        return self.moment.at if self.moment else BEGINNING, STEPS.get(self.state, -1)
+
+
+# What a snapshot says about a state without a time: reasons and proofs, by state.
+Undated = dict[str, tuple[list[str], frozenset[Proof]]]
 
 
 def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
@@ -194,143 +234,151 @@ def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
             "current_state", "signature", "photo_proof"}], "packages": [{"identifier", "state"}],
             "pickup_signature", "delivery_signature", "return_signature", ...}
     Units:  times are ISO 8601 with an offset; one without is read in the order's own timezone.
-    Raises: Undecodable where uuid or state is missing, or a time cannot be read.
+    Raises: Undecodable where uuid or state cannot be read.
     Source: document 003, "Order states", "Return process" and "Web Hooks"; document 001 for v1.
     """
-    order = parsing.load_body(ORDER, body)
-    zone = order["timezone"] if order["timezone"] in ZONES else ZONE
-    dated = [*_states_of_columns(body, order, zone), *_states_of_entries(order, zone)]
-    newest = max((state.moment.at for state in dated), default=None)
-    is_current_api = newest is not None and _has_columns(body)
+    order, left_out = read_fields(OrderSchema, body)
+    zone = order["timezone"] if order["timezone"] in ZONES else context.zone or ZONE
+    dated, undated = _list_states(order, zone)
+    last_word = _last_word(order["state"], dated)
+    reported = dated if last_word is None else [*dated, last_word]
+    _add_undated(reported, undated)
+    is_observed = last_word is not None and last_word.moment is None
+    newest = max((item.moment.at for item in dated if item.moment), default=None)
 
-    events: dict[str, Event] = {}
-    for state in dated:
-        event = _event(state.state, context, state)
-        if (known := events.get(event.key)) is not None:
-            # A column and an entry give the same state: the entry has the reason and the proofs.
-            event = replace(
-                event, reason=event.reason or known.reason, proofs=event.proofs | known.proofs
-            )
-        events[event.key] = event
-    state_event = _state_event(order["state"], dated if is_current_api else [], context)
-    if state_event is not None:
-        events[state_event.key] = state_event
-
-    pickup_at = _expected_time((order["pickup"] or {}).get("eta"), zone)
-    eta = _expected_time((order["delivery"] or {}).get("eta"), zone)
+    pickup, delivery = order["pickup"] or NO_PLACE, order["delivery"] or NO_PLACE
+    eta = _utc(delivery["eta"], zone)
+    promised = {
+        "from": rfc3339(_utc(delivery["after"], zone)),
+        "to": rfc3339(_utc(delivery["before"], zone)),
+    }
     snapshot = Snapshot(
         courier_order_id=order["uuid"],
-        recency=recency_of(newest if is_current_api else None, context),
-        events=tuple(events.values()),
-        reference=order["external_id"] or None,
+        recency=recency_of(None if is_observed else newest, context),
+        events=tuple([_event(item, context) for item in reported]),
+        reference=order["external_id"],
         identifiers={name: order[name] for name in ("identifier", "tracking_code") if order[name]},
         details={
-            "tracking_url": parsing.web_url(order["tracking_url"]),
-            "pickup_at": rfc3339(pickup_at),
+            "tracking_url": order["tracking_url"],
+            "label_url": order["labels_url"],
+            "pickup_at": rfc3339(_utc(pickup["eta"], zone)),
+            "promised": promised if promised["from"] or promised["to"] else None,
+            "tour_identifier": order["tour_identifier"],
         },
         eta=Eta(eta, eta, "poll" if context.kind == "poll" else "order") if eta else None,
         parcels={
-            package["identifier"]: {
-                "status": PACKAGE_STATES.get(package["state"] or package["pickup_state"] or "")
-            }
-            for package in order["packages"] or ()
+            package["identifier"]: _read_package(package) for package in order["packages"] or ()
         },
+        time_count=len(dated),
     )
-    return Decoded(orders=(snapshot,))
+    return Decoded(orders=(snapshot,), left_out=left_out)
 
 
-def _expected_time(value: Any, zone: str) -> datetime | None:
-    """Read an ETA; an unreadable one is left out, because it must not cost the states beside it."""
-    try:
-        moment = parsing.parse_courier_time(value, zone)
-    except Undecodable:
-        return None
-    return moment.at if moment else None
+def _read_package(package: dict[str, Any]) -> dict[str, str]:
+    status = PACKAGE_STATES.get(package["state"])
+    parcel = {"status": status or PACKAGE_STATES.get(package["pickup_state"], FOLLOWS_ORDER)}
+    if package["external_id"]:
+        parcel["external_id"] = package["external_id"]
+    return parcel
 
 
-def _has_columns(body: dict[str, Any]) -> bool:
-    """Return whether the body is of the current API: v1 has no column but created_at."""
-    return any(f"{state}_at" in body for state in TIMED_STATES if state != "created")
+def _utc(moment: Moment | None, zone: str) -> datetime | None:
+    in_utc = parsing.in_zone(moment, zone)
+    return in_utc.at if in_utc else None
 
 
-def _states_of_columns(
-    body: dict[str, Any], order: dict[str, Any], zone: str
-) -> Iterator[DatedState]:
-    """Yield the states that the *_at columns give, each with its signature."""
-    for state in TIMED_STATES:
-        moment = parsing.parse_courier_time(body.get(f"{state}_at"), zone, f"{state}_at")
-        if moment is not None:
-            reason = order["cancellation_reason"] if state == "cancelled" else None
-            signatures = [order[name] for name in SIGNATURE_FIELDS.get(state, ())]
-            yield DatedState(state, moment, reason, _proofs(signature=signatures))
+def _list_states(order: dict[str, Any], zone: str) -> tuple[list[ReportedState], Undated]:
+    """Return the states that the columns and the entries of history[] and events[] report.
 
-
-def _states_of_entries(order: dict[str, Any], zone: str) -> Iterator[DatedState]:
-    """Yield the states that the entries of history[] and events[] give, where they have a time."""
-    for entry in [*(order["history"] or ()), *(order["events"] or ())]:
-        moment = parsing.parse_courier_time(entry["recorded_at"], zone, "recorded_at")
-        entry_type = entry["type"]
-        state = entry["current_state"] or STATE_OF_REASON.get(entry_type or "") or entry_type
-        if moment is not None and state:
-            flat_signature = {"url": entry["signature_url"], "name": entry["signature_name"]}
-            yield DatedState(
-                state,
-                moment,
-                # The type of other states repeats the action (`pick_up`) and is no reason.
-                entry_type if state in REASONS else None,
-                _proofs(
-                    signature=[entry["signature"], flat_signature], photo=[entry["photo_proof"]]
-                ),
-            )
-
-
-def _proofs(**pictures: list[dict[str, Any] | None]) -> frozenset[Proof]:
-    """Return the proofs in pictures, given by kind as {"url", "name"}."""
-    proofs = (
-        Proof(
-            kind,
-            parsing.web_url(picture["url"]) or "",
-            (picture["name"] or "")[: parsing.MAX_NAME_LENGTH],
-        )
-        for kind, shown in pictures.items()
-        for picture in shown
-        if picture
-    )
-    return frozenset(proof for proof in proofs if proof.url or proof.name)
-
-
-def _state_event(state: str, dated: list[DatedState], context: MessageContext) -> Event | None:
-    """Return the event that `state` itself gives, None where a dated state gives it already.
-
-    v1 gives no time for its state, so it is an observation. In a snapshot with columns, a state
-    that is not the one with the newest time is what the courier says last: it has that newest time
-    and counts after it. So this snapshot, sent again in a week, still takes its old place.
+    A column and an entry of the same second are one report. An entry may have no time.
     """
-    mapped = [item for item in dated if item.state in WORDS]
-    if not mapped:
-        return _event(state, context, None)
-    if max(mapped, key=lambda item: item.sort_key).state == state:
+    dated: dict[tuple[str, datetime], ReportedState] = {}
+    undated: Undated = {}
+
+    def add(
+        state: str, moment: Moment | None, reason: str | None, proofs: frozenset[Proof]
+    ) -> None:
+        if moment is None:
+            reasons, known = undated.get(state, ([], NO_PROOFS))
+            undated[state] = ([*reasons, reason] if reason else reasons, known | proofs)
+            return
+        key = state, moment.at.replace(microsecond=0)
+        item = dated.get(key)
+        if item is None:
+            dated[key] = ReportedState(state, moment, reason, proofs)
+            return
+        # Of two reasons the one that sorts first: it does not depend on where each of them stands.
+        item.reason = min(filter(None, (item.reason, reason)), default=None)
+        item.proofs |= proofs
+
+    for state, column in COLUMNS.items():
+        if order[column] is not None:
+            add(state, parsing.in_zone(order[column], zone), None, NO_PROOFS)
+    for entry in (*(order["history"] or ()), *(order["events"] or ())):
+        entry_type = entry["type"]
+        state = entry["current_state"] or STATE_OF_TYPE.get(entry_type, entry_type)
+        if state:
+            # The type of other states repeats the action (`pick_up`) and is no reason.
+            reason = entry_type if state in REASONS else None
+            flat_signature = {"url": entry["signature_url"], "name": entry["signature_name"]}
+            proofs = _proofs("signature", entry["signature"], flat_signature)
+            proofs |= _proofs("photo", entry["photo_proof"])
+            add(state, parsing.in_zone(entry["recorded_at"], zone), reason, proofs)
+    add("cancelled", None, order["cancellation_reason"], NO_PROOFS)
+    for state, names in SIGNATURE_FIELDS.items():
+        add(state, None, None, _proofs("signature", *[order[name] for name in names]))
+    return [*dated.values()], undated
+
+
+def _proofs(kind: str, *pictures: dict[str, Any] | None) -> frozenset[Proof]:
+    return frozenset(
+        [
+            Proof(kind, picture["url"] or "", picture["name"] or "")
+            for picture in pictures
+            if picture and (picture["url"] or picture["name"])
+        ]
+    )
+
+
+def _last_word(state: str, dated: list[ReportedState]) -> ReportedState | None:
+    """Return what `state` itself reports, None where a dated state reports it already.
+
+    A state without a time of its own is an observation. One whose time is not the newest of the
+    snapshot is what the courier says last, as when it dispatches again after a failed pickup: it
+    counts right after that newest time. So this snapshot, sent again in a week, still takes its
+    old place.
+    """
+    if not any(item.state == state for item in dated):
+        # v1's `processing` says nothing beside the time of a later state.
+        is_passed = state == "processing" and any(item.state != "created" for item in dated)
+        return None if is_passed else ReportedState(state, None)
+    counting = [item for item in dated if item.state in WORDS or item.state == state]
+    if max(counting, key=lambda item: item.sort_key).state == state:
         return None
-    newest = Moment(max(item.moment.at for item in dated))
-    flags = frozenset({STATE_DISAGREES, TIME_INFERRED})
-    return _event(state, context, DatedState(state, newest), flags)
+    newest = max(dated, key=lambda item: item.sort_key).moment
+    return ReportedState(state, newest, flags=frozenset({STATE_DISAGREES, TIME_INFERRED}))
 
 
-def _event(
-    state: str,
-    context: MessageContext,
-    dated: DatedState | None,
-    flags: frozenset[str] = frozenset(),
-) -> Event:
+def _add_undated(reported: list[ReportedState], undated: Undated) -> None:
+    """Add what is said without a time to the newest report of the state."""
+    for state, (reasons, proofs) in undated.items():
+        of_state = [item for item in reported if item.state == state]
+        if of_state and (reasons or proofs):
+            newest = max(of_state, key=lambda item: item.sort_key)
+            newest.reason = newest.reason or min(reasons, default=None)
+            newest.proofs |= proofs
+
+
+def _event(item: ReportedState, context: MessageContext) -> Event:
     return make_event(
-        state,
-        WORDS.get(state),
+        item.state,
+        WORDS.get(item.state),
         context,
-        dated.moment if dated else None,
-        step=STEPS.get(state, 0),
-        reason=dated.reason if dated else None,
-        proofs=dated.proofs if dated else frozenset(),
-        flags=flags,
+        item.moment,
+        step=STEPS.get(item.state, 0),
+        reason=item.reason,
+        proofs=item.proofs,
+        flags=item.flags,
     )
 
 
@@ -339,38 +387,34 @@ def decode_tour_plan(body: dict[str, Any], context: MessageContext) -> Decoded:
 
     Shape:  {"time_window": {"from", "to"}, "tours": [{"id", "courier", "pick_up_at",
             "orders": [{"id", "delivery_eta", "packages": [{"id"}]}]}]}
-    Raises: Undecodable where a tour or an order has no id, or a time cannot be read.
+    Raises: Undecodable where there are no tours.
     Source: document 003, "Tour plan".
     """
-    plan = parsing.load_body(TOUR_PLAN, body)
-    window = plan["time_window"] or {}
-    window_from = _plan_time(window.get("from_"), "time_window.from")
-    window_to = _plan_time(window.get("to"), "time_window.to")
-    return Decoded(
-        tours=tuple(
-            Tour(
-                tour_id=tour["id"],
-                courier_name=tour["courier"],
-                pick_up_at=_plan_time(tour["pick_up_at"], "pick_up_at"),
-                window_from=window_from,
-                window_to=window_to,
-                stops=tuple(
+    plan, left_out = read_fields(TourPlanSchema, body)
+    zone = context.zone or ZONE
+    window = plan["time_window"] or {"from_": None, "to": None}
+    window_from, window_to = _utc(window["from_"], zone), _utc(window["to"], zone)
+    tours = [
+        Tour(
+            tour_id=tour["id"],
+            courier_name=tour["courier"],
+            pick_up_at=_utc(tour["pick_up_at"], zone),
+            window_from=window_from,
+            window_to=window_to,
+            stops=tuple(
+                [
                     Stop(
                         order_key=stop["id"],
-                        eta=_plan_time(stop["delivery_eta"], "delivery_eta"),
-                        packages=tuple(package["id"] for package in stop["packages"] or ()),
+                        eta=_utc(stop["delivery_eta"], zone),
+                        packages=tuple([package["id"] for package in stop["packages"] or ()]),
                     )
                     for stop in tour["orders"] or ()
-                ),
-            )
-            for tour in plan["tours"]
+                ]
+            ),
         )
-    )
-
-
-def _plan_time(value: str | None, field_name: str) -> datetime | None:
-    moment = parsing.parse_courier_time(value, ZONE, field_name)
-    return moment.at if moment else None
+        for tour in plan["tours"]
+    ]
+    return Decoded(tours=tuple(tours), left_out=left_out)
 
 
 # Polling: document 003, "API Tokens", "List Orders", "Show Order".
@@ -407,7 +451,7 @@ def _read_list_page(raw: bytes) -> tuple[list[bytes], int]:
     Source: document 003, "List Orders"; document 001 for v1.
     """
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")
         body = json.loads(text)
     except (ValueError, RecursionError):
         raise Undecodable("a page of the list of orders is not JSON") from None
@@ -458,7 +502,7 @@ def _make_sample(sample: SampleState) -> dict[str, Any]:
     """Return a snapshot with half an hour between the states that lead to its own."""
     usual = ("created", "dispatched", "picked_up")
     passed = [word for word in usual if STEPS[word] < STEPS.get(sample.word, 0)]
-    reached = [word for word in [*passed, sample.word] if word in TIMED_STATES]
+    reached = [word for word in [*passed, sample.word] if word in COLUMNS]
     return {
         "uuid": sample.order_id,
         "identifier": "OT4TRY",

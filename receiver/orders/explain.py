@@ -39,7 +39,8 @@ FLAG_TEXTS = {
     "zone_assumed": "the courier's time had no time zone: the account's zone is used",
     "minute_only": "the courier's time is only exact to the minute",
     "state_disagrees": "the courier's state differs from its newest dated event; the state is used",
-    "pickup_at_unreadable": "the pickup time could not be read",
+    "answered": "the courier's answer to our own request: it may take the order back",
+    "of_shipment": "about a shipment, not the order itself: it never takes the order back",
 }
 
 

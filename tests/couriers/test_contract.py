@@ -228,7 +228,6 @@ def test_sample_of_a_word_that_nobody_knows_is_unknown(name: str) -> None:
     [
         "javascript:alert(1)",
         "JavaScript:alert(1)//http://",
-        " http://example.com",
         "data:text/html,x",
         "//example.com",
         "ftp://example.com",
@@ -276,7 +275,9 @@ def test_state_at_the_end_of_time_is_decoded_or_refused(state: str) -> None:
     check("tiramizoo", "orders", tiramizoo_order(times={"picked_up": END_OF_TIME}, state=state))
 
 
-word = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)
+word = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30).filter(
+    str.strip
+)
 
 
 @given(word=word)
@@ -293,11 +294,11 @@ def test_word_that_is_not_in_the_map_is_unknown(word: str) -> None:
         driver = DRIVERS[name]
         # ShipmentAPI's words come in any spelling.
         spelt = "_".join(word.casefold().replace("-", " ").replace("_", " ").split())
-        known = word in driver.words or (name == "shipmentapi" and spelt in driver.words)
+        known = word.strip() in driver.words or (name == "shipmentapi" and spelt in driver.words)
         (snapshot,) = driver.topics["orders"](body, CONTEXT).orders
         (event,) = snapshot.events
         assert (event.status == statuses.UNKNOWN) == (not known)
-        assert event.courier_status == word
+        assert event.courier_status == word.strip()
 
 
 @pytest.mark.parametrize("name", ["cottoncast", "shipmentapi"])

@@ -98,7 +98,9 @@ def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded
         )
     if message.kind == "poll" and driver.api is not None:
         decode = driver.api.decode
-    context = MessageContext(message.received_at, message.kind, account.field_map)
+    context = MessageContext(
+        message.received_at, message.kind, account.field_map, account.zone or driver.zone
+    )
     return decode(parse_body(message.body or b""), context)
 
 
