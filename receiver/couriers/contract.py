@@ -66,6 +66,8 @@ class Api:
     needs_user   whether the courier wants a user name beside the token
     order_url_by_reference  the same as order_url, by the shop's own number
     list_url     the URL of a page (the first is 1) of the orders created since a time
+    listed_name  matches a name, in any capitals, that no URL shows an order by, but by which the
+                 list has it
     read_list_page     reads such a page: each order's own JSON bytes, and how many pages there are
     read_retry_after   the seconds to wait that the text of a 429 response names, None where none
     """
@@ -79,6 +81,7 @@ class Api:
     needs_user: bool = False
     order_url_by_reference: Callable[[Access, str], str] | None = None
     list_url: Callable[[Access, datetime, int], str] | None = None
+    listed_name: str | None = None
     read_list_page: Callable[[bytes], tuple[list[bytes], int]] | None = None
     read_retry_after: Callable[[str], float | None] | None = None
 

@@ -420,6 +420,9 @@ def decode_tour_plan(body: dict[str, Any], context: MessageContext) -> Decoded:
 # Polling: document 003, "API Tokens", "List Orders", "Show Order".
 
 PER_PAGE = 100
+# Document 003, "Tracking page" and its samples: DWJHREONREDW7, ID4K7-EHQX-62RA. Show Order takes
+# an id, an identifier or an external id, and no tracking code.
+TRACKING_CODE = "[A-Z0-9]{0,5}-?[A-Z0-9]{4}-?[A-Z0-9]{4}"
 RETRY_IN = re.compile(r"retry request in ([0-9]{1,9}) second", re.IGNORECASE)
 JSON_SEPARATORS = re.compile(r"[ \t\n\r,:]*")
 
@@ -528,6 +531,7 @@ driver = Driver(
         order_url=_order_url,
         order_url_by_reference=_order_url_by_reference,
         list_url=_list_url,
+        listed_name=TRACKING_CODE,
         read_list_page=_read_list_page,
         decode=decode_order,
         read_retry_after=_read_retry_after,

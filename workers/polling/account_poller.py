@@ -4,6 +4,7 @@ It runs in a few threads for each account, so that a courier that hangs delays n
 another courier's orders. The answers enter the inbox like webhooks.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -138,7 +139,8 @@ class AccountPoller:
             if permit is None:
                 return False
             limit = 1 if since is None else leases.MAX_LISTED
-            held = leases.lease_orders(session, self.slug, now, limit, since)
+            name = self.api.listed_name
+            held = leases.lease_orders(session, self.slug, now, limit, since, name)
             if not held:
                 circuit_breaker.return_permit(session, permit, now)
                 return False
@@ -155,7 +157,7 @@ class AccountPoller:
     def _plan_list(self, session: Session, now: datetime) -> datetime | None:
         if self.api.list_url is None or time.monotonic() < self._no_list_until:
             return None
-        since = leases.plan_list(session, self.slug, now)
+        since = leases.plan_list(session, self.slug, now, self.api.listed_name)
         if since is None:
             # Not computed again for each of these orders.
             self._no_list_until = time.monotonic() + 1
@@ -244,7 +246,7 @@ class AccountPoller:
             self._record_answers(permit, answers.values(), ANSWERED)
             for name in answers:
                 del left[name]
-            if page_count - page > len(left):
+            if page_count - page > len(left) and not any(map(self._is_only_listed, left.values())):
                 # The list is longer than planned: one by one takes fewer requests.
                 break
         if len(left) > MAX_LEFT:
@@ -257,6 +259,12 @@ class AccountPoller:
                 return self._release(left.values())
             del left[name]
         return True
+
+    def _is_only_listed(self, lease: Lease) -> bool:
+        name = self.api.listed_name
+        if name is None or lease.is_courier_id:
+            return False
+        return bool(re.fullmatch(name, lease.courier_order_id.strip(), re.IGNORECASE))
 
     # --- results ---
 

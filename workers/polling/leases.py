@@ -29,6 +29,10 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 PAGE_SIZE = 100
 # Fewer due orders are always polled one by one.
 MIN_LISTED = 4
+# An order that only the list can show was placed with its courier before it was registered, nobody
+# knows how long: the list goes back further each time that it was not found.
+LOOK_BACK, LOOK_BACK_FACTOR, LONGEST_LOOK_BACK = timedelta(hours=1), 4, timedelta(days=7)
+
 # How many due orders are considered for one list, and how many starting points are compared.
 MAX_LISTED = 2_000
 MAX_CUTS = 16
@@ -53,23 +57,47 @@ class Lease:
 
 
 def find_due_orders(
-    session: Session, account: str, now: datetime, limit: int, since: datetime | None = None
+    session: Session,
+    account: str,
+    now: datetime,
+    limit: int,
+    since: datetime | None = None,
+    listed_name: str | None = None,
 ) -> Sequence[datetime]:
     """Return when each of the first `limit` orders that are due and not leased was placed.
 
-    since: only those that a list since then may contain.
+    since, listed_name: only those that a list since then may contain.
     """
-    due = select(Poll.placed_at).where(*_due(account, now, since))
+    due = select(Poll.placed_at).where(*_due(account, now, since, listed_name))
     return session.scalars(due.order_by(Poll.due_at).limit(limit)).all()
 
 
-def plan_list(session: Session, account: str, now: datetime) -> datetime | None:
+def plan_list(
+    session: Session, account: str, now: datetime, listed_name: str | None
+) -> datetime | None:
     """Return since when to list the due orders, None if polling one by one takes fewest requests.
 
     A list contains every order placed since a time. So the newest of the due orders are fetched by
     list, as far back as that takes fewer requests than polling each, and the older ones one by one.
+    An order that only a list can show is fetched by list in any case.
     """
-    newest = sorted(find_due_orders(session, account, now, MAX_LISTED, BEGINNING), reverse=True)
+    since = _plan_shortest(session, account, now, listed_name)
+    if listed_name is None:
+        return since
+    due = _due(account, now, None, None)
+    only_listed = select(Poll.placed_at, Poll.failures).where(*due, _is_only_listed(listed_name))
+    looks_back = [
+        placed_at - min(LOOK_BACK * LOOK_BACK_FACTOR ** min(failures, 9), LONGEST_LOOK_BACK)
+        for placed_at, failures in session.execute(only_listed.limit(MAX_LISTED))
+    ]
+    return min([*looks_back, *([since] if since else [])], default=None)
+
+
+def _plan_shortest(
+    session: Session, account: str, now: datetime, listed_name: str | None
+) -> datetime | None:
+    due = find_due_orders(session, account, now, MAX_LISTED, BEGINNING, listed_name)
+    newest = sorted(due, reverse=True)
     if len(newest) <= MIN_LISTED:
         return None
     fewest, since = len(newest), None
@@ -83,15 +111,20 @@ def plan_list(session: Session, account: str, now: datetime) -> datetime | None:
 
 
 def lease_orders(
-    session: Session, account: str, now: datetime, limit: int, since: datetime | None = None
+    session: Session,
+    account: str,
+    now: datetime,
+    limit: int,
+    since: datetime | None = None,
+    listed_name: str | None = None,
 ) -> list[Lease]:
     """Lease orders that are due and that nobody polls, the longest overdue first.
 
-    since: only those that a list since then may contain.
+    since, listed_name: only those that a list since then may contain.
     """
     chosen = (
         select(Poll.order_id, Poll.leased_until.is_not(None).label("was_leased"))
-        .where(*_due(account, now, since))
+        .where(*_due(account, now, since, listed_name))
         .order_by(Poll.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -120,7 +153,9 @@ def lease_orders(
     return [Lease(*row[:-1]) for row in rows]
 
 
-def _due(account: str, now: datetime, since: datetime | None) -> list[ColumnElement[bool]]:
+def _due(
+    account: str, now: datetime, since: datetime | None, listed_name: str | None
+) -> list[ColumnElement[bool]]:
     """Return the conditions of orders that are due and free; since: as lease_orders() has it."""
     # Only a clock that was ahead can have given a lease for longer than LEASE_DURATION.
     latest = now + 2 * LEASE_DURATION
@@ -129,8 +164,24 @@ def _due(account: str, now: datetime, since: datetime | None) -> list[ColumnElem
     if since is not None:
         # A list does not contain an order that the courier said not to know and never reported.
         reported = exists().where(Order.id == Poll.order_id, Order.last_heard_at.is_not(None))
-        conditions += [Poll.placed_at >= since, Poll.unknown_since.is_(None) | reported]
+        may_be_listed = Poll.unknown_since.is_(None) | reported
+        if listed_name is not None:
+            may_be_listed |= _is_only_listed(listed_name)
+        conditions += [Poll.placed_at >= since, may_be_listed]
     return conditions
+
+
+def _is_only_listed(listed_name: str) -> ColumnElement[bool]:
+    """Return the condition of orders that are only known by such a name so far.
+
+    One that also has the shop's number is asked about by that first.
+    """
+    return exists().where(
+        Order.id == Poll.order_id,
+        Order.last_heard_at.is_(None),
+        Order.reference.is_(None) | Poll.unknown_since.is_not(None),
+        Order.courier_order_id.regexp_match(f"^\\s*{listed_name}\\s*$", flags="i"),
+    )
 
 
 def release_leases(session: Session, leases: Collection[Lease]) -> None:

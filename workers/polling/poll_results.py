@@ -76,6 +76,7 @@ def read_list(
     An order that cannot be decoded is left out: it is polled by itself, and quarantined then.
     """
     answers: dict[str, PollAnswer] = {}
+    named = {_plain(name): name for name, lease in leases.items() if not lease.is_courier_id}
     for body in bodies:
         try:
             decoded = _decode(account, parse_body(body), asked_at)
@@ -83,9 +84,16 @@ def read_list(
             continue
         message = answer_message(account, body, asked_at)
         for snapshot in decoded.orders:
-            for name in {snapshot.courier_order_id, *snapshot.identifiers.values()} & leases.keys():
+            names = {snapshot.courier_order_id, *snapshot.identifiers.values()}
+            meant = {named[_plain(name)] for name in names if _plain(name) in named}
+            for name in names & leases.keys() | meant:
                 answers[name] = PollAnswer(leases[name], message, decoded)
     return answers
+
+
+def _plain(name: str) -> str:
+    """Return a name as it is found: capitals, dashes and surrounding blanks do not matter."""
+    return name.strip().replace("-", "").casefold()
 
 
 def answer_message(
@@ -107,10 +115,10 @@ def answer_message(
 def _is_about(account: Account, lease: Lease, decoded: Decoded) -> bool:
     """Until the courier's own id is known, any name under which the order was polled will do."""
     for snapshot in decoded.orders:
-        names = {snapshot.courier_order_id}
-        if not lease.is_courier_id:
-            names |= further_names(account, snapshot)
-        if lease.courier_order_id in names:
+        if lease.courier_order_id == snapshot.courier_order_id:
+            return True
+        names = {snapshot.courier_order_id, *further_names(account, snapshot)}
+        if not lease.is_courier_id and _plain(lease.courier_order_id) in map(_plain, names):
             return True
     return False
 
