@@ -6,7 +6,7 @@ from flask import Flask, Response
 
 from receiver import telemetry
 from receiver.accounts.refused_credentials import CredentialRecorder
-from receiver.alerts.backlog import BacklogMeter
+from receiver.alerts import AlertReader
 from receiver.changes.feed import announce_changes
 from receiver.changes.feed_waiters import FeedWaiters
 from receiver.db.engine import create_engine_for, session_factory
@@ -15,6 +15,7 @@ from receiver.orders.read_batching import OrderReader
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
+from receiver.stats.answers import AnswerRecorder
 from receiver.web import api, console, problems, webhooks
 from receiver.web.context import AppContext
 from receiver.web.health import ops
@@ -52,20 +53,23 @@ def create_app(settings: Settings | None = None) -> Flask:
     engine = create_engine_for(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     telemetry.start("web", engine, settings.sentry_dsn, settings.otel_exporter_otlp_endpoint)
     redis = connect_redis(settings.redis_url)
-    doorbell, meter = Doorbell(redis), BacklogMeter()
+    sessions, doorbell = session_factory(engine), Doorbell(redis)
+    inbox = Inbox(engine, doorbell.ring)
+    alert_reader = AlertReader(settings, sessions, redis, inbox.storage)
     app.extensions["ordertrail"] = AppContext(
         settings=settings,
         engine=engine,
-        sessions=session_factory(engine),
+        sessions=sessions,
         reader=OrderReader(engine),
         redis=redis,
-        inbox=Inbox(engine, doorbell.ring),
-        credential_recorder=CredentialRecorder(session_factory(engine), settings.accounts),
+        inbox=inbox,
+        credential_recorder=CredentialRecorder(sessions, settings.accounts),
         doorbell=doorbell,
         feed_bell=Doorbell(redis, announce_changes, "change_feed"),
-        feed_waiters=FeedWaiters(session_factory(engine), redis),
-        backlog_meter=meter,
-        metrics_collector=MetricsCollector(settings, session_factory(engine), redis, meter),
+        feed_waiters=FeedWaiters(sessions, redis),
+        answer_recorder=AnswerRecorder(redis, webhooks.list_routes(settings.accounts)),
+        alert_reader=alert_reader,
+        metrics_collector=MetricsCollector(settings, sessions, alert_reader),
     )
     if settings.otel_exporter_otlp_endpoint:
         trace_requests(app)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from flask import Flask
 
 from receiver.accounts.refused_credentials import CredentialRecorder
-from receiver.alerts.backlog import BacklogMeter
+from receiver.alerts import AlertReader
 from receiver.changes.feed_waiters import FeedWaiters
 from receiver.web.context import AppContext
 from receiver.web.metrics_collector import MetricsCollector
@@ -19,13 +19,14 @@ def context_of(app: Flask) -> AppContext:
 
 def forget(app: Flask) -> None:
     """Give the application new objects for those that remember what an earlier test did."""
-    old, meter = context_of(app), BacklogMeter()
+    old = context_of(app)
+    reader = AlertReader(old.settings, old.sessions, old.redis, old.inbox.storage)
     app.extensions["ordertrail"] = replace(
         old,
         credential_recorder=CredentialRecorder(old.sessions, old.settings.accounts),
         feed_waiters=FeedWaiters(old.sessions, old.redis),
-        backlog_meter=meter,
-        metrics_collector=MetricsCollector(old.settings, old.sessions, old.redis, meter),
+        alert_reader=reader,
+        metrics_collector=MetricsCollector(old.settings, old.sessions, reader),
     )
 
 

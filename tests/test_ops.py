@@ -5,7 +5,8 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,8 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
+from sqlalchemy import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.inbox import storage_check
+from receiver.inbox.storage_check import StorageCheck
 from receiver.queue.job_queue import get_queue
 from tests.bodies import cottoncast_status, payload, raw, tiramizoo_order
 from tests.service import Web, wait_until
@@ -135,6 +139,14 @@ def test_without_postgresql_it_lives_and_is_not_ready(
     assert answer.status_code == 503
     assert answer.json == {**READY, "status": "not ready", "postgresql": "unreachable"}
     assert client.get("/livez").status_code == 200
+    alerts = client.get("/v1/alerts", headers=bearer("test-api-token")).json
+    found = {it["condition"] for it in (alerts or {})["alerts"]} - {"disk_low"}
+    assert found == {"database_away", "no_workers"}
+    condition = {"condition": "database_away", "account": "", "severity": "critical"}
+    assert number(client, "ordertrail_alert", **condition) == 1
+    page = client.get("/ops", headers=bearer("test-api-token"))
+    assert page.status_code == 200
+    assert "PostgreSQL cannot be used" in page.text
 
 
 def test_a_postgresql_that_takes_no_writes_is_not_ready(
@@ -149,9 +161,81 @@ def test_a_postgresql_that_takes_no_writes_is_not_ready(
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json == {**READY, "status": "not ready", "postgresql": "read-only"}
+    alerts = client.get("/v1/alerts", headers=bearer("test-api-token")).json
+    assert "database_read_only" in [it["condition"] for it in (alerts or {})["alerts"]]
+    assert number(client, "ordertrail_database_up") == 1
+    assert number(client, "ordertrail_database_writable") == 0
     refused = client.post(TIRAMIZOO, data=raw(tiramizoo_order()))
     assert refused.status_code == 503
     assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_a_postgresql_that_takes_no_more_connections_is_named(
+    redis: Redis, new_app: Callable[..., Flask], new_database: Callable[[str], str]
+) -> None:
+    url = make_url(new_database("few"))
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as admin:
+        admin.execute("DROP ROLE IF EXISTS few")
+        admin.execute("CREATE ROLE few LOGIN CONNECTION LIMIT 0")
+        client = new_app(
+            DATABASE_URL=url.set(username="few").render_as_string(hide_password=False)
+        ).test_client()
+        answer = client.get("/readyz")
+        alerts = client.get("/v1/alerts", headers=bearer("test-api-token")).json
+        admin.execute("DROP ROLE few")
+    assert (answer.status_code, (answer.json or {})["postgresql"]) == (503, "out of connections")
+    assert "database_connections" in [it["condition"] for it in (alerts or {})["alerts"]]
+
+
+def test_missing_tables_are_named(
+    redis: Redis, new_app: Callable[..., Flask], new_database: Callable[[str], str]
+) -> None:
+    url = new_database("untabled")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE messages RENAME TO others")
+    client = new_app(DATABASE_URL=url).test_client()
+    answer = client.get("/readyz")
+    assert (answer.json or {})["postgresql"] == "tables missing or outdated"
+    alerts = client.get("/v1/alerts", headers=bearer("test-api-token")).json
+    assert "tables_outdated" in [it["condition"] for it in (alerts or {})["alerts"]]
+
+
+class SlowWriter:
+    """A PostgreSQL whose writes take so long, one after another."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds = list(seconds)
+
+    def fetch_all(self, *_: Any, **__: Any) -> list[Any]:
+        sleep(self.seconds.pop(0) if self.seconds else 0)
+        return []
+
+
+def test_only_three_slow_writes_in_a_row_are_a_slow_postgresql(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(storage_check, "ACCEPT_SECONDS", 0.2)
+    monkeypatch.setattr(storage_check, "FRESH_SECONDS", 0.1)
+    assert StorageCheck(SlowWriter(0.3, 0.3)).settle() == "ok"
+    slow = StorageCheck(SlowWriter(0.3, 0.3, 0.3, 0.3))
+    assert slow.settle() == "too slow"
+    assert wait_until(lambda: slow.check(1) == "ok")
+
+
+def test_a_write_that_never_ends_is_a_slow_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_check, "ACCEPT_SECONDS", 0.2)
+    stuck = StorageCheck(SlowWriter(1.5))
+    assert stuck.check(0.1) == "ok"
+    assert wait_until(lambda: stuck.check(0.1) == "too slow", 1.3)
+
+
+def test_a_webhook_that_finds_the_disk_full_counts_until_one_is_stored() -> None:
+    check = StorageCheck(SlowWriter())
+    assert check.check() == "ok"
+    check.note_failure(psycopg.errors.DiskFull())
+    assert check.check() == "disk full"
+    check.note_success()
+    assert check.check() == "ok"
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])

@@ -126,7 +126,7 @@ def test_promtool_would_see_a_rule_that_never_fires(tmp_path: Path) -> None:
         pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
     shutil.copytree(PROMETHEUS, tmp_path, dirs_exist_ok=True)
     rules = tmp_path / "rules.yml"
-    rules.write_text(rules.read_text().replace("(ordertrail_alert)", "(ordertrail_alerts)"))
+    rules.write_text(rules.read_text().replace("(ordertrail_alert{", "(ordertrail_alerts{"))
     assert _run(promtool, "test", "rules", "rules_test.yml", where=tmp_path).returncode != 0
 
 

@@ -18,11 +18,12 @@ from redis import Redis
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.alerts import CRITICAL, AlertContext, Evaluation, evaluate_conditions, runbook_link
-from receiver.alerts.backlog import BacklogMeter
+from receiver.alerts import CRITICAL, AlertReader, Evaluation, runbook_link
 from receiver.background_thread import BackgroundThread
+from receiver.db.group_commit import AutocommitPool
 from receiver.db.locks import ALERTS_LOCK, try_lock
 from receiver.db.models import Notice, Push
+from receiver.inbox.storage_check import StorageCheck
 from receiver.settings import Settings
 from receiver.stats.history import delete_old_history
 from receiver.times import rfc3339
@@ -59,7 +60,8 @@ class AlertWatch:
         self._urls = {
             hashlib.sha256(url.encode()).hexdigest()[:12]: url for url in settings.alert_urls
         }
-        self._meter = BacklogMeter()
+        storage = StorageCheck(AutocommitPool(sessions.kw["bind"]))
+        self._reader = AlertReader(settings, sessions, redis, storage)
         self._cleaned_up_at: datetime | None = None
         self._thread = BackgroundThread(
             "alert_check", self._check_now, delay=INTERVAL_SECONDS, retry_seconds=0
@@ -75,11 +77,11 @@ class AlertWatch:
 
     def check(self, now: datetime) -> None:
         """Record the alerts that opened and closed, and send the pushes that are due."""
+        evaluation = self._reader.read(now)
         with self._sessions.begin() as session:
             if not try_lock(session, ALERTS_LOCK):
                 return
-            context = AlertContext.read(session, self._settings, self._redis, now, self._meter)
-            self._update_notices(session, evaluate_conditions(context), now)
+            self._update_notices(session, evaluation, now)
             if self._cleaned_up_at is None or now - self._cleaned_up_at >= CLEAN_UP_EVERY:
                 delete_old_history(session, now)
                 old = (Notice.opened_at < now - KEPT_FOR, Notice.closed_at < now - KEPT_FOR)

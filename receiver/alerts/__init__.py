@@ -15,6 +15,7 @@ from receiver.alerts import (  # noqa: F401 (each puts its conditions into CATAL
 from receiver.alerts.condition import CATALOGUE, CRITICAL, WARNING, Alert, runbook_link
 from receiver.alerts.context import AlertContext, SystemState
 from receiver.alerts.evaluation import Evaluation, evaluate_conditions, find_alerts
+from receiver.alerts.reading import AlertReader
 
 __all__ = [
     "CATALOGUE",
@@ -22,6 +23,7 @@ __all__ = [
     "WARNING",
     "Alert",
     "AlertContext",
+    "AlertReader",
     "Evaluation",
     "SystemState",
     "evaluate_conditions",

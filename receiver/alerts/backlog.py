@@ -19,9 +19,9 @@ from receiver.db.models import Count, Message
 from receiver.inbox.pending import select_pending
 from receiver.stats.totals import PROCESSED
 
-CHUNK = 5_000
+CHUNK = 3_000
 # A chunk takes some milliseconds: the last one may begin just before this.
-LOOK_SECONDS = 0.03
+LOOK_SECONDS = 0.02
 # The rates are those of the last so many seconds, and of at least so many.
 RATE_WITHIN, RATE_LEAST = 60.0, 4.0
 

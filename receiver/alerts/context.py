@@ -5,8 +5,8 @@ A condition reads all accounts in one statement (`key_table` has a row for each 
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +22,10 @@ from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
 from receiver.db.models import AccountState, Heartbeat
 from receiver.db.pagination import MOST_COUNTED
+from receiver.inbox.storage_check import OK
 from receiver.queue.liveness import SWEEP, clock_alive_since, count_live_workers
 from receiver.settings import Account, Settings
+from receiver.stats.answers import AnswerCounts, read_answers
 
 # A statement for rows of any columns.
 Rows = sa.Select[*tuple[Any, ...]]
@@ -32,6 +34,10 @@ Rows = sa.Select[*tuple[Any, ...]]
 @dataclass(frozen=True, slots=True)
 class SystemState:
     """The state of what is not in PostgreSQL: Redis, workers, clock and disks. None: not known.
+
+    database: receiver.inbox.storage_check.OK, or what keeps webhooks from being stored.
+    database_detail: PostgreSQL's own words about it.
+    answers: how webhooks were answered lately, by account.
 
     clock_since: since when the clock has been ticking without a break; None: it is not ticking.
     disk_free, disk_size: bytes of the fullest of the disks with our data.
@@ -42,6 +48,27 @@ class SystemState:
     clock_since: datetime | None
     disk_free: int | None = None
     disk_size: int | None = None
+    database: str = OK
+    database_detail: str = ""
+    answers: Mapping[str, AnswerCounts] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, settings: Settings, redis: Redis, now: datetime) -> Self:
+        """Return the present state, but for PostgreSQL and the disk that it alone can name."""
+        size, free = _fullest_disk([settings.data_dir])
+        try:
+            workers, clock_since = count_live_workers(redis), clock_alive_since(redis)
+            answers = read_answers(redis, now)
+        except (RedisError, OSError):
+            return cls(False, None, None, free, size)
+        return cls(True, workers, clock_since, free, size, answers=answers)
+
+    def with_disk(self, directory: Path | None) -> Self:
+        """Return the state with a further disk, where that is fuller."""
+        size, free = _fullest_disk([directory] if directory else [])
+        if free is None or (self.disk_free is not None and self.disk_free <= free):
+            return self
+        return replace(self, disk_free=free, disk_size=size)
 
 
 @dataclass(frozen=True)
@@ -53,30 +80,6 @@ class AlertContext:
     now: datetime
     system: SystemState
     meter: BacklogMeter = field(default_factory=BacklogMeter)
-
-    @classmethod
-    def read(
-        cls,
-        session: Session,
-        settings: Settings,
-        redis: Redis,
-        now: datetime,
-        meter: BacklogMeter | None = None,
-    ) -> Self:
-        """Return a context with the present state of Redis, workers, clock and disks."""
-        disks = [
-            shutil.disk_usage(path)
-            for path in {settings.data_dir, find_postgres_directory(session)}
-            if path is not None and path.is_dir()
-        ]
-        fullest = min(disks, key=lambda disk: disk.free, default=None)
-        free, size = (fullest.free, fullest.total) if fullest else (None, None)
-        try:
-            workers, clock_since = count_live_workers(redis), clock_alive_since(redis)
-            system = SystemState(True, workers, clock_since, free, size)
-        except (RedisError, OSError):
-            system = SystemState(False, None, None, free, size)
-        return cls(session, settings, now, system, meter or BacklogMeter())
 
     @cached_property
     def account_states(self) -> Mapping[str, AccountState]:
@@ -123,6 +126,13 @@ class AlertContext:
 
     def rows(self, statement: Rows) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         return self.session.execute(statement).all()
+
+
+def _fullest_disk(paths: Iterable[Path]) -> tuple[int | None, int | None]:
+    """Return the size and the free bytes of the fullest disk of these directories."""
+    disks = [shutil.disk_usage(path) for path in paths if path.is_dir()]
+    fullest = min(disks, key=lambda disk: disk.free, default=None)
+    return (fullest.total, fullest.free) if fullest else (None, None)
 
 
 def find_postgres_directory(session: Session) -> Path | None:

@@ -1,13 +1,63 @@
-"""Conditions of the machinery: Redis, workers, clock and disk."""
+"""Conditions of the machinery: PostgreSQL, Redis, workers, clock and disk."""
 
 from collections.abc import Iterator
 
 from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext
+from receiver.inbox import storage_check
 
 # A disk is low below both: 8 % of a large disk is still room enough.
 DISK_LOW_SHARE, DISK_LOW_BYTES = 0.10, 20 * 2**30
 DISK_FULL_BYTES = 2**30
+
+
+def _database_condition(name: str, states: set[str], summary: str, what_to_do: str) -> None:
+    """Add a condition that holds in these states of PostgreSQL."""
+
+    def find(context: AlertContext) -> Iterator[Alert]:
+        if context.system.database in states:
+            detail = context.system.database_detail or context.system.database
+            yield Alert(None, summary.format(detail))
+
+    condition(name, CRITICAL, what_to_do, needs_database=False)(find)
+
+
+_database_condition(
+    "database_away",
+    {storage_check.UNREACHABLE, storage_check.FAILING, storage_check.NO_PERMISSION},
+    "PostgreSQL cannot be used: every webhook is answered 503 ({})",
+    "Check that PostgreSQL is running and that DATABASE_URL is right.",
+)
+_database_condition(
+    "database_connections",
+    {storage_check.OUT_OF_CONNECTIONS},
+    "PostgreSQL takes no further connection: webhooks and the API are answered 503",
+    "Find out who holds the connections (pg_stat_activity), or raise max_connections.",
+)
+_database_condition(
+    "database_read_only",
+    {storage_check.READ_ONLY},
+    "PostgreSQL is read-only: every webhook is answered 503",
+    "Point DATABASE_URL at the primary, or find out who set default_transaction_read_only.",
+)
+_database_condition(
+    "database_slow",
+    {storage_check.SLOW},
+    "PostgreSQL needs longer for a small write than a webhook waits: webhooks are answered 503",
+    "Look at the latency of PostgreSQL's disk: each webhook waits for a flush.",
+)
+_database_condition(
+    "database_full",
+    {storage_check.DISK_FULL},
+    "The disk of PostgreSQL is full: webhooks are answered 503",
+    "Free some space on PostgreSQL's disk, or grow it.",
+)
+_database_condition(
+    "tables_outdated",
+    {storage_check.WRONG_TABLES},
+    "The tables do not fit this version: webhooks are answered 503",
+    "Run `ordertrail migrate` (the process `release` of the Procfile).",
+)
 
 
 @condition(

@@ -12,9 +12,13 @@ from receiver.accounts.learned_silence import explain_silence, read_silences
 from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext
 from receiver.db.models import Refusal
+from receiver.inbox.storage_check import OK
+from receiver.stats.answers import SLOW_SECONDS
 from receiver.stats.history import EPOCH, KEPT_FOR, start_of_step
 from receiver.text import count_noun
 
+# So many answers, and such a share of the latest ones, are an alert.
+LEAST_ANSWERS, ANSWERS_SHARE = 3, 0.05
 # So many refused credentials, the latest within this time, are not a slip.
 LEAST_REFUSED, REFUSED_WITHIN = 3, timedelta(minutes=15)
 # A secret that was not used for so long can be removed.
@@ -23,6 +27,48 @@ OLD_SECRET_WITHIN = timedelta(days=1)
 FLOOD_STEP = timedelta(minutes=10)
 FLOOD_FACTOR, FLOOD_WEBHOOKS = 3, 1_000
 FLOOD_LEARNING = timedelta(days=7)
+
+
+@condition(
+    "webhooks_failing",
+    CRITICAL,
+    "See the web processes' log: batch_failed and request_failed have the reason. Couriers send"
+    " again what was answered 503.",
+    needs_database=False,
+)
+def find_webhooks_failing(context: AlertContext) -> Iterator[Alert]:
+    """Find out whether webhooks are answered 5xx; PostgreSQL's faults are other conditions."""
+    answers = context.system.answers
+    total = sum(counts.total for counts in answers.values())
+    failed = sum(counts.failed for counts in answers.values())
+    if context.system.database == OK and _is_share(failed, total):
+        yield Alert(None, _describe_answers("were answered 5xx", failed, total), count=failed)
+
+
+@condition(
+    "webhooks_slow",
+    WARNING,
+    "Look at the latency of PostgreSQL's disk and at what else writes to it; add web processes if"
+    " the CPUs are at their limit.",
+    needs_database=False,
+)
+def find_webhooks_slow(context: AlertContext) -> Iterator[Alert]:
+    """Find out whether couriers wait long for an answer, of whatever status."""
+    answers = context.system.answers
+    total = sum(counts.total for counts in answers.values())
+    slow = sum(counts.slow for counts in answers.values())
+    is_failing = next(find_webhooks_failing(context), None) is not None
+    if context.system.database == OK and not is_failing and _is_share(slow, total):
+        late = f"were answered only after more than {SLOW_SECONDS:g} second"
+        yield Alert(None, _describe_answers(late, slow, total), count=slow)
+
+
+def _is_share(part: int, total: int) -> bool:
+    return part >= LEAST_ANSWERS and part >= ANSWERS_SHARE * total
+
+
+def _describe_answers(what: str, part: int, total: int) -> str:
+    return f"{part:,} of the latest {count_noun(total, 'webhook')} {what}"
 
 
 @condition(

@@ -122,15 +122,17 @@ class AutocommitPool:
         """Close the connections that run no statement just now."""
         self._pool.dispose()
 
-    def fetch_all(self, statement: LiteralString, values: dict[str, Any]) -> Sequence[Any]:
+    def fetch_all(
+        self, statement: LiteralString, values: dict[str, Any], retry: bool = True
+    ) -> Sequence[Any]:
         """Run a statement and return its rows; on a new connection if the first one is lost.
 
         The statement may then run twice, since only its answer may have been lost. Rows have their
-        columns as attributes.
+        columns as attributes. retry: False for one try only.
 
         Raises: errors of psycopg and SQLAlchemy.
         """
-        for is_last_try in (False, True):
+        for is_last_try in (False, True) if retry else (True,):
             pooled = self._pool.connect()
             try:
                 if pooled.info[BEHIND_POOLER]:

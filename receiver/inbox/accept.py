@@ -21,12 +21,10 @@ from sqlalchemy.orm import Session
 from receiver.db.group_commit import AutocommitPool, Batcher
 from receiver.db.models import PENDING
 from receiver.errors import StorageUnavailable
+from receiver.inbox.storage_check import ACCEPT_SECONDS, StorageCheck, name_fault
 from receiver.logs import exception_fields
 
 log = structlog.get_logger(__name__)
-
-# A courier waits a few seconds; after that a prompt 503 is worth more than a late 200.
-ACCEPT_SECONDS = 5.0
 
 # Account, topic, kind and the body's SHA-256.
 Identity = tuple[str, str, str, bytes]
@@ -100,6 +98,7 @@ class Inbox:
     def __init__(self, engine: Engine, ring: Callable[[], None]) -> None:
         self._ring = ring
         self._pool = AutocommitPool(engine)
+        self.storage = StorageCheck(self._pool)
         self._new: Batcher[IncomingMessage, Accepted | None] = Batcher(
             "accept", lambda messages: self._commit(INSERT_NEW, messages)
         )
@@ -134,10 +133,13 @@ class Inbox:
         try:
             accepted = _insert(self._pool.fetch_all, statement, messages)
         except Exception as error:
-            log.error("batch_failed", messages=len(messages), **exception_fields(error))  # noqa: TRY400 (a traceback would show bodies)
+            self.storage.note_failure(error)
+            what = {**exception_fields(error), "fault": name_fault(error)}
+            log.error("batch_failed", messages=len(messages), **what)  # noqa: TRY400 (a traceback would show bodies)
             if isinstance(error, psycopg.Error | SQLAlchemyError):
                 raise StorageUnavailable("the message could not be stored") from None
             raise
+        self.storage.note_success()
         if any(one is not None and not one.repeated for one in accepted):
             self._ring()
         return accepted

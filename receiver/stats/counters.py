@@ -1,8 +1,15 @@
 """The Prometheus metrics that each web process counts by itself; /metrics shows them."""
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, multiprocess
+
+DIRECTORY = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+if DIRECTORY:
+    # Somebody may have tidied up below /tmp: a new web process could not start without it.
+    Path(DIRECTORY).mkdir(parents=True, exist_ok=True)
 
 ACCEPTED = Counter(
     "ordertrail_messages_accepted", "Messages stored in the inbox.", ["account", "topic"]
@@ -13,12 +20,6 @@ REPEATED = Counter(
     ["account", "topic"],
 )
 REFUSED = Counter("ordertrail_messages_refused", "Requests refused.", ["account", "reason"])
-ACCEPT_SECONDS = Histogram(
-    "ordertrail_accept_seconds",
-    "From the start of a webhook request until it was answered 200, the flush to disk included.",
-    ["account"],
-    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
-)
 WAITING = Gauge(
     "ordertrail_changes_waiting", "Readers waiting for changes.", multiprocess_mode="livesum"
 )
@@ -31,9 +32,18 @@ FEED_AGE = Histogram(
 
 def metrics_registry() -> CollectorRegistry:
     """Return a registry of what all web processes of this host have counted."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if not DIRECTORY:
         return REGISTRY
     # Under gunicorn each worker counts in a file of its own.
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    if Path(DIRECTORY).is_dir():
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return registry
+
+
+def increment(counter: Counter, *labels: str) -> None:
+    """Count one. It never raises: where the metrics directory is gone, or no file can be opened,
+    an answer matters more than its count.
+    """
+    with suppress(Exception):
+        counter.labels(*labels).inc()

@@ -9,12 +9,13 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.accounts.refused_credentials import CredentialRecorder
-from receiver.alerts.backlog import BacklogMeter
+from receiver.alerts import AlertReader
 from receiver.changes.feed_waiters import FeedWaiters
 from receiver.inbox.accept import Inbox
 from receiver.orders.read_batching import OrderReader
 from receiver.queue.doorbell import Bells, Doorbell
 from receiver.settings import Settings
+from receiver.stats.answers import AnswerRecorder
 from receiver.web.metrics_collector import MetricsCollector
 
 
@@ -32,7 +33,8 @@ class AppContext:
     doorbell: Doorbell
     feed_bell: Doorbell
     feed_waiters: FeedWaiters
-    backlog_meter: BacklogMeter
+    answer_recorder: AnswerRecorder
+    alert_reader: AlertReader
     metrics_collector: MetricsCollector
 
     @property

@@ -7,10 +7,11 @@ from typing import Any
 from prometheus_client import Metric, core
 from sqlalchemy import Text, select, text
 
-from receiver.alerts import AlertContext, find_alerts, inbox_alerts, order_alerts
+from receiver.alerts import AlertContext, Evaluation, inbox_alerts, order_alerts
 from receiver.alerts.context import Rows, key_table, lateral_groups
 from receiver.changes import feed
 from receiver.db.models import PARKED, QUARANTINED, Poll
+from receiver.inbox.storage_check import OK
 from receiver.stats import totals
 
 # Values by the tuple of their labels' values, or by their only label's; None: not known.
@@ -51,15 +52,11 @@ def _counts(context: AlertContext, statement: Rows) -> dict[str, int]:
 
 
 def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
-    session, system = context.session, context.system
+    session = context.session
     database_size = session.scalar(text("SELECT pg_database_size(current_database())"))
     swept_at, folded_at = _timestamp(context.last_sweep_at), _timestamp(context.last_fold_at)
     sweep_text = "When a worker last ran its periodic checks (sweep), to within 10 s."
     for name, help_text, value in (
-        ("redis_up", "Whether Redis answered.", float(system.redis_reachable)),
-        ("workers", "Worker processes that are alive.", system.workers),
-        ("disk_free_bytes", "Free space of the fullest disk with our data.", system.disk_free),
-        ("disk_size_bytes", "That disk's size.", system.disk_size),
         ("database_size_bytes", "Size of the database.", database_size),
         ("last_sweep_timestamp_seconds", sweep_text, swept_at),
         ("last_fold_timestamp_seconds", "When a batch of messages was last processed.", folded_at),
@@ -189,17 +186,26 @@ def _order_metrics(context: AlertContext) -> Iterator[Metric]:
     yield gauge("unmapped_words", "Recent words that are mapped to no status.", words, "account")
 
 
-def _alert_metrics(context: AlertContext) -> Iterator[Metric]:
+def describe_evaluation(evaluation: Evaluation) -> Iterator[Metric]:
+    """Yield what is known also where PostgreSQL cannot be read."""
+    writable = "Whether webhooks can be stored: PostgreSQL answers, takes writes, and in time."
+    yield gauge("database_writable", writable, {(): float(evaluation.system.database == OK)})
+    system = evaluation.system
+    for name, help_text, value in (
+        ("redis_up", "Whether Redis answered.", float(system.redis_reachable)),
+        ("workers", "Worker processes that are alive.", system.workers),
+        ("disk_free_bytes", "Free space of the fullest disk with our data.", system.disk_free),
+        ("disk_size_bytes", "That disk's size.", system.disk_size),
+    ):
+        yield gauge(name, help_text, {(): value})
     holding = {
-        (alert.condition, alert.account or "", alert.severity): 1 for alert in find_alerts(context)
+        (alert.condition, alert.account or "", alert.severity): 1 for alert in evaluation.alerts
     }
     labels = ("condition", "account", "severity")
     yield gauge("alert", "1 while a condition holds.", holding, *labels)
 
 
-# Alerts come first: they have a time limit of their own, and matter most.
 PARTS: Mapping[str, Callable[[AlertContext], Iterator[Metric]]] = {
-    "alerts": _alert_metrics,
     "platform": _platform_metrics,
     "totals": _totals_metrics,
     "inbox": _inbox_metrics,

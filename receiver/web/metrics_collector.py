@@ -16,24 +16,21 @@ from platform import python_version
 import structlog
 from prometheus_client import Metric, core
 from prometheus_client.registry import Collector
-from redis import Redis
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.alerts import AlertContext
-from receiver.alerts.backlog import BacklogMeter
+from receiver.alerts import AlertContext, AlertReader, Evaluation
 from receiver.alerts.evaluation import limited_savepoint
 from receiver.background_thread import BackgroundThread
 from receiver.logs import exception_fields
 from receiver.settings import Settings
-from receiver.web.metric_families import PARTS, gauge
+from receiver.web.metric_families import PARTS, describe_evaluation, gauge
 
 log = structlog.get_logger(__name__)
 
 # Seconds that a measurement is shown for, and that a scrape waits for one.
 FRESH = 5.0
-PATIENCE = 4.0
+PATIENCE = 8.0
 
 
 @dataclass
@@ -50,10 +47,10 @@ class MetricsCollector(Collector):
     """Prometheus' collector; it runs one measurement at a time."""
 
     def __init__(
-        self, settings: Settings, sessions: sessionmaker[Session], redis: Redis, meter: BacklogMeter
+        self, settings: Settings, sessions: sessionmaker[Session], alert_reader: AlertReader
     ) -> None:
-        self._settings, self._sessions, self._redis = settings, sessions, redis
-        self._meter = meter
+        self._settings, self._sessions = settings, sessions
+        self._alert_reader = alert_reader
         self._lock = threading.Lock()
         self._measurement: _Measurement | None = None
         self._thread = BackgroundThread("metrics_collection", self._measure)
@@ -89,23 +86,24 @@ class MetricsCollector(Collector):
         if measurement is None or measurement.done.is_set():
             return
         try:
-            with self._sessions() as session:
-                session.execute(text("SELECT 1"))
-                measurement.up = True
-                self._measure_parts(session, measurement)
-        except Exception:
-            measurement.up = False
-            raise
+            evaluation = self._alert_reader.read(datetime.now(UTC))
+            measurement.up = evaluation.database_answers
+            measurement.families += describe_evaluation(evaluation)
+            if measurement.up:
+                with self._sessions() as session:
+                    self._measure_parts(session, evaluation, measurement)
         finally:
             measurement.done.set()
 
-    def _measure_parts(self, session: Session, measurement: _Measurement) -> None:
+    def _measure_parts(
+        self, session: Session, evaluation: Evaluation, measurement: _Measurement
+    ) -> None:
         """Measure each part by itself.
 
         Raises: DBAPIError where the connection to PostgreSQL is lost.
         """
-        now = datetime.now(UTC)
-        context = AlertContext.read(session, self._settings, self._redis, now, self._meter)
+        now, meter = datetime.now(UTC), self._alert_reader.meter
+        context = AlertContext(session, self._settings, now, evaluation.system, meter)
         ends_at = measurement.started_at + PATIENCE
         failed = dict.fromkeys(PARTS, 0.0)
         for part, measure in PARTS.items():

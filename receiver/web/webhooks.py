@@ -7,11 +7,12 @@ then is anything stored.
 import hmac
 import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, g, request
 from sqlalchemy import select
 
 from receiver import errors
@@ -37,13 +38,36 @@ HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 # A slash at the end is accepted: couriers follow no redirect to the URL without it.
 ROUTING: dict[str, Any] = {"provide_automatic_options": False, "strict_slashes": False}
 
-webhooks = Blueprint("webhooks", __name__, url_prefix="/webhooks")
+PREFIX = "/webhooks"
+webhooks = Blueprint("webhooks", __name__, url_prefix=PREFIX)
 
 
 def init_app(app: Flask) -> None:
     """Add the couriers' endpoints, whose errors have the shape that couriers know."""
+    app.before_request(_note_start)
+    app.after_request(_count_answer)
     app.register_blueprint(webhooks)
-    use_renderer(app, "/webhooks", _render_problem)
+    use_renderer(app, PREFIX, _render_problem)
+
+
+def list_routes(accounts: Mapping[str, Account]) -> dict[str, tuple[str, ...]]:
+    """Return the topics that each account's courier may call."""
+    return {slug: tuple(DRIVERS[account.driver].topics) for slug, account in accounts.items()}
+
+
+def _note_start() -> None:
+    g.webhook_started = time.perf_counter()
+
+
+def _count_answer(answer: Response) -> Response:
+    """Count every answer below PREFIX, also those of errors and of paths that do not exist."""
+    if request.path.startswith(f"{PREFIX}/"):
+        named = request.view_args or {}
+        seconds = time.perf_counter() - g.webhook_started
+        app_context().answer_recorder.record(
+            named.get("account", ""), named.get("topic", ""), answer.status_code, seconds
+        )
+    return answer
 
 
 def _render_problem(problem: Problem) -> Response:
@@ -55,7 +79,6 @@ def _render_problem(problem: Problem) -> Response:
 @webhooks.post("/<account>/<topic>/<token>", **ROUTING)
 def accept_webhook(account: str, topic: str, token: str | None = None) -> Response:
     """Store a courier's message and answer 200. Every other answer is that of an error."""
-    started = time.perf_counter()
     app = app_context()
     courier_account, driver = _find_account(app, account, topic, token)
     add_log_fields(topic=topic)
@@ -71,8 +94,7 @@ def accept_webhook(account: str, topic: str, token: str | None = None) -> Respon
     )
     add_log_fields(message_id=accepted.message_id, repeated=accepted.repeated)
     counted = counters.REPEATED if accepted.repeated else counters.ACCEPTED
-    counted.labels(account, topic).inc()
-    counters.ACCEPT_SECONDS.labels(account).observe(time.perf_counter() - started)
+    counters.increment(counted, account, topic)
     if reason is not None:
         erase_if_named_order_is_erased(app.sessions, account, accepted.message_id, body)
         raise errors.UnreadableBody(reason)
@@ -114,7 +136,7 @@ def _read_verified_body(
         trust, position = _verify_credential(account, header, credential, body)
     except (errors.BodyTooLarge, errors.BodyCutOff, errors.RefusedCredential) as error:
         reason = error.why if isinstance(error, errors.RefusedCredential) else type(error).__name__
-        counters.REFUSED.labels(account.slug, reason).inc()
+        counters.increment(counters.REFUSED, account.slug, reason)
         evidence = None
         if body is not None and credential:
             evidence = Evidence(account.slug, credential, None if header is None else body)

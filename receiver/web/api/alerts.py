@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from receiver.alerts import AlertContext, find_alerts
 from receiver.schemas.account import AlertListSchema
 from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
@@ -15,9 +14,4 @@ alerts = ApiBlueprint("alerts", "Problems that a person should know about.")
 @alerts.response(200, AlertListSchema)
 def list_alerts() -> dict[str, Any]:
     """List the alerts that are open now, critical ones first."""
-    app = app_context()
-    with app.sessions() as session:
-        context = AlertContext.read(
-            session, app.settings, app.redis, datetime.now(UTC), app.backlog_meter
-        )
-        return {"alerts": find_alerts(context)}
+    return {"alerts": app_context().alert_reader.read(datetime.now(UTC)).alerts}

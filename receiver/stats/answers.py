@@ -1,0 +1,125 @@
+"""How webhooks are answered: counted by every web process, for Prometheus and for the alerts.
+
+Prometheus scrapes what a process counted. The alerts need the sum over all processes and hosts,
+also while PostgreSQL takes no writes, so each process adds its counts to Redis every second.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+
+import structlog
+from prometheus_client import Histogram
+from redis import Redis
+
+from receiver.background_thread import BackgroundThread
+
+log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS = Histogram(
+    "ordertrail_accept_seconds",
+    "From the start of a webhook request until its answer, the flush to disk included.",
+    ["account", "route", "status"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+STATUSES = ("2xx", "4xx", "5xx")
+# The account of requests that name none of ours.
+NO_ACCOUNT = ""
+
+# An answer that took longer is slow: couriers give up after a few seconds.
+SLOW_SECONDS = 1.0
+FLUSH_SECONDS = 1.0
+BUCKET_SECONDS = 10
+# The newest buckets that hold answers are judged, so that an alert does not resolve only because
+# couriers have stopped to send. Older ones count no more.
+BUCKETS_JUDGED = 6
+KEPT_FOR = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCounts:
+    """Answers of an account: all, those with 5xx, and those that took over SLOW_SECONDS."""
+
+    total: int
+    failed: int
+    slow: int
+
+
+class AnswerRecorder:
+    """Counts the answers of one process."""
+
+    def __init__(self, redis: Redis, accounts: Mapping[str, tuple[str, ...]]) -> None:
+        """accounts: the routes of each account, so that its metrics are there from the start."""
+        self._redis = redis
+        self._counts: Counter[str] = Counter()
+        self._thread = BackgroundThread("answer_recording", self._flush, FLUSH_SECONDS)
+        self._failed = False
+        self._series = {
+            (account, route, status): ANSWER_SECONDS.labels(account, route, status)
+            for account, routes in {**accounts, NO_ACCOUNT: ("",)}.items()
+            for route in routes
+            for status in STATUSES
+        }
+
+    def record(self, account: str, route: str, status_code: int, seconds: float) -> None:
+        """Count an answer. It never raises: an answer matters more than its count."""
+        status = f"{status_code // 100}xx"
+        series = self._series.get((account, route, status))
+        if series is None:
+            account, route = NO_ACCOUNT, ""
+            series = self._series.get((account, route, status))
+        try:
+            if series is not None:
+                series.observe(seconds)
+        except Exception as error:  # noqa: BLE001 (the metrics directory is gone, no file is left)
+            if not self._failed:
+                log.warning("answer_count_failed", error=type(error).__name__)
+            self._failed = True
+        is_first = not self._counts
+        self._counts[f"{account} total"] += 1
+        if status == "5xx":
+            self._counts[f"{account} failed"] += 1
+        if seconds > SLOW_SECONDS:
+            self._counts[f"{account} slow"] += 1
+        if is_first:
+            self._thread.wake()
+
+    def _flush(self) -> None:
+        counts, self._counts = self._counts, Counter()
+        now, pipeline = time.time(), self._redis.pipeline(transaction=False)
+        for field, number in counts.items():
+            pipeline.hincrby(_key(now), field, number)
+        pipeline.expire(_key(now), KEPT_FOR + timedelta(seconds=BUCKET_SECONDS))
+        pipeline.execute()
+
+    def close(self) -> None:
+        """Write the rest and end the thread."""
+        self._thread.close()
+
+
+def read_answers(redis: Redis, now: datetime) -> dict[str, AnswerCounts]:
+    """Return the answers of the newest buckets that hold some, by account.
+
+    Raises: RedisError, OSError.
+    """
+    pipeline = redis.pipeline(transaction=False)
+    buckets = range(0, round(KEPT_FOR.total_seconds()), BUCKET_SECONDS)
+    for seconds in buckets:
+        pipeline.hgetall(_key(now.timestamp() - seconds))
+    sums: Counter[tuple[str, str]] = Counter()
+    for bucket in islice(filter(None, pipeline.execute()), BUCKETS_JUDGED):
+        for field, number in bucket.items():
+            account, _, kind = field.decode().rpartition(" ")
+            sums[account, kind] += int(number)
+    return {
+        account: AnswerCounts(total, sums[account, "failed"], sums[account, "slow"])
+        for (account, kind), total in sums.items()
+        if kind == "total"
+    }
+
+
+def _key(seconds: float) -> str:
+    return f"ordertrail:answers:{int(seconds) // BUCKET_SECONDS}"

@@ -1,0 +1,103 @@
+"""Every answer to a webhook is counted, and many that fail or are late are an alert."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from redis import Redis
+
+from receiver.stats.answers import AnswerRecorder, read_answers
+from tests.bodies import raw, tiramizoo_order
+from tests.service import running_web, wait_until
+from tests.test_metrics import of, samples
+
+TIRAMIZOO = "/webhooks/tiramizoo/orders/tiramizoo-token"
+METRICS = {"Authorization": "Bearer test-metrics-token"}
+API = {"Authorization": "Bearer test-api-token"}
+ACCOUNTS = {"tiramizoo": ("orders",)}
+
+
+def counted(client: Any, account: str, route: str, status: str) -> float:
+    answer = client.get("/metrics", headers=METRICS)
+    found = samples(answer.data.decode())
+    return of(found, "accept_seconds_count", account=account, route=route, status=status) or 0.0
+
+
+def test_each_answer_is_counted_by_account_route_and_status(
+    client: FlaskClient, new_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    away = new_app(DATABASE_URL=f"postgresql://postgres@/x?host={tmp_path}").test_client()
+    before = {
+        key: counted(client, *key)
+        for key in (
+            *(("tiramizoo", "orders", status) for status in ("2xx", "4xx", "5xx")),
+            ("", "", "4xx"),
+        )
+    }
+    assert client.post(TIRAMIZOO, data=raw(tiramizoo_order())).status_code == 200
+    assert client.post(f"{TIRAMIZOO}-wrong", data=b"{}").status_code == 401
+    assert client.get(TIRAMIZOO).status_code == 405
+    assert client.post("/webhooks/nobody/orders/x", data=b"{}").status_code == 404
+    for _ in range(2):
+        assert away.post(TIRAMIZOO, data=raw(tiramizoo_order())).status_code == 503
+    more = {key: counted(client, *key) - number for key, number in before.items()}
+    assert list(more.values()) == [1, 1, 2, 2]
+
+
+def record(redis: Redis, status: int, seconds: float, times: int) -> None:
+    recorder = AnswerRecorder(redis, ACCOUNTS)
+    for _ in range(times):
+        recorder.record("tiramizoo", "orders", status, seconds)
+    recorder.close()
+
+
+def conditions(shop: FlaskClient) -> set[str]:
+    alerts: Any = shop.get("/v1/alerts").json
+    return {it["condition"] for it in alerts["alerts"]} & {"webhooks_failing", "webhooks_slow"}
+
+
+@pytest.mark.parametrize(
+    ("good", "failed", "slow", "expected"),
+    [
+        (100, 2, 2, set()),
+        (0, 2, 0, set()),
+        (50, 3, 0, {"webhooks_failing"}),
+        (0, 3, 0, {"webhooks_failing"}),
+        (50, 0, 3, {"webhooks_slow"}),
+        (0, 3, 3, {"webhooks_failing"}),
+    ],
+)
+def test_many_answers_that_fail_or_are_late_are_an_alert(
+    shop: FlaskClient, redis: Redis, good: int, failed: int, slow: int, expected: set[str]
+) -> None:
+    for status, seconds, times in ((200, 0.01, good), (503, 0.01, failed), (200, 1.1, slow)):
+        if times:
+            record(redis, status, seconds, times)
+    assert conditions(shop) == expected
+
+
+def test_the_latest_answers_count_also_where_no_more_came(redis: Redis) -> None:
+    record(redis, 503, 5.0, 4)
+    for minutes, total in ((0, 4), (10, 4), (20, 0)):
+        found = read_answers(redis, datetime.now(UTC) + timedelta(minutes=minutes))
+        assert sum(counts.failed for counts in found.values()) == total
+
+
+def test_webhooks_are_answered_where_they_cannot_be_counted(
+    environ: Mapping[str, str], sessions: object, redis: Redis, tmp_path: Path
+) -> None:
+    directory = tmp_path / "metrics"
+    directory.mkdir()
+    own = {**environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
+    with running_web(own, tmp_path / "web.log") as web:
+        shutil.rmtree(directory)
+        assert web.post(TIRAMIZOO, raw(tiramizoo_order())).status_code == 200
+        assert web.post(TIRAMIZOO, raw(tiramizoo_order())).status_code == 200
+        assert web.post(f"{TIRAMIZOO}-wrong", b"{}").status_code == 401
+        answer = wait_until(lambda: web.get("/metrics", METRICS))
+        assert answer.status_code == 200
