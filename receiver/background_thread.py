@@ -40,12 +40,18 @@ class BackgroundThread:
 
     def wake(self) -> None:
         """Have the work done soon, and return at once."""
+        if self._thread is None:
+            self._start()
+        # Whoever finds it set is served by the work that follows the next clear().
+        if not self._woken.is_set():
+            self._woken.set()
+
+    def _start(self) -> None:
         with self._starting:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 thread.start()
                 self._thread = thread
-        self._woken.set()
 
     def close(self, timeout: float | None = None) -> None:
         """Do the work one last time, if the thread was ever started, and end the thread."""

@@ -56,9 +56,9 @@ class CredentialRecorder:
     def __init__(self, sessions: sessionmaker[Session], accounts: Mapping[str, Account]) -> None:
         self._sessions, self._accounts = sessions, accounts
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-        # By account, reason and likely cause, and by account and fingerprint of a secret.
+        # By account, reason and likely cause, and by account and place of a secret.
         self._refusals: Counter[tuple[str, ...]] = Counter()
-        self._uses: Counter[tuple[str, ...]] = Counter()
+        self._uses: Counter[tuple[str, int]] = Counter()
         self._unexamined: list[tuple[Evidence, str]] = []
         self._lock = threading.Lock()
         self._thread = BackgroundThread(
@@ -77,9 +77,8 @@ class CredentialRecorder:
 
     def record_secret_use(self, account: str, place: int) -> None:
         """Count a request with the account's secret at this place in its list."""
-        fingerprint = fingerprint_secret(account, self._accounts[account].secrets[place])
         with self._lock:
-            self._uses[account, fingerprint] += 1
+            self._uses[account, place] += 1
         self._thread.wake()
 
     def flush(self) -> None:
@@ -103,7 +102,10 @@ class CredentialRecorder:
         ]
         use_rows = [
             {"account": account, "fingerprint": fingerprint, "count": count, **times}
-            for (account, fingerprint), count in sorted(uses.items())
+            for (account, fingerprint), count in sorted(
+                ((account, fingerprint_secret(account, self._accounts[account].secrets[place])), n)
+                for (account, place), n in uses.items()
+            )
         ]
         update = """DO UPDATE SET count = known.count + excluded.count,
                                   last_at = greatest(known.last_at, excluded.last_at)"""

@@ -62,6 +62,8 @@ class Problem:
 def init_app(app: Flask) -> None:
     """Answer every error of this application by the table."""
     app.extensions["problem_renderers"] = {}
+    app.extensions["unknown_path_guards"] = {}
+    app.before_request(_guard_unknown_path)
     app.register_error_handler(Exception, _answer_error)
 
 
@@ -76,10 +78,15 @@ def guard_unknown_paths(app: Flask, prefix: str, guard: Callable[[], AnyResponse
     Without it a client without credentials could find out which paths and methods there are.
     guard: may return another answer, or raise.
     """
+    app.extensions["unknown_path_guards"][prefix] = guard
 
-    @app.before_request
-    def check_unknown_path() -> AnyResponse | None:
-        return guard() if request.routing_exception and _is_below(prefix) else None
+
+def _guard_unknown_path() -> AnyResponse | None:
+    if request.routing_exception is None:
+        return None
+    guards = current_app.extensions["unknown_path_guards"].items()
+    own = (guard for prefix, guard in guards if _is_below(prefix))
+    return next(own, lambda: None)()
 
 
 def classify(error: Exception) -> Problem:

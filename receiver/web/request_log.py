@@ -55,7 +55,7 @@ class RequestLog:
         line = {
             "event": "request",
             "level": "info",
-            "timestamp": datetime.now(UTC).isoformat(),
+            "timestamp": datetime.now(UTC),
             "process": "web",
             "method": request.method,
             "route": route,
@@ -81,7 +81,7 @@ class RequestLog:
 
 def add_log_fields(**fields: Any) -> None:
     """Add fields to the log line of the current request."""
-    g.log_fields = {**g.get("log_fields", {}), **fields}
+    g.setdefault("log_fields", {}).update(fields)
 
 
 def trace_requests(app: Flask) -> None:

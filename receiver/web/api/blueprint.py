@@ -159,6 +159,13 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest is not type
 
         return document
 
+    def arguments(self, schema: type[Schema], **options: Any) -> Any:
+        """Parse a part of the request by the schema: one object of it for all requests.
+
+        webargs would make one for each request, which copies all its fields.
+        """
+        return super().arguments(schema(), **options)
+
     def response(self, status_code: int, schema: Any = None, **options: Any) -> Any:
         """Document the answer, by default with the description of its schema."""
         description = cleandoc(schema.__doc__) if schema else "Done. The response has no body."
