@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 from receiver.app import create_app
 from receiver.settings import Settings
 from tests.conftest import API_TOKEN, ENVIRON
+from tests.hostile import HOSTILE
 from tests.shop import problem_of
 
 METHODS = {"get", "put", "post", "patch", "delete"}
@@ -137,48 +138,6 @@ GOOD = {
     "updated_since": "2026-04-16T07:00:00Z",
     "wait": "0",
 }
-
-HOSTILE = [
-    "'; DROP TABLE orders; --",
-    "' OR '1'='1",
-    '"',
-    "\\",
-    "\\'",
-    "%",
-    "_%",
-    "%00",
-    "$1",
-    ":name",
-    "%(id)s",
-    "../../etc/passwd",
-    "..",
-    "/",
-    "//",
-    "?",
-    "#",
-    "&limit=1",
-    ";",
-    "${jndi:ldap://x}",
-    "{{7*7}}",
-    "<script>",
-    " ",
-    "\t",
-    "\n",
-    "\r\nX-Injected: 1",
-    "\u202e",
-    "\ufeff",
-    "🚚",
-    "null",
-    "None",
-    "-1",
-    "0",
-    "9" * 40,
-    "1e309",
-    "[]",
-    "x" * 3000,
-    "\x00",
-    "a\x00b",
-]
 
 
 @pytest.fixture(autouse=True)

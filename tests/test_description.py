@@ -141,26 +141,26 @@ def has_examples_elsewhere(node: Node) -> bool:
     return "$ref" in node or any("$ref" in each for each in node.get("anyOf", ()))
 
 
-@pytest.mark.parametrize("place", PROPERTIES)
-def test_every_field_has_a_type_a_meaning_and_an_example(place: str) -> None:
-    node = PROPERTIES[place]
-    assert node.get("description"), node
-    assert has_examples_elsewhere(node) or node.get("examples"), node
-    # Only a value that a courier sent may be of any type.
-    assert {"type", "$ref", "anyOf", "allOf"} & node.keys() or place == "ExplainedDetail.value"
-    for value in node.get("examples", ()):
-        assert faults(value, node) == []
+def test_every_field_has_a_type_a_meaning_and_an_example() -> None:
+    for place, node in PROPERTIES.items():
+        assert node.get("description"), place
+        assert has_examples_elsewhere(node) or node.get("examples"), place
+        # Only a value that a courier sent may be of any type.
+        assert {"type", "$ref", "anyOf", "allOf"} & node.keys() or (
+            place == "ExplainedDetail.value"
+        ), place
+        for value in node.get("examples", ()):
+            assert faults(value, node) == [], place
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_every_object_says_what_it_is_and_what_is_always_there(name: str) -> None:
-    schema = SCHEMAS[name]
-    assert schema["type"] == "object"
-    assert schema.get("description")
-    # Requests must not have unknown fields; answers may get more fields.
-    is_taken = "additionalProperties" in schema
-    assert is_taken or schema["required"]
-    assert not is_taken or schema["additionalProperties"] is False
+def test_every_object_says_what_it_is_and_what_is_always_there() -> None:
+    for name, schema in SCHEMAS.items():
+        assert schema["type"] == "object", name
+        assert schema.get("description"), name
+        # Requests must not have unknown fields; answers may get more fields.
+        is_taken = "additionalProperties" in schema
+        assert is_taken or schema["required"], name
+        assert not is_taken or schema["additionalProperties"] is False, name
 
 
 @each_operation

@@ -20,26 +20,23 @@ def basic(password: str, user: str = "anybody") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", OPEN_TO_PASSWORDS)
-def test_nobody_opens_it_without_a_token(client: FlaskClient, path: str) -> None:
-    answer = client.get(path)
-    problem_of(answer, 401)
-    schemes = [told.split()[0] for told in answer.headers.getlist("WWW-Authenticate")]
-    assert schemes == ["Bearer", "Basic"]
-
-
-@pytest.mark.parametrize("path", OPEN_TO_PASSWORDS)
-@pytest.mark.parametrize("user", ["anybody", "", "ann@shop.example"])
-def test_a_token_opens_it_as_bearer_or_as_password(
-    client: FlaskClient, path: str, user: str
-) -> None:
-    bearer = {"Authorization": f"Bearer {API_TOKEN}"}
-    for headers in (bearer, basic(API_TOKEN, user)):
+def test_a_token_opens_it_as_bearer_or_as_password(client: FlaskClient, path: str) -> None:
+    for headers in ({}, basic("wrong")):
+        answer = client.get(path, headers=headers)
+        problem_of(answer, 401)
+        schemes = [told.split()[0] for told in answer.headers.getlist("WWW-Authenticate")]
+        assert schemes == ["Bearer", "Basic"]
+    for headers in ({"Authorization": f"Bearer {API_TOKEN}"}, basic(API_TOKEN)):
         answer = client.get(path, headers=headers)
         assert answer.status_code == 200
         assert answer.data
 
 
-@pytest.mark.parametrize("path", OPEN_TO_PASSWORDS)
+@pytest.mark.parametrize("user", ["", "ann@shop.example"])
+def test_the_name_beside_the_password_does_not_matter(client: FlaskClient, user: str) -> None:
+    assert client.get("/v1/docs", headers=basic(API_TOKEN, user)).status_code == 200
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -48,7 +45,6 @@ def test_a_token_opens_it_as_bearer_or_as_password(
         "Basic !!!",
         "Basic " + base64.b64encode(API_TOKEN.encode()).decode(),
         basic("")["Authorization"],
-        basic("wrong")["Authorization"],
         basic(API_TOKEN[:-1])["Authorization"],
         basic("test-metrics-token")["Authorization"],
         basic("wrong", user=API_TOKEN)["Authorization"],
@@ -56,8 +52,8 @@ def test_a_token_opens_it_as_bearer_or_as_password(
         "Digest " + base64.b64encode(f"x:{API_TOKEN}".encode()).decode(),
     ],
 )
-def test_nothing_else_opens_it(client: FlaskClient, path: str, value: str) -> None:
-    problem_of(client.get(path, headers={"Authorization": value}), 401)
+def test_nothing_else_opens_it(client: FlaskClient, value: str) -> None:
+    problem_of(client.get("/v1/docs", headers={"Authorization": value}), 401)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from tests.bodies import (
     tiramizoo_order,
     tiramizoo_snapshots,
 )
+from tests.hostile import HOSTILE
 from tests.hypothesis_profiles import examples
 from tests.shop import deliver, fill, get, problem_of
 
@@ -42,42 +43,6 @@ EXAMPLE = "2a9eeeb3-16ba-4184-b894-c9734f613e93"
 API_TOKEN = "test-api-token"
 
 # What anything at the API may be given: all of it is somebody's text, and none of it a command.
-HOSTILE = [
-    "\x00",
-    "a\x00b",
-    "'; DROP TABLE orders; --",
-    '"',
-    "\\",
-    "%",
-    "_",
-    "%00",
-    "../../etc/passwd",
-    "..",
-    ".",
-    "/",
-    "//",
-    "a//b",
-    "?",
-    "#",
-    "&limit=1",
-    "${jndi:ldap://x}",
-    "{{7*7}}",
-    "<script>",
-    " ",
-    "\n",
-    "\r\nX-Injected: 1",
-    "\u202e",
-    "🚚",
-    "é",
-    "null",
-    "-1",
-    "9" * 40,
-    "1e309",
-    "nan",
-    "[]",
-    "{}",
-    "x" * 5000,
-]
 
 
 def ids(page: dict[str, Any]) -> list[str]:
@@ -646,15 +611,13 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS", "DELETE", "PUT"])
-def test_without_a_token_every_path_and_method_looks_alike(
-    client: FlaskClient, path: str, method: str
-) -> None:
-    answer = client.open(path, method=method)
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    assert answer.mimetype == "application/problem+json"
-    assert "Allow" not in answer.headers
+def test_without_a_token_every_path_and_method_looks_alike(client: FlaskClient, path: str) -> None:
+    for method in ("GET", "POST", "HEAD", "OPTIONS", "DELETE", "PUT"):
+        answer = client.open(path, method=method)
+        assert answer.status_code == 401, method
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer"), method
+        assert answer.mimetype == "application/problem+json", method
+        assert "Allow" not in answer.headers, method
 
 
 @pytest.mark.parametrize(
@@ -885,43 +848,14 @@ def test_registration_of_another_content_type_is_the_shops_fault(
 # Whatever is asked
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_in_any_place_is_only_text(shop: FlaskClient, drain: Drain, text: str) -> None:
+def test_a_hostile_etag_is_another_one(shop: FlaskClient, drain: Drain) -> None:
     deliver(shop, tiramizoo_order(UUID, external_id="41"))
     drain()
     known = get(shop, f"/orders/tiramizoo/{UUID}")
-    asked = quote(text, safe="")
-    for path in (
-        f"/v1/{asked}",
-        f"/v1/orders/{asked}/{UUID}",
-        f"/v1/orders/tiramizoo/{asked}",
-        f"/v1/orders/tiramizoo/{asked}/events",
-        f"/v1/tours/tiramizoo/{asked}",
-        f"/v1/tours/{asked}/EDFIL1-1",
-    ):
-        answer = shop.get(path)
-        assert answer.status_code in {404, 405}, path
-        assert "X-Injected" not in answer.headers
-    for name in (
-        "reference",
-        "account",
-        "status",
-        "status_group",
-        "needs_attention",
-        "updated_since",
-        "limit",
-        "cursor",
-    ):
-        answer = shop.get("/v1/orders", query_string={name: text})
-        assert answer.status_code in {200, 422}, name
-        if answer.status_code == 200:
-            assert name in {"reference", "account"}
-            assert json.loads(answer.data)["orders"] == []
-    for name in ("account", "courier_order_id", "reference", "metadata"):
-        answer = registered(shop, **{"account": "nowhere", name: text})
-        assert answer.status_code in {404, 422}, name
-    answer = shop.get(f"/v1/orders/tiramizoo/{UUID}", headers={"If-None-Match": asked})
-    assert json.loads(answer.data) == known
+    for text in HOSTILE:
+        asked = quote(text, safe="")
+        answer = shop.get(f"/v1/orders/tiramizoo/{UUID}", headers={"If-None-Match": asked})
+        assert json.loads(answer.data) == known
 
 
 # One application serves all examples: nothing that they ask changes anything.

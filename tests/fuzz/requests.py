@@ -21,6 +21,7 @@ from tests.bodies import (
     tour_plan,
 )
 from tests.conftest import API_TOKEN
+from tests.hostile import HOSTILE
 
 BODIES: list[Any] = [
     cottoncast_status(),
@@ -66,21 +67,9 @@ READS = (
 )
 METHODS = ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", "X" * 40, "")
 TEXTS = (
+    *HOSTILE,
     "",
-    " ",
-    "\x00",
-    "a\x00b",
     "\ud800",
-    "\u202e",
-    "\ufeff",
-    "🚚" * 20,
-    "x" * 5_000,
-    "'; DROP TABLE orders; --",
-    "<script>alert(1)</script>",
-    "../../etc/passwd",
-    "%00",
-    "${jndi:ldap://x}",
-    "\r\nX-Injected: 1",
     "0001-01-01T00:00:00+14:00",
     "9999-12-31T23:59:59-14:00",
     "2026-02-30T25:61:61Z",
