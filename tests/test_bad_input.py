@@ -163,6 +163,13 @@ def ask(shop: FlaskClient, operation: Operation, path: str, **more: Any) -> Test
     return answer
 
 
+def make_known(shop: FlaskClient, operation: Operation) -> None:
+    """Register the order that the operation's path names: an unknown one would be named first."""
+    if "order_id" in operation.places:
+        order = {"account": "tiramizoo", "courier_order_id": "x"}
+        assert shop.post("/v1/orders", json=order).status_code == 201
+
+
 def test_the_description_names_routes_to_try() -> None:
     assert len(OPERATIONS) > 10
     assert {"POST /v1/messages/{message_id}/retry", "GET /v1/orders"} <= set(map(str, OPERATIONS))
@@ -176,6 +183,7 @@ def test_the_description_names_routes_to_try() -> None:
 def test_a_parameter_that_cannot_be_used_is_named(
     shop: FlaskClient, operation: Operation, name: str
 ) -> None:
+    make_known(shop, operation)
     for value in BAD[name]:
         answer = ask(shop, operation, operation.at(), query_string={name: value})
         problem = problem_of(answer, 422)
@@ -204,6 +212,7 @@ def test_an_unknown_parameter_is_named(shop: FlaskClient, operation: Operation, 
 def test_hostile_text_in_a_parameter_is_only_text(
     shop: FlaskClient, operation: Operation, name: str
 ) -> None:
+    make_known(shop, operation)
     for value in HOSTILE:
         answer = ask(shop, operation, operation.at(), query_string={name: value})
         assert answer.status_code in {200, 422}, value

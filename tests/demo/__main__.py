@@ -148,9 +148,7 @@ def demonstrate(options: argparse.Namespace, stop: threading.Event) -> int:
                     return 130
                 code = report(list(courier_results(day, shop)), alerts)
                 if options.stay:
-                    say(
-                        f"\nThe service keeps running until Ctrl-C; its console is at {service.url}/ops."
-                    )
+                    say(f"\nThe service keeps running until Ctrl-C. Console: {service.url}/ops.")
                     stop.wait()
                 return code
             finally:
