@@ -25,6 +25,7 @@ import structlog
 from tests.bench.accept import Lost, accept
 from tests.bench.drain import drain
 from tests.bench.inbox_growth import inbox_growth
+from tests.bench.large_orders import large_orders
 from tests.bench.load import NoWrk
 from tests.bench.memory import memory
 from tests.bench.reading import reading
@@ -37,7 +38,7 @@ SIZES = [10_000, 100_000, 1_000_000]
 LARGEST = 5_000_000
 MESSAGES = 200_000
 MANY = 1_000_000
-ROWS = ("accept", "drain", "reading", "visible", "memory", "growth")
+ROWS = ("accept", "drain", "reading", "visible", "memory", "large", "growth")
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -71,6 +72,7 @@ def measured(stage: Stage, given: argparse.Namespace) -> list[Figure]:
         "reading": lambda stage: reading(stage, rounds),
         "visible": lambda stage: visible(stage, rounds),
         "memory": lambda stage: memory(stage, rounds.of(MANY if given.large else MESSAGES)),
+        "large": lambda stage: large_orders(stage, rounds),
         "growth": lambda stage: inbox_growth(
             stage, rounds, [*sizes, LARGEST] if given.large else sizes
         ),

@@ -30,10 +30,12 @@ class Pace:
     port: int
     run: str
     count: int
+    pace: int = PACE
     answered: "queue.SimpleQueue[tuple[str, float] | None]" = field(
         default_factory=queue.SimpleQueue
     )
     took: list[float] = field(default_factory=list)
+    accepted: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
     def send(self, number: int, begin: float) -> None:
@@ -42,10 +44,12 @@ class Pace:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         path = accepting(self.port, body).path
         for index, order_id in self._of(number):
-            time.sleep(max(0, begin + index / PACE - time.perf_counter()))
+            time.sleep(max(0, begin + index / self.pace - time.perf_counter()))
+            sent_at = time.perf_counter()
             connection.request("POST", path, filled(body, order_id))
             answer = connection.getresponse()
             answered_at = time.perf_counter()
+            self.accepted.append((answered_at - sent_at) * 1000)
             answer.read()
             if answer.status != HTTPStatus.OK:
                 self.failed.append(f"{order_id} was answered {answer.status}")
