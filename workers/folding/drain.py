@@ -11,7 +11,7 @@ from datetime import datetime
 
 import structlog
 from rq.timeouts import BaseTimeoutException
-from sqlalchemy import Select
+from sqlalchemy import Select, func
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 BATCH = 300
 # Of a batch, at most so many messages that were sent back.
 SENT_BACK = 50
+# A larger body is folded alone, so that no other message waits for its commit, and another worker
+# can go on with the rest meanwhile: tens of thousands of parcels take half a second.
+LARGE_BYTES = 131_072
 # CPU seconds. A batch needs a fraction of one unless its bodies are huge; those are folded one by
 # one then.
 BATCH_SECONDS = 20.0
@@ -51,6 +54,8 @@ COLUMNS = (
     *(Message.received_at, Message.retried_at, Message.tries, Message.tried_by),
 )
 MessageRow = row_class(COLUMNS)
+# The length of a body is known without reading it.
+IS_LARGE = func.octet_length(Message.body) > LARGE_BYTES
 
 
 def drain_batch(
@@ -61,8 +66,8 @@ def drain_batch(
 ) -> int:
     """Fold one batch of pending messages, and return how many messages there were.
 
-    If the batch was not full, suspects (see poison.py) are tried after it. guard: this process's,
-    None for one that never marks messages.
+    If the batch was not full, suspects (see poison.py) and one large message follow, each alone.
+    guard: this process's, None for one that never marks messages.
 
     Raises: OperationalError where PostgreSQL fails; nothing has been done then.
     """
@@ -71,13 +76,17 @@ def drain_batch(
 
 @dataclass
 class _Drain:
-    """A batch with what is needed to fold it. ids: its messages, set before any of them is read."""
+    """A batch with what is needed to fold it.
+
+    ids: its messages, set before any of them is read. large: a large message to fold after them.
+    """
 
     sessions: sessionmaker[Session]
     settings: Settings
     now: datetime
     guard: CrashGuard
     ids: Sequence[int] = ()
+    large: Sequence[int] = ()
 
     def drain_batch(self) -> int:
         suspects: Sequence[int] = ()
@@ -91,7 +100,12 @@ class _Drain:
             # be in no order, and two workers could deadlock.
             for message_id in self.ids:
                 self._fold_alone(message_id)
-        size = len(self.ids) + sum(self._try_suspect(message_id) for message_id in suspects)
+        if self.guard.batches:
+            suspects, self.large = [*suspects, *self.large], []
+        for message_id in self.large:
+            self._fold_alone(message_id)
+        size = len(self.ids) + len(self.large)
+        size += sum(self._try_suspect(message_id) for message_id in suspects)
         self.guard.batch_done(size)
         return size
 
@@ -109,6 +123,7 @@ class _Drain:
                         continue
                     is_full = len(self.ids) >= BATCH
                     suspects = [] if is_full else poison.find_suspects(session, exclude=self.ids)
+                    self.large = [] if is_full else find_large(session)
                     folded = fold_messages(session, batch, self.settings, self.now)
                     record_outcomes(session, batch, folded, self.now)
             except ConcurrentChange:
@@ -195,11 +210,21 @@ def lock_batch(session: Session) -> Sequence[Message]:
     sent back: few, so that messages that arrive meanwhile do not wait long.
     """
     messages = select_pending().where(poison.IS_NO_SUSPECT)
-    batch = _lock(session, messages.where(Message.retried_at.is_(None)), BATCH)
+    batch = _lock(session, messages.where(Message.retried_at.is_(None), ~IS_LARGE), BATCH)
     if len(batch) < BATCH:
         limit = min(SENT_BACK, BATCH - len(batch))
         batch = [*batch, *_lock(session, messages.where(Message.retried_at.is_not(None)), limit)]
     return batch
+
+
+def find_large(session: Session) -> list[int]:
+    """Return the id of the oldest large message that is new and no other worker's, if any.
+
+    After a batch that was not full there are few others to look at.
+    """
+    large = select_pending().where(poison.IS_NO_SUSPECT, Message.retried_at.is_(None), IS_LARGE)
+    oldest = large.with_only_columns(Message.id).order_by(Message.id).limit(1)
+    return list(session.scalars(oldest.with_for_update(skip_locked=True)))
 
 
 def _lock_ids(session: Session, ids: Sequence[int]) -> Sequence[Message]:
