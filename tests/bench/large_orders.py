@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 from tests.bench.rounds import Rounds
 from tests.bench.samples import START
@@ -75,7 +75,7 @@ class People:
         self._threads = [threading.Thread(target=self._read) for _ in range(PEOPLE)]
         self.failed: list[str] = []
 
-    def __enter__(self) -> "People":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -117,7 +117,7 @@ def large_orders(stage: Stage, rounds: Rounds) -> list[Figure]:
     shows: dict[str, list[float]] = {kind: [] for kind in kinds}
     count = max(100, int(PACE * rounds.seconds))
     with stage.worker(environ):
-        for kind, make in kinds.items():
+        for make in kinds.values():
             send(web.port, make(0))
             connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=PATIENCE)
             path = f"/v1/orders/tiramizoo/{make(0)['uuid']}"
