@@ -86,7 +86,8 @@ def test_order_has_the_shape_of_the_contract(shop: FlaskClient, drain: Drain) ->
         "source": {"kind": "webhook", "trust": "token"},
         "tracking_url": "http://www.tiramizoo.com/orders/ID4K7EHQX62RA/tracking_status?locale=en",
         "eta": None,
-        "label_url": None,
+        "label_url": "http://www.tiramizoo.com/orders/ID4K7EHQX62RA/labels.pdf",
+        "promised": {"from": "2012-04-17T08:00:00Z", "to": "2012-04-17T10:00:00Z"},
         "pickup_at": None,
         "parcels": [
             {

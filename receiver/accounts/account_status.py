@@ -1,5 +1,6 @@
 """The status of each account: when its courier was last heard, counts, and its circuit breaker."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -8,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from receiver.accounts import refused_credentials
-from receiver.db.models import AccountState, Poll, Refusal
+from receiver.db.models import AccountState, LeftOutField, Poll, Refusal
 from receiver.db.pagination import count_rows
 from receiver.settings import Account
 
@@ -26,6 +27,9 @@ def list_account_statuses(
     )
     refusals = {account: int(count) for account, count in session.execute(refused)}
     unheard = AccountState(hooks=0, missed=0, requests=0, requests_saved=0, answers=0, failures=0)
+    left_out = defaultdict(list)
+    for row in session.scalars(select(LeftOutField).order_by(LeftOutField.field)):
+        left_out[row.account].append({"field": row.field, "count": row.count})
     couriers = []
     for slug, account in sorted(accounts.items()):
         polls = select(Poll.order_id).where(Poll.account == slug)
@@ -36,6 +40,7 @@ def list_account_statuses(
                 "orders_given_up": count_rows(session, polls.where(Poll.stopped_at.is_not(None))),
                 "secrets": refused_credentials.describe_secrets(uses, account),
                 "signature_failures": refusals.get(slug, 0),
+                "left_out": left_out[slug],
             }
         )
     return {"couriers": couriers}

@@ -26,6 +26,7 @@ SHOWN = {
         "source",
         "tracking_url",
         "eta",
+        "promised",
         "label_url",
         "pickup_at",
         "parcels",

@@ -16,6 +16,7 @@ from receiver.orders.tour_etas import find_tour
 from receiver.schemas.account import AccountListSchema
 from receiver.schemas.fields import VocabularySchema
 from receiver.schemas.history import TourSchema
+from receiver.text import count_noun
 
 
 @click.command()
@@ -49,6 +50,10 @@ def couriers_command(as_json: bool) -> None:
     optional = ("saved", "courier", "requests", "last poll")
     table = output.GrowingTable(columns, wrap=("polling",), optional=optional)
     table.add(accounts["couriers"])
+    for account in accounts["couriers"]:
+        for item in account["left_out"]:
+            times = count_noun(item["count"], "message")
+            output.print_note(f"{account['account']}: {item['field']} left out of {times}")
     if not accounts["couriers"]:
         output.print_note("No account is configured: set COURIER_<ACCOUNT>_SECRETS.")
 

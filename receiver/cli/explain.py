@@ -86,6 +86,9 @@ def _message_outcome(message: output.JsonObject) -> str:
         outcome = f"{message['outcome']}: {message['reason'] or 'not processed yet'}"
     elif message["topic"] != "orders":
         outcome = "a tour plan: sets ETAs, never a status"
+    if message["left_out"]:
+        fields = ", ".join(item["field"] for item in message["left_out"])
+        outcome = f"{outcome}; could not read {fields}"
     repetitions = message["repetitions"]
     return f"{outcome}; repeated {count_noun(repetitions, 'time')}" if repetitions else outcome
 

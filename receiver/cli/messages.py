@@ -73,6 +73,10 @@ def show_command(message_id: str, as_json: bool) -> None:
         "type": f"{message['topic']}, {message['kind']}, {message['trust']}",
         "outcome": message["outcome"],
         "reason": message["reason"],
+        "left out": "; ".join(
+            f"{item['field']}: {item['why']}" for item in message["left_out"] or ()
+        )
+        or None,
         "order": message["courier_order_id"],
         "received": format_time(message["received_at"]),
         "processed": format_time(message["processed_at"]),

@@ -126,6 +126,9 @@ def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
         start = f"{format_time(eta['from'])} - " if eta["from"] not in {None, eta["to"]} else ""
         source = f"from {eta['source']}, updated {format_time(eta['updated_at'])}"
         yield "ETA", f"{start}{format_time(eta['to'])}, {source}"
+    if promised := order["promised"]:
+        start, end = (format_time(promised[side]) or "?" for side in ("from", "to"))
+        yield "promised", f"{start} - {end}"
     yield from _parcel_facts(order, name)
     for status_name, time in order["milestones"].items():
         yield "milestones", f"{format_time(time)}  {status_name}"

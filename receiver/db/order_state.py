@@ -41,6 +41,7 @@ class OrderState:
     label_url: str | None = None
     pickup_at: datetime | None = None
     eta: dict[str, Any] | None = None
+    promised: dict[str, Any] | None = None
     parcels: list[Any] = field(default_factory=list)
     further_parcels: list[Any] = field(default_factory=list)
     further_parcel_count: int = 0

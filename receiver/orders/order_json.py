@@ -13,6 +13,7 @@ from receiver.statuses import find_status
 from receiver.times import rfc3339
 
 SOURCE = ("kind", "trust", "message_id", "received_at")
+PROMISED = ("from", "to")
 ETA = ("from", "to", "source", "updated_at")
 PARCEL = ("tracking_number", "tracking_url", "courier_name", "status")
 
@@ -40,6 +41,7 @@ def render_order(order: Any, poll: Any) -> dict[str, Any]:
         "source": _pick(order.source, SOURCE),
         "tracking_url": order.tracking_url,
         "eta": _pick(order.eta, ETA),
+        "promised": _pick(order.promised, PROMISED),
         "label_url": order.label_url,
         "pickup_at": rfc3339(order.pickup_at),
         "parcels": [_pick(parcel, PARCEL) for parcel in order.parcels[:MOST_PARCELS]],

@@ -22,7 +22,7 @@ READ_SECONDS = 5.0
 COLUMNS: LiteralString = """
     orders.id, orders.account, courier, courier_order_id, identifiers, reference, status,
     courier_status, status_at, reason, needs_attention, source, tracking_url, eta, label_url,
-    pickup_at, parcels, further_parcel_count, milestones, last_heard_at,
+    pickup_at, promised, parcels, further_parcel_count, milestones, last_heard_at,
     metadata AS shop_metadata, version, created_at, updated_at, due_at, polled_at,
     coalesce(failures, 0) AS failures, stopped_at, stop_reason
 """

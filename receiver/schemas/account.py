@@ -14,6 +14,13 @@ class SecretStandingSchema(Answer):
     last_used_at = time("When it was last used; null: never.", "2026-04-16T07:00:01Z", null=True)
 
 
+class LeftOutFieldSchema(Answer):
+    """A field of the courier's bodies that could not be read."""
+
+    field = text("Path of the field, without the numbers of entries.", "packages.identifier")
+    count = integer("Of how many messages it was left out.", 3)
+
+
 class AccountStandingSchema(Answer):
     """The state of one account: its traffic, its polling and its secrets."""
 
@@ -37,6 +44,11 @@ class AccountStandingSchema(Answer):
     )
     signature_failures = integer(
         "How many webhooks of the last 30 days had a wrong or missing token or signature.", 3
+    )
+    left_out = nested_list(
+        LeftOutFieldSchema,
+        "What could not be read of its messages and was left out, by field. The rest of such a"
+        " message counts; `GET /v1/messages/<id>` says why.",
     )
     secrets = nested_list(
         SecretStandingSchema,

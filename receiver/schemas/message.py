@@ -3,16 +3,33 @@
 from typing import Any
 
 from marshmallow import Schema, ValidationError, validates_schema
+from marshmallow.fields import List, Nested
 
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.schemas import fields
-from receiver.schemas.fields import Answer, given_text, identifier, integer, nested_list, text, time
+from receiver.schemas.fields import (
+    Answer,
+    described,
+    given_text,
+    identifier,
+    integer,
+    nested_list,
+    text,
+    time,
+)
 
 AN_OUTCOME = (
     "What was done with the message. `pending`: not processed yet; `applied`: processed;"
     " `parked`: waits until the shop registers its order; `quarantined`: cannot be read;"
     " `discarded`: a person decided that it is not needed."
 )
+
+
+class LeftOutSchema(Answer):
+    """A part of a message that could not be read."""
+
+    field = text("Path of the field, with the number of each entry.", "packages.0.identifier")
+    why = text("What is wrong with it.", "Missing data for required field.")
 
 
 class MessageFields(Answer):
@@ -31,6 +48,14 @@ class MessageFields(Answer):
     received_at = time("When it arrived, by our clock.", "2026-04-16T07:00:02Z")
     last_seen_at = time("When the same body arrived most recently.", "2026-04-16T07:05:02Z")
     repetitions = integer("How many times the same body arrived again.", 2)
+    left_out = described(
+        List,
+        "What could not be read and was left out, at most 50 fields; the rest of the message"
+        " counts. Null: nothing.",
+        [{"field": "packages.0.identifier", "why": "Missing data for required field."}],
+        null=True,
+        cls_or_instance=Nested(LeftOutSchema),
+    )
 
 
 class MessageSchema(MessageFields):

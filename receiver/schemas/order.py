@@ -62,6 +62,19 @@ class ParcelSchema(Answer):
     status = fields.STATUS
 
 
+class PromisedSchema(Answer):
+    """A window for the delivery."""
+
+    from_ = time(
+        "When it begins; null: not said.",
+        "2026-04-16T08:00:00Z",
+        null=True,
+        data_key="from",
+        attribute="from",
+    )
+    to = time("When it ends; null: not said.", "2026-04-16T10:00:00Z", null=True)
+
+
 class PollingSchema(Answer):
     """How the courier's API is polled for the order. Not covered by the order's version."""
 
@@ -108,6 +121,11 @@ class OrderSchema(OrderFields):
         null=True,
     )
     eta = nested(EtaSchema, "When the order is expected to arrive; null: not known.", null=True)
+    promised = nested(
+        PromisedSchema,
+        "The window that the courier promised for the delivery; null: none.",
+        null=True,
+    )
     label_url = text(
         "Shipping label; null: not known.", "https://courier.example/labels/41.pdf", null=True
     )

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from receiver.changes import feed
 from receiver.couriers import DRIVERS
-from receiver.couriers.snapshot import Decoded, MessageContext
+from receiver.couriers.snapshot import Decoded, LeftOut, MessageContext
 from receiver.db.bulk import update_rows
 from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import Undecodable, UnreadableBody
@@ -38,6 +38,7 @@ def fold_messages(
     received: list[ReceivedSnapshot] = []
     plans: list[tuple[Message, Decoded]] = []
     erased: list[int] = []
+    left_out: dict[int, Sequence[LeftOut]] = {}
     for message in batch:
         try:
             decoded = decode_message(message, accounts)
@@ -51,6 +52,8 @@ def fold_messages(
         ids = [snapshot.courier_order_id for snapshot in decoded.orders]
         outcomes[message.id] = Outcome(APPLIED, None, ids[0] if len(ids) == 1 else None)
         received += [ReceivedSnapshot(message, snapshot) for snapshot in decoded.orders]
+        if decoded.left_out:
+            left_out[message.id] = decoded.left_out
         if decoded.tours:
             plans.append((message, decoded))
 
@@ -76,6 +79,7 @@ def fold_messages(
         outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
     folded.outcomes = outcomes
     folded.erased += erased
+    folded.left_out = left_out
     return folded
 
 
@@ -116,6 +120,12 @@ def record_outcomes(
             for message_id, outcome in folded.outcomes.items()
         ],
     )
+    if folded.left_out:
+        rows = [
+            {"id": message_id, "left_out": [asdict(item) for item in left_out]}
+            for message_id, left_out in folded.left_out.items()
+        ]
+        update_rows(session, Message, rows)
     if folded.erased:
         drop_bodies(session, folded.erased)
     # These come last: from here on the other workers wait for this one's commit.

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from receiver.changes.order_version import CREATED, EVENTS, OrderChange, changed_names, touch_order
+from receiver.couriers.snapshot import LeftOut
 from receiver.db.bulk import id_in, insert_rows
 from receiver.db.models import Event, Identifier, Order
 from receiver.db.order_state import AnyOrder, OrderState
@@ -50,6 +51,7 @@ class FoldedBatch:
     erased      ids of the messages whose bodies must not be kept
     missed      per account, the states that only a poll reported though a webhook should have
     new_events  the rows of events that were reported for the first time
+    left_out    by message id, what could not be read of messages that were decoded all the same
     """
 
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class FoldedBatch:
     erased: list[int] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
     new_events: list[EventRow] = field(default_factory=list)
+    left_out: dict[int, Sequence[LeftOut]] = field(default_factory=dict)
 
 
 def refold_orders(
@@ -212,6 +215,7 @@ def _set_details(
     order.label_url = details.detail_value(known, "label_url")
     order.pickup_at = datetime.fromisoformat(pickup_at) if pickup_at else None
     order.eta = details.current_eta(known)
+    order.promised = details.detail_value(known, "promised")
     parcels = details.list_parcels(known, order.status, order.status_at, parcel_statuses)
     order.parcels = parcels[: details.MOST_PARCELS]
     order.further_parcels = parcels[details.MOST_PARCELS :]

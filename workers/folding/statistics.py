@@ -1,5 +1,6 @@
 """Records what a batch adds to the statistics: account rows, five-minute history, totals, words."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,8 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from receiver import statuses
+from receiver.couriers.snapshot import LeftOut
 from receiver.db.bulk import insert_rows
-from receiver.db.models import PARKED, QUARANTINED, Message, Tally, UnmappedWord
+from receiver.db.models import PARKED, QUARANTINED, LeftOutField, Message, Tally, UnmappedWord
 from receiver.stats import totals
 from receiver.stats.history import start_of_step
 from workers.folding.refold import EventRow, FoldedBatch
@@ -28,6 +30,13 @@ ADD_STEP = "(account, at) DO UPDATE SET " + ", ".join(
 )
 # What a batch adds to one row.
 HistoryStep = dict[str, float]
+
+ADD_FIELD = """(account, field) DO UPDATE
+    SET count = known.count + excluded.count,
+        last_at = greatest(known.last_at, excluded.last_at)
+"""
+# The number of an entry in the path of a field.
+ENTRY_NUMBER = re.compile(r"\.[0-9]+(?![^.])")
 
 ADD_WORD = """(account, word) DO UPDATE
     SET first_at = least(known.first_at, excluded.first_at),
@@ -88,6 +97,8 @@ def record_statistics(
     insert_rows(session, Tally, rows, ADD_STEP)
     totals.add_totals(session, counted)
     _record_unmapped_words(session, batch, folded.new_events)
+    if folded.left_out:
+        _count_left_out(session, batch, folded.left_out)
 
 
 def _count_messages(
@@ -151,3 +162,24 @@ def _record_unmapped_words(
         for (account, word), events in sorted(words.items())
     ]
     insert_rows(session, UnmappedWord, rows, ADD_WORD)
+
+
+def _count_left_out(
+    session: Session, batch: Sequence[Message], left_out: Mapping[int, Sequence[LeftOut]]
+) -> None:
+    """Count the messages of each account of which a field was left out."""
+    received: dict[tuple[str, str], list[datetime]] = defaultdict(list)
+    for message in batch:
+        for path in {ENTRY_NUMBER.sub("", item.field) for item in left_out.get(message.id, ())}:
+            received[message.account, path].append(message.received_at)
+    rows = [
+        {
+            "account": account,
+            "field": path,
+            "count": len(times),
+            "first_at": min(times),
+            "last_at": max(times),
+        }
+        for (account, path), times in sorted(received.items())
+    ]
+    insert_rows(session, LeftOutField, rows, ADD_FIELD)

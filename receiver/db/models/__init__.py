@@ -7,6 +7,7 @@ from receiver.db.models.accounts import (
     AccountState,
     Count,
     Heartbeat,
+    LeftOutField,
     Notice,
     Poll,
     Push,

@@ -169,6 +169,21 @@ class UnmappedWord(Base):
     order_id: Mapped[int] = mapped_column(BigInteger)
 
 
+class LeftOutField(Base):
+    """A field that decoding left out of messages, and of how many; see couriers.snapshot.LeftOut.
+
+    field is its path without the numbers of entries.
+    """
+
+    __tablename__ = "left_out_fields"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    field: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+
+
 class Heartbeat(Base):
     """When a recurring task was last done, by whichever process."""
 

@@ -51,6 +51,7 @@ class Message(Base):
     tries, tried_by: how many processes may have died of reading it, and the last one's name; 0 for
         nearly all messages (workers/folding/poison.py).
     names: of a parked message, the further names by which the shop may register its order.
+    left_out: what could not be read, as couriers.snapshot.LeftOut; null where nothing was left out.
     """
 
     __tablename__ = "messages"
@@ -73,6 +74,7 @@ class Message(Base):
     tries: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     tried_by: Mapped[str | None]
     names: Mapped[list[str] | None]
+    left_out: Mapped[list[Any] | None]
 
     __table_args__ = (
         # With the topic: an order's body sent to the tours URL by mistake must not turn its later

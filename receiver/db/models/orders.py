@@ -53,6 +53,7 @@ class Order(Base):
     label_url: Mapped[str | None]
     pickup_at: Mapped[datetime | None]
     eta: Mapped[dict[str, Any] | None]
+    promised: Mapped[dict[str, Any] | None]
     parcels: Mapped[list[Any]] = mapped_column(server_default="[]")
     further_parcels: Mapped[list[Any]] = mapped_column(server_default="[]", deferred=True)
     further_parcel_count: Mapped[int] = mapped_column(server_default=text("0"))
