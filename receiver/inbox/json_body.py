@@ -97,7 +97,7 @@ def _exact(convert: Callable[[str], float], digits: int) -> Callable[[str], floa
         if len(text) > digits:
             return text
         number = convert(text)
-        return text if isinf(number) else number
+        return text if isinstance(number, float) and isinf(number) else number
 
     return parse
 
