@@ -1,4 +1,4 @@
-"""Texts for people: JSON with line breaks, numbers with their nouns, durations."""
+"""Texts: JSON with line breaks, numbers with their nouns, durations, what cannot be stored."""
 
 import json
 from datetime import timedelta
@@ -41,3 +41,11 @@ def duration_text(duration: timedelta) -> str:
 def replace_unprintable(line: str) -> str:
     """Replace what could break a line or control a terminal, whatever a courier sent."""
     return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
+
+
+def without_nul(text: str) -> str:
+    """Return a text with U+2400 for U+0000, which PostgreSQL cannot store.
+
+    Cut out, it would make two names one.
+    """
+    return text.replace("\x00", "\u2400")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -193,14 +194,43 @@ def test_a_parked_message_is_released_by_any_name_of_its_order(
     assert [it["courier_order_id"] for it in parked["messages"]] == [OTHER_UUID]
 
 
-def test_where_two_orders_on_record_may_be_meant_neither_is(
+def test_the_shops_reference_alone_does_not_merge_orders(
     shop: FlaskClient, drain: Callable[[], int]
 ) -> None:
     register(shop, "ZVW8GV")
     register(shop, "T-1")
     shop.post(HOOK, data=raw(tiramizoo_order(UUID, **NAMES)))
     drain()
-    assert [order(shop, name)["status"] for name in ("ZVW8GV", "T-1")] == ["pending"] * 2
+    statuses = {name: order(shop, name)["status"] for name in ("ZVW8GV", "T-1")}
+    assert statuses == {"ZVW8GV": "info_received", "T-1": "pending"}
+
+
+@pytest.mark.parametrize("registered", [*permutations([UUID, "ZVW8GV", "id4k7ehqx"])])
+@pytest.mark.parametrize("heard_after", [0, 1, 2, 3])
+def test_registrations_under_several_of_the_couriers_names_become_one(
+    shop: FlaskClient, drain: Callable[[], int], registered: tuple[str, ...], heard_after: int
+) -> None:
+    """A sparse webhook may come at any time; the full one comes last."""
+    for number, name in enumerate([*registered, None]):
+        if number == heard_after:
+            shop.post(HOOK, data=raw(tiramizoo_order(UUID, life("created"))))
+            drain()
+        if name is not None:
+            given = {"reference": f"R{number}", "metadata": {name: "given", "last": name}}
+            new = {"account": "tiramizoo", "courier_order_id": name, **given}
+            assert shop.post("/v1/orders", json=new).status_code in {200, 201}
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, life("created", "dispatched"), **NAMES)))
+    drain()
+    (only,) = orders(shop)
+    assert (only["courier_order_id"], only["status"]) == (UUID, "awaiting_pickup")
+    assert only["metadata"].keys() == {*registered, "last"}
+    for name in (*registered, UUID.upper(), "ID4K7-EHQX", "zvw8gv"):
+        assert order(shop, name) == only
+    if heard_after == 3:
+        assert (only["reference"], only["metadata"]["last"]) == ("R0", registered[-1])
+    changes: Any = shop.get("/v1/changes").json
+    merged = [change for change in changes["changes"] if "merged" in change["changed"]]
+    assert [change["courier_order_id"] for change in merged] == [UUID]
 
 
 def test_a_courier_whose_ids_may_look_like_the_shops_numbers_is_not_mixed_up(

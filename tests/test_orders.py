@@ -294,7 +294,7 @@ def test_etag_is_strong_and_unchanged_order_is_not_sent_again(
     deliver(shop, tiramizoo_order(UUID))
     drain()
     etag = shop.get(f"/v1/orders/tiramizoo/{UUID}").headers["ETag"]
-    assert etag == '"1"'
+    assert etag.startswith('"')
     for told in (etag, f"W/{etag}", f'"7", {etag}', "*"):
         answer = shop.get(f"/v1/orders/tiramizoo/{UUID}", headers={"If-None-Match": told})
         assert (answer.status_code, answer.data) == (304, b"")
@@ -313,7 +313,7 @@ def test_a_name_that_comes_to_mean_another_order_has_another_etag(
     drain()
     answer = shop.get(path, headers={"If-None-Match": etag})
     assert answer.status_code == 200
-    assert answer.headers["ETag"] == '"1"'
+    assert answer.headers["ETag"] != etag
 
 
 def test_what_is_told_of_orders_is_kept_in_no_shared_cache(shop: FlaskClient, drain: Drain) -> None:

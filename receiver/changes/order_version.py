@@ -16,6 +16,7 @@ EVENTS = "events"
 SHOWN = {
     name: name
     for name in (
+        "courier_order_id",
         "identifiers",
         "reference",
         "status",

@@ -35,6 +35,7 @@ from receiver.text import count_noun
 
 @click.command()
 @click.option("--reference", help="Only with this reference, the shop's order number.")
+@click.option("--tracking-number", help="Only with a parcel of this tracking number.")
 @options.account_option
 @click.option(
     "--status",
@@ -92,7 +93,8 @@ def orders_command(**given: Any) -> None:
 def order_command(account: str, order_id: str, as_json: bool) -> None:
     """Show the current state of an order.
 
-    ORDER_ID is the courier's id of the order, or any other identifier that the courier gave it.
+    ORDER_ID is the courier's id of the order, any other identifier that the courier gave it, or the
+    tracking number of a parcel. Capitals, dashes and surrounding blanks do not matter.
     """
     with open_order(account, order_id) as (_, found):
         order = render_order(found, found.poll)

@@ -9,7 +9,7 @@ function returns new ones.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -57,18 +57,36 @@ def merge_snapshot(known: KnownDetails, snapshot: Snapshot, message_id: int) -> 
 
 
 def add_eta(known: KnownDetails, eta: Eta, at: datetime, message_id: int) -> KnownDetails:
-    """Return the known details with an ETA.
+    """Return the known details with an ETA. at: the recency of its snapshot."""
+    return _with_etas(known, [_eta_entry(eta, at, message_id)])
 
-    at: the recency of its snapshot; for a tour plan, which has no time, when it arrived.
+
+def add_tour_eta(
+    known: KnownDetails, eta: Eta, at: datetime, message_id: int, is_replaced: bool
+) -> KnownDetails:
+    """Return the known details with the ETA of a tour plan.
+
+    at: when the plan arrived, since it has no time. is_replaced: whether there is a newer plan of
+    the tour, which ends this ETA.
     """
-    added = {
+    entry = _eta_entry(eta, at, message_id)
+    ended = {**entry, "ended": True}
+    etas = [known_eta for known_eta in known.get("etas", ()) if known_eta not in (entry, ended)]
+    return _with_etas(known | {"etas": etas}, [ended if is_replaced else entry])
+
+
+def _eta_entry(eta: Eta, at: datetime, message_id: int) -> dict[str, Any]:
+    return {
         "at": sortable_time(at),
         "from": rfc3339(eta.from_),
         "to": rfc3339(eta.to),
         "source": eta.source,
         "message_id": str(message_id),
     }
-    by_text = {_json_text(eta): eta for eta in (*known.get("etas", ()), added)}
+
+
+def _with_etas(known: KnownDetails, added: Sequence[dict[str, Any]]) -> KnownDetails:
+    by_text = {_json_text(eta): eta for eta in (*known.get("etas", ()), *added)}
     return known | {"etas": [by_text[text] for text in sorted(by_text)][-MAX_ETAS:]}
 
 
@@ -103,8 +121,9 @@ def list_etas(known: KnownDetails) -> list[dict[str, Any]]:
 
 
 def current_eta(known: KnownDetails) -> dict[str, Any] | None:
-    """Return the most recent ETA as the API shows it."""
-    return next(reversed(list_etas(known)), None)
+    """Return the most recent ETA that has not ended, as the API shows it."""
+    current = [eta for eta in known.get("etas", ()) if not eta.get("ended")]
+    return next(reversed(list_etas({"etas": current})), None)
 
 
 def detail_value(known: KnownDetails, name: str) -> Any:

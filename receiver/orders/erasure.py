@@ -18,7 +18,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, false, or_, select, union, update
+from sqlalchemy import ColumnElement, Select, or_, select, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes.feed import record_changes
@@ -31,10 +31,20 @@ from receiver.changes.order_version import (
 )
 from receiver.couriers.snapshot import Snapshot
 from receiver.db.bulk import id_in, pairs_in
-from receiver.db.models import DISCARDED, PENDING, QUARANTINED, Event, Message, Order
-from receiver.orders.find import find_order, select_ids_by_any_name
-from receiver.orders.names import list_names
+from receiver.db.models import (
+    DISCARDED,
+    NAME,
+    PENDING,
+    QUARANTINED,
+    REFERENCE,
+    Event,
+    Message,
+    Order,
+)
+from receiver.orders.find import find_meant, find_order
+from receiver.orders.names import list_names, spell
 from receiver.queue.doorbell import Bells
+from receiver.text import without_nul
 
 # A reason that is a code of the courier's, such as `recipient_not_home`: anything else was written
 # by a person.
@@ -66,7 +76,7 @@ def erase_personal_data(
     with sessions.begin() as session:
         order = find_order(session, account, order_id, lock=True)
         record_changes(session, erase_from_orders(session, [order], now), now)
-        names = list_names(order)
+        names = list_names(session, order)
     with sessions.begin() as session:
         read = select_messages_of([order], Message.outcome != PENDING)
         drop_bodies(session, session.scalars(read).all())
@@ -142,10 +152,14 @@ def _erase_unread_bodies(
     unread = select(Message.id, Message.body).where(
         Message.account == account, Message.outcome.in_(UNREAD), Message.body.is_not(None)
     )
+    named = {*map(spell, order_names)}
     with sessions() as session:
         rows = session.execute(unread.execution_options(yield_per=ROWS))
-        named = {*order_names}
-        ids = [message_id for message_id, body in rows if named & find_names(body or b"")]
+        ids = [
+            message_id
+            for message_id, body in rows
+            if not named.isdisjoint(map(spell, find_names(body or b"")))
+        ]
     with sessions.begin() as session:
         _drop_unread_bodies(session, ids)
 
@@ -169,9 +183,9 @@ def _drop_unread_bodies(session: Session, message_ids: Collection[int]) -> None:
 def names_erased_order(session: Session, account: str, body: bytes) -> bool:
     """Return whether an unreadable body names an order of the account that is erased."""
     names = [(account, name) for name in sorted(find_names(body))[:MOST_NAMES]]
-    named = Order.id.in_(select_ids_by_any_name(names)) if names else false()
-    erased = select(Order.id).where(named, Order.erased_at.is_not(None))
-    return session.scalar(erased.limit(1)) is not None
+    ids = [order_id for _, order_id in find_meant(session, names, (NAME, REFERENCE))]
+    erased = select(Order.id).where(id_in(Order.id, ids), Order.erased_at.is_not(None))
+    return bool(ids) and session.scalar(erased.limit(1)) is not None
 
 
 def find_names(body: bytes) -> set[str]:
@@ -184,7 +198,7 @@ def find_names(body: bytes) -> set[str]:
 
 def _unescape(string: str) -> str:
     try:
-        # Without U+0000, as names are stored.
-        return str(json.loads(f'"{string}"')).replace("\x00", "")
+        # As names are stored.
+        return without_nul(str(json.loads(f'"{string}"')))
     except ValueError:
         return string

@@ -1,20 +1,28 @@
-"""Find orders: by a name that the courier gave, by reference, or by the beginning of either."""
+"""Find orders: by a name, by reference, or by the beginning of either.
+
+Names are looked up in three steps, and a step only where those before it found nothing: the exact
+courier's id, the exact further names, the names without regard to capitals, dashes and surrounding
+blanks. Further names are the rows of `identifiers`.
+"""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString, TypeVar
 
-from sqlalchemy import ColumnElement, CompoundSelect, select, true, union
+from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from receiver.db.bulk import id_in, pairs_in
-from receiver.db.models import Identifier, Order
+from receiver.db.bulk import id_in
+from receiver.db.models import NAME, REFERENCE, TOUR, Order, spelling
 from receiver.db.pagination import begin_consistent_read, distinct_values, select_pages
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
+from receiver.text import without_nul
 
 # How many orders of one reference, or of one ambiguous name, a lookup shows.
 MOST_ORDERS = 10
+# How many rows of one spelling are read: an order may have a name in several spellings.
+MOST_SPELLED = 1000
 
 # A search by the beginning of a name: how many rows of an index are read, how many orders are
 # returned, and how many characters the beginning must have.
@@ -26,23 +34,54 @@ MOST_CHARACTERS = 255
 Name = tuple[str, str]
 Key = TypeVar("Key")
 
-# From names to the ids of their orders. The courier's own id comes first: only where no order has
-# it, further names are looked up, the newest order first. LATERAL, and each with a LIMIT, so that
-# the indexes are used whatever PostgreSQL believes of the tables.
-FOUND: LiteralString = """
-    unnest(%(accounts)s::text[], %(names)s::text[]) AS asked (account, name)
-    CROSS JOIN LATERAL (
-        (SELECT id AS order_id, TRUE AS by_own_id FROM orders
-         WHERE orders.account = asked.account AND courier_order_id = asked.name LIMIT 1)
-        UNION ALL
-        (SELECT order_id, FALSE FROM identifiers
-         WHERE identifiers.account = asked.account AND value = asked.name
-           AND NOT EXISTS (SELECT FROM orders AS own WHERE own.account = asked.account
-                           AND own.courier_order_id = asked.name)
-         ORDER BY order_id DESC LIMIT %(most)s)
-    ) AS found
+# From (account, name) to orders: `order_id`, the newest first within a step. LATERAL, and each with
+# a LIMIT, so that the indexes are used whatever PostgreSQL believes of the tables.
+_ASKED: LiteralString = "unnest(%(accounts)s::text[], %(names)s::text[]) AS asked (account, name)"
+_OWN: LiteralString = """
+    SELECT id FROM orders WHERE orders.account = asked.account AND courier_order_id = asked.name
 """
+_EXACT: LiteralString = f"""
+    SELECT order_id FROM identifiers
+    WHERE identifiers.account = asked.account AND value = asked.name AND kind = '{NAME}'
+"""  # noqa: S608 (all of it stands here)
+_SPELLED: LiteralString = f"""
+    SELECT order_id FROM identifiers
+    WHERE identifiers.account = asked.account
+      AND {spelling("value")} = {spelling("asked.name")} AND {spelling("asked.name")} <> ''
+"""  # noqa: S608
+FOUND: LiteralString = f"""
+    {_ASKED} CROSS JOIN LATERAL (
+        ({_OWN} LIMIT 1)
+        UNION ALL
+        ({_EXACT} AND NOT EXISTS ({_OWN}) ORDER BY order_id DESC LIMIT %(most)s)
+        UNION ALL
+        (SELECT DISTINCT order_id FROM (
+             {_SPELLED} AND kind = '{NAME}' AND NOT EXISTS ({_OWN}) AND NOT EXISTS ({_EXACT})
+             ORDER BY order_id DESC LIMIT {MOST_SPELLED}
+         ) AS spelled ORDER BY order_id DESC LIMIT %(most)s)
+    ) AS found (order_id)
+"""  # noqa: S608
 IDS: LiteralString = f"SELECT asked.account, asked.name, order_id FROM {FOUND}"  # noqa: S608
+# All orders that a name may mean, whatever its spelling, also by the kinds of names that lookups
+# leave out.
+MEANT: LiteralString = f"""
+    SELECT asked.account, asked.name, order_id
+    FROM {_ASKED} CROSS JOIN LATERAL (
+        SELECT id FROM ({_OWN}) AS own
+        UNION
+        ({_SPELLED} AND kind = ANY (%(kinds)s::text[])
+         ORDER BY order_id DESC LIMIT {MOST_SPELLED})
+    ) AS meant (order_id)
+"""  # noqa: S608
+# The next names after the beginning of one that begin with it.
+BEGINNING: LiteralString = f"""
+    SELECT order_id FROM {_ASKED} CROSS JOIN LATERAL (
+        SELECT order_id, {spelling("value")} AS spelled FROM identifiers
+        WHERE identifiers.account = asked.account AND kind <> '{TOUR}'
+          AND {spelling("value")} >= {spelling("asked.name")}
+        ORDER BY {spelling("value")} LIMIT %(most)s
+    ) AS following WHERE starts_with(spelled, {spelling("asked.name")})
+"""  # noqa: S608
 
 
 def find_order(session: Session, account: str, name: str, lock: bool = False) -> Order:
@@ -52,10 +91,9 @@ def find_order(session: Session, account: str, name: str, lock: bool = False) ->
 
     Raises: UnknownOrder; AmbiguousIdentifier where several orders have the name.
     """
-    refuse_nul(account, name)
-    ids = [order_id for _, order_id in _find_ids(session, [(account, name)], 2)]
-    orders = load_orders(session, ids, lock)
-    refuse_other_than_one(len(orders), account, name)
+    found = _find_ids(session, [(account, name)], MOST_ORDERS + 1)
+    orders = load_orders(session, [order_id for _, order_id in found], lock and len(found) == 1)
+    refuse_other_than_one(list(orders.values()), account, name)
     return next(iter(orders.values()))
 
 
@@ -76,14 +114,28 @@ def find_orders_by_reference(
     return _group(session, ((reference, order_id) for reference, order_id in session.execute(ids)))
 
 
-def select_ids_by_any_name(names: Collection[Name]) -> CompoundSelect[int]:
-    """Select the ids of all orders with one of the (account, name), the reference included."""
-    account = Order.account
-    return union(
-        select(Order.id).where(pairs_in(account, Order.courier_order_id, names)),
-        select(Order.id).where(pairs_in(account, Order.reference, names)),
-        select(Identifier.order_id).where(pairs_in(Identifier.account, Identifier.value, names)),
-    )
+def find_orders_of_accounts(
+    session: Session, names: Collection[str], account: str | None = None
+) -> dict[str, list[Order]]:
+    """Find the orders of each name in an account, None for all accounts, as find_orders() does."""
+    ids = find_ids_of_accounts(session, names, MOST_ORDERS + 1, account)
+    return _group(session, ids)
+
+
+def find_ids_of_accounts(
+    session: Session, names: Collection[str], most: int, account: str | None = None
+) -> list[tuple[str, int]]:
+    """Return the pairs of a name and an order's id; account: None for all accounts."""
+    accounts = [account] if account is not None else distinct_values(session, Order.account)
+    pairs = {(each, name) for each in accounts for name in names}
+    return [(name, order_id) for (_, name), order_id in _find_ids(session, pairs, most)]
+
+
+def find_meant(
+    session: Session, names: Collection[Name], kinds: Collection[str] = (NAME, REFERENCE, TOUR)
+) -> list[tuple[Name, int]]:
+    """Return the pairs of an (account, name) and the id of each order that it may mean."""
+    return _fetch_ids(session, MEANT, names, kinds=list(kinds))
 
 
 def load_orders(session: Session, ids: Collection[int], lock: bool = False) -> Mapping[int, Order]:
@@ -100,18 +152,26 @@ def load_orders(session: Session, ids: Collection[int], lock: bool = False) -> M
 
 
 def _find_ids(session: Session, names: Collection[Name], most: int) -> list[tuple[Name, int]]:
-    if not names:
+    return _fetch_ids(session, IDS, names, most=most)
+
+
+def _fetch_ids(
+    session: Session, statement: LiteralString, names: Collection[Name], **values: Any
+) -> list[tuple[Name, int]]:
+    # PostgreSQL stores no U+0000; a courier's is stored as another character.
+    asked = {(account, without_nul(name)): (account, name) for account, name in names}
+    if not asked:
         return []
-    accounts, values = map(list, zip(*set(names), strict=True))
-    asked = {"accounts": accounts, "names": values, "most": most}
-    rows = session.connection().exec_driver_sql(IDS, asked)
-    return [((account, name), order_id) for account, name, order_id in rows]
+    accounts, texts = map(list, zip(*asked, strict=True))
+    values |= {"accounts": accounts, "names": texts}
+    rows = session.connection().exec_driver_sql(statement, values)
+    return [(asked[account, name], order_id) for account, name, order_id in rows]
 
 
 def _group(session: Session, pairs: Iterable[tuple[Key, int]]) -> dict[Key, list[Order]]:
-    ids: dict[Key, list[int]] = defaultdict(list)
+    ids: dict[Key, set[int]] = defaultdict(set)
     for key, order_id in pairs:
-        ids[key].append(order_id)
+        ids[key].add(order_id)
     orders = load_orders(session, {order_id for each in ids.values() for order_id in each})
     return {
         key: [orders[order_id] for order_id in sorted(found, reverse=True) if order_id in orders]
@@ -132,58 +192,47 @@ class SearchResult:
 
 
 def search_orders(session: Session, text: str) -> SearchResult:
-    """Find orders of all accounts by a name or its beginning. Must begin the transaction."""
-    if not 0 < len(text) <= MOST_CHARACTERS or "\x00" in text:
+    """Find orders of all accounts by a name or a reference, or the beginning of one.
+
+    Capitals, dashes and surrounding blanks do not matter. Must begin the transaction.
+    """
+    if not 0 < len(text) <= MOST_CHARACTERS:
         return SearchResult([], False, [])
     begin_consistent_read(session)
     accounts = distinct_values(session, Order.account)
-    groups = [
-        *find_orders_by_reference(session, [text]).values(),
-        *find_orders(session, [(account, text) for account in accounts]).values(),
-    ]
-    exact = {order.id: order for group in groups for order in group}
+    named = find_meant(session, [(account, text) for account in accounts], (NAME, REFERENCE))
+    exact = {order_id for _, order_id in named}
+    shown = sorted(exact, reverse=True)[:MOST_ORDERS]
     beginning = _find_beginning(session, text, accounts) if len(text) >= LEAST_CHARACTERS else set()
-    newest = sorted(beginning - exact.keys(), reverse=True)[:MOST_BEGINNING]
-    loaded = load_orders(session, newest)
+    newest = sorted(beginning - exact, reverse=True)[:MOST_BEGINNING]
+    loaded = load_orders(session, [*shown, *newest])
     return SearchResult(
-        [exact[order_id] for order_id in sorted(exact, reverse=True)][:MOST_ORDERS],
+        [loaded[order_id] for order_id in shown],
         len(exact) > MOST_ORDERS,
         [loaded[order_id] for order_id in newest],
     )
 
 
 def _find_beginning(session: Session, text: str, accounts: list[str]) -> set[int]:
-    """Return the ids of the rows that begin with the text, among the next rows of each index.
+    """Return the ids of the orders that begin with the text, among the next rows of the index.
 
     The database's collation may sort other rows between them, so only those that are read are
-    found; an index for prefixes would cost every write.
+    found.
     """
-    indexes: list[tuple[Any, Any, ColumnElement[bool]]] = [(Order.reference, Order.id, true())]
-    for account in accounts:
-        indexes += [
-            (Order.courier_order_id, Order.id, Order.account == account),
-            (Identifier.value, Identifier.order_id, Identifier.account == account),
-        ]
-    found: set[int] = set()
-    for column, order_id, condition in indexes:
-        following = select(column, order_id).where(condition, column >= text)
-        rows = session.execute(following.order_by(column).limit(ROWS_READ))
-        found |= {row[1] for row in rows if row[0].startswith(text)}
-    return found
+    rows = session.connection().exec_driver_sql(
+        BEGINNING, {"accounts": accounts, "names": [text] * len(accounts), "most": ROWS_READ}
+    )
+    return {order_id for (order_id,) in rows}
 
 
-def refuse_nul(account: str, name: str) -> None:
-    """PostgreSQL stores no such text. Raises: UnknownOrder."""
-    if "\x00" in account + name:
-        raise UnknownOrder("no order has an id that contains U+0000")
-
-
-def refuse_other_than_one(count: int, account: str, name: str) -> None:
+def refuse_other_than_one(orders: Sequence[Any], account: str, name: str) -> None:
     """Raises: UnknownOrder; AmbiguousIdentifier."""
-    if not count:
+    if not orders:
         raise UnknownOrder(f"account {account!r} has no order {name!r}")
-    if count > 1:
+    if len(orders) > 1:
+        ids = ", ".join(repr(order.courier_order_id) for order in orders[:MOST_ORDERS])
+        more = " and more" if len(orders) > MOST_ORDERS else ""
         raise AmbiguousIdentifier(
-            f"several orders of account {account!r} have the identifier {name!r}:"
-            " use the courier_order_id of one"
+            f"several orders of account {account!r} have the name {name!r}:"
+            f" use the courier_order_id of one: {ids}{more}"
         )

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from receiver import statuses
 from receiver.couriers.snapshot import MINUTE_ONLY, STATE_DISAGREES
+from receiver.db.bulk import id_in
 from receiver.db.models import Event, Order, Poll
 from receiver.db.pagination import (
     EVENTS,
@@ -39,6 +40,7 @@ from receiver.db.pagination import (
     select_pages,
     write_cursor,
 )
+from receiver.orders.find import find_ids_of_accounts
 from receiver.orders.fold import REPEATED_OBSERVATION
 
 # The day of an order's last change, as the index orders_updated_idx spells it.
@@ -163,8 +165,14 @@ def select_order_ids(
     days = _days_since(session, filters["updated_since"]) if "updated_since" in filters else None
     if days is not None:
         conditions.append(Order.updated_at >= filters["updated_since"])
-    if "reference" in filters:
-        conditions += [Order.reference == filters["reference"], *narrowed]
+    if "tracking_number" in filters:
+        name, account = filters["tracking_number"], filters.get("account")
+        ids = {order_id for _, order_id in find_ids_of_accounts(session, [name], FEW, account)}
+        conditions.append(id_in(Order.id, ids))
+    if filters.keys() & {"reference", "tracking_number"}:
+        if "reference" in filters:
+            conditions.append(Order.reference == filters["reference"])
+        conditions += narrowed
     elif wanted:
         values: IndexValues = {
             Order.status: wanted.get(Order.status, list(statuses.VOCABULARY)),

@@ -1,33 +1,74 @@
-"""The names of an order: the courier's id, its further identifiers, and references."""
+"""The names of an order: the courier's id, its further identifiers, its parcels, and references."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from receiver.couriers.snapshot import Snapshot
+from receiver.db.bulk import insert_rows
 from receiver.db.locks import take_lock
+from receiver.db.models import NAME, REFERENCE, TOUR, Identifier
 from receiver.db.order_state import AnyOrder
 from receiver.orders import details
 
+# A detail, and not a column: only tour plans need it.
+TOUR_DETAIL = "tour_identifier"
 
-def list_names(order: AnyOrder) -> set[str]:
-    """Return every name by which a message or a tour plan may mean an order.
+KEEP_FIRST_KIND = """(account, value, order_id) DO UPDATE SET kind = excluded.kind
+    WHERE excluded.kind < known.kind
+"""
 
-    The courier's own reference is among them also where the shop registered another.
-    """
-    known = {order.courier_order_id, order.reference, courier_reference(order)}
-    return {name for name in (*known, *(order.identifiers or {}).values()) if name is not None}
-
-
-def courier_reference(order: AnyOrder) -> str | None:
-    """Return the reference that the courier reports."""
-    reference: str | None = details.detail_value(order.details or {}, "reference")
-    return reference
+# A name and its kind.
+NameOfKind = tuple[str, str]
 
 
-def shadowed_reference(order: AnyOrder) -> str | None:
-    """Return the courier's own reference where the shop registered another; it stays a name."""
-    reference = courier_reference(order)
-    return None if reference in {order.reference, order.courier_order_id} else reference
+def spell(name: str) -> str:
+    """Return what a name has in common with its other spellings, as spelling() does in SQL."""
+    return name.strip(" ").replace("-", "").lower()
+
+
+def snapshot_names(snapshot: Snapshot) -> set[NameOfKind]:
+    """Return the names of an order that a snapshot gives."""
+    names = {snapshot.courier_order_id, *snapshot.identifiers.values(), *snapshot.parcels}
+    return {
+        *((name, NAME) for name in names),
+        *([(snapshot.reference, REFERENCE)] if snapshot.reference else []),
+        *([(tour, TOUR)] if (tour := snapshot.details.get(TOUR_DETAIL)) else []),
+    }
+
+
+def current_names(order: AnyOrder) -> set[NameOfKind]:
+    """Return the names that an order has now; it may have had others before."""
+    known = order.details or {}
+    names = {order.courier_order_id, *order.identifiers.values(), *known.get("parcels", {})}
+    references = {order.reference, order.shop_reference, details.detail_value(known, "reference")}
+    tour = details.detail_value(known, TOUR_DETAIL)
+    return {
+        *((name, NAME) for name in names),
+        *((reference, REFERENCE) for reference in references if reference),
+        *([(tour, TOUR)] if tour else []),
+    }
+
+
+def store_names(session: Session, names: Iterable[tuple[AnyOrder, Collection[NameOfKind]]]) -> None:
+    """Store names of orders."""
+    rows: dict[tuple[str, str, int], str] = {}
+    for order, given in names:
+        for name, kind in given:
+            key = order.account, name, order.id
+            rows[key] = min(kind, rows.get(key, kind))
+    columns = ("account", "value", "order_id", "kind")
+    sorted_rows = [dict(zip(columns, (*key, rows[key]), strict=True)) for key in sorted(rows)]
+    insert_rows(session, Identifier, sorted_rows, KEEP_FIRST_KIND)
+
+
+def list_names(session: Session, order: AnyOrder) -> set[str]:
+    """Return every name that an order ever had, references included."""
+    stored = select(Identifier.value).where(
+        Identifier.order_id == order.id, Identifier.kind != TOUR
+    )
+    return {*session.scalars(stored), order.courier_order_id}
 
 
 def lock_names(session: Session, accounts: Collection[str], registering: bool) -> None:

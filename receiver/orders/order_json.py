@@ -4,6 +4,7 @@ Plain functions, because dumping a page through its schema takes twenty times as
 the process answers nobody else.
 """
 
+import hashlib
 from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
@@ -99,9 +100,13 @@ def _pick(values: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str,
 
 
 def order_etag(row: Any) -> str:
-    """Return the ETag of a row of read_order(): its version.
+    """Return the ETag of a row of read_order() or read_version().
 
-    Found by a further name it includes the order's id, since the name may come to mean another
-    order.
+    It covers what the order shows: its version, and what changes without one.
     """
-    return str(row.version) if row.by_own_id else f"{row.id}-{row.version}"
+    unversioned = (
+        *(row.last_heard_at, row.due_at, row.polled_at),
+        *(row.failures, row.stopped_at, row.stop_reason),
+    )
+    digest = hashlib.blake2b(repr(unversioned).encode(), digest_size=6).hexdigest()
+    return f"{row.id}-{row.version}-{digest}"

@@ -14,26 +14,30 @@ from sqlalchemy import Engine
 from receiver.db.group_commit import AutocommitPool, Batcher
 from receiver.db.pagination import HIGHEST_ID, MOST_LISTED, write_cursor
 from receiver.errors import StorageUnavailable
-from receiver.orders.find import FOUND, MOST_ORDERS, refuse_nul, refuse_other_than_one
+from receiver.orders.find import FOUND, MOST_ORDERS, refuse_other_than_one
+from receiver.text import without_nul
 
 READ_SECONDS = 5.0
 
-# What render_order() shows.
-COLUMNS: LiteralString = """
-    orders.id, orders.account, courier, courier_order_id, identifiers, reference, status,
-    courier_status, status_at, reason, needs_attention, source, tracking_url, eta, label_url,
-    pickup_at, promised, parcels, further_parcel_count, milestones, last_heard_at,
-    metadata AS shop_metadata, version, created_at, updated_at, due_at, polled_at,
+# What order_etag() needs.
+VERSION_COLUMNS: LiteralString = """
+    orders.id, courier_order_id, version, last_heard_at, due_at, polled_at,
     coalesce(failures, 0) AS failures, stopped_at, stop_reason
 """
+# What render_order() shows.
+COLUMNS: LiteralString = f"""
+    orders.account, courier, identifiers, reference, status, courier_status, status_at, reason,
+    needs_attention, source, tracking_url, eta, label_url, pickup_at, promised,
+    parcels, further_parcel_count, milestones, metadata AS shop_metadata, created_at, updated_at,
+    {VERSION_COLUMNS}
+"""
 VERSION: LiteralString = f"""
-    SELECT asked.account AS asked_account, asked.name AS asked_name, by_own_id, orders.id, version
-    FROM {FOUND} JOIN orders ON orders.id = order_id
+    SELECT asked.account AS asked_account, asked.name AS asked_name, {VERSION_COLUMNS}
+    FROM {FOUND} JOIN orders ON orders.id = order_id LEFT JOIN polls ON polls.order_id = orders.id
 """  # noqa: S608 (all of it stands here)
 ORDER: LiteralString = f"""
-    SELECT asked.account AS asked_account, asked.name AS asked_name, by_own_id, {COLUMNS}
-    FROM {FOUND} JOIN orders ON orders.id = order_id
-    LEFT JOIN polls ON polls.order_id = orders.id
+    SELECT asked.account AS asked_account, asked.name AS asked_name, {COLUMNS}
+    FROM {FOUND} JOIN orders ON orders.id = order_id LEFT JOIN polls ON polls.order_id = orders.id
 """  # noqa: S608
 # The newest first, one more than a page may have. As a range of the index and in its whole order,
 # for the reason that pagination.select_pages gives.
@@ -84,9 +88,8 @@ class OrderReader:
         }
 
     def _read_one(self, statement: LiteralString, account: str, name: str) -> Any:
-        refuse_nul(account, name)
-        rows = self._read(statement, account, name)
-        refuse_other_than_one(len(rows), account, name)
+        rows = self._read(statement, without_nul(account), without_nul(name))
+        refuse_other_than_one(rows, account, name)
         return rows[0]
 
     def _read(self, statement: LiteralString, account: str, name: str) -> list[Any]:
@@ -102,7 +105,7 @@ class OrderReader:
         for statement in {read[0] for read in reads}:
             pairs = {read[1:] for read in reads if read[0] == statement}
             accounts, names = map(list, zip(*pairs, strict=True))
-            values = {"accounts": accounts, "names": names, "most": MOST_ORDERS}
+            values = {"accounts": accounts, "names": names, "most": MOST_ORDERS + 1}
             for row in self._pool.fetch_all(statement, values):
                 found[statement, row.asked_account, row.asked_name].append(row)
         return [found[read] for read in reads]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -11,10 +11,11 @@ from receiver import statuses
 from receiver.changes.feed import record_changes
 from receiver.changes.order_version import CREATED, changed_names, copy_shown, touch_order
 from receiver.couriers import DRIVERS
-from receiver.db.models import PARKED, PENDING, AccountState, Identifier, Message, Order
+from receiver.db.models import AccountState, Order
 from receiver.errors import NotPolled, UnknownAccount
 from receiver.orders.find import find_order, find_orders
-from receiver.orders.names import lock_names, shadowed_reference
+from receiver.orders.matching import release_parked
+from receiver.orders.names import current_names, list_names, lock_names, store_names
 from receiver.orders.poll_plan import OrderNews, plan_polls, schedule_poll_now
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.queue.doorbell import Bells
@@ -92,21 +93,8 @@ def record_order(
     add_etas(session, [order])
     changed = [*([CREATED] if is_new else []), *changed_names(before, order)]
     change = touch_order(order, changed, now)
-    if hidden := shadowed_reference(order):
-        session.execute(
-            insert(Identifier)
-            .values(account=account, value=hidden, order_id=order.id)
-            .on_conflict_do_nothing()
-        )
-    session.execute(
-        update(Message)
-        .where(
-            Message.account == account,
-            Message.outcome == PARKED,
-            or_(Message.courier_order_id == courier_order_id, Message.names.contains([name])),
-        )
-        .values(outcome=PENDING, reason=None, processed_at=None, retried_at=None)
-    )
+    store_names(session, [(order, current_names(order))])
+    release_parked(session, account, {name, *list_names(session, order)})
     record_changes(session, [change], now)
     return order, is_new
 

@@ -1,22 +1,39 @@
 """The ETAs of orders from tour plans, whichever of the two arrives first.
 
-A plan names an order by any of its identifiers or by its reference, so they are matched by name.
+A plan names an order by any of its names or by its packages; a tour of one stop also by the tour
+that the order says it is in.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
+from typing import LiteralString
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.couriers.snapshot import Eta
-from receiver.db.bulk import pairs_in
 from receiver.db.locks import TOURS_LOCK, take_lock
-from receiver.db.models import Tour, TourStop
+from receiver.db.models import Tour, TourStop, spelling
 from receiver.db.order_state import AnyOrder
+from receiver.db.pagination import distinct_values
 from receiver.errors import UnknownTour
 from receiver.orders import details
-from receiver.orders.names import list_names
+from receiver.orders.names import current_names
+from receiver.text import without_nul
+
+# The stops of orders, by any name that they have or ever had.
+STOPS: LiteralString = f"""
+    SELECT named.order_id, stop.eta, stop.received_at, stop.message_id,
+           tours.message_id IS NOT NULL AND tours.message_id <> stop.message_id AS is_replaced
+    FROM (
+        SELECT * FROM unnest(%(accounts)s::text[], %(names)s::text[], %(order_ids)s::bigint[])
+        UNION
+        SELECT account, value, order_id FROM identifiers WHERE order_id = ANY (%(ids)s::bigint[])
+    ) AS named (account, name, order_id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM tour_stops WHERE tour_stops.account = named.account
+            AND {spelling("order_key")} = {spelling("named.name")}
+    ) AS stop
+    LEFT JOIN tours ON tours.account = stop.account AND tours.tour_id = stop.tour_id
+"""  # noqa: S608 (all of it stands here)
 
 
 def lock_tours(session: Session, writing: bool) -> None:
@@ -29,24 +46,26 @@ def lock_tours(session: Session, writing: bool) -> None:
 
 
 def add_etas(session: Session, orders: Sequence[AnyOrder]) -> None:
-    """Add to each order the ETAs of the tour stops that name it."""
-    by_name: dict[tuple[str, str], list[AnyOrder]] = defaultdict(list)
-    for order in orders:
-        for name in list_names(order):
-            by_name[order.account, name].append(order)
-    if not by_name:
+    """Add to each order the ETAs of the tour stops that name it.
+
+    The ETA of a plan ends where a newer plan of the same tour replaced it: either that one names
+    the order as well, or the order is not in the tour any more.
+    """
+    with_tours = {*distinct_values(session, TourStop.account)}
+    by_id = {order.id: order for order in orders if order.account in with_tours}
+    if not by_id:
         return
-    # Columns and not objects, since the rows are only read.
-    stops = select(*TourStop.__table__.columns).where(
-        pairs_in(TourStop.account, TourStop.order_key, list(by_name))
-    )
-    for stop in session.execute(stops):
+    names = [(o.account, name, o.id) for o in by_id.values() for name, _ in current_names(o)]
+    accounts, texts, order_ids = map(list, zip(*names, strict=True))
+    values = {"accounts": accounts, "names": texts, "order_ids": order_ids, "ids": list(by_id)}
+    stops = session.connection().exec_driver_sql(STOPS, values)
+    for stop in stops:
+        order = by_id[stop.order_id]
         eta = Eta(stop.eta, stop.eta, "tour_plan")
-        for order in by_name[stop.account, stop.order_key]:
-            order.details = details.add_eta(
-                order.details or {}, eta, stop.received_at, stop.message_id
-            )
-            order.eta = details.current_eta(order.details)
+        order.details = details.add_tour_eta(
+            order.details or {}, eta, stop.received_at, stop.message_id, stop.is_replaced
+        )
+        order.eta = details.current_eta(order.details)
 
 
 def find_tour(session: Session, account: str, tour_id: str) -> Tour:
@@ -54,7 +73,7 @@ def find_tour(session: Session, account: str, tour_id: str) -> Tour:
 
     Raises: UnknownTour.
     """
-    tour = None if "\x00" in account + tour_id else session.get(Tour, (account, tour_id))
+    tour = session.get(Tour, (without_nul(account), without_nul(tour_id)))
     if tour is None:
         raise UnknownTour(f"account {account!r} has no tour {tour_id!r}")
     return tour

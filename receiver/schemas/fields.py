@@ -71,6 +71,13 @@ class Text(fields.String):
         return text
 
 
+class Name(Text):
+    """A name of an order: blanks around it do not count."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        return super()._deserialize(value, attr, data, **kwargs).strip()
+
+
 class WholeNumber(fields.Integer):
     """A whole number in the digits 0 to 9: no spaces, no underscores, no other scripts' digits."""
 
@@ -123,6 +130,7 @@ time = partial(described, Time)
 # Of requests.
 given_text = partial(described, Text)
 identifier = partial(described, Text, length=(1, 255))
+name = partial(described, Name, length=(1, 255))
 
 
 def whole_number(description: str, example: int, lowest: int, highest: int, default: int) -> Any:

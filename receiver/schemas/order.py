@@ -3,7 +3,7 @@
 from typing import Any
 
 from marshmallow import Schema, ValidationError, validate, validates_schema
-from marshmallow.fields import Dict, List, Nested, String
+from marshmallow.fields import Dict, List, Raw, String
 
 from receiver.schemas import fields
 from receiver.schemas.fields import (
@@ -14,6 +14,7 @@ from receiver.schemas.fields import (
     given_text,
     identifier,
     integer,
+    name,
     nested,
     nested_list,
     text,
@@ -164,7 +165,12 @@ class OrderPageSchema(Answer):
 class OrderFiltersSchema(fields.PageFilters):
     """Which orders to list: those that match all filters."""
 
-    reference = identifier(fields.A_REFERENCE, "41")
+    reference = name(fields.A_REFERENCE, "41")
+    tracking_number = name(
+        "Only orders with a parcel of this tracking number, or with this name. Capitals, dashes and"
+        " surrounding blanks do not matter.",
+        "18A24901BE5D49C3",
+    )
     status = given_text("Only orders with this status.", "in_transit", choices=list(VOCABULARY))
     status_group = given_text("Only orders of this status group.", "in_transit", choices=GROUPS)
     needs_attention = boolean(
@@ -198,12 +204,12 @@ class NewOrderSchema(Schema):
     """An order that the shop has given to a courier."""
 
     account = identifier(fields.AN_ACCOUNT, "tiramizoo", required=True)
-    courier_order_id = identifier(
-        "The courier's own id of the order, or any identifier of an order that is already known.",
+    courier_order_id = name(
+        "The courier's own id of the order, or another identifier that the courier gave it.",
         "2a9eeeb3-16ba-4184-b894-c9734f613e93",
         required=True,
     )
-    reference = identifier(fields.A_REFERENCE, "41", null=True, load_default=None)
+    reference = name(fields.A_REFERENCE, "41", null=True, load_default=None)
     metadata = described(
         Dict,
         "Anything that the shop wants to store with the order: at most 50 keys of 1 to 100"
@@ -222,48 +228,68 @@ class OrderNameSchema(Schema):
     """An order by one of its identifiers."""
 
     account = identifier(fields.AN_ACCOUNT, "tiramizoo", required=True)
-    courier_order_id = identifier(
-        "The courier's own id of the order, or any further identifier that the courier gave it.",
+    courier_order_id = name(
+        "The courier's own id of the order, any further identifier that the courier gave it, or the"
+        " tracking number of a parcel.",
         "ID4K7-EHQX-62RA",
         required=True,
     )
 
 
-class LookupSchema(Schema):
-    """Which orders to look up: give either `references` or `orders`."""
+class ReferenceSchema(Schema):
+    """A reference to look up."""
 
-    references = described(
-        List,
-        "1 to 100 of the shop's own order numbers.",
-        ["41", "42"],
-        cls_or_instance=Text(validate=fields.IDENTIFIER),
-        length=(1, MOST_LOOKED_UP),
+    reference = name(fields.A_REFERENCE, "41", required=True)
+
+
+class TrackingNumberSchema(Schema):
+    """A tracking number to look up."""
+
+    tracking_number = name("Of a parcel.", "18A24901BE5D49C3", required=True)
+
+
+def _looked_up(description: str, example: Any) -> Any:
+    """Make a list of items that are validated one by one, by the view."""
+    about = {"description": "An item that cannot be used has a `problem` in its result."}
+    anything = Raw(allow_none=True, metadata=about)
+    return described(
+        List, description, example, cls_or_instance=anything, length=(1, MOST_LOOKED_UP)
     )
-    orders = described(
-        List,
-        "1 to 100 orders by name.",
+
+
+class LookupSchema(Schema):
+    """What to look up: give one of `references`, `orders` and `tracking_numbers`."""
+
+    references = _looked_up("1 to 100 of the shop's own order numbers.", ["41", "42"])
+    orders = _looked_up(
+        "1 to 100 orders by name, each with `account` and `courier_order_id`.",
         [{"account": "cottoncast", "courier_order_id": "3AF7"}],
-        cls_or_instance=Nested(OrderNameSchema),
-        length=(1, MOST_LOOKED_UP),
+    )
+    tracking_numbers = _looked_up(
+        "1 to 100 tracking numbers of parcels, of any account.", ["18A24901BE5D49C3"]
     )
 
     @validates_schema
     def _one_of_them(self, lookup: dict[str, Any], **kwargs: Any) -> None:
-        if len(lookup.keys() & {"references", "orders"}) != 1:
-            raise ValidationError("give either references or orders", "references")
+        if len(lookup) != 1:
+            raise ValidationError(
+                "give one of references, orders and tracking_numbers", "references"
+            )
 
 
 class LookupResultSchema(Answer):
     """What was found for one item. The item itself is repeated as it was given."""
 
-    sometimes = ("reference", "account", "courier_order_id")
+    sometimes = ("reference", "account", "courier_order_id", "tracking_number", "problem")
 
-    reference = text("The reference that was looked up. Absent if it was an identifier.", "41")
-    account = text("The account that was given. Absent with a reference.", "tiramizoo")
-    courier_order_id = text("The identifier given. Absent with a reference.", "ID4K7-EHQX-62RA")
+    reference = text("The reference that was looked up.", "41")
+    account = text("The account that was given with an identifier.", "tiramizoo")
+    courier_order_id = text("The identifier that was looked up.", "ID4K7-EHQX-62RA")
+    tracking_number = text("The tracking number that was looked up.", "18A24901BE5D49C3")
     found = boolean("Whether any order was found.", True)
     orders = nested_list(OrderSchema, "The orders that were found, newest first, at most 10.")
     more = boolean("Whether there are more orders than the 10 in `orders`.", False)
+    problem = nested(fields.ProblemSchema, "Why the item cannot be used. Absent where it can.")
 
 
 class LookupAnswerSchema(Answer):

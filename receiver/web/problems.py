@@ -136,13 +136,18 @@ def _is_below(prefix: str) -> bool:
     return request.path == prefix or request.path.startswith(f"{prefix}/")
 
 
-def _render_problem_details(problem: Problem) -> Response:
-    answer = jsonify(
-        type="about:blank",
-        title=problem.status.phrase,
-        status=problem.status.value,
-        detail=problem.detail,
+def problem_details(problem: Problem) -> dict[str, Any]:
+    """Return a problem as RFC 9457 has it."""
+    return {
+        "type": "about:blank",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "detail": problem.detail,
         **({"errors": problem.fields} if problem.fields else {}),
-    )
+    }
+
+
+def _render_problem_details(problem: Problem) -> Response:
+    answer = jsonify(problem_details(problem))
     answer.mimetype = "application/problem+json"
     return answer

@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Flask, Response, g, request
-from sqlalchemy import select
 
 from receiver import errors
 from receiver.accounts.credential_diagnosis import Evidence
@@ -21,10 +20,12 @@ from receiver.accounts.refused_credentials import NO_ACCOUNT, UNKNOWN_ACCOUNT, U
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
 from receiver.couriers.parsing import hmac_sha256_hex
-from receiver.db.models import PENDING, QUARANTINED, Order
+from receiver.couriers.snapshot import MessageContext
+from receiver.db.models import PENDING, QUARANTINED
 from receiver.inbox.accept import IncomingMessage
 from receiver.inbox.json_body import parse_body
 from receiver.orders.erasure import erase_if_named_order_is_erased
+from receiver.orders.matching import is_known
 from receiver.settings import Account
 from receiver.stats import counters
 from receiver.web.context import AppContext, app_context
@@ -89,9 +90,8 @@ def accept_webhook(account: str, topic: str, token: str | None = None) -> Respon
     except errors.UnreadableBody as error:
         reason = str(error).replace("\x00", "")
     now, outcome = datetime.now(UTC), QUARANTINED if reason else PENDING
-    accepted = app.inbox.accept(
-        IncomingMessage(account, topic, "webhook", trust, body, now, outcome, reason)
-    )
+    message = IncomingMessage(account, topic, "webhook", trust, body, now, outcome, reason)
+    accepted = app.inbox.accept(message)
     add_log_fields(message_id=accepted.message_id, repeated=accepted.repeated)
     counted = counters.REPEATED if accepted.repeated else counters.ACCEPTED
     counters.increment(counted, account, topic)
@@ -99,7 +99,7 @@ def accept_webhook(account: str, topic: str, token: str | None = None) -> Respon
         erase_if_named_order_is_erased(app.sessions, account, accepted.message_id, body)
         raise errors.UnreadableBody(reason)
     if courier_account.parks_unknown_orders:
-        _refuse_unknown_order(app, courier_account, driver, content)
+        _refuse_unknown_order(app, courier_account, message, content)
     return Response(OK, mimetype="application/json")
 
 
@@ -178,19 +178,21 @@ def _verify_credential(
 
 
 def _refuse_unknown_order(
-    app: AppContext, account: Account, driver: Driver, content: dict[str, Any]
+    app: AppContext, account: Account, message: IncomingMessage, content: dict[str, Any]
 ) -> None:
     """Answer the documented 404 for an order that the shop has not registered; the body is stored.
 
     Raises: UnknownOrder.
     """
+    driver = DRIVERS[account.driver]
     named = driver.identify_order(content) if driver.identify_order else None
     if named is None:
         return
-    order_id, name = named
-    is_known = select(Order.id).where(
-        Order.account == account.slug, Order.courier_order_id == order_id
-    )
+    context = MessageContext(message.received_at, message.kind, account.field_map)
+    try:
+        decoded = driver.topics[message.topic](content, context)
+    except errors.Undecodable:
+        return
     with app.sessions() as session:
-        if session.scalar(is_known) is None:
-            raise errors.UnknownOrder(f"Order {name} not found")
+        if not all(is_known(session, account, snapshot) for snapshot in decoded.orders):
+            raise errors.UnknownOrder(f"Order {named[1]} not found")

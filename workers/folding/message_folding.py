@@ -17,10 +17,11 @@ from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import Undecodable, UnreadableBody
 from receiver.inbox.json_body import parse_body
 from receiver.orders.erasure import UNREAD_ERASED, drop_bodies, names_erased_order
+from receiver.orders.matching import parked_names
 from receiver.orders.poll_plan import plan_polls
 from receiver.orders.tour_etas import lock_tours
 from receiver.settings import Account, Settings
-from workers.folding.order_identity import ReceivedSnapshot, assign_snapshots, further_names
+from workers.folding.order_identity import ReceivedSnapshot, assign_snapshots
 from workers.folding.refold import FoldedBatch, Outcome, refold_orders
 from workers.folding.statistics import record_statistics
 from workers.folding.tour_plans import store_tours
@@ -67,7 +68,7 @@ def fold_messages(
             PARKED,
             "waits until the shop registers the order",
             item.snapshot.courier_order_id,
-            sorted(further_names(accounts[item.message.account], item.snapshot)) or None,
+            parked_names(accounts[item.message.account].driver, item.snapshot),
         )
     for item in assigned.unrequested:
         outcomes[item.message.id] = Outcome(

@@ -1,30 +1,27 @@
-"""Finds the order that a snapshot is about.
-
-An order has several names, and a shop may register it under another one than the courier's
-webhooks use: Tiramizoo's webhooks name an order by its uuid, shops often keep its identifier or
-their own external id. The name that came first stays the order's courier_order_id; the others lead
-to it.
-"""
+"""Finds the order that each snapshot of a batch is about (receiver/orders/matching.py)."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from receiver.couriers import DRIVERS
 from receiver.couriers.snapshot import Snapshot
 from receiver.db.bulk import pairs_in
-from receiver.db.models import Identifier, Message, Order
+from receiver.db.models import Message, Order
 from receiver.db.order_state import OrderState
+from receiver.orders.matching import (
+    COURIERS_ID,
+    GivenNames,
+    OrderKey,
+    find_silent_orders,
+    match_orders,
+)
 from receiver.orders.names import lock_names
 from receiver.settings import Account
-from workers.folding.order_store import ConcurrentChange, OrderKey
-
-# The kind of the identifier that holds the id of the courier's messages, where an order has another
-# courier_order_id.
-COURIERS_ID = "id"
+from workers.folding.order_store import ConcurrentChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,9 @@ class AssignedSnapshots:
     by_order     of orders that are stored or will be created
     order_ids    the ids of those that are stored
     renamed      per message, the courier_order_id of an order that is stored under another id
+    respelled    of those stored, orders whose id was registered in another spelling, with the
+                 courier's
+    merged       per order, the ids of registered orders that turn out to be the same
     parked       snapshots that wait until the shop registers their order
     unrequested  poll answers about orders that are not stored
     """
@@ -57,6 +57,8 @@ class AssignedSnapshots:
     by_order: dict[OrderKey, list[ReceivedSnapshot]]
     order_ids: dict[OrderKey, int]
     renamed: dict[int, str] = field(default_factory=dict)
+    respelled: dict[int, str] = field(default_factory=dict)
+    merged: dict[OrderKey, list[int]] = field(default_factory=dict)
     parked: list[ReceivedSnapshot] = field(default_factory=list)
     unrequested: list[ReceivedSnapshot] = field(default_factory=list)
 
@@ -67,9 +69,22 @@ def assign_snapshots(
     """Find the order of each snapshot. received: in the order of the messages."""
     by_order = _group_by_order(received)
     ids = _find_ids(session, by_order)
-    lock_names(session, {account for account, _ in by_order.keys() - ids.keys()}, False)
-    assigned = AssignedSnapshots(by_order, ids)
-    if names := _find_other_names(session, received, accounts, ids):
+    given: dict[OrderKey, GivenNames] = {key: GivenNames() for key in by_order}
+    for item in received:
+        given[item.order_key].add(accounts[item.message.account].driver, item.snapshot)
+    if unknown := by_order.keys() - ids.keys():
+        # Under the lock, which a registration that was just committed has released.
+        lock_names(session, {account for account, _ in unknown}, False)
+        ids |= _find_ids(session, unknown)
+    silent = find_silent_orders(session, given)
+    if further := {account for account, _ in silent} - {account for account, _ in unknown}:
+        lock_names(session, further, False)
+        silent = find_silent_orders(session, given)
+    matches = match_orders(session, given, ids.keys(), silent)
+    assigned = AssignedSnapshots(by_order, ids, merged=matches.merged)
+    assigned.respelled = {order_id: name for (_, name), order_id in matches.respelled.items()}
+    ids |= matches.respelled
+    if names := matches.order_ids:
         assigned.renamed = {
             item.message.id: names[item.order_key] for item in received if item.order_key in names
         }
@@ -84,38 +99,28 @@ def assign_snapshots(
     unrequested = {
         key for key in unknown if all(item.message.kind != "webhook" for item in by_order[key])
     }
-    parking = {key for key in unknown - unrequested if accounts[key[0]].parks_unknown_orders}
-    # Under the lock: a registration has either been committed by now, or will find what we park.
-    registered = _find_ids(session, parking)
-    ids |= registered
-    parked = sorted(parking - registered.keys())
+    parked = sorted(key for key in unknown - unrequested if accounts[key[0]].parks_unknown_orders)
     assigned.parked = [item for key in parked for item in by_order.pop(key)]
     assigned.unrequested = [item for key in sorted(unrequested) for item in by_order.pop(key)]
     return assigned
 
 
 def check_assignment(assigned: AssignedSnapshots, locked: Iterable[OrderState]) -> None:
-    """Check that renamed snapshots still belong to the orders that are locked now.
+    """Check that snapshots still belong to the orders that are locked now.
 
     Raises: ConcurrentChange where another worker's snapshot of another id took the order meanwhile.
     """
     orders = {order.order_key: order for order in locked}
+    silent = {order.id for order in locked if order.last_heard_at is None}
+    if not silent.issuperset([*assigned.respelled, *chain(*assigned.merged.values())]):
+        raise ConcurrentChange
     for item in (item for items in assigned.by_order.values() for item in items):
         if item.courier_id is not None:
-            order = orders[item.order_key]
+            order = orders.get(item.order_key)
+            if order is None:
+                raise ConcurrentChange
             if order.last_heard_at and order.identifiers.get(COURIERS_ID) != item.courier_id:
                 raise ConcurrentChange
-
-
-def further_names(account: Account, snapshot: Snapshot) -> set[str]:
-    """Return the names of an order beside the courier's id.
-
-    The shop's own number is one of them only where it names the order at the courier too.
-    """
-    names = {*snapshot.identifiers.values()}
-    if DRIVERS[account.driver].names_orders_by_reference and snapshot.reference is not None:
-        names.add(snapshot.reference)
-    return names
 
 
 def rename_order(snapshot: Snapshot, courier_order_id: str) -> Snapshot:
@@ -145,48 +150,3 @@ def _find_ids(session: Session, keys: Collection[OrderKey]) -> dict[OrderKey, in
     columns = (Order.account, Order.courier_order_id)
     found = session.execute(select(*columns, Order.id).where(pairs_in(*columns, keys)))
     return {(account, name): order_id for account, name, order_id in found}
-
-
-def _find_other_names(
-    session: Session,
-    received: Sequence[ReceivedSnapshot],
-    accounts: Mapping[str, Account],
-    stored: Collection[OrderKey],
-) -> dict[OrderKey, str]:
-    """Return the courier_order_id under which orders are stored that are not known by their id.
-
-    That is an order which was found to have this courier's id before, or one that the shop
-    registered under one of the names in the message and that no message was about yet. Where
-    several orders fit, none is meant; where one order fits several ids, it is the first of them, as
-    if each message had come by itself.
-    """
-    names_of: dict[OrderKey, set[str]] = defaultdict(set)
-    for item in received:
-        if item.order_key not in stored:
-            names_of[item.order_key] |= further_names(accounts[item.message.account], item.snapshot)
-    if not names_of:
-        return {}
-    found: dict[OrderKey, set[str]] = defaultdict(set)
-    for slug, value, courier_order_id, identifiers in session.execute(
-        select(Identifier.account, Identifier.value, Order.courier_order_id, Order.identifiers)
-        .join(Order, Order.id == Identifier.order_id)
-        .where(pairs_in(Identifier.account, Identifier.value, list(names_of)))
-    ):
-        # An order's other names are no ids of messages, and may look like another order's.
-        if identifiers.get(COURIERS_ID) == value:
-            found[slug, value].add(courier_order_id)
-    candidates = [(slug, name) for (slug, _), names in names_of.items() for name in names]
-    if candidates:
-        columns = (Order.account, Order.courier_order_id)
-        rows = session.execute(
-            select(*columns).where(pairs_in(*columns, candidates), Order.last_heard_at.is_(None))
-        )
-        silent = {(slug, name) for slug, name in rows} - {*stored}
-        for key, names in names_of.items():
-            if key in found:
-                continue
-            fits = {name for name in names if (key[0], name) in silent}
-            found[key] = fits
-            if len(fits) == 1:
-                silent -= {(key[0], name) for name in fits}
-    return {key: next(iter(names)) for key, names in found.items() if len(names) == 1}

@@ -11,14 +11,12 @@ from sqlalchemy.orm import Session
 from receiver.db.bulk import id_in, insert_rows, update_rows
 from receiver.db.models import Event, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
+from receiver.orders.matching import OrderKey
 from receiver.orders.timeline import StoredEvent
-
-# (account, courier's id)
-OrderKey = tuple[str, str]
 
 # The columns that are left to the shop, and those that a fold never changes.
 SHOPS_COLUMNS = {"shop_reference", "shop_metadata", "erased_at"}
-CONSTANT_COLUMNS = {"account", "courier", "courier_order_id", "created_at"}
+CONSTANT_COLUMNS = {"account", "courier", "created_at"}
 NEW_COLUMNS = [name for name in ORDER_COLUMNS if name not in SHOPS_COLUMNS]
 FOLDED_COLUMNS = [name for name in NEW_COLUMNS if name not in CONSTANT_COLUMNS]
 

@@ -5,20 +5,22 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from receiver.changes.order_version import CREATED, EVENTS, OrderChange, changed_names, touch_order
 from receiver.couriers.snapshot import LeftOut
-from receiver.db.bulk import id_in, insert_rows
-from receiver.db.models import Event, Identifier, Order
+from receiver.db.bulk import id_in
+from receiver.db.models import NAME, Event, Order
 from receiver.db.order_state import AnyOrder, OrderState
 from receiver.orders import conflicts, details, timeline
 from receiver.orders.erasure import erase_from_snapshot
-from receiver.orders.find import select_ids_by_any_name
+from receiver.orders.find import find_meant
 from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
-from receiver.orders.names import shadowed_reference
+from receiver.orders.matching import release_parked
+from receiver.orders.names import NameOfKind, current_names, snapshot_names, store_names
 from receiver.orders.poll_plan import OrderNews, polling_schedule
 from receiver.orders.timeline import StoredEvent, TimelineEntry
 from receiver.orders.tour_etas import add_etas
@@ -27,6 +29,7 @@ from receiver.statuses import find_status
 from receiver.times import rfc3339
 from workers.folding import order_store
 from workers.folding.order_identity import AssignedSnapshots, ReceivedSnapshot, check_assignment
+from workers.folding.registrations import MERGED, delete_registrations, merge_registrations
 
 EventRow = dict[str, Any]
 
@@ -76,24 +79,23 @@ def refold_orders(
 
     Raises: ConcurrentChange.
     """
-    named = session.scalars(select_ids_by_any_name(stops)) if stops else ()
-    ids = {*assigned.order_ids.values(), *named}
-    locked = order_store.lock_orders(session, id_in(Order.id, ids)) if ids else []
-    check_assignment(assigned, locked)
+    locked = _lock_orders(session, assigned, stops)
+    before = {order.id: copy(order) for order in locked}
+    locked, taken_names = merge_registrations(locked, assigned)
     stored = order_store.load_events(session, [order.id for order in locked])
-    new_keys = sorted(assigned.by_order.keys() - assigned.order_ids.keys())
-    couriers = [accounts[account].driver for account, _ in new_keys]
-    created = order_store.new_orders(session, new_keys, couriers, now)
+    created = _new_orders(session, assigned, accounts, now)
     # Locked orders first, then new ones: all workers take their orders in the same sequence.
     orders = [*locked, *created]
-    before = {order.id: copy(order) for order in orders}
+    before |= {order.id: copy(order) for order in created}
     new_ids = {order.id for order in created}
 
     result = FoldedBatch()
     rows: dict[int, list[EventRow]] = {}
     gone: list[tuple[int, str]] = []
+    new_names = {}
     for order in orders:
         items = assigned.by_order.get(order.order_key, ())
+        new_names[order.id] = _new_names(order, items) | taken_names.get(order.id, set())
         known = stored.get(order.id, {})
         rows[order.id], keys = _add_snapshots(order, items, known)
         gone += [(order.id, key) for key in known.keys() - keys]
@@ -104,6 +106,7 @@ def refold_orders(
     add_etas(session, orders)
     for order in orders:
         changed = [CREATED] if order.id in new_ids else []
+        changed += [MERGED] if order.id in taken_names else []
         changed += changed_names(before[order.id], order)
         known = stored.get(order.id, {})
         shown = (timeline.is_shown_change(known.get(row["key"]), row) for row in rows[order.id])
@@ -116,10 +119,28 @@ def refold_orders(
     order_store.insert_orders(session, created)
     order_store.update_orders(session, [order for order in locked if order != before[order.id]])
     order_store.delete_events(session, gone)
-    order_store.write_events(session, [row for order_rows in rows.values() for row in order_rows])
-    identifiers = [row for order in orders for row in _identifier_rows(order)]
-    insert_rows(session, Identifier, identifiers)
+    order_store.write_events(session, [*chain(*rows.values())])
+    _store_new_names(session, orders, new_names, accounts)
+    delete_registrations(session, locked, assigned)
     return result
+
+
+def _lock_orders(
+    session: Session, assigned: AssignedSnapshots, stops: Collection[tuple[str, str]]
+) -> list[OrderState]:
+    ids = {*assigned.order_ids.values(), *chain(*assigned.merged.values())}
+    ids.update(order_id for _, order_id in find_meant(session, stops))
+    locked = order_store.lock_orders(session, id_in(Order.id, ids)) if ids else []
+    check_assignment(assigned, locked)
+    return locked
+
+
+def _new_orders(
+    session: Session, assigned: AssignedSnapshots, accounts: Mapping[str, Account], now: datetime
+) -> list[OrderState]:
+    keys = sorted(assigned.by_order.keys() - assigned.order_ids.keys())
+    couriers = [accounts[account].driver for account, _ in keys]
+    return order_store.new_orders(session, keys, couriers, now)
 
 
 def _add_snapshots(
@@ -250,11 +271,23 @@ def _count_missed(
     return min(len(missed), 1) if schedule.calls_once else len(missed)
 
 
-def _identifier_rows(order: OrderState) -> list[dict[str, Any]]:
-    names = {*order.identifiers.values()}
-    if reference := shadowed_reference(order):
-        names.add(reference)
-    return [
-        {"account": order.account, "value": name, "order_id": order.id}
-        for name in sorted(names - {order.courier_order_id})
-    ]
+def _new_names(order: OrderState, items: Sequence[ReceivedSnapshot]) -> set[NameOfKind]:
+    """Return the names in snapshots that an order does not have yet, and a new order's own id."""
+    names = {name for item in items for name in snapshot_names(item.snapshot)}
+    if order.last_heard_at is None:
+        return {*names, (order.courier_order_id, NAME)}
+    return names - current_names(order)
+
+
+def _store_new_names(
+    session: Session,
+    orders: Sequence[OrderState],
+    new_names: Mapping[int, set[NameOfKind]],
+    accounts: Mapping[str, Account],
+) -> None:
+    """Store new names of orders, and release parked messages that have one of them."""
+    store_names(session, [(order, new_names[order.id]) for order in orders])
+    for order in orders:
+        names = [name for name, kind in new_names[order.id] if kind == NAME]
+        if names and accounts[order.account].parks_unknown_orders:
+            release_parked(session, order.account, names)

@@ -1,12 +1,13 @@
 """Stores tour plans: the ETA of each order in a tour, whether or not the order is known yet."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.couriers.snapshot import Decoded
-from receiver.db.bulk import insert_rows
+from receiver.db.bulk import insert_rows, pairs_in
 from receiver.db.models import Message, Tour, TourStop
 from receiver.times import rfc3339
 
@@ -17,9 +18,13 @@ REPLACE = """({key}) DO UPDATE SET {values}
 
 
 def store_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> set[tuple[str, str]]:
-    """Store the tours and stops of plans; return the (account, name of the order) of every stop."""
+    """Store the tours and stops of plans; return the (account, name) of every order concerned.
+
+    Concerned is an order that a plan names, or that the plan known before named.
+    """
     tours: dict[tuple[str, str], dict[str, Any]] = {}
     stops: dict[tuple[str, str, int], dict[str, Any]] = {}
+    concerned: set[tuple[str, str]] = set()
     for message, decoded in sorted(plans, key=lambda plan: (plan[0].received_at, plan[0].id)):
         origin = {
             "account": message.account,
@@ -44,13 +49,18 @@ def store_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> s
                 ],
             }
             for stop in tour.stops:
-                if stop.eta is not None:
-                    stops[message.account, stop.order_key, message.id] = {
+                # The tour means an order only where there is no other that it could mean.
+                tour_ids = [tour.tour_id] if len(tour.stops) == 1 else []
+                names = [*tour_ids, *stop.packages, stop.order_key]
+                concerned.update((message.account, name) for name in names)
+                for name in names if stop.eta is not None else ():
+                    stops[message.account, name, message.id] = {
                         **origin,
-                        "order_key": stop.order_key,
+                        "order_key": name,
                         "tour_id": tour.tour_id,
                         "eta": stop.eta,
                     }
+    concerned |= _names_in_known_plans(session, tours)
     for model, rows in ((Tour, tours), (TourStop, stops)):
         columns = model.__table__.columns
         replace = REPLACE.format(
@@ -62,4 +72,20 @@ def store_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> s
             ),
         )
         insert_rows(session, model, [row for _, row in sorted(rows.items())], replace)
-    return {(account, order_key) for account, order_key, _ in stops}
+    return concerned
+
+
+def _names_in_known_plans(
+    session: Session, keys: Collection[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    if not keys:
+        return set()
+    known = select(Tour.account, Tour.tour_id, Tour.stops).where(
+        pairs_in(Tour.account, Tour.tour_id, keys)
+    )
+    return {
+        (account, name)
+        for account, tour_id, stops in session.execute(known)
+        for stop in stops
+        for name in (tour_id, stop["order_id"], *stop["packages"])
+    }

@@ -18,10 +18,11 @@ from receiver.errors import Undecodable, UnreadableBody
 from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.inbox.json_body import parse_body
 from receiver.orders.find import load_orders
+from receiver.orders.matching import parked_names
+from receiver.orders.names import spell
 from receiver.orders.poll_plan import needs_confirmation, plan_next_poll
 from receiver.settings import Account
 from receiver.statuses import TERMINAL_STATUSES
-from workers.folding.order_identity import further_names
 from workers.polling.leases import Lease, lock_leased_polls
 
 # When to poll an order again whose poll failed.
@@ -117,8 +118,8 @@ def _is_about(account: Account, lease: Lease, decoded: Decoded) -> bool:
     for snapshot in decoded.orders:
         if lease.courier_order_id == snapshot.courier_order_id:
             return True
-        names = {snapshot.courier_order_id, *further_names(account, snapshot)}
-        if not lease.is_courier_id and _plain(lease.courier_order_id) in map(_plain, names):
+        names = parked_names(account.driver, snapshot)
+        if not lease.is_courier_id and spell(lease.courier_order_id) in names:
             return True
     return False
 

@@ -28,7 +28,10 @@ from receiver.db.models.inbox import (
 )
 from receiver.db.models.orders import (
     ENDED_SINCE_SQL,
+    NAME,
+    REFERENCE,
     TERMINAL_SQL,
+    TOUR,
     Change,
     Event,
     Identifier,
@@ -39,4 +42,5 @@ from receiver.db.models.orders import (
     eta_end,
     in_status_since,
     is_open,
+    spelling,
 )

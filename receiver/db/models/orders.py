@@ -1,7 +1,7 @@
 """Orders, their further names, events and changes, and tours."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, ForeignKey, Identity, SmallInteger, Text, literal_column, text
@@ -20,6 +20,14 @@ _IN_STATUS_SINCE = "GREATEST(COALESCE(status_at, created_at), pickup_at)"
 # Since when we know that an order has ended: its courier's clock may be wrong by years.
 ENDED_SINCE_SQL = "GREATEST(status_at, created_at)"
 _ETA_TO = "(eta ->> 'to')"
+
+
+def spelling(name: LiteralString) -> LiteralString:
+    """Return in SQL what a name has in common with its other spellings.
+
+    Capitals, dashes and surrounding blanks do not matter.
+    """
+    return f"lower(replace(btrim({name}), '-', ''))"
 
 
 class Order(Base):
@@ -83,6 +91,12 @@ class Order(Base):
             [text("((updated_at AT TIME ZONE 'UTC')::date)"), "id"],
             postgresql_include=["updated_at", "account", "status", "needs_attention"],
         ),
+        # Registered orders that no message was about yet (receiver/orders/matching.py).
+        index(
+            "orders_silent_idx",
+            ["account", text(spelling("courier_order_id"))],
+            where="last_heard_at IS NULL",
+        ),
         index("orders_conflicts_idx", ["id"], where="conflicts <> '[]'::jsonb"),
         # Orders whose personal data is stored, terminal or not, for retention.
         index(
@@ -112,14 +126,30 @@ in_status_since = literal_column(_IN_STATUS_SINCE, TIMESTAMP(timezone=True))
 eta_end = literal_column(_ETA_TO, Text)
 
 
+# The kinds of names. Of a name that is of two kinds the one that sorts first counts.
+NAME = "name"
+REFERENCE = "reference"
+TOUR = "tour"
+
+
 class Identifier(Base):
-    """A further name that the courier gave an order; an order is found by any of them."""
+    """A name of an order. It is stored for good: names lead to an order in any order of arrival.
+
+    kind: NAME: the courier's id, any identifier that the courier ever gave the order, or the
+        tracking number of a parcel. REFERENCE: a number of the shop's. TOUR: a tour of the order.
+    """
 
     __tablename__ = "identifiers"
 
     account: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str] = mapped_column(primary_key=True)
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(server_default=NAME)
+
+    __table_args__ = (
+        index("identifiers_spelling_idx", ["account", text(spelling("value")), "order_id"]),
+        index("identifiers_order_id_idx", ["order_id"]),
+    )
 
 
 class Event(Base):
@@ -183,6 +213,8 @@ class Tour(Base):
 class TourStop(Base):
     """When each plan says that a tour reaches an order, by the order's name in the plan.
 
+    order_key: that name; further rows have the ids of its packages.
+
     It has no foreign key to the order, because a plan may arrive before its orders.
     """
 
@@ -194,3 +226,5 @@ class TourStop(Base):
     tour_id: Mapped[str]
     eta: Mapped[datetime]
     received_at: Mapped[datetime] = mapped_column(index=True)
+
+    __table_args__ = (index("tour_stops_spelling_idx", ["account", text(spelling("order_key"))]),)

@@ -1,22 +1,31 @@
 """Orders: show, list, look up, register, and erase personal data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 from flask import Response, request
+from marshmallow import Schema, ValidationError
+from sqlalchemy.orm import Session
 
 from receiver.db.models import Order
 from receiver.db.pagination import begin_consistent_read
 from receiver.orders import erasure, listing, register
-from receiver.orders.find import MOST_ORDERS, find_order, find_orders, find_orders_by_reference
+from receiver.orders.find import (
+    MOST_ORDERS,
+    find_order,
+    find_orders,
+    find_orders_by_reference,
+    find_orders_of_accounts,
+)
 from receiver.orders.order_json import order_etag, render_order, render_order_page, render_timeline
 from receiver.schemas import order as schemas
 from receiver.schemas.history import EventFiltersSchema, TimelineSchema
 from receiver.web.api.blueprint import ApiBlueprint, json_answer
 from receiver.web.context import app_context
 from receiver.web.openapi.components import IF_NONE_MATCH, ORDER_ID
+from receiver.web.problems import Problem, problem_details
 
 CACHE_HEADERS = {"ETag": "ETag", "Cache-Control": "Cache-Control"}
 NEW_ORDER = {
@@ -24,6 +33,18 @@ NEW_ORDER = {
     "courier_order_id": ORDER_ID,
     "reference": "41",
     "metadata": {"shop": "munich"},
+}
+
+# Per list of a lookup: the name of its items, None where they are objects, and their schema.
+LOOKED_UP: dict[str, tuple[str | None, Schema]] = {
+    "references": ("reference", schemas.ReferenceSchema()),
+    "orders": (None, schemas.OrderNameSchema()),
+    "tracking_numbers": ("tracking_number", schemas.TrackingNumberSchema()),
+}
+FIND: dict[str, Callable[[Session, Any], Mapping[Any, Sequence[Order]]]] = {
+    "references": find_orders_by_reference,
+    "orders": find_orders,
+    "tracking_numbers": find_orders_of_accounts,
 }
 
 orders = ApiBlueprint("orders", "Orders: register, show, list and look up; timelines.")
@@ -34,13 +55,12 @@ orders = ApiBlueprint("orders", "Orders: register, show, list and look up; timel
 @orders.response(200, schemas.OrderSchema, headers=CACHE_HEADERS)
 @orders.alt_response(304, description="The order has not changed. No body.", headers=CACHE_HEADERS)
 def get_order(account: str, order_id: str) -> Response:
-    """Show one order, found by the courier's id or any other identifier the courier gave it.
+    """Show one order, found by the courier's id, another identifier of it, or a parcel's number.
 
-    The ETag is the order's version: send it as If-None-Match, and the response is 304 if the
-    order has not changed.
+    First the exact courier's id counts, then the other exact names, then names without regard to
+    capitals, dashes and surrounding blanks. Encode a slash in an id as `%2F`.
 
-    An id that itself ends in the name of a subresource, such as `/events`, cannot be requested
-    here; use `POST /v1/orders/lookup`.
+    Send the ETag as If-None-Match, and the response is 304 if nothing that is shown has changed.
     """
     reader, known = app_context().reader, request.if_none_match
     if known:
@@ -99,34 +119,46 @@ def list_orders(filters: dict[str, Any]) -> Response:
 @orders.arguments(schemas.LookupSchema, example={"references": ["41", "42"]})
 @orders.response(200, schemas.LookupAnswerSchema)
 def look_up(lookup: dict[str, Any]) -> Response:
-    """Look up several orders at once, by reference or by account and identifier.
+    """Look up several orders at once, by reference, by account and name, or by tracking number.
 
-    A request has 1 to 100 items; there is one result per item, in the order of the items. A
-    reference may have several orders: the newest 10 are returned, and `more` says whether there
-    are others (`GET /v1/orders?reference=` lists them).
+    A request has 1 to 100 items; there is one result per item, in the order of the items. An item
+    that cannot be used has a `problem` and costs no other item its answer. A reference may have
+    several orders: the newest 10 are returned, and `more` says whether there are others
+    (`GET /v1/orders?reference=` lists them).
     """
+    ((kind, items),) = lookup.items()
+    field, schema = LOOKED_UP[kind]
+    given = [{field: item} if field else item for item in items]
+    keys: list[Any] = []
+    problems: dict[int, dict[str, Any]] = {}
+    for number, item in enumerate(given):
+        try:
+            loaded = schema.load(item)
+            key = tuple(loaded[name] for name in schema.fields)
+            keys.append(key if field is None else key[0])
+        except ValidationError as error:
+            keys.append(None)
+            problems[number] = problem_details(_invalid_item(error))
+    usable = {key for key in keys if key is not None}
     with app_context().sessions() as session:
         begin_consistent_read(session)
-        keys: Sequence[Any]
-        found: Mapping[Any, Sequence[Order]]
-        if "references" in lookup:
-            keys = lookup["references"]
-            items = [{"reference": reference} for reference in keys]
-            found = find_orders_by_reference(session, keys)
-        else:
-            items = lookup["orders"]
-            keys = [(item["account"], item["courier_order_id"]) for item in items]
-            found = find_orders(session, keys)
+        found: Mapping[Any, Sequence[Order]] = FIND[kind](session, usable)
         results = [
             {
-                **item,
+                **({"problem": problems[number]} if number in problems else item),
                 "found": key in found,
                 "orders": [render_order(o, o.poll) for o in found.get(key, ())[:MOST_ORDERS]],
                 "more": len(found.get(key, ())) > MOST_ORDERS,
             }
-            for item, key in zip(items, keys, strict=True)
+            for number, (item, key) in enumerate(zip(given, keys, strict=True))
         ]
     return json_answer({"results": results})
+
+
+def _invalid_item(error: ValidationError) -> Problem:
+    faults: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
+    text = "; ".join(f"{name}: {' '.join(map(str, of_it))}" for name, of_it in faults.items())
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, text.replace("_schema: ", ""))
 
 
 @orders.post("/orders")
