@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "workers.jobs": DOMAIN
     | {"workers.runtime", "workers.folding", "workers.polling", "workers.upkeep"},
     "workers.worker": DOMAIN | {"workers.runtime", "workers.jobs"},
-    "workers.clock": DOMAIN | {"workers.runtime", "workers.alerting"},
+    "workers.clock": DOMAIN | {"workers.runtime", "workers.folding", "workers.alerting"},
     "workers.cli": DOMAIN
     | {
         "alerts",

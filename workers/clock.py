@@ -1,6 +1,7 @@
 """The clock process, `python -m workers.clock`: it queues the jobs that are due.
 
-It also watches for alerts (workers/alerting.py), which must not depend on workers.
+It also watches for alerts (workers/alerting.py), which must not depend on workers. Where Redis is
+away or refuses writes, nobody can wake a worker: the clock folds messages itself then.
 
 Any number of clocks may run: whichever sets a job's key in Redis first queues the job. RQ's own
 cron would do, but it can only pickle its jobs.
@@ -12,14 +13,19 @@ import structlog
 from redis import Redis, RedisError
 
 from receiver.logs import exception_fields
+from receiver.queue import redis_check
 from receiver.queue.job_queue import enqueue_once
 from receiver.queue.liveness import record_clock_tick
 from workers.alerting import AlertWatch
-from workers.runtime import STOP, start_process
+from workers.folding.drain import drain_inbox
+from workers.folding.poison import CrashGuard
+from workers.runtime import STOP, Runtime, start_process
 
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.5
+# The clock folds for so long before it looks for Redis again.
+DRAIN_SECONDS = 5.0
 
 # The job, and its interval in seconds.
 SCHEDULE = {"workers.jobs.sweep": 3, "workers.jobs.poll": 1, "workers.jobs.retain": 10}
@@ -48,22 +54,33 @@ def interval_key(job: str) -> str:
     return f"ordertrail:clock:{job}"
 
 
+def drain_alone(runtime: Runtime, guard: CrashGuard) -> None:
+    """Fold what is pending, for some seconds. Not in a thread: the limit of CPU time needs this."""
+    try:
+        drain_inbox(
+            runtime.sessions, runtime.settings, guard, DRAIN_SECONDS, runtime.feed_bell.ring
+        )
+    except Exception as error:  # noqa: BLE001 (the clock goes on, and tries again at its next tick)
+        log.warning("drain_failed", **exception_fields(error))
+
+
 def main() -> None:
     """Queue jobs and watch for alerts until the process is to stop."""
     runtime = start_process("clock")
     log.info("clock_started")
     AlertWatch(runtime.settings, runtime.sessions, runtime.redis).start()
-    reachable = True
+    guard, fault = CrashGuard(), redis_check.OK
     while not STOP.wait(TICK_SECONDS):
         try:
             queue_due_jobs(runtime.redis)
-            if not reachable:
+            if fault != redis_check.OK:
                 log.info("redis_recovered")
-            reachable = True
+            fault = redis_check.OK
         except (RedisError, OSError) as error:
-            if reachable:
-                log.warning("redis_unreachable", **exception_fields(error))
-            reachable = False
+            if fault != redis_check.name_redis_fault(error):
+                fault = redis_check.name_redis_fault(error)
+                log.warning("redis_unreachable", fault=fault, **exception_fields(error))
+            drain_alone(runtime, guard)
     log.info("clock_stopped")
 
 

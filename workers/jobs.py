@@ -1,7 +1,6 @@
 """The RQ jobs. A job carries no data: what there is to do is in PostgreSQL."""
 
 import functools
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from receiver.queue.doorbell import ring_doorbell
 from receiver.queue.job_queue import mark_job_started
 from receiver.queue.liveness import record_sweep
 from receiver.stats import totals
-from workers.folding.drain import drain_batch
+from workers.folding.drain import drain_inbox
 from workers.folding.poison import CrashGuard
 from workers.polling.account_poller import AccountPoller
 from workers.runtime import STOP, get_runtime
@@ -84,18 +83,10 @@ def _retention() -> Retention:
 def drain() -> None:
     """Empty the inbox."""
     process = get_runtime()
-    started, folded = time.monotonic(), 0
-    while size := drain_batch(
-        process.sessions, process.settings, datetime.now(UTC), _crash_guard()
+    if drain_inbox(
+        process.sessions, process.settings, _crash_guard(), DRAIN_SECONDS, process.feed_bell.ring
     ):
-        folded += size
-        process.feed_bell.ring()
-        if time.monotonic() - started > DRAIN_SECONDS:
-            ring_doorbell(process.redis)
-            break
-    if folded:
-        seconds = round(time.monotonic() - started, 3)
-        log.info("inbox_drained", messages=folded, seconds=seconds)
+        ring_doorbell(process.redis)
 
 
 @job

@@ -1,6 +1,7 @@
 """The worker process, `python -m workers.worker`: it runs the jobs in workers/jobs.py."""
 
 import gc
+import time
 from typing import Any
 
 import structlog
@@ -10,6 +11,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from receiver.logs import exception_fields
+from receiver.queue import redis_check
 from receiver.queue.job_queue import get_queue
 from workers import jobs
 from workers.runtime import STOP, start_process
@@ -17,6 +19,8 @@ from workers.runtime import STOP, start_process
 log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 1.0
+# A connection that lasted this long worked: its loss is worth a line again.
+LASTED_SECONDS = 10.0
 
 
 class KnownJob(Job):
@@ -75,7 +79,9 @@ def main() -> None:
     # collector took an eighth of a drain's time.
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
+    fault = redis_check.OK
     while not STOP.is_set():
+        began_at = time.monotonic()
         try:
             # With a single queue RQ moves a job between lists atomically: no crash loses it.
             worker = Worker(
@@ -83,7 +89,10 @@ def main() -> None:
             )
             worker.work(logging_level="WARNING")
         except (RedisError, OSError) as error:
-            log.warning("redis_unreachable", **exception_fields(error))
+            lasted = time.monotonic() - began_at
+            if lasted > LASTED_SECONDS or fault != redis_check.name_redis_fault(error):
+                fault = redis_check.name_redis_fault(error)
+                log.warning("redis_unreachable", fault=fault, **exception_fields(error))
             STOP.wait(RECONNECT_SECONDS)
     jobs.close()
     log.info("worker_stopped")

@@ -23,6 +23,7 @@ from receiver.couriers.contract import Driver
 from receiver.db.models import AccountState, Heartbeat
 from receiver.db.pagination import MOST_COUNTED
 from receiver.inbox.storage_check import OK
+from receiver.queue import redis_check
 from receiver.queue.liveness import SWEEP, clock_alive_since, count_live_workers
 from receiver.settings import Account, Settings
 from receiver.stats.answers import AnswerCounts, read_answers
@@ -35,6 +36,8 @@ Rows = sa.Select[*tuple[Any, ...]]
 class SystemState:
     """The state of what is not in PostgreSQL: Redis, workers, clock and disks. None: not known.
 
+    redis_reachable: whether Redis answers and takes writes; redis: OK, or what is wrong with it, as
+    receiver.queue.redis_check names it.
     database: receiver.inbox.storage_check.OK, or what keeps webhooks from being stored.
     database_detail: PostgreSQL's own words about it.
     answers: how webhooks were answered lately, by account.
@@ -48,6 +51,7 @@ class SystemState:
     clock_since: datetime | None
     disk_free: int | None = None
     disk_size: int | None = None
+    redis: str = redis_check.OK
     database: str = OK
     database_detail: str = ""
     answers: Mapping[str, AnswerCounts] = field(default_factory=dict)
@@ -56,11 +60,16 @@ class SystemState:
     def read(cls, settings: Settings, redis: Redis, now: datetime) -> Self:
         """Return the present state, but for PostgreSQL and the disk that it alone can name."""
         size, free = _fullest_disk([settings.data_dir])
+        # Where writes are refused, workers and clock cannot show that they are alive.
+        fault = redis_check.check_redis(redis)
+        if fault != redis_check.OK:
+            return cls(False, None, None, free, size, redis=fault)
         try:
             workers, clock_since = count_live_workers(redis), clock_alive_since(redis)
             answers = read_answers(redis, now)
-        except (RedisError, OSError):
-            return cls(False, None, None, free, size)
+        except (RedisError, OSError) as error:
+            fault = redis_check.name_redis_fault(error)
+            return cls(False, None, None, free, size, redis=fault)
         return cls(True, workers, clock_since, free, size, answers=answers)
 
     def with_disk(self, directory: Path | None) -> Self:

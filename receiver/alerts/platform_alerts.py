@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext
 from receiver.inbox import storage_check
+from receiver.queue import redis_check
 
 # A disk is low below both: 8 % of a large disk is still room enough.
 DISK_LOW_SHARE, DISK_LOW_BYTES = 0.10, 20 * 2**30
@@ -60,15 +61,51 @@ _database_condition(
 )
 
 
+_WITHOUT_REDIS = "; the clock processes messages by itself meanwhile, more slowly, and polls none"
+
+
 @condition(
     "redis_away",
     CRITICAL,
-    "Check that Redis is running and that REDIS_URL is right. Waiting messages are then processed.",
+    "Check that Redis is running and that REDIS_URL is right.",
     needs_database=False,
 )
 def find_redis_away(context: AlertContext) -> Iterator[Alert]:
-    if not context.system.redis_reachable:
-        yield Alert(None, "Redis cannot be reached: messages are stored but not processed")
+    state = context.system.redis
+    if not context.system.redis_reachable and state in {redis_check.OK, redis_check.UNREACHABLE}:
+        yield Alert(None, f"Redis cannot be reached{_WITHOUT_REDIS}")
+
+
+_REFUSALS = {
+    redis_check.WRONG_PASSWORD: (
+        "Redis refuses our user or password",
+        "Correct the user and the password in REDIS_URL, and restart all processes.",
+    ),
+    redis_check.READ_ONLY: (
+        "Redis is a replica, which takes no writes",
+        "Point REDIS_URL at the primary (or use redis+sentinel://), or promote this one.",
+    ),
+    redis_check.OUT_OF_MEMORY: (
+        "Redis has no memory left and refuses writes",
+        "Raise maxmemory, or find out what else fills Redis: Ordertrail needs a few MB.",
+    ),
+    redis_check.REFUSES_WRITES: (
+        "Redis answers but refuses writes",
+        "See Redis' log: most often its disk is full (MISCONF).",
+    ),
+}
+
+
+@condition(
+    "redis_refuses",
+    CRITICAL,
+    "See Redis' log: it answers, but cannot be used.",
+    needs_database=False,
+)
+def find_redis_refuses(context: AlertContext) -> Iterator[Alert]:
+    if context.system.redis in _REFUSALS:
+        summary, what_to_do = _REFUSALS[context.system.redis]
+        yield Alert(None, f"{summary}{_WITHOUT_REDIS}", what_to_do=what_to_do)
 
 
 @condition(

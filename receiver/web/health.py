@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from receiver.errors import MissingBearerToken
 from receiver.inbox.pending import read_progress
 from receiver.inbox.storage_check import OK, UNREACHABLE
+from receiver.queue import redis_check
 from receiver.queue.liveness import count_live_workers
 from receiver.stats.counters import metrics_registry
 from receiver.times import rfc3339
@@ -46,12 +47,10 @@ def show_readiness() -> tuple[dict[str, Any], int]:
         with suppress(SQLAlchemyError), app.sessions() as session:
             session.execute(text(f"SET LOCAL statement_timeout = {PROGRESS_MS}"))
             waiting_seconds, folded_at = read_progress(session, datetime.now(UTC))
-    workers: int | None = None
-    try:
-        workers = count_live_workers(app.redis)
-        redis = "ok"
-    except (RedisError, OSError):
-        redis = "unreachable"
+    workers, redis = None, redis_check.check_redis(app.redis)
+    if redis == redis_check.OK:
+        with suppress(RedisError, OSError):
+            workers = count_live_workers(app.redis)
     ready = postgresql == OK
     answer = {
         "status": "ready" if ready else "not ready",

@@ -192,7 +192,7 @@ def describe_evaluation(evaluation: Evaluation) -> Iterator[Metric]:
     yield gauge("database_writable", writable, {(): float(evaluation.system.database == OK)})
     system = evaluation.system
     for name, help_text, value in (
-        ("redis_up", "Whether Redis answered.", float(system.redis_reachable)),
+        ("redis_up", "Whether Redis answers and takes writes.", float(system.redis_reachable)),
         ("workers", "Worker processes that are alive.", system.workers),
         ("disk_free_bytes", "Free space of the fullest disk with our data.", system.disk_free),
         ("disk_size_bytes", "That disk's size.", system.disk_size),

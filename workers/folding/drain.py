@@ -5,9 +5,10 @@ or not at all, so a worker that dies leaves nothing half done. If a batch fails,
 folded one by one, and those that fail again are quarantined.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import structlog
 from rq.timeouts import BaseTimeoutException
@@ -72,6 +73,28 @@ def drain_batch(
     Raises: OperationalError where PostgreSQL fails; nothing has been done then.
     """
     return _Drain(sessions, settings, now, guard or CrashGuard(batches=0)).drain_batch()
+
+
+def drain_inbox(
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    guard: CrashGuard,
+    seconds: float,
+    ring_feed: Callable[[], None],
+) -> bool:
+    """Fold batches until none is left, or for so long; return whether some may be left.
+
+    ring_feed: called after each batch.
+    """
+    started, folded, left = time.monotonic(), 0, False
+    while size := drain_batch(sessions, settings, datetime.now(UTC), guard):
+        folded += size
+        ring_feed()
+        if left := time.monotonic() - started > seconds:
+            break
+    if folded:
+        log.info("inbox_drained", messages=folded, seconds=round(time.monotonic() - started, 3))
+    return left
 
 
 @dataclass
