@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 
 from receiver.couriers import DRIVERS
-from tests import hypothesis_profiles
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -54,7 +54,12 @@ ENVIRON = {
 ENVIRON = {f"COURIER_{name.upper()}_SECRETS": f"{name}-secret" for name in DRIVERS} | ENVIRON
 
 
-hypothesis_profiles.load()
+def pytest_pycollect_makemodule(module_path: Path) -> None:
+    """Load Hypothesis, which takes half a second, only before a module that uses it."""
+    if b"hypothesis" in module_path.read_bytes():
+        from tests import hypothesis_profiles
+
+        hypothesis_profiles.load()
 
 
 def pytest_configure() -> None:
@@ -75,6 +80,19 @@ def start_servers(config: pytest.Config) -> dict[str, str]:
 
     stack = config.stash[STACK] = ExitStack()
     return stack.enter_context(with_template())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let those that may take longest start first, so that no process is left with one at the end.
+
+    xdist then takes the largest groups first, and keeps this order among the rest.
+    """
+
+    def longest_first(item: pytest.Item) -> float:
+        timeout = item.get_closest_marker("timeout")
+        return -timeout.args[0] if timeout else 0.0
+
+    items.sort(key=longest_first)
 
 
 def pytest_configure_node(node: Any) -> None:

@@ -111,7 +111,7 @@ TIMES = [
     "",
 ]
 WORDS = ["teleported", "", "DELIVERED", "delivered ", "\x00", "x" * 300]
-CURSORS = ["x", "!!!", "\x00", "eDE", "b" * 201, "bzk5OTk5OTk5OTk5OTk5OTk5OTk"]
+CURSORS = ["x", "!!!", "\x00", "cTE", "b" * 201, "bzk5OTk5OTk5OTk5OTk5OTk5OTk"]
 
 # What each parameter does not take.
 BAD: dict[str, list[str]] = {
