@@ -249,8 +249,10 @@ def _order_url(access: Access, order_id: str) -> str:
 
 def _identify_order(body: dict[str, Any]) -> tuple[str, str] | None:
     """Return the order's id and its name in the documented 404, which is the shop's own number."""
+    # Not the shipments: there may be thousands, and this is read while the courier waits.
+    identifying = {name: value for name, value in body.items() if name != "shipments"}
     try:
-        order, _left_out = read_fields(OrderStatusSchema, body)
+        order, _left_out = read_fields(OrderStatusSchema, identifying)
     except Undecodable:
         return None
     return order["orderID"], order["ref"] or order["orderID"]

@@ -17,7 +17,9 @@ from receiver.orders.timeline import StoredEvent
 # The columns that are left to the shop, and those that a fold never changes.
 SHOPS_COLUMNS = {"shop_reference", "shop_metadata", "erased_at"}
 CONSTANT_COLUMNS = {"account", "courier", "created_at"}
-NEW_COLUMNS = [name for name in ORDER_COLUMNS if name not in SHOPS_COLUMNS]
+# Columns that few orders have a value in, which may be megabytes: written where they change.
+RARE_COLUMNS = ["further_parcels", "further_parcel_count"]
+NEW_COLUMNS = [name for name in ORDER_COLUMNS if name not in {*SHOPS_COLUMNS, *RARE_COLUMNS}]
 FOLDED_COLUMNS = [name for name in NEW_COLUMNS if name not in CONSTANT_COLUMNS]
 
 # Events need the ids of new orders before those are inserted.
@@ -74,11 +76,18 @@ def insert_orders(session: Session, orders: Sequence[OrderState]) -> None:
     """
     if insert_rows(session, Order, _rows(orders, NEW_COLUMNS)) < len(orders):
         raise ConcurrentChange
+    rare = [order for order in orders if order.further_parcels]
+    update_rows(session, Order, _rows(rare, ["id", *RARE_COLUMNS]))
 
 
-def update_orders(session: Session, orders: Sequence[OrderState]) -> None:
-    """Write what a fold may have changed in locked orders."""
-    update_rows(session, Order, _rows(orders, FOLDED_COLUMNS))
+def update_orders(
+    session: Session, orders: Sequence[OrderState], before: Mapping[int, OrderState]
+) -> None:
+    """Write what a fold has changed in locked orders. before: copies of them, by id."""
+    changed = [order for order in orders if order != before[order.id]]
+    update_rows(session, Order, _rows(changed, FOLDED_COLUMNS))
+    rare = [order for order in changed if order.further_parcels != before[order.id].further_parcels]
+    update_rows(session, Order, _rows(rare, ["id", *RARE_COLUMNS]))
 
 
 def _rows(orders: Sequence[OrderState], columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -117,7 +117,7 @@ def refold_orders(
         if by_webhook or (items and changed):
             result.news.append(OrderNews(order, by_webhook))
     order_store.insert_orders(session, created)
-    order_store.update_orders(session, [order for order in locked if order != before[order.id]])
+    order_store.update_orders(session, locked, before)
     order_store.delete_events(session, gone)
     order_store.write_events(session, [*chain(*rows.values())])
     _store_new_names(session, orders, new_names, accounts)

@@ -174,7 +174,7 @@ def _rebuild_locked(
         changes.append(touch_order(order, names, now))
         if order.status != before[order.id].status:
             news.append(OrderNews(order, webhook=False))
-    update_orders(session, [order for order in orders if order != before[order.id]])
+    update_orders(session, orders, before)
     write_events(session, rows)
     delete_events(session, removed)
     plan_polls(session, news, settings.accounts, settings.poll_interval_factor, now)

@@ -37,12 +37,12 @@ function offerZones() {
   label();
 }
 
-// Live numbers: while the page is visible and nothing on it is focused, selected or open.
+// Live numbers: while the page is visible and nothing on it is focused, selected or open. The area
+// says after how many seconds it is loaded again; 0 is never.
 
 function refresh() {
   const area = document.querySelector("[data-refresh]");
-  if (!area) return;
-  const again = () => setTimeout(refresh, 1000 * Number(area.dataset.refresh));
+  const again = () => Number(area.dataset.refresh) && setTimeout(refresh, 1000 * area.dataset.refresh);
   const busy = area.contains(document.activeElement) || !getSelection().isCollapsed || area.querySelector("details[open]");
   if (document.hidden || busy) return void again();
   fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" })
@@ -52,6 +52,7 @@ function refresh() {
       const fresh = page.querySelector("[data-refresh]");
       if (fresh) {
         area.replaceChildren(...fresh.childNodes);
+        area.dataset.refresh = fresh.dataset.refresh;
         document.title = page.title;
         showTimes(area);
       }
@@ -86,4 +87,4 @@ document.addEventListener("keydown", (event) => {
 showTimes(document);
 offerZones();
 const area = document.querySelector("[data-refresh]");
-if (area) setTimeout(refresh, 1000 * Number(area.dataset.refresh));
+if (Number(area?.dataset.refresh)) setTimeout(refresh, 1000 * area.dataset.refresh);
