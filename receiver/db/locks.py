@@ -19,6 +19,7 @@ def take_lock(session: Session, key: int | str, shared: bool = False) -> None:
     session.execute(select(lock(number)))
 
 
-def try_lock(session: Session, number: int) -> bool:
+def try_lock(session: Session, key: int | str) -> bool:
     """Take a lock if it is free, and return whether it was."""
+    number = func.hashtextextended(key, 0) if isinstance(key, str) else key
     return bool(session.scalar(select(func.pg_try_advisory_xact_lock(number))))

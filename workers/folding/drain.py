@@ -72,7 +72,9 @@ def drain_batch(
 
     Raises: OperationalError where PostgreSQL fails; nothing has been done then.
     """
-    return _Drain(sessions, settings, now, guard or CrashGuard(batches=0)).drain_batch()
+    guard = guard or CrashGuard(batches=0)
+    with poison.Marks(sessions, guard) as marks:
+        return _Drain(sessions, settings, now, guard, marks).drain_batch()
 
 
 def drain_inbox(
@@ -108,6 +110,7 @@ class _Drain:
     settings: Settings
     now: datetime
     guard: CrashGuard
+    marks: poison.Marks
     ids: Sequence[int] = ()
     large: Sequence[int] = ()
 
@@ -141,7 +144,7 @@ class _Drain:
                     batch = _lock_ids(session, self.ids) if marked else lock_batch(session)
                     self.ids = [message.id for message in batch]
                     if not marked and self.guard.must_mark(batch):
-                        poison.mark_as_tried(session, self.ids, self.guard)
+                        self.marks.add(session, self.ids)
                         marked = True
                         continue
                     is_full = len(self.ids) >= BATCH
@@ -149,6 +152,7 @@ class _Drain:
                     self.large = [] if is_full else find_large(session)
                     folded = fold_messages(session, batch, self.settings, self.now)
                     record_outcomes(session, batch, folded, self.now)
+                self.marks.clear(self.ids)
             except ConcurrentChange:
                 # The order exists now, so this ends, at the latest with the last new order.
                 continue
@@ -169,13 +173,16 @@ class _Drain:
             batch = _lock_ids(session, [message_id])
             if not batch:
                 return False
-            is_poison = batch[0].tries >= poison.MAX_TRIES and batch[0].tried_by != self.guard.name
+            by_another = batch[0].tried_by != self.guard.name
+            if by_another and poison.is_alive(session, batch[0].tried_by):
+                return False
+            is_poison = batch[0].tries >= poison.MAX_TRIES and by_another
             if is_poison:
                 log.error("message_quarantined", message_id=message_id, cause="workers ended")
                 folded = FoldedBatch({message_id: Outcome(QUARANTINED, poison.POISON_REASON)})
                 record_outcomes(session, batch, folded, self.now)
             else:
-                poison.mark_as_tried(session, [message_id], self.guard)
+                self.marks.add(session, [message_id])
         if not is_poison:
             self._fold_alone(message_id)
         return True
@@ -194,6 +201,7 @@ class _Drain:
                             raise
                         folded = FoldedBatch({message_id: _report_failure(error, message_id)})
                     record_outcomes(session, batch, folded, self.now)
+                self.marks.clear([message_id])
                 return
             except ConcurrentChange:
                 continue
