@@ -1,7 +1,7 @@
 """Build the web application."""
 
 import os
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import Flask, Response
 
@@ -19,6 +19,7 @@ from receiver.settings import Settings
 from receiver.stats.answers import AnswerRecorder
 from receiver.web import api, console, problems, webhooks
 from receiver.web.context import AppContext
+from receiver.web.encoded_slashes import keep_encoded_slashes
 from receiver.web.health import ops
 from receiver.web.metrics_collector import MetricsCollector
 from receiver.web.openapi.docs_page import docs
@@ -43,10 +44,18 @@ SECURITY_HEADERS = {
 
 
 class SynchronousFlask(Flask):
-    """Flask for synchronous functions: it would examine a dozen of them in each request."""
+    """Flask for synchronous functions: it would examine a dozen of them in each request.
+
+    An encoded slash in a path stays encoded until the path has been routed.
+    """
 
     def ensure_sync(self, func: Function) -> Function:
         return func
+
+    def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Answer a request whose path has ids of couriers."""
+        keep_encoded_slashes(environ)
+        return super().wsgi_app(environ, start_response)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

@@ -43,9 +43,9 @@ def replace_unprintable(line: str) -> str:
     return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
 
 
-def without_nul(text: str) -> str:
-    """Return a text with U+2400 for U+0000, which PostgreSQL cannot store.
+def storable_name(name: str) -> str:
+    """Return a name as names are stored: without surrounding blanks, with U+2400 for U+0000.
 
-    Cut out, it would make two names one.
+    PostgreSQL cannot store U+0000. Cut out, it would make two names one.
     """
-    return text.replace("\x00", "\u2400")
+    return name.strip().replace("\x00", "\u2400")

@@ -44,7 +44,7 @@ from receiver.db.models import (
 from receiver.orders.find import find_meant, find_order
 from receiver.orders.names import list_names, spell
 from receiver.queue.doorbell import Bells
-from receiver.text import without_nul
+from receiver.text import storable_name
 
 # A reason that is a code of the courier's, such as `recipient_not_home`: anything else was written
 # by a person.
@@ -199,6 +199,6 @@ def find_names(body: bytes) -> set[str]:
 def _unescape(string: str) -> str:
     try:
         # As names are stored.
-        return without_nul(str(json.loads(f'"{string}"')))
+        return storable_name(str(json.loads(f'"{string}"')))
     except ValueError:
         return string

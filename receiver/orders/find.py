@@ -17,7 +17,7 @@ from receiver.db.bulk import id_in
 from receiver.db.models import NAME, REFERENCE, TOUR, Order, spelling
 from receiver.db.pagination import begin_consistent_read, distinct_values, select_pages
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
-from receiver.text import without_nul
+from receiver.text import storable_name
 
 # How many orders of one reference, or of one ambiguous name, a lookup shows.
 MOST_ORDERS = 10
@@ -158,14 +158,15 @@ def _find_ids(session: Session, names: Collection[Name], most: int) -> list[tupl
 def _fetch_ids(
     session: Session, statement: LiteralString, names: Collection[Name], **values: Any
 ) -> list[tuple[Name, int]]:
-    # PostgreSQL stores no U+0000; a courier's is stored as another character.
-    asked = {(account, without_nul(name)): (account, name) for account, name in names}
-    if not asked:
+    given: dict[Name, list[Name]] = defaultdict(list)
+    for name in names:
+        given[storable_name(name[0]), storable_name(name[1])].append(name)
+    if not given:
         return []
-    accounts, texts = map(list, zip(*asked, strict=True))
+    accounts, texts = map(list, zip(*given, strict=True))
     values |= {"accounts": accounts, "names": texts}
     rows = session.connection().exec_driver_sql(statement, values)
-    return [(asked[account, name], order_id) for account, name, order_id in rows]
+    return [(name, order_id) for account, text, order_id in rows for name in given[account, text]]
 
 
 def _group(session: Session, pairs: Iterable[tuple[Key, int]]) -> dict[Key, list[Order]]:

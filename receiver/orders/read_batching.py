@@ -15,7 +15,7 @@ from receiver.db.group_commit import AutocommitPool, Batcher
 from receiver.db.pagination import HIGHEST_ID, MOST_LISTED, write_cursor
 from receiver.errors import StorageUnavailable
 from receiver.orders.find import FOUND, MOST_ORDERS, refuse_other_than_one
-from receiver.text import without_nul
+from receiver.text import storable_name
 
 READ_SECONDS = 5.0
 
@@ -88,7 +88,7 @@ class OrderReader:
         }
 
     def _read_one(self, statement: LiteralString, account: str, name: str) -> Any:
-        rows = self._read(statement, without_nul(account), without_nul(name))
+        rows = self._read(statement, storable_name(account), storable_name(name))
         refuse_other_than_one(rows, account, name)
         return rows[0]
 

@@ -17,7 +17,7 @@ from receiver.db.pagination import distinct_values
 from receiver.errors import UnknownTour
 from receiver.orders import details
 from receiver.orders.names import current_names
-from receiver.text import without_nul
+from receiver.text import storable_name
 
 # The stops of orders, by any name that they have or ever had.
 STOPS: LiteralString = f"""
@@ -73,7 +73,7 @@ def find_tour(session: Session, account: str, tour_id: str) -> Tour:
 
     Raises: UnknownTour.
     """
-    tour = session.get(Tour, (without_nul(account), without_nul(tour_id)))
+    tour = session.get(Tour, (storable_name(account), storable_name(tour_id)))
     if tour is None:
         raise UnknownTour(f"account {account!r} has no tour {tour_id!r}")
     return tour

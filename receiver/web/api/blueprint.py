@@ -18,6 +18,7 @@ from werkzeug.routing import BaseConverter, PathConverter
 
 from receiver.web.auth import require_api_token
 from receiver.web.context import app_context
+from receiver.web.encoded_slashes import decode_slashes, encode_slashes
 from receiver.web.openapi.components import PATH_PARAMETERS, describe_problem
 from receiver.web.request_body import read_body
 
@@ -34,6 +35,12 @@ class AnyPath(PathConverter):
 
     part_isolating = False
     regex = "(?s:.+?)"
+
+    def to_python(self, value: str) -> str:
+        return decode_slashes(value)
+
+    def to_url(self, value: str) -> str:
+        return encode_slashes(value)
 
 
 class OrderPath(AnyPath):
