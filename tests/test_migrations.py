@@ -107,6 +107,22 @@ def test_downgrade_leaves_nothing_and_upgrade_works_again(
     assert differences(engine) == []
 
 
+def test_the_documented_way_back_leads_to_the_older_tables(
+    empty_database: str, open_engine: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(empty_database)
+    newest, older = list(
+        ScriptDirectory.from_config(alembic_config(empty_database)).walk_revisions()
+    )[:2]
+    page = (ROOT / "deploy" / "docs" / "deploying.md").read_text()
+    [code] = re.findall(r"^python -c '(.*?)'$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.setenv("DATABASE_URL", empty_database)
+    exec(code.replace("<revision of the older version>", older.revision), {})  # noqa: S102
+    with open_engine(empty_database).connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == older.revision
+    assert newest.down_revision == older.revision
+
+
 def test_there_is_one_head(empty_database: str) -> None:
     assert len(ScriptDirectory.from_config(alembic_config(empty_database)).get_heads()) == 1
 

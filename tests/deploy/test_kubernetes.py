@@ -9,9 +9,11 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped] # it is there for the description's tools
+from flask.testing import FlaskClient
 
 from receiver.settings import GENERAL
 from receiver.standalone.launch import read_procfile
+from tests.conftest import API_TOKEN
 from tests.service import ROOT
 
 DIRECTORY = ROOT / "deploy" / "kubernetes"
@@ -125,11 +127,13 @@ def test_a_pod_has_longer_to_end_than_its_process_takes(pods: dict[str, Any]) ->
     assert pods["web"]["terminationGracePeriodSeconds"] > int(graceful) + waits
 
 
-def test_the_autoscaler_names_a_metric_that_there_is(manifests: list[Any]) -> None:
+def test_the_autoscaler_names_a_metric_that_there_is(
+    manifests: list[Any], client: FlaskClient
+) -> None:
     (metric,) = of_kind(manifests, "HorizontalPodAutoscaler")["worker"]["spec"]["metrics"]
     name = metric["external"]["metric"]["name"]
-    told = (ROOT / "deploy" / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert f"`{name}`" in told
+    token = {"Authorization": f"Bearer {API_TOKEN}"}
+    assert f"\n{name} " in client.get("/metrics", headers=token).text
 
 
 def test_budgets_and_policies_find_their_pods(manifests: list[Any]) -> None:

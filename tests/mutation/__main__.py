@@ -31,7 +31,7 @@ class Campaign:
     def __init__(self, modules: list[str], jobs: int, only: str) -> None:
         self.modules, self.jobs, self.only = modules, jobs, only
         self.explained = tomllib.loads(EXPLAINED.read_text())
-        self.rows: list[tuple[str, int, int, int, int, int]] = []
+        self.rows: list[tuple[str, int, int, int, int, int, int]] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -42,24 +42,22 @@ class Campaign:
                 run.measure()
                 mutants = [it for it in mutate(path, module) if self.only in it.name]
                 survivors = sorted(run.survivors(mutants), key=lambda it: it.line)
-                self.report(path, mutants, survivors, run.seconds)
+                self.report(path, mutants, survivors, run)
         return True
 
-    def report(
-        self, path: Path, mutants: list[Mutant], survivors: list[Mutant], seconds: float
-    ) -> None:
+    def report(self, path: Path, mutants: list[Mutant], survivors: list[Mutant], run: Run) -> None:
         unexplained = [it for it in survivors if it.name not in self.explained]
         for mutant in unexplained:
             print(f"\n{path.relative_to(ROOT)}:{mutant.line}: {mutant.name}", end="")
         killed, explained = len(mutants) - len(survivors), len(survivors) - len(unexplained)
-        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        row = (module, len(mutants), killed, explained, len(unexplained), round(seconds))
-        self.rows.append(row)
+        figures = (len(mutants), killed, run.ended, explained, len(unexplained), round(run.seconds))
+        self.rows.append((run.module, *figures))
+        print(f"\n{self.rows[-1]}", flush=True)
 
     def pytest_unconfigure(self) -> None:
-        print(f"\n\n{'module':38} mutants  killed  explained  unexplained  seconds")
+        print(f"\n\n{'module':38} mutants  killed  by time  explained  unexplained  seconds")
         for module, *figures in self.rows:
-            print(f"{module:38} {'{:7}  {:6}  {:9}  {:11}  {:7}'.format(*figures)}")
+            print(f"{module:38} {'{:7}  {:6}  {:7}  {:9}  {:11}  {:7}'.format(*figures)}")
 
 
 def main() -> int:
@@ -73,9 +71,9 @@ def main() -> int:
     tests = {test: None for module in campaign.modules for test in MODULES[module]}
     with tempfile.TemporaryDirectory() as directory:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = directory
-        options = ["-x", "-q", "-s", "-o", "timeout=60", "--hypothesis-seed=0"]
+        options = ["-x", "-q", "-s", "-o", "timeout=20", "--hypothesis-seed=0"]
         status = pytest.main([*options, *tests], [campaign])
-    return int(status) or any(row[4] for row in campaign.rows)
+    return int(status) or any(row[5] for row in campaign.rows)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from tests.mutation.mutants import Mutant
 from tests.mutation.transplant import transplant
 
 # A mutant that loops, or waits, is noticed as well.
-CPU_SECONDS = 60
-SECONDS = 150
+CPU_SECONDS = 30
+SECONDS = 300
 
 
 @dataclass
@@ -60,6 +60,8 @@ class Run:
         # By line, the tests that reach it.
         self.reaching: dict[int, set[str]] = {}
         self.killers: Counter[str] = Counter()
+        # Of those that were noticed, how many had to be ended.
+        self.ended = 0
         self.seconds = 0.0
         self.servers = servers
 
@@ -82,6 +84,8 @@ class Run:
                     survivors.append(finished)
                 elif killer:
                     self.killers[killer] += 1
+                else:
+                    self.ended += 1
             if mutant is not None:
                 self._start(mutant, partial(self._try, mutant))
         self.seconds = time.monotonic() - started_at
