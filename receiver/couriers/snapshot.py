@@ -79,7 +79,9 @@ class Proof:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+# Never changed once it is made; a frozen dataclass takes three times as long to make, and a drain
+# makes a dozen for each message.
+@dataclass(slots=True, unsafe_hash=True)
 class Event:
     """One thing that happened to an order, as the courier reports it. Made by make_event().
 
@@ -120,7 +122,7 @@ class Event:
             stamp = self.reported_at.isoformat(timespec="seconds")
             if STATE_DISAGREES in self.flags:
                 stamp = f"after {stamp}"
-        object.__setattr__(self, "key", f"{self.courier_status}|{stamp}|{self.parcel}")
+        self.key = f"{self.courier_status}|{stamp}|{self.parcel}"
 
     @property
     def shown_at(self) -> datetime:

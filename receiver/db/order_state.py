@@ -6,6 +6,7 @@ long again.
 
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from receiver import statuses
@@ -51,11 +52,15 @@ class OrderState:
     erased_at: datetime | None = None
     version: int = 1
 
+    def __copy__(self) -> "OrderState":
+        return OrderState(*_column_values(self))
+
     @property
     def order_key(self) -> tuple[str, str]:
         return self.account, self.courier_order_id
 
 
 ORDER_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(OrderState))
+_column_values = attrgetter(*ORDER_COLUMNS)
 
 AnyOrder = Order | OrderState

@@ -33,7 +33,8 @@ def strongest_trust(trusts: Iterable[str]) -> str:
     return max(trusts, key=TRUST.index)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen for the reason that Event gives; never changed either.
+@dataclass(slots=True)
 class TimelineEntry:
     """An event with the message that reported it first; trust is the best of all that did."""
 

@@ -113,20 +113,26 @@ def record_outcomes(
     session: Session, batch: Sequence[Message], folded: FoldedBatch, now: datetime
 ) -> None:
     """Write the outcome of each message, statistics and the change feed; the caller commits."""
-    update_rows(
-        session,
-        Message,
-        [
-            {"id": message_id, **asdict(outcome), "processed_at": now, "tries": 0, "tried_by": None}
-            for message_id, outcome in folded.outcomes.items()
-        ],
-    )
+    rows = [
+        {
+            "id": message_id,
+            "outcome": outcome.outcome,
+            "reason": outcome.reason,
+            "courier_order_id": outcome.courier_order_id,
+            "names": outcome.names,
+            "processed_at": now,
+            "tries": 0,
+            "tried_by": None,
+        }
+        for message_id, outcome in folded.outcomes.items()
+    ]
+    update_rows(session, Message, rows)
     if folded.left_out:
-        rows = [
+        left_out_rows = [
             {"id": message_id, "left_out": [asdict(item) for item in left_out]}
             for message_id, left_out in folded.left_out.items()
         ]
-        update_rows(session, Message, rows)
+        update_rows(session, Message, left_out_rows)
     if folded.erased:
         drop_bodies(session, folded.erased)
     # These come last: from here on the other workers wait for this one's commit.
