@@ -55,3 +55,9 @@ VALUES = st.recursive(
 def test_what_json_can_write_is_read_unchanged(body: dict[str, Any]) -> None:
     assert parse_body(json.dumps(body).encode()) == body
     assert parse_body(json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")) == body
+
+
+def test_a_nul_or_half_a_pair_makes_no_two_ids_one() -> None:
+    ids = [rb"ab", rb"a\u0000b", rb"a\ud83db", rb"a\\u0000b", rb"a\\\u0000b"]
+    read = [parse_body(b'{"id":"' + written + b'"}')["id"] for written in ids]
+    assert read == ["ab", "a\u2400b", "a\ufffdb", r"a\u0000b", "a\\\u2400b"]
