@@ -17,6 +17,8 @@ class Case:
     words        their words and our status for each
     bodies       per topic, what it might send: decoded as it is, and spoilt in every way
     answers      what its API might answer about one order
+    essential    the paths of a webhook and of an answer that hold the order or its state, without
+                 the numbers of entries: all else may be odd
     places       where an order stands under the API's address, with {} for its id: `show`, and
                  `show_by_reference` where it has that
     credentials  the headers that tell it who asks: USER, with TOKEN
@@ -25,5 +27,6 @@ class Case:
     words: Mapping[str, str]
     bodies: Mapping[str, Bodies]
     answers: Bodies = ()
+    essential: frozenset[str] = frozenset()
     places: Sequence[str] = ()
     credentials: Mapping[str, str] = field(default_factory=dict)

@@ -103,7 +103,10 @@ def test_the_reader_reads_what_marshmallow_does(body: dict[str, Any]) -> None:
         return
     assert data == expected
     named = {".".join(p for p in item.field.split(".") if not p.isdecimal()) for item in left_out}
-    assert named == set(fields_refused(OuterSchema().validate(body)))
+    refused = set(fields_refused(OuterSchema().validate(body)))
+    # Of an entry without its required field the rest is not looked at.
+    assert named <= refused
+    assert bool(named) == bool(refused)
 
 
 def test_a_schema_that_only_marshmallow_understands_is_refused() -> None:

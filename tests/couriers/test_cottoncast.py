@@ -55,6 +55,13 @@ CASE = Case(
             },
         }
     ],
+    essential=frozenset(
+        {
+            *("orderID", "status", "status.code", "response", "response.order"),
+            *("response.order.id", "response.order.status"),
+            *("response.order.status.code", "response.order.status.label"),
+        }
+    ),
     places=["/order/{}"],
     # base64 of `Shop:tkn-5f2c9a77`.
     credentials={"Authorization": "Basic U2hvcDp0a24tNWYyYzlhNzc="},

@@ -51,6 +51,7 @@ CASE = Case(
     },
     bodies={"orders": ORDERS},
     answers=ORDERS,
+    essential=frozenset({"order_reference", "status"}),
     places=["/orders/{}"],
     credentials={"Authorization": f"Bearer {TOKEN}"},
 )

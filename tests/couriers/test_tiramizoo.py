@@ -35,9 +35,27 @@ ORDERS = [
     tiramizoo_order(
         times=life("created", "picked_up", "delivered"),
         state="picked_up",
-        history=[history_entry("abort_delivery", "2026-04-16T09:00:00", "delivery_failed")],
-        packages=[package("P1", "delivered")],
-        delivery={"eta": "2026-04-16T10:00:00+02:00"},
+        history=[
+            history_entry(
+                "abort_delivery",
+                "2026-04-16T09:00:00",
+                "delivery_failed",
+                signature_url="https://x.example/1.png",
+                signature_name="Bob Obbay",
+            )
+        ],
+        packages=[package("P1", "delivered") | {"external_id": "7", "pickup_state": "picked_up"}],
+        pickup={"eta": "2026-04-16T08:00:00+02:00"},
+        delivery={
+            "eta": "2026-04-16T10:00:00+02:00",
+            "after": "2026-04-16T09:00:00+02:00",
+            "before": "2026-04-16T11:00:00+02:00",
+        },
+        pickup_signature={"url": "https://x.example/2.png", "name": "Ina"},
+        delivery_signature={"url": "https://x.example/3.png", "name": "Bob"},
+        return_signature=None,
+        tour_identifier="EDFIL1-1",
+        timezone="Europe/Berlin",
     ),
 ]
 CASE = Case(
@@ -58,6 +76,7 @@ CASE = Case(
     },
     bodies={"orders": ORDERS, "tours": [payload("tiramizoo/tour_plan_web_hook.json"), tour_plan()]},
     answers=ORDERS,
+    essential=frozenset({"uuid", "state", "tours", "tours.id"}),
     places=["/orders/{}", "/orders/by_external_id/{}"],
     credentials={"Api-Token": TOKEN},
 )
