@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from math import isinf
+from math import inf
 from typing import Any
 
 import orjson
@@ -97,7 +97,7 @@ def _exact(convert: Callable[[str], float], digits: int) -> Callable[[str], floa
         if len(text) > digits:
             return text
         number = convert(text)
-        return text if isinstance(number, float) and isinf(number) else number
+        return text if abs(number) == inf else number
 
     return parse
 
