@@ -7,8 +7,10 @@ from flask import Flask
 from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.alerts import AlertReader
 from receiver.changes.feed_waiters import FeedWaiters
+from receiver.stats.answers import AnswerRecorder
 from receiver.web.context import AppContext
 from receiver.web.metrics_collector import MetricsCollector
+from receiver.web.webhooks import list_routes
 
 
 def context_of(app: Flask) -> AppContext:
@@ -25,6 +27,7 @@ def forget(app: Flask) -> None:
         old,
         credential_recorder=CredentialRecorder(old.sessions, old.settings.accounts),
         feed_waiters=FeedWaiters(old.sessions, old.redis),
+        answer_recorder=AnswerRecorder(old.redis, list_routes(old.settings.accounts)),
         alert_reader=reader,
         metrics_collector=MetricsCollector(old.settings, old.sessions, reader),
     )
@@ -34,6 +37,7 @@ def end_threads(app: Flask) -> None:
     """End what the application does beside its requests; the next test empties the database."""
     context = context_of(app)
     context.credential_recorder.close()
+    context.answer_recorder.close()
     context.metrics_collector.close()
     context.feed_waiters.close()
 
