@@ -34,24 +34,23 @@ PERIODS = {
 }
 
 # How many entries of its lists an order's page shows at once, so that an order with thousands of
-# them is shown as fast as any other.
-MOST_EVENTS = 50
+# them is shown as fast as any other. Of parcels not more than an order's row has.
+MOST_EVENTS = MOST_PARCELS = 25
 MOST_MESSAGES = 20
-MOST_PARCELS = details.MOST_PARCELS
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """One page of a list of the order's page, by its name in the URL; the first is number 1.
 
-    newest_first: page 1 has the end of the list.
+    from_end: page 1 has the end of the list.
     """
 
     name: str
     number: int
     size: int
     total: int
-    newest_first: bool = False
+    from_end: bool = False
 
     @property
     def pages(self) -> int:
@@ -61,13 +60,21 @@ class Part:
     @property
     def before(self) -> int:
         """How many entries of the list come before this page."""
-        number = self.pages - self.number if self.newest_first else self.number - 1
-        return number * self.size
+        if self.from_end:
+            return max(0, self.total - self.number * self.size)
+        return (self.number - 1) * self.size
 
     @property
     def last(self) -> int:
         """The position of the page's last entry in the list."""
+        if self.from_end:
+            return self.total - (self.number - 1) * self.size
         return min(self.before + self.size, self.total)
+
+    @property
+    def length(self) -> int:
+        """How many entries this page has."""
+        return self.last - self.before
 
 
 @orders.get("/orders")
@@ -116,11 +123,13 @@ def show_order_page(account: str | None = None, order_id: str | None = None) -> 
         message_count = explain.count_messages(session, order, known)
         parcel_count = details.count_parcels(order)
         parts = {
-            "events": _part("events", MOST_EVENTS, event_count, newest_first=True),
+            "events": _part("events", MOST_EVENTS, event_count, from_end=True),
             "messages": _part("messages", MOST_MESSAGES, message_count),
             "parcels": _part("parcels", MOST_PARCELS, parcel_count),
         }
-        events = explain.read_events(session, order, setter, MOST_EVENTS, parts["events"].before)
+        events = explain.read_events(
+            session, order, setter, parts["events"].length, parts["events"].before
+        )
         messages = explain.read_messages(
             session, order, known, MOST_MESSAGES, parts["messages"].before, newest_first=True
         )
@@ -148,11 +157,11 @@ def show_order_page(account: str | None = None, order_id: str | None = None) -> 
     )
 
 
-def _part(name: str, size: int, total: int, newest_first: bool = False) -> Part:
+def _part(name: str, size: int, total: int, from_end: bool = False) -> Part:
     """Return the page of a list that the URL asks for; the last one where it has fewer pages."""
     given = read_query()[name]
     number = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 1  # noqa: PLR2004
-    part = Part(name, max(1, number), size, total, newest_first)
+    part = Part(name, max(1, number), size, total, from_end)
     return replace(part, number=min(part.number, part.pages))
 
 

@@ -65,9 +65,10 @@ def render_duration(value: float | timedelta | None) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)
 
 
-def number(value: float | None) -> str:
+def number(value: float | None) -> Markup:
     """Show a count, with thin spaces between thousands."""
-    return DASH if value is None else f"{value:,.10g}".replace(",", "\u202f")
+    # Markup, because such a space counts as unprintable in a text of a courier.
+    return Markup(DASH if value is None else f"{value:,.10g}".replace(",", "\u202f"))  # noqa: S704
 
 
 def _parse_time(value: datetime | str) -> datetime:
