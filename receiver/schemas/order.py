@@ -150,7 +150,7 @@ class OrderSchema(OrderFields):
         null=True,
     )
     metadata = text_map("What the shop stored when it registered the order.", {"shop": "munich"})
-    version = integer("Grows by one with each change; also the `ETag`.", 3, keywords={"minimum": 1})
+    version = integer("Grows by one with each change.", 3, keywords={"minimum": 1})
     created_at = time("When this service first saw the order.", "2026-04-16T06:00:00Z")
     updated_at = time("When the order last changed.", "2026-04-16T07:00:02Z")
 

@@ -21,6 +21,7 @@ from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
 from receiver.orders import details, timeline
+from receiver.orders.names import current_names, snapshot_names, store_names
 from receiver.orders.poll_plan import OrderNews, plan_polls
 from receiver.orders.timeline import TimelineEntry
 from receiver.orders.tour_etas import add_etas, lock_tours
@@ -150,6 +151,7 @@ def _rebuild_locked(
         order.details = merge_snapshots(
             entries[order.id], details.remove_messages(order.details, readable), items
         )
+        _store_names(session, order, items)
         if any(message.id not in readable for message in received):
             rows_of_others = [_without_reasons_of(row, readable) for row in known.values()]
             _keep_what_others_added(entries[order.id], rows_of_others)
@@ -180,6 +182,11 @@ def _rebuild_locked(
     plan_polls(session, news, settings.accounts, settings.poll_interval_factor, now)
     feed.record_changes(session, changes, now)
     return report
+
+
+def _store_names(session: Session, order: OrderState, items: Sequence[ReceivedSnapshot]) -> None:
+    given = {name for item in items for name in snapshot_names(item.snapshot)}
+    store_names(session, [(order, given | current_names(order))])
 
 
 def _decode_messages(
