@@ -200,6 +200,7 @@ def wrong_end(order: Order, stored: OrderRow) -> str | None:
     return f"{order.number} {life}: {stored.courier_status} {stored.status} {parcels}"
 
 
+@pytest.mark.timeout(120 + 5 * LIVES)
 @pytest.mark.parametrize("courier", COURIERS)
 def test_every_order_ends_with_what_its_courier_says(new_world: MakeWorld, courier: str) -> None:
     wrong, count = [], 0

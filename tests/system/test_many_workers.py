@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sqlalchemy import func, select
 from receiver.cli.main import main
 from receiver.db.engine import create_engine_for, session_factory
 from receiver.db.models import PENDING, Event, Message, Order
+from receiver.settings import Settings
 from tests.bodies import (
     after,
     cottoncast_shipment,
@@ -28,8 +30,10 @@ from tests.bodies import (
     cottoncast_status,
     raw,
     tiramizoo_snapshots,
+    tour_plan,
 )
 from tests.service import WORKER, Web, running, running_web, wait_until
+from workers.upkeep.rebuild import rebuild_orders
 
 ORDERS = int(os.environ.get("ORDERS", "60"))
 CONNECTIONS = 8
@@ -41,10 +45,11 @@ TIRAMIZOO = (
 )
 COTTONCAST = ("NLRCED", "NLRCEXED", "NRCEID", "NLRCEX", "NLRCEDI")
 
-# What differs between two runs by its nature: our ids, when and by which message we heard.
+# What differs between two runs by its nature: our ids, when and by which message we heard. An ETA is as
+# recent as its tour plan's arrival.
 OURS = {
     "id", "order_id", "version", "created_at", "updated_at", "last_heard_at", "received_at",
-    "message_id", "source", "details",
+    "message_id", "source", "details", "eta",
 }  # fmt: skip
 
 Post = tuple[str, bytes, dict[str, str]]
@@ -62,6 +67,9 @@ def posts(choose: random.Random) -> Iterator[Post]:
                 times[state] = after(minute)
             for body in tiramizoo_snapshots(f"u-{number}", times, external_id=f"ref-{number}"):
                 yield "/webhooks/tiramizoo/orders/tiramizoo-token", raw(body), {}
+            plan = tour_plan({f"u-{number}": after(minute + 60)})
+            plan["tours"][0]["id"] = f"tour-{number}"
+            yield "/webhooks/tiramizoo/tours/tiramizoo-token", raw(plan), {}
         else:
             for code, gap in zip(choose.choice(COTTONCAST), gaps, strict=False):
                 minute += gap
@@ -128,6 +136,21 @@ def drained(environ: dict[str, str]) -> bool:
     return not count
 
 
+def rebuilt(environ: dict[str, str]) -> list[str]:
+    """What a rebuild of everything changes, or cannot read."""
+    engine = create_engine_for(environ["DATABASE_URL"], pool_size=1)
+    found, settings = [], Settings.from_env(environ)
+    for report in rebuild_orders(session_factory(engine), settings, {}, datetime.now(UTC)):
+        found += [*report.differences, *report.unreadable, *report.failed]
+    engine.dispose()
+    return found
+
+
+def rebuilt_until(ended: threading.Event, environ: dict[str, str], found: list[str]) -> None:
+    while not ended.is_set():
+        found += rebuilt(environ)
+
+
 @pytest.mark.timeout(1800)
 def test_three_orders_of_arrival_and_one_two_and_four_workers_give_the_same_tables(
     environ: dict[str, str], new_database: Callable[[str], str], tmp_path: Path
@@ -144,8 +167,16 @@ def test_three_orders_of_arrival_and_one_two_and_four_workers_give_the_same_tabl
             for number in range(workers):
                 log = tmp_path / f"worker{workers}-{number}.log"
                 stack.enter_context(running(WORKER, own, log))
+            ended, changed = threading.Event(), list[str]()
+            rebuilding = threading.Thread(target=rebuilt_until, args=(ended, own, changed))
+            rebuilding.start()
+            stack.callback(ended.set)
             send(web, shuffled)
             wait_until(partial(drained, own), seconds=60 + ORDERS / 10)
+            ended.set()
+            rebuilding.join()
+        # A rebuild beside traffic finds nothing to change.
+        assert changed == []
         dumps.append(dump(own))
         log_lines = [log.read_text() for log in tmp_path.glob(f"worker{workers}-*.log")]
         assert not any("deadlock" in lines or "Traceback" in lines for lines in log_lines)
