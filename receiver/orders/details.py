@@ -209,11 +209,13 @@ def _counts_over(detail: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
     The more recent counts; of equally recent ones that of the snapshot with more times; then the
     text that sorts first, which is only made then. Never the one that arrived first.
     """
-    recency = [(one["at"], one.get("time_count", 0)) for one in (detail, current)]
-    if recency[0] != recency[1]:
-        return recency[0] > recency[1]
-    texts = [(_json_text(one["value"]), int(one["message_id"])) for one in (detail, current)]
-    return texts[0] < texts[1]
+    if detail["at"] != current["at"]:
+        return bool(detail["at"] > current["at"])
+    if detail["time_count"] != (time_count := current.get("time_count", 0)):
+        return bool(detail["time_count"] > time_count)
+    if detail["value"] == current["value"]:
+        return int(detail["message_id"]) < int(current["message_id"])
+    return _json_text(detail["value"]) < _json_text(current["value"])
 
 
 def _json_text(value: Any) -> str:
