@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from receiver.couriers.parsing import hmac_sha256_hex
 
@@ -194,6 +195,31 @@ def cottoncast_shipment(
         **({} if code is None else {"code": code}),
         **fields,
     }
+
+
+def cottoncast_answer(
+    code: str,
+    since: datetime,
+    shipments: Mapping[str, str],
+    label: str = "Fulfilled",
+    order_id: str = "3AF7",
+) -> dict[str, Any]:
+    """The response to a poll. since: of which only the minute is told, in Dutch local time.
+
+    shipments: each one's code by its tracking code. label: where it is that of the webhooks' list,
+    the order's code is one of theirs.
+    """
+    local = since.astimezone(ZoneInfo("Europe/Amsterdam"))
+    order = {
+        "id": order_id,
+        "store": {"name": "shop", "order_id": "41"},
+        "status": {"code": code, "label": label, "since": f"{local:%Y-%m-%d %H:%M}"},
+        "shipments": [
+            {"status": {"code": its_code}, "tracking": {"code": name, "url": None}}
+            for name, its_code in shipments.items()
+        ],
+    }
+    return {"status": "ok", "response": {"order": order}}
 
 
 def cottoncast_signature(body: bytes, secret: str = "cottoncast-key") -> dict[str, str]:

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from receiver.couriers import DRIVERS
+from receiver.couriers.cottoncast import LABELS
 from receiver.couriers.snapshot import MessageContext
 from receiver.db.models import Message, Order
-from receiver.orders.timeline import StoredEvent, TimelineEntry
+from receiver.orders.timeline import StoredEvent, entries_from_rows
 from tests.bodies import (
     START,
+    cottoncast_answer,
     cottoncast_shipment,
     cottoncast_status,
     history_entry,
@@ -65,6 +68,8 @@ class Life:
 
 
 # Steps of 0 put several states into one second.
+PACKAGE_STATES = st.sampled_from([None, "pending", "picked_up", "delivered", "returned"])
+DELAYS = st.sampled_from([0, 1, 20, 70, 4000]).map(lambda seconds: timedelta(seconds=seconds))
 gaps = st.lists(st.sampled_from([0, 0, 1, 60, 3600, 90_000]), min_size=12, max_size=12)
 
 
@@ -127,8 +132,70 @@ def observed_lives(draw: st.DrawFn) -> Life:
     return Life("tiramizoo" if of_v1 else "shipmentapi", tuple(sent), timed=False)
 
 
+@st.composite
+def sparse_lives(draw: st.DrawFn) -> Life:
+    """Snapshots of Tiramizoo that leave out times: of states not reached, of their own state, all.
+
+    Some are of the older API, some are polled, and their packages come and go.
+    """
+    states = draw(st.sampled_from(TIRAMIZOO))
+    at, times, sent = START, {}, []
+    for state, step in zip(states, draw(gaps), strict=False):
+        at += timedelta(seconds=step)
+        times[state] = at
+        for _ in range(draw(st.integers(1, 2))):
+            body = tiramizoo_order(
+                times=times,
+                state=draw(st.sampled_from([state, state, states[0], "processing", "new word"])),
+                external_id=draw(st.sampled_from([None, "41", "42"])),
+                cancellation_reason=draw(st.sampled_from([None, "rain", "snow"])),
+                packages=[
+                    {"identifier": name, "state": draw(PACKAGE_STATES)}
+                    for name in draw(st.lists(st.sampled_from(["P1", "P2"]), unique=True))
+                ],
+            )
+            left_out = draw(st.sampled_from(["null", "own", "all"]))
+            columns = [name for name in body if name.endswith("_at")]
+            for name in columns:
+                is_own = left_out == "own" and name == f"{state}_at"
+                if body[name] is None or is_own or (left_out == "all" and name != "created_at"):
+                    del body[name]
+            sent.append(Sent(body, at + draw(DELAYS), draw(st.sampled_from(["webhook", "poll"]))))
+    return Life("tiramizoo", tuple(sent), timed=False)
+
+
+@st.composite
+def polled_lives(draw: st.DrawFn) -> Life:
+    """Cottoncast's webhooks, some of them lost, beside answers that know only the minute.
+
+    Parcels get new labels and are merged; some answers show the state of shipments, without times.
+    """
+    codes = draw(st.sampled_from(COTTONCAST))
+    labels = ["P1", "P2"]
+    at, sent = START, []
+    for code, step in zip(codes, draw(gaps), strict=False):
+        at += timedelta(seconds=step)
+        labels = draw(st.sampled_from([labels, labels, labels, ["P1"], ["P3", "P2"], ["P1", "P3"]]))
+        if draw(st.booleans()):
+            own = draw(st.booleans())
+            shipments = [cottoncast_shipment(name, code if own else None) for name in labels]
+            sent.append(Sent(cottoncast_status(code, at, shipments=shipments), at + draw(DELAYS)))
+        if draw(st.booleans()):
+            own_code = draw(st.sampled_from(["N", code, "??"]))
+            is_webhooks = draw(st.booleans())
+            body = cottoncast_answer(
+                code if is_webhooks else "F",
+                at,
+                dict.fromkeys(draw(st.sampled_from([labels, labels, []])), own_code),
+                label=LABELS[code] if is_webhooks else "Fulfilled",
+            )
+            sent.append(Sent(body, at + draw(DELAYS), "poll"))
+    assume(sent)
+    return Life("cottoncast", tuple(sent), timed=False)
+
+
 timed_lives = st.one_of(tiramizoo_lives(), cottoncast_lives())
-all_lives = st.one_of(timed_lives, observed_lives())
+all_lives = st.one_of(timed_lives, observed_lives(), sparse_lives(), polled_lives())
 
 
 def messages(life: Life, arrivals: Sequence[datetime] | None = None) -> list[ReceivedSnapshot]:
@@ -143,7 +210,11 @@ def messages(life: Life, arrivals: Sequence[datetime] | None = None) -> list[Rec
             id=number + 1, account=life.courier, received_at=at, kind=sent.kind, trust="token"
         )
         heard = MessageContext(at, sent.kind)
-        decoded = DRIVERS[life.courier].topics["orders"](sent.body, heard)
+        driver = DRIVERS[life.courier]
+        decode = driver.topics["orders"]
+        if sent.kind == "poll" and driver.api is not None:
+            decode = driver.api.decode
+        decoded = decode(sent.body, heard)
         told += [ReceivedSnapshot(message, snapshot) for snapshot in decoded.orders]
     return told
 
@@ -151,15 +222,14 @@ def messages(life: Life, arrivals: Sequence[datetime] | None = None) -> list[Rec
 def folded(batches: Sequence[Sequence[ReceivedSnapshot]]) -> dict[str, Any]:
     """What an order comes to when its messages are folded in these batches, one after the other.
 
-    Goes the way of the drain without its tables: entries and details are kept between batches as
-    rows would keep them.
+    Goes the way of the drain without its tables: between batches there is nothing but rows.
     """
     order = Order(id=1, conflicts=[], details={})
     rows: dict[str, dict[str, Any]] = {}
-    entries: dict[str, TimelineEntry] = {}
     for batch in batches:
-        known = merge_snapshots(entries, order.details, batch)
         stored = {key: StoredEvent(**values) for key, values in rows.items()}
+        entries = entries_from_rows(stored.values())
+        known = merge_snapshots(entries, order.details, batch)
         for values in apply_fold(order, known, list(entries.values()), stored):
             rows[values["key"]] = values
     return {
