@@ -33,6 +33,7 @@ from receiver.db.models import (
     Tally,
     UnmappedWord,
 )
+from receiver.db.revision import newest_revision
 from receiver.inbox.pending import read_progress
 from receiver.queue.liveness import SWEEP
 from receiver.settings import Settings
@@ -259,6 +260,22 @@ def test_before_the_first_sweep_all_is_well(watch: Watch) -> None:
         session.execute(text("DELETE FROM heartbeats"))
     assert watch.names(replace(FINE, clock_since=NOW - timedelta(minutes=2))) == []
     assert watch.names(replace(FINE, clock_since=NOW - timedelta(minutes=4))) == ["no_progress"]
+
+
+def test_a_release_step_that_was_forgotten_is_named(watch: Watch) -> None:
+    try:
+        with watch.sessions.begin() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = '0012'"))
+        found = watch.only()
+        assert (found.condition, found.severity) == ("tables_outdated", "critical")
+        assert f"at revision 0012, and this version needs {newest_revision()}" in found.summary
+        with watch.sessions.begin() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        assert watch.names() == []
+    finally:
+        with watch.sessions.begin() as session:
+            newest = {"newest": newest_revision()}
+            session.execute(text("UPDATE alembic_version SET version_num = :newest"), newest)
 
 
 GIB = 2**30

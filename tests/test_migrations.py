@@ -20,9 +20,11 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from receiver.db.engine import session_factory
 from receiver.db.locks import MIGRATION_LOCK
 from receiver.db.migrate import alembic_config, migrate
 from receiver.db.models import Base
+from receiver.db.revision import newest_revision, read_revision
 from tests.service import ROOT, wait_until
 
 
@@ -231,7 +233,10 @@ def test_two_migrations_at_once_wait_for_each_other(
             first.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
             first.commit()
             outputs = [finish(migration) for migration in migrations]
-    assert outputs == ["", ""]
+    for output in outputs:
+        [line] = output.splitlines()
+        assert "migration_waiting" in line
+        assert "another migration runs" in line
     assert differences(engine) == []
 
 
@@ -371,3 +376,18 @@ def test_several_migrations_started_together_all_succeed(
     for migration in [start_migration(empty_database) for _ in range(3)]:
         finish(migration)
     assert differences(open_engine(empty_database)) == []
+
+
+def test_migrate_to_an_older_revision_rolls_back_and_forwards_again(
+    empty_database: str, open_engine: Callable[[str], Engine]
+) -> None:
+    migrate(empty_database)
+    engine = open_engine(empty_database)
+    newest = newest_revision()
+    migrate(empty_database, "0012")
+    with session_factory(engine)() as session:
+        assert read_revision(session) == "0012"
+    migrate(empty_database)
+    with session_factory(engine)() as session:
+        assert read_revision(session) == newest
+    assert differences(engine) == []

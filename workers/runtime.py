@@ -54,6 +54,8 @@ def start_process(name: str) -> Runtime:
     It ends the process with a message if the settings are wrong.
     """
     logs.configure(name)
+    # A terminal that closes, or `kill -HUP` for all: only web reloads by it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: STOP.set())
     try:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from receiver.alerts.condition import CATALOGUE, CRITICAL, WARNING, Alert, Condition
 from receiver.alerts.context import AlertContext, SystemState
+from receiver.alerts.platform_alerts import TABLES_OUTDATED
 from receiver.logs import exception_fields
 from receiver.text import count_noun
 
@@ -87,7 +88,8 @@ def evaluate_conditions(context: AlertContext, with_database: bool = True) -> Ev
             alerts += [_complete(alert, condition, context) for alert in found]
     if with_database:
         context.session.execute(text(f"SET LOCAL statement_timeout = '{before}'"))
-    if unknown:
+    # Without tables nothing can be computed, and their absence is an alert.
+    if unknown and not any(alert.condition == TABLES_OUTDATED for alert in alerts):
         alerts.append(_complete(_report_unknown(unknown), CATALOGUE[NOT_COMPUTED], context))
     alerts.sort(key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))
     return Evaluation(alerts, unknown | left_out, context.system, with_database)

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext
+from receiver.db.revision import newest_revision, read_revision
 from receiver.inbox import storage_check
 from receiver.queue import redis_check
 
+TABLES_OUTDATED = "tables_outdated"
 # A disk is low below both: 8 % of a large disk is still room enough.
 DISK_LOW_SHARE, DISK_LOW_BYTES = 0.10, 20 * 2**30
 DISK_FULL_BYTES = 2**30
@@ -53,12 +55,21 @@ _database_condition(
     "The disk of PostgreSQL is full: webhooks are answered 503",
     "Free some space on PostgreSQL's disk, or grow it.",
 )
-_database_condition(
-    "tables_outdated",
-    {storage_check.WRONG_TABLES},
-    "The tables do not fit this version: webhooks are answered 503",
-    "Run `ordertrail migrate` (the process `release` of the Procfile).",
+
+
+@condition(
+    TABLES_OUTDATED, CRITICAL, "Run `ordertrail migrate` (the process `release` of the Procfile)."
 )
+def find_tables_outdated(context: AlertContext) -> Iterator[Alert]:
+    """Find out whether the release step was forgotten; newer tables fit an older version."""
+    revision, needed = read_revision(context.session), newest_revision()
+    if revision is None:
+        yield Alert(None, "There are no tables: webhooks are answered 503")
+    elif revision < needed:
+        summary = f"The tables are at revision {revision}, and this version needs {needed}"
+        yield Alert(None, summary)
+    elif context.system.database == storage_check.WRONG_TABLES:
+        yield Alert(None, "The tables do not fit this version: webhooks are answered 503")
 
 
 _WITHOUT_REDIS = "; the clock processes messages by itself meanwhile, more slowly, and polls none"

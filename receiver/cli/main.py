@@ -117,14 +117,22 @@ def main() -> None:
 
 
 @click.command()
-def migrate_command() -> None:
-    """Bring the database schema up to date (`release` in the Procfile)."""
+@click.option("--to", "revision", default="head", help="A revision; an older one rolls back.")
+@click.option(
+    "--wait", default=0.0, metavar="SECONDS", help="How long to wait for a PostgreSQL that is down."
+)
+def migrate_command(revision: str, wait: float) -> None:
+    """Bring the database schema up to date (`release` in the Procfile).
+
+    To roll back, stop everything, and use the code of the newer version: what it stored in its own
+    tables and columns is lost.
+    """
     from receiver import logs
     from receiver.cli.session import load_settings
     from receiver.db.migrate import migrate
 
     logs.configure("release")
-    migrate(load_settings().database_url)
+    migrate(load_settings().database_url, revision, connect_seconds=wait)
 
 
 @click.command()

@@ -36,7 +36,14 @@ GRACE_SECONDS = 2
 # the locks of its transactions. (Behind a pooler, the pooler has to notice.)
 SETTINGS: dict[str, str | int] = {
     "synchronous_commit": "on",
+    # Whatever the server, the database or the role has set: how values are written and read, what a
+    # statement outside of a transaction sees, and which schema our tables are in.
     "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "default_transaction_isolation": "read committed",
+    "search_path": "public",
     "tcp_keepalives_idle": 5,
     "tcp_keepalives_interval": 2,
     "tcp_keepalives_count": 3,
@@ -113,6 +120,7 @@ def create_engine_for(
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=POOL_SECONDS,
+        isolation_level="READ COMMITTED",
         # The connection used last is the least likely to be dead.
         pool_use_lifo=True,
         # An error would show its values in logs and in RQ: they are personal data.

@@ -11,7 +11,11 @@ import psycopg
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
+
+from receiver.db.engine import create_engine_for
 
 log = structlog.get_logger(__name__)
 
@@ -28,21 +32,51 @@ def alembic_config(database_url: str) -> Config:
     return config
 
 
-def migrate(database_url: str, revision: str = "head", lock_seconds: float = 180) -> None:
-    """Bring the tables to `revision`; several callers at once wait for one another.
+def migrate(
+    database_url: str, revision: str = "head", lock_seconds: float = 180, connect_seconds: float = 0
+) -> None:
+    """Bring the tables to `revision`, forwards or back; several callers at once wait for another.
 
     A table that another transaction holds is tried repeatedly for lock_seconds: a longer wait in
-    PostgreSQL's lock queue would stop everybody who comes after us.
+    PostgreSQL's lock queue would stop everybody who comes after us. A PostgreSQL that is not up yet
+    is waited for, for connect_seconds: machines start in any order.
 
-    Raises: OperationalError where the table does not become free. Finished migrations stay.
+    Raises: OperationalError where the table does not become free, or PostgreSQL does not come.
+    Finished migrations stay.
     """
-    deadline = time.monotonic() + lock_seconds
+    config = alembic_config(database_url)
+    began_at = time.monotonic()
     while True:
         try:
-            return command.upgrade(alembic_config(database_url), revision)
+            if revision in ("base", *_revisions_before_current(config, database_url)):
+                return command.downgrade(config, revision)
+            return command.upgrade(config, revision)
         except OperationalError as error:
             in_use = isinstance(error.orig, psycopg.errors.LockNotAvailable)
-            if not in_use or time.monotonic() > deadline:
+            seconds = lock_seconds if in_use else connect_seconds if _is_down(error) else 0
+            if time.monotonic() - began_at >= seconds:
                 raise
-        log.warning("migration_retried", reason="another transaction uses a table")
+        reason = "another transaction uses a table" if in_use else "PostgreSQL is not up"
+        log.warning("migration_retried", reason=reason)
         time.sleep(RETRY_SECONDS)
+
+
+def _revisions_before_current(config: Config, database_url: str) -> list[str]:
+    """Return the revisions that the tables have been at."""
+    engine = create_engine_for(database_url, pool_size=1)
+    try:
+        with engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+    scripts = ScriptDirectory.from_config(config)
+    known = {script.revision for script in scripts.walk_revisions()}
+    if current not in known:
+        return []
+    return [script.revision for script in scripts.walk_revisions("base", current)][1:]
+
+
+def _is_down(error: OperationalError) -> bool:
+    """Return whether PostgreSQL does not listen yet, or is just starting."""
+    text = str(error.orig)
+    return any(sign in text for sign in ("refused", "No such file", "starting up", "timeout"))
