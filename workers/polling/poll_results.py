@@ -77,7 +77,7 @@ def read_list(
     An order that cannot be decoded is left out: it is polled by itself, and quarantined then.
     """
     answers: dict[str, PollAnswer] = {}
-    named = {_plain(name): name for name, lease in leases.items() if not lease.is_courier_id}
+    named = {spell(name): name for name, lease in leases.items() if not lease.is_courier_id}
     for body in bodies:
         try:
             decoded = _decode(account, parse_body(body), asked_at)
@@ -86,15 +86,10 @@ def read_list(
         message = answer_message(account, body, asked_at)
         for snapshot in decoded.orders:
             names = {snapshot.courier_order_id, *snapshot.identifiers.values()}
-            meant = {named[_plain(name)] for name in names if _plain(name) in named}
+            meant = {named[spell(name)] for name in names if spell(name) in named}
             for name in names & leases.keys() | meant:
                 answers[name] = PollAnswer(leases[name], message, decoded)
     return answers
-
-
-def _plain(name: str) -> str:
-    """Return a name as it is found: capitals, dashes and surrounding blanks do not matter."""
-    return name.strip().replace("-", "").casefold()
 
 
 def answer_message(
