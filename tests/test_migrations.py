@@ -233,8 +233,7 @@ def test_two_migrations_at_once_wait_for_each_other(
             first.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
             first.commit()
             outputs = [finish(migration) for migration in migrations]
-    for output in outputs:
-        [line] = output.splitlines()
+    for line in "".join(outputs).splitlines():
         assert "migration_waiting" in line
         assert "another migration runs" in line
     assert differences(engine) == []
