@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, vali
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Access
+from receiver.couriers.snapshot import MessageContext
 from receiver.errors import OrdertrailError
 
 # A token is part of a URL's path: these characters need no encoding there.
@@ -54,6 +56,10 @@ class Account:
     def env_name(self, setting: str) -> str:
         """Return the environment variable of one of the account's settings, such as SECRETS."""
         return f"COURIER_{self.slug.upper().replace('-', '_')}_{setting}"
+
+    def message_context(self, received_at: datetime, kind: str) -> MessageContext:
+        """Return what its driver needs beside the body of a message to decode it."""
+        return MessageContext(received_at, kind, self.field_map, self.zone or "")
 
     @property
     def access(self) -> Access | None:

@@ -5,7 +5,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.models import Message, Order, Tally, UnmappedWord
+from receiver.accounts.account_status import list_account_statuses
+from receiver.db.models import LeftOutField, Message, Order, Tally, UnmappedWord
 from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.settings import Settings
 from receiver.stats import totals
@@ -129,3 +130,31 @@ def test_old_tallies_are_forgotten(sessions: Sessions, settings: Settings) -> No
     with sessions.begin() as session:
         delete_old_history(session, after(5) + KEPT_FOR)
     assert [row.at for row in tallies(sessions)] == [after(10)]
+
+
+def test_what_decoding_left_out_stands_on_the_message_and_is_counted_by_field(
+    sessions: Sessions, settings: Settings
+) -> None:
+    odd = {"external_id": "x" * 256, "packages": [{"state": "pending"}, {"width": 1}]}
+    put(sessions, 0, tiramizoo_order("a", {"created": after(0)}) | odd)
+    put(sessions, 1, tiramizoo_order("b", {"created": after(1)}) | {"packages": odd["packages"]})
+    put(sessions, 2, tiramizoo_order("c", {"created": after(2)}))
+    drained(sessions, settings, 3)
+    with sessions() as session:
+        messages = session.scalars(select(Message).order_by(Message.id)).all()
+        rows = session.scalars(select(LeftOutField).order_by(LeftOutField.field)).all()
+        statuses = list_account_statuses(session, settings.accounts, after(4))
+    assert [message.outcome for message in messages] == ["applied"] * 3
+    fields = [[item["field"] for item in message.left_out or ()] for message in messages]
+    of_packages = ["packages.0.identifier", "packages.1.identifier"]
+    assert fields == [["external_id", *of_packages], of_packages, []]
+    assert messages[2].left_out is None
+    assert [(row.field, row.count, row.first_at, row.last_at) for row in rows] == [
+        ("external_id", 1, after(0), after(0)),
+        ("packages.identifier", 2, after(0), after(1)),
+    ]
+    (shown,) = [one for one in statuses["couriers"] if one["account"] == "tiramizoo"]
+    assert shown["left_out"] == [
+        {"field": "external_id", "count": 1},
+        {"field": "packages.identifier", "count": 2},
+    ]

@@ -36,8 +36,10 @@ class EventFields(Answer):
         "What had to be assumed about the event. `time_inferred`: the courier gave no time, so the"
         " time of arrival is used; `clock_skew`: the courier's time was in the future, so the time"
         " of arrival is used; `zone_assumed`: the courier's time had no time zone, so the account's"
-        " zone is used; `minute_only`: the courier's time is only exact to the minute. More values"
-        " may be added.",
+        " zone is used; `minute_only`: the courier's time is only exact to the minute;"
+        " `state_disagrees`: the state is not that of the newest time, and counts after it;"
+        " `answered`: the courier's answer to our own request, which may take the order back;"
+        " `of_shipment`: about a shipment, and not the order itself. More values may be added.",
         ["time_inferred"],
     )
 

@@ -20,7 +20,6 @@ from receiver.accounts.refused_credentials import NO_ACCOUNT, UNKNOWN_ACCOUNT, U
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
 from receiver.couriers.parsing import hmac_sha256_hex
-from receiver.couriers.snapshot import MessageContext
 from receiver.db.models import PENDING, QUARANTINED
 from receiver.inbox.accept import IncomingMessage
 from receiver.inbox.json_body import parse_body
@@ -188,7 +187,7 @@ def _refuse_unknown_order(
     named = driver.identify_order(content) if driver.identify_order else None
     if named is None:
         return
-    context = MessageContext(message.received_at, message.kind, account.field_map)
+    context = account.message_context(message.received_at, message.kind)
     try:
         decoded = driver.topics[message.topic](content, context)
     except errors.Undecodable:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from receiver.changes import feed
 from receiver.couriers import DRIVERS
-from receiver.couriers.snapshot import Decoded, LeftOut, MessageContext
+from receiver.couriers.snapshot import Decoded, LeftOut
 from receiver.db.bulk import update_rows
 from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import Undecodable, UnreadableBody
@@ -103,9 +103,7 @@ def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded
         )
     if message.kind == "poll" and driver.api is not None:
         decode = driver.api.decode
-    context = MessageContext(
-        message.received_at, message.kind, account.field_map, account.zone or driver.zone
-    )
+    context = account.message_context(message.received_at, message.kind)
     return decode(parse_body(message.body or b""), context)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.schedule import Backoff, Schedule
-from receiver.couriers.snapshot import Decoded, MessageContext
+from receiver.couriers.snapshot import Decoded
 from receiver.db.bulk import id_in
 from receiver.db.models import PENDING, QUARANTINED, Message, Order, Poll
 from receiver.errors import Undecodable, UnreadableBody
@@ -122,7 +122,7 @@ def _is_about(account: Account, lease: Lease, decoded: Decoded) -> bool:
 def _decode(account: Account, document: dict[str, Any], asked_at: datetime) -> Decoded:
     api = DRIVERS[account.driver].api
     assert api is not None  # noqa: S101 (only accounts with an API are polled)
-    return api.decode(document, MessageContext(asked_at, "poll", account.field_map))
+    return api.decode(document, account.message_context(asked_at, "poll"))
 
 
 @dataclass(frozen=True, slots=True)
