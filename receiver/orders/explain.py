@@ -47,7 +47,7 @@ FLAG_TEXTS = {
 # What is shown of a message; its body may be large.
 MESSAGE_COLUMNS = (
     *(Message.id, Message.topic, Message.kind, Message.trust, Message.outcome, Message.reason),
-    *(Message.received_at, Message.last_seen_at, Message.repetitions),
+    *(Message.received_at, Message.last_seen_at, Message.repetitions, Message.left_out),
 )
 # All details but those of parcels; and those, by tracking number and name.
 OWN_DETAILS = text("SELECT details - 'parcels' FROM orders WHERE id = :order_id")
@@ -200,6 +200,7 @@ def read_messages(
             "received_at": rfc3339(row.received_at),
             "last_seen_at": rfc3339(row.last_seen_at),
             "repetitions": row.repetitions,
+            "left_out": row.left_out,
             "first_told": first_told[row.id],
         }
         for row in rows

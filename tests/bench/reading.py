@@ -29,7 +29,7 @@ def reading(stage: Stage, rounds: Rounds) -> list[Figure]:
     path = f"/v1/orders/tiramizoo/{PLACE.decode()}"
     asked = {
         "order": Request(web.port, "GET", path, headers=(AUTHORIZATION,)),
-        "tagged": Request(web.port, "GET", path, headers=(AUTHORIZATION, 'If-None-Match: *')),
+        "tagged": Request(web.port, "GET", path, headers=(AUTHORIZATION, "If-None-Match: *")),
         "referenced": Request(
             web.port, "GET", f"/v1/orders?reference=S-{PLACE.decode()}", headers=(AUTHORIZATION,)
         ),
