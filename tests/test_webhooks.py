@@ -627,47 +627,19 @@ def test_a_body_is_read_whatever_its_content_type_says(
         assert messages(sessions)[-1].body == body
 
 
-# Bodies that their courier's schema refuses, and odd ones that it does not
-
-REFUSED = [
-    ("tiramizoo", "orders", {}, "uuid"),
-    ("tiramizoo", "orders", {"state": "created"}, "uuid"),
-    ("tiramizoo", "orders", {"uuid": "", "state": "created"}, "uuid"),
-    ("tiramizoo", "orders", {"uuid": None, "state": "created"}, "uuid"),
-    ("tiramizoo", "orders", {"uuid": 7, "state": "created"}, "uuid"),
-    ("tiramizoo", "orders", {"uuid": "x" * 256, "state": "created"}, "uuid"),
-    ("tiramizoo", "orders", {"uuid": "a"}, "state"),
-    ("tiramizoo", "orders", {"uuid": "a", "state": ["created"]}, "state"),
-    ("tiramizoo", "orders", tiramizoo_order(created_at="yesterday"), "created_at"),
-    ("tiramizoo", "orders", tiramizoo_order(created_at=1_776_322_800), "created_at"),
-    ("tiramizoo", "orders", tiramizoo_order(created_at="0001-01-01T00:00:00+14:00"), "created_at"),
-    ("tiramizoo", "orders", tiramizoo_order(packages={"0": "x"}), "packages"),
-    ("tiramizoo", "tours", {}, "tours"),
-    ("tiramizoo", "tours", {"tours": [{"courier": "N1"}]}, "id"),
-    ("tiramizoo", "tours", tour_plan({"ID1-0": "soon"}), "delivery_eta"),
-    ("cottoncast", "orders", {}, "orderID"),
-    ("cottoncast", "orders", {"ref": "41", "status": {"code": "E"}}, "orderID"),
-    ("cottoncast", "orders", cottoncast_status(order_id=True), "orderID"),
-    ("cottoncast", "orders", cottoncast_status(order_id=["3AF7"]), "orderID"),
-    ("cottoncast", "orders", {"orderID": "3AF7", "status": {"timestamp": 1}}, "code"),
-    ("cottoncast", "orders", cottoncast_status(at="soon"), "timestamp"),
-    ("cottoncast", "orders", cottoncast_status(at=True), "timestamp"),
-    ("cottoncast", "orders", cottoncast_status(at=1e30), "timestamp"),
-    ("cottoncast", "orders", cottoncast_status(at="nan"), "timestamp"),
-    ("shipmentapi", "orders", {}, "courier_order_id"),
-    ("shipmentapi", "orders", {"order_reference": "SA-1"}, "courier_status"),
-    (
-        "shipmentapi",
-        "orders",
-        shipmentapi_order(order_reference={"id": "SA-1"}),
-        "courier_order_id",
-    ),
-    ("shipmentapi", "orders", shipmentapi_order(updated_at="soon"), "occurred_at"),
-]
+# Bodies that their courier's driver refuses (tests/couriers says which), and odd ones
 
 
-@pytest.mark.parametrize(("account", "topic", "body", "told"), REFUSED)
-def test_a_body_that_the_schema_refuses_is_answered_ok_and_then_quarantined(
+@pytest.mark.parametrize(
+    ("account", "topic", "body", "told"),
+    [
+        ("tiramizoo", "orders", {"state": "created"}, "uuid"),
+        ("tiramizoo", "tours", {}, "tours"),
+        ("cottoncast", "orders", {"orderID": "3AF7", "status": {"timestamp": 1}}, "code"),
+        ("shipmentapi", "orders", {"order_reference": "SA-1"}, "courier_status"),
+    ],
+)
+def test_a_body_that_the_driver_refuses_is_answered_ok_and_then_quarantined(
     account: str,
     topic: str,
     body: dict[str, Any],
