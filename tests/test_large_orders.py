@@ -14,7 +14,16 @@ from receiver.cli.main import main
 from receiver.db.models import Event, Message, Order
 from receiver.orders.fold import sort_position
 from receiver.orders.listing import EVENT_POSITION
-from tests.bodies import after, history_entry, life, package, raw, tiramizoo_order
+from tests.bodies import (
+    after,
+    cottoncast_signature,
+    cottoncast_status,
+    history_entry,
+    life,
+    package,
+    raw,
+    tiramizoo_order,
+)
 from tests.console import seen
 
 ORDER = "/v1/orders/tiramizoo/u-1"
@@ -234,3 +243,48 @@ def test_parcels_of_a_row_from_before_the_upgrade_are_shown_in_pages_too(
     with sessions() as session:
         order = session.scalars(select(Order)).one()
         assert (len(order.parcels), order.further_parcel_count) == (50, 400)
+
+
+@pytest.mark.parametrize(("place", "status"), [(3, 200), (60, 404)])
+def test_a_parking_account_answers_a_large_body_by_its_first_parcels(
+    client: FlaskClient, shop: FlaskClient, drain: Callable[[], int], place: int, status: int
+) -> None:
+    """Registered by a parcel. The worker reads all of them, so the message is applied anyhow."""
+    registered = {"account": "cottoncast-parking", "courier_order_id": f"P{place:06}"}
+    shop.post("/v1/orders", json=registered)
+    shipments = [{"trackingcode": f"P{number:06}"} for number in range(100)]
+    body = raw(cottoncast_status(ref=None, shipments=shipments))
+    signature = cottoncast_signature(body, "parking-key")
+    answer = client.post("/webhooks/cottoncast-parking/orders", data=body, headers=signature)
+    assert answer.status_code == status
+    drain()
+    assert shop.get("/v1/messages").get_json()["messages"][0]["outcome"] == "applied"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(ORDER, f"{ORDER}/events", f"{ORDER}/explain", f"{ORDER}/parcels", "/v1/orders"),
+        *(
+            "/v1/conflicts",
+            "/v1/alerts",
+            PAGE,
+            "/ops/orders",
+            "/ops/conflicts",
+            "/ops/",
+            "/metrics",
+        ),
+    ],
+)
+def test_a_status_that_a_newer_release_stored_is_shown(
+    client: FlaskClient, shop: FlaskClient, sessions: sessionmaker[Session], drain: Any, path: str
+) -> None:
+    put_in(client, drain, packages=[package("P1", "picked_up")])
+    with sessions.begin() as session:
+        for table in ("orders", "events", "changes"):
+            session.execute(text(f"UPDATE {table} SET status = 'teleported'"))  # noqa: S608
+    assert shop.get(path).status_code == 200
+    if path == ORDER:
+        assert shop.get(path).get_json()["status_group"] == "unknown"
+    put_in(client, drain, packages=[package("P1", "delivered")])
+    assert shop.get(ORDER).get_json()["status"] == "info_received"

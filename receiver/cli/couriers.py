@@ -12,10 +12,10 @@ from receiver.cli.session import load_settings, open_database, require_account
 from receiver.couriers import DRIVERS
 from receiver.couriers.vocabulary import describe_statuses
 from receiver.errors import UnknownTour
+from receiver.orders.order_json import render_tour
 from receiver.orders.tour_etas import find_tour
 from receiver.schemas.account import AccountListSchema
 from receiver.schemas.fields import VocabularySchema
-from receiver.schemas.history import TourSchema
 from receiver.text import count_noun
 
 
@@ -83,7 +83,7 @@ def tour_command(account: str, tour_id: str, as_json: bool) -> None:
     settings = load_settings()
     with open_database(settings) as sessions, sessions() as session:
         try:
-            tour = TourSchema().dump(find_tour(session, account, tour_id))
+            tour = render_tour(find_tour(session, account, tour_id))
         except UnknownTour:
             require_account(settings, account)
             raise

@@ -29,9 +29,10 @@ MESSAGE_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 # A larger body is not shown beside others.
 MOST_BYTES_IN_LIST = 16_384
 
-# All that is shown of a message except its body, which may be large.
+# All that is shown of a message except its body, which may be large; not its names, which may be
+# thousands.
 COLUMNS = (
-    *(column for column in Message.__table__.columns if column.key != "body"),
+    *(column for column in Message.__table__.columns if column.key not in {"body", "names"}),
     func.octet_length(Message.body).label("size"),
 )
 

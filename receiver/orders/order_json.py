@@ -1,4 +1,4 @@
-"""The JSON of an order and its events: the only one, for the API, command line and console.
+"""The JSON of an order, its events and tours: the only one, for the API, command line and console.
 
 Plain functions, because dumping a page through its schema takes twenty times as long, during which
 the process answers nobody else.
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
 
+from receiver.db.models import Tour
 from receiver.orders.details import MOST_PARCELS, count_parcels
 from receiver.statuses import find_status
 from receiver.times import rfc3339
@@ -93,6 +94,20 @@ def render_timeline(page: Mapping[str, Any]) -> dict[str, Any]:
 def _render_timeline_event(event: Any) -> dict[str, Any]:
     source = {"kind": event.kind, "trust": event.trust, "message_id": str(event.message_id)}
     return {**render_event(event), "source": source, "proofs": event.proofs}
+
+
+def render_tour(tour: Tour) -> dict[str, Any]:
+    """Render a tour as TourSchema describes it."""
+    return {
+        "account": tour.account,
+        "tour_id": tour.tour_id,
+        "courier_name": tour.courier_name,
+        "pick_up_at": rfc3339(tour.pick_up_at),
+        "window_from": rfc3339(tour.window_from),
+        "window_to": rfc3339(tour.window_to),
+        "stops": tour.stops,
+        "received_at": rfc3339(tour.received_at),
+    }
 
 
 def _pick(values: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, Any] | None:

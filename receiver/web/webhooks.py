@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -33,6 +34,8 @@ from receiver.web.request_body import read_body
 from receiver.web.request_log import add_log_fields
 
 OK = b'{"status":"ok"}'
+# How many entries of each list of a body are read before it is answered.
+MOST_ENTRIES = 50
 HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 # A slash at the end is accepted: couriers follow no redirect to the URL without it.
@@ -188,10 +191,18 @@ def _refuse_unknown_order(
     if named is None:
         return
     context = account.message_context(message.received_at, message.kind)
+    # The courier waits, and so do all others: of thousands of parcels the first are names enough.
+    brief = {name: _first_entries(value) for name, value in content.items()}
     try:
-        decoded = driver.topics[message.topic](content, context)
+        decoded = driver.topics[message.topic](brief, context)
     except errors.Undecodable:
         return
     with app.sessions() as session:
         if not all(is_known(session, account, snapshot) for snapshot in decoded.orders):
             raise errors.UnknownOrder(f"Order {named[1]} not found")
+
+
+def _first_entries(value: Any) -> Any:
+    if isinstance(value, dict):
+        return dict(islice(value.items(), MOST_ENTRIES))
+    return value[:MOST_ENTRIES] if isinstance(value, list) else value
