@@ -66,9 +66,13 @@ def merge_entries(one: TimelineEntry | None, other: TimelineEntry) -> TimelineEn
         return other
     first = min(one, other, key=lambda entry: (entry.received_at, entry.message_id))
     trust = strongest_trust((one.trust, other.trust)) if one.trust != other.trust else first.trust
-    if one.event == other.event and one.reason_source == other.reason_source:
+    if one.event == other.event:
         # The usual case: a snapshot repeats its order's whole life.
-        return first if first.trust == trust else replace(first, trust=trust)
+        source = first.reason_source
+        if one.reason_source != other.reason_source:
+            source = _newest_reason(one, other).reason_source
+        is_same = (trust, source) == (first.trust, first.reason_source)
+        return first if is_same else replace(first, trust=trust, reason_source=source)
     events = (one.event, other.event)
     further = max(events, key=lambda event: (find_status(event.status).rank, event.step))
     reason_giver = _newest_reason(one, other)

@@ -47,13 +47,13 @@ def reading(stage: Stage, rounds: Rounds) -> list[Figure]:
     rates = {name: [loaded.rate for loaded in loads] for name, loads in found.items()}
     against = "an empty Flask view"
     return [
-        compare("get one order", against, rates["order"], rates["empty"], Goal(least=0.4)),
+        compare("get one order", against, rates["order"], rates["empty"], Goal(least=0.42)),
         compare(
             "get one order, matching ETag",
             against,
             rates["tagged"],
             rates["empty"],
-            Goal(least=0.5),
+            Goal(least=0.42),
         ),
         compare(
             "orders by reference", against, rates["referenced"], rates["empty"], Goal(least=0.25)
