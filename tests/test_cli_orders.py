@@ -1,6 +1,7 @@
 """Orders, tours and accounts on the command line: the same as over HTTP, and as people read it."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -92,10 +93,10 @@ def test_an_order_that_is_not_there_ends_with_1_and_says_what_may_be_meant(
 ) -> None:
     absent = run_command(environ, command, "tiramizoo", "nobody")
     assert (absent.exit_code, absent.stdout) == (1, "")
-    assert "'tiramizoo' has no order 'nobody'" in absent.stderr
+    assert "'nobody'" in absent.stderr
     slip = run_command(environ, command, "tiramzoo", "u-1")
     assert slip.exit_code == 1
-    assert "account 'tiramzoo' is not configured; configured accounts: cottoncast" in slip.stderr
+    assert {"'tiramzoo'", "cottoncast", "tiramizoo"} <= set(re.split(r"[\s,]+", slip.stderr))
     reference = run_command(environ, command, "tiramizoo", "41")
     assert reference.exit_code == 1
     assert "ordertrail orders --reference 41" in reference.stderr
@@ -120,7 +121,9 @@ def test_a_timeline_says_what_does_not_count(
     deliver(client, cottoncast_status("X", after(30)), account="cottoncast")
     drain()
     shown = run_command(environ, "events", "cottoncast", "3AF7").stdout
-    assert "not applied: lost cannot follow delivered" in shown
+    [line] = [line for line in shown.splitlines() if " lost " in line]
+    assert "not applied" in line
+    assert "delivered" in line
 
 
 # Lists

@@ -9,9 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, func, select, text, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
@@ -47,8 +44,6 @@ from tests.bodies import (
     tiramizoo_snapshots,
     tour_plan,
 )
-from tests.hypothesis_profiles import examples
-from tests.lives import Life, timed_lives
 from tests.service import wait_until
 from workers.folding.drain import BATCH, drain_batch
 from workers.folding.order_store import insert_orders
@@ -246,37 +241,6 @@ def test_times_from_the_ends_of_the_calendar_are_kept(
 
 
 # The order of arrival
-
-
-@hypothesis_settings(
-    parent=examples(0.1), suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(lived=timed_lives, choose=st.randoms(use_true_random=False))
-def test_any_arrival_in_any_batches_gives_the_same_rows(
-    sessions: Sessions, settings: Settings, lived: Life, choose: random.Random
-) -> None:
-    """The same life as several orders: once as it was sent, then shuffled and cut up."""
-    bodies = [sent.body for sent in lived.sent]
-    id_name = {"tiramizoo": "uuid", "cottoncast": "orderID"}[lived.courier]
-    numbers = [next(NUMBERS) for _ in range(4)]
-    batches: list[list[tuple[str, dict[str, Any]]]] = [[] for _ in bodies]
-    for number in numbers:
-        first = number == numbers[0]
-        arrival = bodies if first else choose.sample(bodies, len(bodies))
-        for body in arrival:
-            place = 0 if first else choose.randrange(len(batches))
-            batches[place].append((f"order {number}", body))
-    for batch in batches:
-        renamed = [body | {id_name: order_id} for order_id, body in batch]
-        put(sessions, *renamed, account=lived.courier)
-        work(sessions, settings)
-
-    as_sent, *shuffled = [state_of(sessions, f"order {number}") for number in numbers]
-    for state in shuffled:
-        assert state == as_sent
-
-
-NUMBERS = itertools.count(1)
 
 
 def state_of(sessions: Sessions, order_id: str) -> tuple[Row, list[Row]]:

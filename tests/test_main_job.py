@@ -165,6 +165,7 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data with a space"
 
 
+@pytest.mark.system
 @pytest.mark.timeout(280)
 def test_shuffled_lives_posted_three_times_end_at_their_true_status(
     data_dir: Path, port: int

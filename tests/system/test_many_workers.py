@@ -45,8 +45,8 @@ TIRAMIZOO = (
 )
 COTTONCAST = ("NLRCED", "NLRCEXED", "NRCEID", "NLRCEX", "NLRCEDI")
 
-# What differs between two runs by its nature: our ids, when and by which message we heard. An ETA is as
-# recent as its tour plan's arrival.
+# What differs between two runs by its nature: our ids, when and by which message we heard. An ETA
+# is as recent as its tour plan's arrival.
 OURS = {
     "id", "order_id", "version", "created_at", "updated_at", "last_heard_at", "received_at",
     "message_id", "source", "details", "eta",
