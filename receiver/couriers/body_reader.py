@@ -69,7 +69,8 @@ def _object_reader(schema_class: type[Schema]) -> Reader:
             elif value is None and not required:
                 data[name] = None
             else:
-                value = _attempt(read_value, body.get(key, missing), faults, key)
+                given = body.get(key, missing) if value is None else value
+                value = _attempt(read_value, given, faults, key)
                 if value is REFUSED and required:
                     raise _Refused
                 data[name] = None if value is REFUSED else value

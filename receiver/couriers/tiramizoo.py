@@ -11,7 +11,7 @@ states that were not reached may be null or missing.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -73,7 +73,6 @@ COLUMNS = {
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NO_PLACE: dict[str, Any] = {"eta": None, "after": None, "before": None}
-NO_PROOFS: frozenset[Proof] = frozenset()
 
 # The event types that document 003 lists as reasons of a state. By them an entry of events[]
 # without current_state (as in "Return process") still has a state.
@@ -113,12 +112,13 @@ PACKAGE_STATES = {
     "not_delivered": statuses.DELIVERY_FAILED,
 }
 
-# The fields with signatures, by the state that they belong to.
-SIGNATURE_FIELDS = {
-    "picked_up": ("pickup_signature",),
-    "delivered": ("delivery_signature", "signature"),
-    "returned": ("return_signature",),
-}
+# The states that have signatures, and the fields of these.
+SIGNATURE_FIELDS = (
+    ("picked_up", "pickup_signature"),
+    ("delivered", "delivery_signature"),
+    ("delivered", "signature"),
+    ("returned", "return_signature"),
+)
 
 
 class PictureSchema(parsing.Body):
@@ -145,7 +145,11 @@ class PackageSchema(parsing.Body):
     pickup_state = parsing.optional_text()
 
 
-class PlaceSchema(parsing.Body):
+class PickupSchema(parsing.Body):
+    eta = parsing.optional_time()
+
+
+class DeliverySchema(parsing.Body):
     eta = parsing.optional_time()
     after = parsing.optional_time()
     before = parsing.optional_time()
@@ -174,8 +178,8 @@ class OrderSchema(parsing.Body):
     pickup_signature = parsing.optional_object(PictureSchema)
     delivery_signature = parsing.optional_object(PictureSchema)
     return_signature = parsing.optional_object(PictureSchema)
-    pickup = parsing.optional_object(PlaceSchema)
-    delivery = parsing.optional_object(PlaceSchema)
+    pickup = parsing.optional_object(PickupSchema)
+    delivery = parsing.optional_object(DeliverySchema)
     packages = parsing.optional_list(PackageSchema)
     history = parsing.optional_list(EntrySchema)
     events = parsing.optional_list(EntrySchema)
@@ -215,16 +219,42 @@ class ReportedState:
     state: str
     moment: Moment | None
     reason: str | None = None
-    proofs: frozenset[Proof] = NO_PROOFS
+    proofs: list[Proof] = field(default_factory=list)
     flags: frozenset[str] = frozenset()
 
     @property
     def sort_key(self) -> tuple[datetime, int]:
         return self.moment.at if self.moment else BEGINNING, STEPS.get(self.state, -1)
 
+    def add(self, reason: str | None, proofs: list[Proof]) -> None:
+        """Add what another part of the snapshot says about the state.
 
-# What a snapshot says about a state without a time: reasons and proofs, by state.
-Undated = dict[str, tuple[list[str], frozenset[Proof]]]
+        Of two reasons the one that sorts first: it does not depend on where each of them stands.
+        """
+        self.reason = min(filter(None, (self.reason, reason)), default=None)
+        self.proofs += proofs
+
+
+@dataclass(slots=True)
+class ReportedStates:
+    """The states of a snapshot that have a time, and what it says about states without one.
+
+    A column and an entry of the same second are one report.
+    """
+
+    dated: dict[tuple[str, datetime], ReportedState] = field(default_factory=dict)
+    undated: dict[str, ReportedState] = field(default_factory=dict)
+
+    def add(
+        self, state: str, moment: Moment | None, reason: str | None, proofs: list[Proof]
+    ) -> None:
+        """Add a report. moment: None where it has no time."""
+        if moment is not None:
+            second = moment.at.replace(microsecond=0)
+            known = self.dated.setdefault((state, second), ReportedState(state, moment))
+            known.add(reason, proofs)
+        elif reason or proofs:
+            self.undated.setdefault(state, ReportedState(state, None)).add(reason, proofs)
 
 
 def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
@@ -239,10 +269,12 @@ def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
     """
     order, left_out = read_fields(OrderSchema, body)
     zone = order["timezone"] if order["timezone"] in ZONES else context.zone or ZONE
-    dated, undated = _list_states(order, zone)
+    states = _list_states(order, zone)
+    dated = [*states.dated.values()]
     last_word = _last_word(order["state"], dated)
     reported = dated if last_word is None else [*dated, last_word]
-    _add_undated(reported, undated)
+    if states.undated:
+        _add_undated(reported, states.undated)
     is_observed = last_word is not None and last_word.moment is None
     newest = max((item.moment.at for item in dated if item.moment), default=None)
 
@@ -287,33 +319,12 @@ def _utc(moment: Moment | None, zone: str) -> datetime | None:
     return in_utc.at if in_utc else None
 
 
-def _list_states(order: dict[str, Any], zone: str) -> tuple[list[ReportedState], Undated]:
-    """Return the states that the columns and the entries of history[] and events[] report.
-
-    A column and an entry of the same second are one report. An entry may have no time.
-    """
-    dated: dict[tuple[str, datetime], ReportedState] = {}
-    undated: Undated = {}
-
-    def add(
-        state: str, moment: Moment | None, reason: str | None, proofs: frozenset[Proof]
-    ) -> None:
-        if moment is None:
-            reasons, known = undated.get(state, ([], NO_PROOFS))
-            undated[state] = ([*reasons, reason] if reason else reasons, known | proofs)
-            return
-        key = state, moment.at.replace(microsecond=0)
-        item = dated.get(key)
-        if item is None:
-            dated[key] = ReportedState(state, moment, reason, proofs)
-            return
-        # Of two reasons the one that sorts first: it does not depend on where each of them stands.
-        item.reason = min(filter(None, (item.reason, reason)), default=None)
-        item.proofs |= proofs
-
+def _list_states(order: dict[str, Any], zone: str) -> ReportedStates:
+    """Return what the columns, the entries of history[] and events[] and the signatures report."""
+    states = ReportedStates()
     for state, column in COLUMNS.items():
         if order[column] is not None:
-            add(state, parsing.in_zone(order[column], zone), None, NO_PROOFS)
+            states.add(state, parsing.in_zone(order[column], zone), None, [])
     for entry in (*(order["history"] or ()), *(order["events"] or ())):
         entry_type = entry["type"]
         state = entry["current_state"] or STATE_OF_TYPE.get(entry_type, entry_type)
@@ -321,23 +332,24 @@ def _list_states(order: dict[str, Any], zone: str) -> tuple[list[ReportedState],
             # The type of other states repeats the action (`pick_up`) and is no reason.
             reason = entry_type if state in REASONS else None
             flat_signature = {"url": entry["signature_url"], "name": entry["signature_name"]}
-            proofs = _proofs("signature", entry["signature"], flat_signature)
-            proofs |= _proofs("photo", entry["photo_proof"])
-            add(state, parsing.in_zone(entry["recorded_at"], zone), reason, proofs)
-    add("cancelled", None, order["cancellation_reason"], NO_PROOFS)
-    for state, names in SIGNATURE_FIELDS.items():
-        add(state, None, None, _proofs("signature", *[order[name] for name in names]))
-    return [*dated.values()], undated
+            proofs = [
+                *_proofs("signature", entry["signature"], flat_signature),
+                *_proofs("photo", entry["photo_proof"]),
+            ]
+            states.add(state, parsing.in_zone(entry["recorded_at"], zone), reason, proofs)
+    states.add("cancelled", None, order["cancellation_reason"], [])
+    for state, name in SIGNATURE_FIELDS:
+        if order[name]:
+            states.add(state, None, None, _proofs("signature", order[name]))
+    return states
 
 
-def _proofs(kind: str, *pictures: dict[str, Any] | None) -> frozenset[Proof]:
-    return frozenset(
-        [
-            Proof(kind, picture["url"] or "", picture["name"] or "")
-            for picture in pictures
-            if picture and (picture["url"] or picture["name"])
-        ]
-    )
+def _proofs(kind: str, *pictures: dict[str, Any] | None) -> list[Proof]:
+    return [
+        Proof(kind, picture["url"] or "", picture["name"] or "")
+        for picture in pictures
+        if picture and (picture["url"] or picture["name"])
+    ]
 
 
 def _last_word(state: str, dated: list[ReportedState]) -> ReportedState | None:
@@ -359,14 +371,12 @@ def _last_word(state: str, dated: list[ReportedState]) -> ReportedState | None:
     return ReportedState(state, newest, flags=frozenset({STATE_DISAGREES, TIME_INFERRED}))
 
 
-def _add_undated(reported: list[ReportedState], undated: Undated) -> None:
-    """Add what is said without a time to the newest report of the state."""
-    for state, (reasons, proofs) in undated.items():
-        of_state = [item for item in reported if item.state == state]
-        if of_state and (reasons or proofs):
-            newest = max(of_state, key=lambda item: item.sort_key)
-            newest.reason = newest.reason or min(reasons, default=None)
-            newest.proofs |= proofs
+def _add_undated(reported: list[ReportedState], undated: dict[str, ReportedState]) -> None:
+    """Add what is said without a time to the newest report of its state."""
+    newest = {item.state: item for item in sorted(reported, key=lambda item: item.sort_key)}
+    for state, extra in undated.items():
+        if (item := newest.get(state)) is not None:
+            item.add(None if item.reason else extra.reason, extra.proofs)
 
 
 def _event(item: ReportedState, context: MessageContext) -> Event:
@@ -377,7 +387,7 @@ def _event(item: ReportedState, context: MessageContext) -> Event:
         item.moment,
         step=STEPS.get(item.state, 0),
         reason=item.reason,
-        proofs=item.proofs,
+        proofs=frozenset(item.proofs),
         flags=item.flags,
     )
 
