@@ -144,3 +144,94 @@ def test_plan_that_came_before_the_registration_gives_the_order_its_eta(
     eta = get(shop, f"/orders/tiramizoo/{UUID}")["eta"]
     assert eta is not None
     assert eta["to"] == "2026-04-16T08:30:00Z"
+
+
+def stop(name: str, minutes: int | None, *packages: str) -> dict[str, Any]:
+    eta = None if minutes is None else after(minutes).isoformat()
+    return {"id": name, "delivery_eta": eta, "packages": [{"id": each} for each in packages]}
+
+
+def tour(*stops: dict[str, Any], tour_id: str = "T1", note: str = "") -> dict[str, Any]:
+    return {"note": note, "tours": [{"id": tour_id, "orders": list(stops)}]}
+
+
+FOUND_BY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "another name": (stop("zvw-8gv", 60), {"identifier": "ZVW8GV"}),
+    "a package": (stop("odd", 60, "p-1"), {"packages": [{"identifier": "P1"}]}),
+    "the tour": (stop("odd", 60), {"tour_identifier": "T1"}),
+}
+
+
+@pytest.mark.parametrize("plan_first", [True, False])
+@pytest.mark.parametrize("found_by", FOUND_BY)
+def test_a_stop_is_its_orders_by_whatever_names_it(
+    shop: FlaskClient, drain: Drain, found_by: str, plan_first: bool
+) -> None:
+    its_stop, fields = FOUND_BY[found_by]
+    for is_plan in (plan_first, not plan_first):
+        if is_plan:
+            plan(shop, tour(its_stop))
+        else:
+            order(shop, uuid=UUID, **fields)
+        drain()
+    assert get(shop, f"/orders/tiramizoo/{UUID}")["eta"]["to"] == "2026-04-16T08:00:00Z"
+
+
+def test_a_tour_of_several_stops_does_not_say_which_is_an_orders(
+    shop: FlaskClient, drain: Drain
+) -> None:
+    order(shop, uuid=UUID, tour_identifier="T1")
+    plan(shop, tour(stop("A", 60), stop("B", 70)))
+    drain()
+    assert get(shop, f"/orders/tiramizoo/{UUID}")["eta"] is None
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("order_last", [True, False])
+def test_an_order_that_a_newer_plan_of_its_tour_leaves_out_loses_that_eta(
+    shop: FlaskClient, drain: Drain, order_last: bool, at_once: bool
+) -> None:
+    its_own = {"eta": after(300).isoformat()}
+    plans = [
+        tour(stop("Z", 60), stop("B", 90, "P1")),
+        tour(stop("Z", 70), tour_id="T2"),
+        tour(stop("B", 95), note="newer"),
+    ]
+
+    packages = [{"identifier": "P1"}]
+    for body in [*plans, None] if order_last else [None, *plans]:
+        if body is None:
+            order(shop, uuid=UUID, identifier="Z", packages=packages, delivery=its_own)
+        else:
+            plan(shop, body)
+        if not at_once:
+            drain()
+    drain()
+
+    def eta() -> Any:
+        return get(shop, f"/orders/tiramizoo/{UUID}")["eta"]
+
+    # The tour T2 still has it.
+    assert (eta()["to"], eta()["source"]) == ("2026-04-16T08:10:00Z", "tour_plan")
+    plan(shop, tour(stop("C", 70), tour_id="T2", note="newer"))
+    drain()
+    assert (eta()["to"], eta()["source"]) == ("2026-04-16T12:00:00Z", "order")
+    # The same bytes again are the old plan.
+    plan(shop, plans[0])
+    drain()
+    assert eta()["source"] == "order"
+    plan(shop, tour(stop("Z", None), stop("B", 99), note="no time"))
+    drain()
+    assert eta()["source"] == "order"
+
+
+def test_one_eta_that_cannot_be_read_costs_that_eta(shop: FlaskClient, drain: Drain) -> None:
+    order(shop, uuid=UUID, identifier="Z")
+    order(shop, uuid=f"{UUID}2", identifier="B")
+    for number, odd in enumerate(("09:30", 7, {}, [], False, "soon")):
+        bad = {**stop("Z", 60), "delivery_eta": odd}
+        plan(shop, tour(bad, {"id": None}, stop("B", 60 + number), note=str(number)))
+        drain()
+        assert get(shop, f"/orders/tiramizoo/{UUID}")["eta"] is None
+        eta = get(shop, f"/orders/tiramizoo/{UUID}2")["eta"]
+        assert eta["to"] == f"2026-04-16T08:0{number}:00Z"

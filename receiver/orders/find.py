@@ -231,7 +231,7 @@ def refuse_other_than_one(orders: Sequence[Any], account: str, name: str) -> Non
     if not orders:
         raise UnknownOrder(f"account {account!r} has no order {name!r}")
     if len(orders) > 1:
-        ids = ", ".join(repr(order.courier_order_id) for order in orders[:MOST_ORDERS])
+        ids = ", ".join(sorted(repr(order.courier_order_id) for order in orders[:MOST_ORDERS]))
         more = " and more" if len(orders) > MOST_ORDERS else ""
         raise AmbiguousIdentifier(
             f"several orders of account {account!r} have the name {name!r}:"

@@ -4,7 +4,8 @@ A plan names an order by any of its names or by its packages; a tour of one stop
 that the order says it is in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import LiteralString
 
 from sqlalchemy.orm import Session
@@ -16,7 +17,7 @@ from receiver.db.order_state import AnyOrder
 from receiver.db.pagination import distinct_values
 from receiver.errors import UnknownTour
 from receiver.orders import details
-from receiver.orders.names import current_names
+from receiver.orders.names import NameOfKind, current_names
 from receiver.text import storable_name
 
 # The stops of orders, by any name that they have or ever had.
@@ -45,8 +46,14 @@ def lock_tours(session: Session, writing: bool) -> None:
     take_lock(session, TOURS_LOCK, shared=not writing)
 
 
-def add_etas(session: Session, orders: Sequence[AnyOrder]) -> None:
+def add_etas(
+    session: Session,
+    orders: Sequence[AnyOrder],
+    new_names: Mapping[int, Collection[NameOfKind]] = MappingProxyType({}),
+) -> None:
     """Add to each order the ETAs of the tour stops that name it.
+
+    new_names: names by the order's id that are not stored yet, though they may be old ones.
 
     The ETA of a plan ends where a newer plan of the same tour replaced it: either that one names
     the order as well, or the order is not in the tour any more.
@@ -55,7 +62,11 @@ def add_etas(session: Session, orders: Sequence[AnyOrder]) -> None:
     by_id = {order.id: order for order in orders if order.account in with_tours}
     if not by_id:
         return
-    names = [(o.account, name, o.id) for o in by_id.values() for name, _ in current_names(o)]
+    names = [
+        (order.account, name, order.id)
+        for order in by_id.values()
+        for name, _ in current_names(order) | {*new_names.get(order.id, ())}
+    ]
     accounts, texts, order_ids = map(list, zip(*names, strict=True))
     values = {"accounts": accounts, "names": texts, "order_ids": order_ids, "ids": list(by_id)}
     stops = session.connection().exec_driver_sql(STOPS, values)

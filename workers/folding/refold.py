@@ -103,7 +103,7 @@ def refold_orders(
         result.missed[order.account] += _count_missed(order, rows[order.id], known, accounts)
         if order.erased_at is not None:
             result.erased += [item.message.id for item in items]
-    add_etas(session, orders)
+    add_etas(session, orders, new_names)
     for order in orders:
         changed = [CREATED] if order.id in new_ids else []
         changed += [MERGED] if order.id in taken_names else []
