@@ -1,6 +1,7 @@
 """Conflicts: kept on the order, listed, settled by a later fact or closed by a person."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 
 from receiver.cli.main import main
+from receiver.orders.conflicts import is_open, merge_conflicts
+from receiver.orders.fold import Conflict
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw, tiramizoo_order
 
 ORDER = "/v1/orders/tiramizoo/u-1"
@@ -70,6 +73,20 @@ def test_a_person_closes_it_and_later_messages_do_not_open_it_again(
     assert order["version"] == version + 1
     tell(created=0, cancelled=10, picked_up=20, dispatched=5)
     assert shop.get("/v1/conflicts").get_json()["conflicts"] == []
+
+
+def test_a_closed_conflict_stays_closed_where_it_is_found_again_or_with_a_better_time() -> None:
+    found = Conflict("lost_after_delivered", after(10), "X|2026-04-16T07:10+00:00|")
+    (known,) = merge_conflicts([], [found])
+    closed = known | {"closed_at": "2026-04-17T07:00:00Z", "closed_by": "Ada", "note": None}
+    meanwhile = merge_conflicts([closed], [])
+    assert meanwhile == [closed]
+    exact = replace(found, occurred_at=after(10.5), event_key="X|2026-04-16T07:10:30+00:00|")
+    for again in (found, exact):
+        (merged,) = merge_conflicts(meanwhile, [again])
+        assert (merged["closed_by"], is_open(merged)) == ("Ada", False)
+    later = replace(found, occurred_at=after(60), event_key="X|2026-04-16T08:00:00+00:00|")
+    assert [is_open(one) for one in merge_conflicts(meanwhile, [later])] == [True, False]
 
 
 def test_what_cannot_be_after_delivered_does_not_apply_but_is_a_conflict(

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.couriers.snapshot import Eta, Snapshot
+from receiver.couriers.snapshot import FOLLOWS_ORDER, Eta, Snapshot
 from receiver.orders import details
 from receiver.orders.details import KnownDetails, add_eta, merge_snapshot
 from tests.bodies import START, after
@@ -136,6 +137,35 @@ def test_parcels_status_is_its_own_events_then_its_own_detail_then_the_orders() 
     )
     shown = details.list_parcels(known, "in_transit", START, {"P1": "delivered"})
     assert [parcel["status"] for parcel in shown] == ["delivered", "lost", "in_transit"]
+
+
+def test_parcel_follows_its_order_where_the_orders_status_is_newer_or_its_own_is_not_mapped() -> (
+    None
+):
+    known = learn_in_turn(
+        snapshot(after(0), parcels={"P1": {"status": "picked_up"}, "P2": {"status": "picked_up"}}),
+        snapshot(after(5), parcels={"P2": {"status": FOLLOWS_ORDER}}),
+    )
+    for since, statuses in ((0, ["picked_up", "delivered"]), (1, ["delivered", "delivered"])):
+        shown = details.list_parcels(known, "delivered", after(since), {})
+        assert [parcel["status"] for parcel in shown] == statuses
+
+
+def test_parcel_that_the_newest_complete_list_leaves_out_is_known_as_such() -> None:
+    both: Any = {"P1": {"listed": True}, "P2": {"listed": True}}
+    listed = snapshot(after(0), parcels=both)
+    answer = snapshot(after(5), parcels={"P2": {"listed": True}}, complete_parcel_list=True)
+    again = snapshot(after(6), parcels={"P1": {"listed": True}})
+    assert details.left_out_parcels(learn_in_turn(listed)) == set()
+    assert details.left_out_parcels(learn_in_turn(answer, listed)) == {"P1"}
+    assert details.left_out_parcels(learn_in_turn(again, answer, listed)) == set()
+
+
+def test_of_equally_recent_details_that_of_the_snapshot_with_more_times_counts() -> None:
+    fewer = snapshot(reference="a")
+    more = replace(snapshot(reference="b"), time_count=2)
+    for order in ([fewer, more], [more, fewer]):
+        assert details.detail_value(learn_in_turn(*order), "reference") == "b"
 
 
 def test_known_is_not_changed_by_learning_from_it() -> None:

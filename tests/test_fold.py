@@ -683,3 +683,41 @@ def test_same_word_and_time_read_as_two_statuses_comes_to_the_same_in_any_order(
     for arrival in ([bare, more], [more, bare], [bare, more, bare], [more, bare, more]):
         events = [entry.event for entry in combined(arrival).values()]
         assert fold_events(events).status == "awaiting_pickup"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "reason"),
+    [
+        (("snow", "2026-04-16", 1), ("rain", "2026-04-17", 1), "rain"),
+        (("rain", "2026-04-17", 1), ("snow", "2026-04-16", 9), "rain"),
+        (("rain", "2026-04-16", 2), ("hail", "2026-04-16", 1), "rain"),
+        (("snow", "2026-04-16", 1), ("rain", "2026-04-16", 1), "rain"),
+        ((None, "2026-04-17", 9), ("rain", "2026-04-16", 1), "rain"),
+    ],
+)
+def test_of_two_reasons_the_newer_snapshots_counts(one: Any, other: Any, reason: str) -> None:
+    """Then that of the snapshot with more times, then the text that sorts first."""
+    entries = [
+        TimelineEntry(
+            reported("exception", reason=text),
+            after(message_id),
+            message_id,
+            "webhook",
+            "token",
+            (recency, times, message_id) if text else None,
+        )
+        for message_id, (text, recency, times) in enumerate([one, other], 1)
+    ]
+    for arrival in (entries, entries[::-1]):
+        (entry,) = combined(arrival).values()
+        assert entry.event.reason == reason
+
+
+def test_a_fraction_of_a_second_makes_no_second_event() -> None:
+    whole, fraction = (
+        TimelineEntry(reported("picked_up", at), after(9), 1, "webhook", "token")
+        for at in (START, START + timedelta(milliseconds=412))
+    )
+    for arrival in ([whole, fraction], [fraction, whole]):
+        (entry,) = combined(arrival).values()
+        assert entry.event.occurred_at == START

@@ -115,6 +115,42 @@ def test_the_orders_delivery_to_the_minute_gives_way_to_the_last_parcels_to_the_
     assert (folded.status, folded.status_at, folded.set_by) == ("delivered", after(10.5), 1)
 
 
+# What the courier answers when we ask: the state at the end of its minute, or when we asked.
+
+
+def answered(word: str, minutes: int, asked: float, parcel: str = "") -> Event:
+    end = min(after(minutes) + timedelta(seconds=59.999999), after(asked))
+    return replace(coarse(word, minutes, parcel), occurred_at=end, asked_at=after(asked))
+
+
+def test_an_answer_covers_the_webhooks_of_its_minute_and_is_shown_at_its_start() -> None:
+    folded = in_any_order(precise("I", 10.3), answered("D", 10, 70))
+    assert (folded.status, folded.status_at) == ("delivered", after(10))
+    assert folded.conflicts == ()
+
+
+def test_an_answer_is_older_than_a_webhook_of_its_minute_that_comes_after_we_asked() -> None:
+    assert in_any_order(answered("N", 10, 10.5), precise("E", 10.7)).status == "in_transit"
+    assert in_any_order(answered("E", 10, 11), precise("N", 11)).status == "info_received"
+
+
+def test_the_same_state_again_at_the_end_of_the_minute_is_another_fact() -> None:
+    folded = in_any_order(precise("D", 10), precise("I", 10.3), answered("D", 10, 70))
+    assert folded.status == "delivered"
+    assert all(conflict.settled_at for conflict in folded.conflicts)
+
+
+def test_a_delivery_that_the_courier_repeats_when_asked_ends_an_exception_in_between() -> None:
+    exception = precise("I", 30)
+    delivered = precise("D", 10.5)
+    assert in_any_order(delivered, exception, answered("D", 10, 20)).status == "exception"
+    folded = in_any_order(delivered, exception, answered("D", 10, 70))
+    assert folded.status == "delivered"
+    assert all(conflict.settled_at for conflict in folded.conflicts)
+    lost = in_any_order(delivered, precise("X", 30), answered("D", 10, 70))
+    assert [conflict.kind for conflict in lost.conflicts] == ["lost_after_delivered"]
+
+
 # Properties
 
 moments = st.sampled_from([0, 0.25, 0.5, 1, 1.5, 60, 23 * 60, 25 * 60])
@@ -122,6 +158,7 @@ parcels = st.sampled_from(["", "", "P1", "P2"])
 words = st.sampled_from(list(WORDS))
 events_to_the_second = st.builds(precise, words, moments, parcels)
 events_to_the_minute = st.builds(coarse, words, st.sampled_from([0, 1, 60, 61]), parcels)
+answers = st.builds(answered, words, st.sampled_from([0, 1, 60]), moments, parcels)
 randoms = st.randoms(use_true_random=False)
 
 
@@ -141,7 +178,7 @@ def state(events: Sequence[Event], folded: FoldResult) -> tuple[object, ...]:
     return replace(folded, verdicts=(), set_by=None), setter, verdicts
 
 
-@given(facts(events_to_the_second, events_to_the_minute), randoms)
+@given(facts(events_to_the_second, events_to_the_minute, answers), randoms)
 def test_the_order_of_arrival_does_not_matter(events: list[Event], choose: random.Random) -> None:
     shuffled = choose.sample(events, len(events))
     (folded, of_parcels), (again, of_parcels_again) = fold_order(events), fold_order(shuffled)

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.couriers.snapshot import CLOCK_TOLERANCE, TIME_INFERRED, Event
+from receiver.couriers.snapshot import (
+    ANSWERED,
+    CLOCK_TOLERANCE,
+    OF_SHIPMENT,
+    STATE_DISAGREES,
+    TIME_INFERRED,
+    Event,
+)
 from receiver.orders.fold import KNOWN_WITH_TIME, REPEATED_OBSERVATION, fold_events
 from tests.test_minute_only import WORDS, in_any_order, precise
 
@@ -53,6 +60,50 @@ def test_what_else_was_seen_before_is_a_fact_of_its_own(look: Event) -> None:
 def test_what_is_seen_of_one_parcel_says_nothing_of_the_other() -> None:
     folded = in_any_order(seen("E", 19, "P1"), precise("E", 20, "P2"))
     assert [verdict.applied for verdict in folded.verdicts] == [True, True]
+
+
+def of_shipment(word: str, minutes: float) -> Event:
+    look = seen(word, minutes)
+    return replace(look, flags=look.flags | {OF_SHIPMENT})
+
+
+def answered(word: str, minutes: float) -> Event:
+    look = seen(word, minutes)
+    return replace(look, flags=look.flags | {ANSWERED})
+
+
+@pytest.mark.parametrize("look", [seen("N", 30), of_shipment("N", 30)])
+def test_an_observation_takes_no_order_back(look: Event) -> None:
+    folded = in_any_order(precise("E", 20), look)
+    assert (folded.status, folded.status_at) == ("in_transit", precise("E", 20).occurred_at)
+    assert folded.verdicts[1].why_not == "an observation takes no order back from in_transit"
+
+
+def test_an_observation_takes_no_delivered_order_back() -> None:
+    folded = in_any_order(precise("D", 20), seen("I", 30))
+    assert (folded.status, folded.conflicts) == ("delivered", ())
+
+
+def test_an_answer_about_the_order_itself_takes_it_back() -> None:
+    assert in_any_order(precise("E", 20), answered("N", 30)).status == "info_received"
+
+
+def test_an_observation_ends_what_needs_attention() -> None:
+    assert in_any_order(precise("I", 20), seen("N", 30)).status == "info_received"
+
+
+def test_a_shipment_ends_it_with_no_less_than_was_reached_before() -> None:
+    before = (precise("E", 10), precise("I", 20))
+    assert in_any_order(*before, of_shipment("E", 30)).status == "in_transit"
+    assert in_any_order(*before, of_shipment("N", 30)).status == "exception"
+    assert in_any_order(precise("I", 20), of_shipment("N", 30)).status == "exception"
+
+
+def test_a_state_that_disagreed_is_known_once_it_has_a_time_of_its_own() -> None:
+    late = precise("E", 12)
+    early = replace(precise("E", 10), flags=frozenset({STATE_DISAGREES, TIME_INFERRED}))
+    folded = in_any_order(precise("N", 10), early, late)
+    assert [verdict.applied for verdict in folded.verdicts] == [True, False, True]
 
 
 TOLD = st.builds(precise, st.sampled_from(sorted(WORDS)), st.integers(0, 3000))

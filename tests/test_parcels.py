@@ -13,6 +13,7 @@ WORDS = {
     "E": statuses.IN_TRANSIT,
     "D": statuses.DELIVERED,
     "Z": statuses.CANCELLED,
+    "?": statuses.UNKNOWN,
 }
 
 
@@ -61,3 +62,39 @@ def test_delivered_told_early_of_the_whole_counts_once_all_parcels_are() -> None
     events = [event("D", 4), event("D", 5, "P1"), event("D", 8, "P2")]
     order, _ = fold_order(events)
     assert (order.status, order.status_at) == (statuses.DELIVERED, after(4))
+
+
+def test_a_newer_state_of_the_whole_order_counts_for_its_parcels() -> None:
+    order, parcels = fold_order([event("N", 1, "P1"), event("N", 1, "P2"), event("D", 6)])
+    assert (order.status, order.status_at) == (statuses.DELIVERED, after(6))
+    assert parcels == {"P1": statuses.DELIVERED, "P2": statuses.DELIVERED}
+
+
+def test_an_older_state_of_the_whole_order_says_nothing_about_a_parcel() -> None:
+    _, parcels = fold_order([event("N", 1), event("E", 6, "P1")])
+    assert parcels == {"P1": statuses.IN_TRANSIT}
+
+
+def test_a_parcel_that_has_ended_keeps_its_end() -> None:
+    _, parcels = fold_order([event("Z", 1, "P1"), event("D", 2, "P2"), event("E", 6)])
+    assert parcels == {"P1": statuses.CANCELLED, "P2": statuses.DELIVERED}
+
+
+def test_a_known_parcel_without_a_state_of_its_own_is_waited_for() -> None:
+    events = [event("E", 1), event("D", 5, "P1")]
+    order, _ = fold_order(events, parcels=["P1", "P2"])
+    assert order.status == statuses.IN_TRANSIT
+    order, _ = fold_order([*events, event("D", 6)], parcels=["P1", "P2"])
+    assert order.status == statuses.DELIVERED
+
+
+def test_a_parcel_that_is_not_listed_any_more_is_not_waited_for() -> None:
+    events = [event("E", 1), event("E", 2, "P1"), event("D", 5, "P2")]
+    order, parcels = fold_order(events, parcels=["P1", "P2"], left_out=["P1"])
+    assert (order.status, parcels["P1"]) == (statuses.DELIVERED, statuses.IN_TRANSIT)
+
+
+def test_a_parcel_whose_newest_word_is_not_mapped_follows_its_order() -> None:
+    events = [event("E", 1), event("E", 2, "P1"), event("?", 3, "P1")]
+    order, parcels = fold_order(events)
+    assert (order.status, parcels) == (statuses.IN_TRANSIT, {})
