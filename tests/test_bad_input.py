@@ -125,6 +125,7 @@ BAD: dict[str, list[str]] = {
     "reference": TEXTS,
     "status": WORDS,
     "status_group": WORDS,
+    "tracking_number": TEXTS,
     "updated_since": TIMES,
     "wait": ["31", *NUMBERS],
 }
@@ -347,8 +348,8 @@ def test_a_field_of_the_wrong_kind_is_named(
         True,
         10**18,
         nested(200),
-        [nested(3)],
-        [[]],
+        # The items of a lookup have problems of their own.
+        *(() if "lookup" in str(operation) else ([nested(3)], [[]])),
         "\x00",
         "\ud800",
     )
