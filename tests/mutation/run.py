@@ -109,7 +109,7 @@ class Run:
         return self._first_failure(self._tests_of(mutant))
 
     def _measure_tests(self) -> Any:
-        measured = coverage.Coverage(data_file=None, include=[str(self.path)])
+        measured = coverage.Coverage(data_file=None, config_file=False, include=[str(self.path)])
         measured.start()
         if failed := self._first_failure(self.items, measured.switch_context):
             sys.stderr.write(f"{failed} fails without a mutant\n")
