@@ -171,7 +171,7 @@ def test_markup_in_every_field_is_text_in_every_answer(
     deliver(shop, tiramizoo_order("u-3") | {"created_at": MARKUP})
     drain()
     found = get(shop, "/orders")["orders"]
-    assert len(found) == 4
+    assert len(found) == 5
     seen = 0
     for path in ("/orders", "/messages", "/changes", "/couriers", "/alerts", "/conflicts"):
         seen += check(shop, path)

@@ -88,6 +88,7 @@ def test_message_has_the_shape_of_the_contract(shop: FlaskClient, drain: Drain) 
         "size": len(body),
         "repetitions": 1,
         "retried_at": None,
+        "left_out": None,
     }
     assert times["received_at"] <= times["last_seen_at"] <= times["processed_at"]
     assert all(time.endswith("Z") for time in times.values())

@@ -203,9 +203,9 @@ def test_a_message_that_could_not_be_read_but_names_the_order_loses_its_body_too
     shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session]
 ) -> None:
     hook(shop, "created")
-    unreadable = tiramizoo_order(UUID, state=None) | {"state": 5}
+    unreadable = tiramizoo_order(UUID, state=None) | {"state": [5]}
     shop.post(HOOK, data=raw(unreadable))
-    shop.post(HOOK, data=raw(tiramizoo_order("u-9") | {"state": 5}))
+    shop.post(HOOK, data=raw(tiramizoo_order("u-9") | {"state": [5]}))
     drain()
     shop.delete(f"{ORDER}/personal-data")
     with sessions() as session:
@@ -238,16 +238,16 @@ def kept_of(
 @pytest.mark.parametrize(
     ("account", "order_id", "body"),
     [
-        ("tiramizoo", "Bestellung-ü1", '{"uuid": "Bestellung-ü1", "state": 5}'.encode()),
-        ("tiramizoo", "Bestellung-ü1", rb'{"uuid": "Bestellung-\u00FC1", "state": 5}'),
-        ("tiramizoo", "A/71", rb'{"uuid": "A\/71", "state": 5}'),
+        ("tiramizoo", "Bestellung-ü1", '{"uuid": "Bestellung-ü1", "state": [5]}'.encode()),
+        ("tiramizoo", "Bestellung-ü1", rb'{"uuid": "Bestellung-\u00FC1", "state": [5]}'),
+        ("tiramizoo", "A/71", rb'{"uuid": "A\/71", "state": [5]}'),
         ("cottoncast", "4711", cottoncast_status(order_id=4711) | {"status": 5}),
         ("cottoncast", "4711", [{"orderID": 4711}]),
-        ("tiramizoo", "E-41", {"state": 5, "orders": [[], [{"uuid": "E-41"}]]}),
-        ("tiramizoo", "E-41", {"state": 5, "uuid": ["E-41"]}),
+        ("tiramizoo", "E-41", {"state": [5], "orders": [[], [{"uuid": "E-41"}]]}),
+        ("tiramizoo", "E-41", {"state": [5], "uuid": ["E-41"]}),
         ("tiramizoo", "E-41", b'{"uuid": "E-41", "uuid": null, "state": NaN}'),
-        ("tiramizoo", "E-41", '{"uuid": "E-41", "state": 5}'.encode("utf-16")),
-        ("tiramizoo", "ABCD", rb'{"uuid": "A\u0000BCD", "state": 5}'),
+        ("tiramizoo", "E-41", '{"uuid": "E-41", "state": [5]}'.encode("utf-16")),
+        ("tiramizoo", "A\u2400BCD", rb'{"uuid": "A\u0000BCD", "state": [5]}'),
         ("tiramizoo", "E-41", b'{"uuid": "E-41", "delivery": {"name": "Bob Ob'),
         ("tiramizoo", "Bestellung-ü1", "uuid=Bestellung-ü1&name=Bob".encode()),
         ("tiramizoo", "Bestellung-ü1", rb'{"uuid": "Bestellung-\u00fc1", "name": "B'),
@@ -282,8 +282,8 @@ def test_a_body_that_cannot_be_read_but_names_the_order_however_written_is_erase
 @pytest.mark.parametrize(
     ("account", "body"),
     [
-        ("tiramizoo", {"uuid": "E-411", "state": 5, "size": "XE-41"}),
-        ("tiramizoo", {"uuid": True, "state": 5}),
+        ("tiramizoo", {"uuid": "E-411", "state": [5], "size": "XE-41"}),
+        ("tiramizoo", {"uuid": True, "state": [5]}),
         ("tiramizoo", b'{"uuid": "E-411", "state": NaN}'),
         ("tiramizoo", b'{"uuid": "other", "delivery": {"name": "Bob Ob'),
         ("cottoncast", cottoncast_status(order_id="41", ref="7") | {"status": 5}),

@@ -218,7 +218,7 @@ def attack(web: Web) -> list[bytes]:
         web.post(HOOK, order),
         web.post(HOOK, order[:-9]),
         web.post(HOOK, b"\xff" + order),
-        web.post(HOOK, raw(whole | {"state": 5})),
+        web.post(HOOK, raw(whole | {"state": [5]})),
         web.post(HOOK, raw(whole | {"created_at": "Alice Icealay"})),
         web.post(HOOK, raw({"pickup": whole["pickup"]})),
         web.post(HOOK, b"SEKRET" * 200_000),

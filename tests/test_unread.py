@@ -21,7 +21,7 @@ from tests.shop import deliver, fill, get
 
 # What makes a sample one that its driver refuses.
 SPOILT: dict[str, dict[str, Any]] = {
-    "tiramizoo": {"state": 5},
+    "tiramizoo": {"state": [5]},
     "cottoncast": {"status": 5},
     "shipmentapi": {"status": None},
 }
@@ -75,8 +75,7 @@ def test_what_cannot_be_read_and_comes_after_an_erasure_is_erased_too(
     [
         (b"E-41 is with Bob", False),
         (b'"E-41"', False),
-        (b'{"uuid": "E-41", "to": "\\ud800"}', False),
-        (b'{"uuid": "\\ud800", "to": "E-41"}', False),
+        (b'{"uuid": "E-41", "to": "\\ud800", "n": NaN}', False),
         (b'{"uuid": "E-41', False),
         ('{"uuid": "E-41"'.encode("utf-16"), False),
         (b'{"uuid": "E-410", "to"', True),
@@ -131,7 +130,9 @@ def test_an_order_of_an_account_that_is_switched_off_is_erased(
     drain: Callable[[], int],
     sessions: sessionmaker[Session],
 ) -> None:
-    deliver(shop, tiramizoo_order("E-41"), {"uuid": "E-41", "state": 5}, {"uuid": 5, "to": "E-410"})
+    deliver(
+        shop, tiramizoo_order("E-41"), {"uuid": "E-41", "state": [5]}, {"uuid": 5, "to": "E-410"}
+    )
     drain()
     off = new_app(COURIER_TIRAMIZOO_SECRETS="").test_client()
     off.environ_base["HTTP_AUTHORIZATION"] = "Bearer " + API_TOKEN
@@ -167,7 +168,7 @@ def test_a_message_that_was_sent_back_meanwhile_is_left_to_the_workers(
     drain: Callable[[], int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    deliver(shop, {"uuid": "E-41", "state": 5})
+    deliver(shop, {"uuid": "E-41", "state": [5]})
     drain()
     fill(sessions, {"courier_order_id": "E-41"})
 
