@@ -7,6 +7,7 @@ from flask import Flask
 from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.alerts import AlertReader
 from receiver.changes.feed_waiters import FeedWaiters
+from receiver.inbox.storage_check import StorageCheck
 from receiver.stats.answers import AnswerRecorder
 from receiver.web.context import AppContext
 from receiver.web.metrics_collector import MetricsCollector
@@ -22,7 +23,10 @@ def context_of(app: Flask) -> AppContext:
 def forget(app: Flask) -> None:
     """Give the application new objects for those that remember what an earlier test did."""
     old = context_of(app)
-    reader = AlertReader(old.settings, old.sessions, old.redis, old.inbox.storage)
+    storage = old.inbox.storage
+    fresh = vars(StorageCheck(storage._writer))
+    vars(storage).update({name: fresh[name] for name in fresh.keys() - {"_lock", "_thread"}})
+    reader = AlertReader(old.settings, old.sessions, old.redis, storage)
     app.extensions["ordertrail"] = replace(
         old,
         credential_recorder=CredentialRecorder(old.sessions, old.settings.accounts),
