@@ -23,7 +23,7 @@ from receiver.web.encoded_slashes import keep_encoded_slashes
 from receiver.web.health import ops
 from receiver.web.metrics_collector import MetricsCollector
 from receiver.web.openapi.docs_page import docs
-from receiver.web.request_log import RequestLog, trace_requests
+from receiver.web.request_log import RequestLog, note_start, trace_requests
 
 Function = TypeVar("Function")
 
@@ -94,6 +94,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings.otel_exporter_otlp_endpoint:
         trace_requests(app)
     app.after_request(_add_security_headers)  # first, because these hooks run in reverse
+    app.before_request(note_start)
     problems.init_app(app)
     if settings.request_log == "on":
         RequestLog(settings.accounts).init_app(app)

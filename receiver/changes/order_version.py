@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from types import SimpleNamespace
 
 from receiver.db.order_state import AnyOrder, OrderState
@@ -36,6 +37,8 @@ SHOWN = {
     )
 } | {"shop_metadata": "metadata"}
 
+_shown_values = attrgetter(*SHOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class OrderChange:
@@ -52,9 +55,8 @@ def copy_shown(order: AnyOrder) -> SimpleNamespace:
 
 def changed_names(before: AnyOrder | SimpleNamespace, after: AnyOrder) -> list[str]:
     """Return the API's names of what an order shows differently than before."""
-    names = [
-        shown for name, shown in SHOWN.items() if getattr(before, name) != getattr(after, name)
-    ]
+    values = zip(SHOWN.values(), _shown_values(before), _shown_values(after), strict=True)
+    names = [shown for shown, old, new in values if old != new]
     # Only a fold changes further parcels, and only a fold has loaded them.
     if isinstance(before, OrderState) and before.further_parcels != after.further_parcels:
         names = [*dict.fromkeys([*names, "parcels"])]

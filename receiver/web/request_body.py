@@ -25,7 +25,7 @@ def read_body(request: Request, limit: int) -> bytes:
     Raises: BodyTooLarge past the limit; BodyCutOff where the body ends early, is not a valid
         transfer, or takes longer than BODY_SECONDS.
     """
-    stream = get_input_stream(request.environ)
+    stream, promised = get_input_stream(request.environ), request.content_length
     chunks: list[bytes] = []
     size, is_cut_off = 0, False
     try:
@@ -34,6 +34,8 @@ def read_body(request: Request, limit: int) -> bytes:
                 size += len(chunk)
                 if size <= limit:
                     chunks.append(chunk)
+                if size == promised:
+                    break
     except (OSError, ParseException):
         # A timeout is an OSError; gunicorn reports an invalid transfer by its own class.
         is_cut_off = True
@@ -41,7 +43,6 @@ def read_body(request: Request, limit: int) -> bytes:
         raise BodyTooLarge(f"the body is larger than {limit} bytes")
     if is_cut_off:
         raise BodyCutOff("the body is incomplete, or took too long to arrive")
-    promised = request.content_length
     if promised is not None and size < promised:
         lengths = f"Content-Length is {promised}, {size} bytes arrived"
         raise BodyCutOff(f"the body is incomplete: {lengths}")

@@ -42,7 +42,6 @@ class RequestLog:
 
     def init_app(self, app: Flask) -> None:
         """Log each request to this application from now on."""
-        app.before_request(_note_start)
         app.after_request(self._log_request)
         atexit.register(self._write)
 
@@ -100,5 +99,6 @@ def trace_requests(app: Flask) -> None:
     )
 
 
-def _note_start() -> None:
+def note_start() -> None:
+    """Note when the current request began, for its log line and for the webhooks' statistics."""
     g.request_started = time.perf_counter()

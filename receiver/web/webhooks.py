@@ -47,7 +47,6 @@ webhooks = Blueprint("webhooks", __name__, url_prefix=PREFIX)
 
 def init_app(app: Flask) -> None:
     """Add the couriers' endpoints, whose errors have the shape that couriers know."""
-    app.before_request(_note_start)
     app.after_request(_count_answer)
     app.register_blueprint(webhooks)
     use_renderer(app, PREFIX, _render_problem)
@@ -58,15 +57,11 @@ def list_routes(accounts: Mapping[str, Account]) -> dict[str, tuple[str, ...]]:
     return {slug: tuple(DRIVERS[account.driver].topics) for slug, account in accounts.items()}
 
 
-def _note_start() -> None:
-    g.webhook_started = time.perf_counter()
-
-
 def _count_answer(answer: Response) -> Response:
     """Count every answer below PREFIX, also those of errors and of paths that do not exist."""
     if request.path.startswith(f"{PREFIX}/"):
         named = request.view_args or {}
-        seconds = time.perf_counter() - g.webhook_started
+        seconds = time.perf_counter() - g.request_started
         app_context().answer_recorder.record(
             named.get("account", ""), named.get("topic", ""), answer.status_code, seconds
         )
