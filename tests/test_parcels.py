@@ -1,5 +1,6 @@
 """The order's roll-up where the courier tells per parcel: delivered when all its parcels are."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from receiver import statuses
@@ -98,3 +99,38 @@ def test_a_parcel_whose_newest_word_is_not_mapped_follows_its_order() -> None:
     events = [event("E", 1), event("E", 2, "P1"), event("?", 3, "P1")]
     order, parcels = fold_order(events)
     assert (order.status, parcels) == (statuses.IN_TRANSIT, {})
+
+
+def test_a_parcel_whose_newest_word_is_unmapped_follows_its_order() -> None:
+    _, parcels = fold_order([event("N", 0), event("E", 1, "P1"), event("?", 5, "P1")])
+    assert parcels == {}
+    _, parcels = fold_order([event("N", 0), event("?", 1, "P1"), event("E", 5, "P1")])
+    assert parcels == {"P1": statuses.IN_TRANSIT}
+
+
+def test_a_parcel_that_is_only_known_is_waited_for() -> None:
+    order, parcels = fold_order([event("D", 3, "P1")], parcels=["P2"])
+    assert (order.status, parcels) == (statuses.PENDING, {"P1": statuses.DELIVERED})
+
+
+def test_delivered_reported_of_the_whole_beside_no_other_state_of_that_time_applies() -> None:
+    whole = event("D", 3)
+    unmapped = event("?", 3, "P1")
+    cancelled = event("Z", 3, "P1")
+    untimed = replace(event("N", 3, "P1"), reported_at=None)
+    for beside in (event("D", 3, "P1"), event("E", 2, "P1"), unmapped, cancelled, untimed):
+        order, _ = fold_order([beside, whole], parcels=["P2"] if beside is not cancelled else [])
+        assert (order.status, order.verdicts[1].applied) == (statuses.DELIVERED, True), beside
+
+
+def test_only_a_delivery_of_the_whole_waits_for_the_parcels() -> None:
+    order, _ = fold_order([event("D", 3), event("N", 3), event("E", 3, "P1")])
+    assert (order.status, order.status_at) == (statuses.INFO_RECEIVED, after(3))
+    assert [verdict.applied for verdict in order.verdicts] == [False, True, True]
+    order, _ = fold_order([event("D", 1), event("E", 3, "P1")], left_out=["P1"])
+    assert order.status == statuses.DELIVERED
+
+
+def test_a_parcel_that_is_left_out_holds_back_no_delivery() -> None:
+    order, _ = fold_order([event("N", 3, "P1"), event("D", 3)], left_out=["P1"])
+    assert order.status == statuses.DELIVERED
