@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.snapshot import Snapshot
-from receiver.db.bulk import pairs_in
+from receiver.db.bulk import array_text, pairs_in
 from receiver.db.models import (
     NAME,
     PARKED,
@@ -105,7 +105,7 @@ def find_silent_orders(
     asked = {(account, name) for (account, _), names in given.items() for name in names.all}
     found: dict[OrderKey, list[SilentOrder]] = {}
     if asked:
-        accounts, names = map(list, zip(*asked, strict=True))
+        accounts, names = map(array_text, zip(*asked, strict=True))
         values = {"accounts": accounts, "names": names}
         for row in session.connection().exec_driver_sql(SILENT, values):
             if (row.account, row.courier_order_id) not in given:
