@@ -2,11 +2,15 @@
 
 import logging
 import logging.config
+import os
 import traceback
 from pathlib import Path
 from typing import Any
 
 import structlog
+
+ROOT = Path(__file__).resolve().parent.parent
+OUR_FILES = tuple(f"{ROOT / package}{os.sep}" for package in ("receiver", "workers"))
 
 PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -76,7 +80,8 @@ def gunicorn_logconfig(process: str = "web") -> dict[str, Any]:
 def exception_fields(error: BaseException) -> dict[str, str]:
     """Return the log fields of an exception: its class and place. Its text may quote a row."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
+    # Ours may be installed beside the libraries.
+    ours = [frame for frame in frames if frame.filename.startswith(OUR_FILES)] or list(frames)
     where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
     sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
     fields = {"error": type(error).__name__, "where": where}

@@ -90,6 +90,9 @@ class Settings:
     inbox_retention_days: int
     personal_data_retention_days: int
     alert_urls: tuple[str, ...] = field(repr=False)
+    heartbeat_url: str | None = field(repr=False)
+    public_url: str | None
+    runbook_url: str | None
     request_log: str
     sentry_dsn: str | None = field(repr=False)
     otel_exporter_otlp_endpoint: str | None
@@ -99,6 +102,21 @@ class Settings:
         """The service's address for clients on this machine, without a slash at its end."""
         host = LOOPBACK.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def console_url(self) -> str:
+        """The console's address for people, in pushes."""
+        return f"{(self.public_url or self.url).rstrip('/')}/ops"
+
+    @property
+    def installation(self) -> str:
+        """The name of this installation, for people who look after several."""
+        return urlsplit(self.public_url or self.url).netloc
+
+    @property
+    def runbook_base(self) -> str:
+        """The address of the runbook, without the section."""
+        return self.runbook_url or f"{self.console_url}/runbook"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -229,6 +247,9 @@ GENERAL = Schema.from_dict(
         "INBOX_RETENTION_DAYS": _positive(90),
         "PERSONAL_DATA_RETENTION_DAYS": _positive(90),
         "ALERT_URLS": CommaList(load_default=(), validate=_apprise_addresses),
+        "HEARTBEAT_URL": _text(None, _scheme("http", "https")),
+        "PUBLIC_URL": _text(None, _base_address),
+        "RUNBOOK_URL": _text(None, _scheme("http", "https")),
         "REQUEST_LOG": _choice("on", "off"),
         "SENTRY_DSN": _text(None, _sentry_dsn, _installed("sentry-sdk", "sentry")),
         "OTEL_EXPORTER_OTLP_ENDPOINT": _text(

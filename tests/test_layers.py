@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         "schemas",
         "cli",
         "standalone",
+        "workers.alerting",
         "workers.clock",
         "workers.polling",
         "workers.upkeep",

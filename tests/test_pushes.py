@@ -1,25 +1,34 @@
 """Alerts are pushed once on opening and once on closing, as a real HTTP receiver sees it."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import sleep
 from typing import Any
 
+import psycopg
 import pytest
+import requests
 from redis import Redis
+from rq import SimpleWorker
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
 from receiver.alerts import CATALOGUE, Alert, AlertContext
 from receiver.db.models import Message, Notice, Push, Tally
-from receiver.queue.liveness import record_sweep
+from receiver.queue.job_queue import get_queue
+from receiver.queue.liveness import record_clock_tick, record_sweep
 from receiver.settings import BadSettings, Settings
 from tests.bodies import START
-from workers.alerting import CALM, MOST_ATTEMPTS, RESTLESS, AlertWatch
+from workers.alerting import AlertWatch, notices
+from workers.alerting.notices import CALM, RESTLESS, WORSE_EVERY
+from workers.alerting.pushes import CLOSED, OPENED, WORSE, Target, write_push
+from workers.alerting.watch import MOST_ATTEMPTS
 
 Sessions = sessionmaker[Session]
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -30,7 +39,7 @@ class Pager(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.got: list[dict[str, Any]] = []
-        self.asked = 0
+        self.asked = self.beats = 0
         self.works = True
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -48,6 +57,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.works:
             self.server.got.append(json.loads(body))
         self.send_response(200 if self.server.works else 500)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.server.beats += 1
+        self.send_response(200)
         self.end_headers()
 
     def log_message(self, *arguments: Any) -> None:
@@ -110,12 +124,26 @@ class Watch:
             return [it for it in found if it.condition == "messages_quarantined"]
 
 
+def kinds(pager: Pager) -> list[str]:
+    """What the pushes say first: OPENED, WORSE, STILL or CLOSED."""
+    return [re.split(r"\W", got["message"])[0] for got in pager.got]
+
+
 @pytest.fixture
-def watch(environ: dict[str, str], sessions: Sessions, redis: Redis, pager: Pager) -> Watch:
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Push without a grace time."""
+    for severity in notices.GRACE:
+        monkeypatch.setitem(notices.GRACE, severity, timedelta(0))
+
+
+@pytest.fixture
+def watch(
+    environ: dict[str, str], sessions: Sessions, redis: Redis, pager: Pager, at_once: None
+) -> Watch:
     """One on a service without workers: that alert is open before a test begins."""
     watch = Watch(environ, sessions, redis, pager.url)
     watch.look()
-    assert "no_workers" in pager.got.pop()["message"]
+    assert "no_workers" in pager.got.pop()["title"]
     return watch
 
 
@@ -124,15 +152,24 @@ def test_an_alert_is_pushed_once_on_opening_and_once_on_closing(watch: Watch, pa
     for _ in range(5):
         watch.look()
     [opened] = pager.got
-    assert opened["title"] == "Ordertrail: messages_quarantined of tiramizoo opened"
-    for part in ("warning", "1 message could not be read", "such as 1", "#messages-quarantined"):
+    assert opened["title"] == "Ordertrail 127.0.0.1:8000: messages_quarantined of tiramizoo"
+    for part in (
+        "OPENED (warning)",
+        "1 message could not be read",
+        "such as 1",
+        "#messages-quarantined",
+    ):
         assert part in opened["message"]
     watch.mend()
     for _ in range(3):
         watch.look(CALM)
     [_, closed] = pager.got
-    assert closed["title"] == "Ordertrail: messages_quarantined of tiramizoo closed"
+    assert kinds(pager) == ["OPENED", "CLOSED"]
     assert "it was open for 0:06:00" in closed["message"]
+    assert "http://127.0.0.1:8000/ops" in closed["message"]
+    assert [got["state"] for got in pager.got] == ["alerting", "ok"]
+    for name in ("title", "alert_uid"):
+        assert opened[name] == closed[name]
 
 
 def test_an_alert_does_not_close_while_its_condition_cannot_be_computed(
@@ -148,7 +185,7 @@ def test_an_alert_does_not_close_while_its_condition_cannot_be_computed(
     for _ in range(3):
         watch.look(CALM)
     assert watch.notices()[-1].closed_at is None
-    titles = [got["title"].split()[1] for got in pager.got]
+    titles = [got["title"].split()[2] for got in pager.got]
     assert titles == ["messages_quarantined", "conditions_not_computed"]
 
 
@@ -166,18 +203,13 @@ def test_openings_and_closings_are_logged(watch: Watch) -> None:
     ]
 
 
-def test_what_opens_together_is_one_message_without_personal_data(
-    watch: Watch, pager: Pager
-) -> None:
+def test_pushes_hold_no_personal_data(watch: Watch, pager: Pager) -> None:
     watch.break_something("tiramizoo")
     watch.break_something("shipmentapi")
     watch.look()
-    [message] = pager.got
-    assert message["title"] == "Ordertrail: 2 opened"
-    assert "tiramizoo" in message["message"]
-    assert "shipmentapi" in message["message"]
-    assert "Alice" not in json.dumps(message)
-    assert "Im Dol" not in json.dumps(message)
+    assert {got["title"].split()[-1] for got in pager.got} == {"tiramizoo", "shipmentapi"}
+    assert "Alice" not in json.dumps(pager.got)
+    assert "Im Dol" not in json.dumps(pager.got)
 
 
 def test_a_restart_neither_repeats_nor_loses_a_push(watch: Watch, pager: Pager) -> None:
@@ -190,7 +222,7 @@ def test_a_restart_neither_repeats_nor_loses_a_push(watch: Watch, pager: Pager) 
     watch.look()
     watch.restart()
     watch.look(CALM)
-    assert [got["title"].split()[-1] for got in pager.got] == ["opened", "closed"]
+    assert kinds(pager) == ["OPENED", "CLOSED"]
 
 
 def test_what_could_not_be_pushed_is_tried_again_ever_more_seldom(
@@ -206,7 +238,7 @@ def test_what_could_not_be_pushed_is_tried_again_ever_more_seldom(
     pager.works = True
     watch.look(30 * MINUTE)
     [late] = pager.got
-    assert "messages_quarantined" in late["message"]
+    assert "messages_quarantined" in late["title"]
 
 
 def test_a_push_is_given_up_in_the_end(watch: Watch, pager: Pager) -> None:
@@ -254,10 +286,179 @@ def test_a_condition_that_comes_and_goes_is_no_storm(watch: Watch, pager: Pager)
         watch.look(MINUTE)
         watch.mend()
         watch.look(MINUTE)
-    assert [got["title"].split()[-1] for got in pager.got] == ["opened", "closed", "opened"]
+    assert kinds(pager) == ["OPENED", "CLOSED", "OPENED"]
     watch.look(RESTLESS)
     assert len(watch.notices()) == 2
     assert watch.notices()[-1].closed_at is not None
+
+
+# Grace times, worsening, reminders
+
+
+@pytest.fixture
+def patient(environ: dict[str, str], sessions: Sessions, redis: Redis, pager: Pager) -> Watch:
+    """A watch with its grace times, on a service where only workers are missing."""
+    return Watch(environ, sessions, redis, pager.url)
+
+
+def work(redis: Redis) -> None:
+    """A worker and a clock are alive."""
+    record_clock_tick(redis, START)
+    worker = SimpleWorker([get_queue(redis)], connection=redis)
+    worker.register_birth()  # type: ignore[no-untyped-call] # RQ's
+
+
+def test_a_restart_of_the_only_worker_pushes_nothing_and_a_real_loss_does(
+    patient: Watch, pager: Pager, redis: Redis
+) -> None:
+    for _ in range(3):
+        redis.flushdb()
+        patient.look(5 * SECOND)
+        work(redis)
+        for _ in range(5):
+            patient.look(15 * SECOND)
+    assert pager.got == []
+    redis.flushdb()
+    patient.look(15 * SECOND)
+    patient.look(MINUTE)
+    assert [got["title"].split()[2] for got in pager.got] == ["no_workers"]
+
+
+def test_a_warning_has_more_time_and_one_that_flickers_is_pushed(
+    patient: Watch, pager: Pager
+) -> None:
+    for _ in range(8):
+        patient.break_something()
+        patient.look(30 * SECOND)
+        patient.mend()
+        patient.look(30 * SECOND)
+    found = [got["title"].split()[2] for got in pager.got]
+    assert sorted(found) == ["messages_quarantined", "no_workers"]
+
+
+def test_an_alert_is_pushed_again_when_it_gets_worse_and_once_a_day(
+    watch: Watch, pager: Pager
+) -> None:
+    watch.break_something()
+    watch.look()
+    watch.break_something()
+    watch.look(WORSE_EVERY)
+    assert kinds(pager) == ["OPENED"]
+    for _ in range(8):
+        watch.break_something()
+    watch.look()
+    assert kinds(pager) == ["OPENED", "WORSE"]
+    with watch.sessions.begin() as session:
+        newest = session.scalars(select(Message).order_by(Message.id.desc())).first()
+        assert newest is not None
+        newest.reason = "another cause"
+    watch.look(WORSE_EVERY)
+    watch.look(WORSE_EVERY)
+    assert kinds(pager) == ["OPENED", "WORSE", "WORSE"]
+    assert len({got["alert_uid"] for got in pager.got}) == 1
+    watch.look(timedelta(hours=25))
+    assert [got["message"].split()[0] for got in pager.got].count("STILL") == 2  # and no_workers
+
+
+def test_an_acknowledged_alert_is_not_pushed_again(watch: Watch, pager: Pager) -> None:
+    watch.break_something()
+    watch.look()
+    with watch.sessions.begin() as session:
+        for notice in session.scalars(select(Notice)):
+            notice.acknowledged_until = watch.now + timedelta(days=3)
+    for _ in range(20):
+        watch.break_something()
+    watch.look(timedelta(hours=25))
+    assert kinds(pager) == ["OPENED"]
+    watch.mend()
+    watch.look()
+    watch.look(CALM)
+    assert kinds(pager) == ["OPENED", "CLOSED"]
+
+
+# Without PostgreSQL
+
+
+def read_only(environ: dict[str, str], is_on: bool) -> None:
+    own = "-c default_transaction_read_only=off"
+    with psycopg.connect(environ["DATABASE_URL"], options=own, autocommit=True) as connection:
+        name = connection.info.dbname
+        value = "SET default_transaction_read_only = on" if is_on else "RESET ALL"
+        connection.execute(f"ALTER DATABASE {name} {value}")
+
+
+def test_a_read_only_postgresql_is_pushed_all_the_same(
+    environ: dict[str, str], sessions: Sessions, redis: Redis, pager: Pager
+) -> None:
+    work(redis)
+    watch = Watch(environ, sessions, redis, pager.url)
+    try:
+        read_only(environ, is_on=True)
+        sessions.kw["bind"].dispose()
+        watch.restart()
+        for _ in range(6):
+            watch.now += 15 * SECOND
+            watch.alert_watch.check(watch.now)
+        assert [got["title"].split()[2] for got in pager.got] == ["database_read_only"]
+    finally:
+        read_only(environ, is_on=False)
+        sessions.kw["bind"].dispose()
+    for _ in range(7):
+        sleep(1.1 if not pager.got[1:] else 0)
+        watch.look()
+    assert kinds(pager) == ["OPENED", "CLOSED"]
+    assert pager.got[0]["alert_uid"] == pager.got[1]["alert_uid"]
+
+
+# What other services make of it
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("pagerduty://AbcdefghijklmnopqrstuvwxyzAbcdef@abcdefghijklmnop", "dedup_key"),
+        ("opsgenie://8b799edf-6f98-4d3a-9be7-2862fb4e5752", "alias"),
+    ],
+)
+def test_what_is_opened_at_a_service_is_resolved_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, url: str, key: str
+) -> None:
+    """By the requests that Apprise's plugins make."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def post(url: str, data: str = "", **_: Any) -> Any:
+        asked.append((url, json.loads(data)))
+        answer = requests.Response()
+        answer.status_code = 202
+        answer._content = b'{"requestId": "the-id", "result": "ok"}'
+        return answer
+
+    monkeypatch.setattr("requests.post", post)
+    target = Target(url)
+    alert = Alert(None, "No worker is running", severity="critical", condition="no_workers")
+    for kind in (OPENED, WORSE, CLOSED):
+        assert target.send(write_push(settings, kind, alert))
+    keys = [payload.get(key) for _, payload in asked[:2]]
+    assert keys == ["ordertrail/127.0.0.1:8000/no_workers/"] * 2
+    closing_url, closing = asked[-1]
+    if key == "dedup_key":
+        assert (closing["event_action"], closing[key]) == ("resolve", keys[0])
+    else:
+        assert closing_url.endswith("/the-id/close")
+
+
+def test_the_heartbeat_beats_while_all_is_well(
+    environ: dict[str, str], sessions: Sessions, redis: Redis, pager: Pager
+) -> None:
+    beats = f"http://127.0.0.1:{pager.server_port}/beat"
+    watch = Watch({**environ, "HEARTBEAT_URL": beats}, sessions, redis)
+    for _ in range(3):
+        watch.look(MINUTE)
+    assert pager.beats == 0
+    work(redis)
+    for _ in range(4):
+        watch.look(30 * SECOND)
+    assert pager.beats == 2
 
 
 def test_a_wrong_address_is_named_by_its_place(environ: dict[str, str]) -> None:

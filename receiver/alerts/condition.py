@@ -19,9 +19,10 @@ WARNING, CRITICAL = "warning", "critical"
 class Alert:
     """A condition that holds now, in one account (its slug), or in the whole service (None).
 
+    causes: names of what it is about, such as words: one that was not there before is worth a push.
     example: the id of one of the `count` orders or messages that it is about.
     severity, what_to_do: `evaluate_conditions` sets the condition's where its function set none. It
-    also sets `condition`, the name.
+    also sets `condition`, the name, and `runbook`, the address of its section.
     """
 
     account: str | None
@@ -29,13 +30,11 @@ class Alert:
     since: datetime | None = None
     count: int = 1
     example: str | None = None
+    causes: tuple[str, ...] = ()
     severity: str = ""
     what_to_do: str = ""
     condition: str = ""
-
-    @property
-    def runbook(self) -> str:
-        return runbook_link(self.condition)
+    runbook: str = ""
 
 
 FindAlerts = Callable[[AlertContext], Iterator[Alert]]
@@ -72,6 +71,6 @@ def condition(
     return register
 
 
-def runbook_link(condition_name: str) -> str:
+def runbook_link(condition_name: str, base: str = "deploy/runbook.md") -> str:
     """Return the address of a condition's section in the runbook."""
-    return f"deploy/runbook.md#{condition_name.replace('_', '-')}"
+    return f"{base}#{condition_name.replace('_', '-')}"

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from receiver.alerts.condition import CATALOGUE, CRITICAL, WARNING, Alert, Condition
+from receiver.alerts.condition import CATALOGUE, CRITICAL, WARNING, Alert, Condition, runbook_link
 from receiver.alerts.context import AlertContext, SystemState
 from receiver.alerts.platform_alerts import TABLES_OUTDATED
 from receiver.logs import exception_fields
@@ -145,7 +145,7 @@ def _report_unknown(unknown: dict[str, str]) -> Alert:
     reasons = ", ".join(f"{name} ({why})" for name, why in sorted(unknown.items()))
     severity = CRITICAL if any(CATALOGUE[name].severity == CRITICAL for name in unknown) else ""
     summary = f"{number} cannot be computed: {reasons}"
-    return Alert(None, summary, count=len(unknown), severity=severity)
+    return Alert(None, summary, count=len(unknown), causes=tuple(unknown), severity=severity)
 
 
 def _complete(alert: Alert, condition: Condition, context: AlertContext) -> Alert:
@@ -154,4 +154,10 @@ def _complete(alert: Alert, condition: Condition, context: AlertContext) -> Aler
         prefix = context.settings.accounts[alert.account].env_name("")
         what_to_do = what_to_do.replace("COURIER_<ACCOUNT>_", prefix)
     severity = alert.severity or condition.severity
-    return replace(alert, condition=condition.name, severity=severity, what_to_do=what_to_do)
+    return replace(
+        alert,
+        condition=condition.name,
+        severity=severity,
+        what_to_do=what_to_do,
+        runbook=runbook_link(condition.name, context.settings.runbook_base),
+    )

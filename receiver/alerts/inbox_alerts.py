@@ -86,8 +86,10 @@ def find_messages_quarantined(context: AlertContext) -> Iterator[Alert]:
     newest_ids = {row.account: row.id for row in newest}
     for row in context.rows(select_unprocessed_messages(context, QUARANTINED)):
         summary = f"{count_noun(row.total, 'message', limit=MOST_COUNTED)} could not be read"
-        example = str(newest_ids.get(row.account, row.id))
-        yield Alert(row.account, summary, row.received_at, row.total, example)
+        example = newest_ids.get(row.account, row.id)
+        reason = context.session.scalar(select(Message.reason).where(Message.id == example))
+        causes = (reason,) if reason else ()
+        yield Alert(row.account, summary, row.received_at, row.total, str(example), causes)
 
 
 @condition(
@@ -120,7 +122,8 @@ def find_word_unmapped(context: AlertContext) -> Iterator[Alert]:
         more = f" and {len(words) - WORDS_NAMED} more" if len(words) > WORDS_NAMED else ""
         noun = "a word that is" if len(words) == 1 else "words that are"
         summary = f"The courier uses {noun} mapped to no status: {named}{more}"
-        yield Alert(account, summary, words[0].first_at, len(words), words[-1].courier_order_id)
+        example, causes = words[-1].courier_order_id, tuple(row.word for row in words)
+        yield Alert(account, summary, words[0].first_at, len(words), example, causes)
 
 
 def find_oldest_pending(context: AlertContext, sent_back: bool) -> OldestMessage | None:

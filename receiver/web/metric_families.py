@@ -80,6 +80,8 @@ def _totals_metrics(context: AlertContext) -> Iterator[Metric]:
         }
         yield _counter(name, help_text, samples, *labels)
     batches = {(): found.get((totals.BATCHES, "", ""), 0)}
+    failures = {(): found.get((totals.PUSH_FAILURES, "", ""), 0)}
+    yield _counter("alert_push_failures", "Pushes to ALERT_URLS that failed.", failures)
     yield _counter("drain_batches", "Batches of messages processed.", batches)
     accounts = context.settings.accounts
     labelled = {slug: [slug, account.driver] for slug, account in accounts.items()}

@@ -196,7 +196,10 @@ class Heartbeat(Base):
 class Notice(Base):
     """An alert from its opening to its closing. account is empty where it belongs to none.
 
+    held_since: since when its condition holds, without a break longer than its grace time.
     gone_since: since when its condition does not hold; the alert closes once that has lasted.
+    pushed_at: when it was last pushed, with which severity, count and causes; pushes: how often.
+    acknowledged_until: it is not pushed before, and by whom and why that was said.
     """
 
     __tablename__ = "notices"
@@ -213,6 +216,14 @@ class Notice(Base):
     opened_at: Mapped[datetime]
     gone_since: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
+    held_since: Mapped[datetime | None]
+    pushed_at: Mapped[datetime | None]
+    pushed_severity: Mapped[str | None]
+    pushed_count: Mapped[int | None] = mapped_column(BigInteger)
+    pushed_causes: Mapped[list[str] | None]
+    pushes: Mapped[int] = mapped_column(server_default=text("0"))
+    acknowledged_until: Mapped[datetime | None]
+    acknowledged_note: Mapped[str | None]
 
     __table_args__ = (
         index("notices_open_key", ["condition", "account"], unique=True, where="closed_at IS NULL"),

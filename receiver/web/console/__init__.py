@@ -15,6 +15,7 @@ from receiver.web.console.conflicts import conflicts
 from receiver.web.console.dashboard import dashboard
 from receiver.web.console.messages import messages
 from receiver.web.console.orders import orders
+from receiver.web.console.runbook import runbook
 from receiver.web.console.session_guard import HOME
 from receiver.web.console.signin import signin
 from receiver.web.problems import guard_unknown_paths, use_renderer
@@ -30,7 +31,7 @@ console = Blueprint(
 console.before_request(session_guard.check_request)
 console.after_request(session_guard.add_headers)
 console.context_processor(forms.shared_context)
-for blueprint in (signin, dashboard, orders, messages, conflicts):
+for blueprint in (signin, dashboard, orders, messages, conflicts, runbook):
     console.register_blueprint(blueprint)
 
 

@@ -58,6 +58,9 @@ def check_settings(settings: Settings, faults: list[str], environ: Mapping[str, 
         yield Finding("POLL_INTERVAL_FACTOR", WARNING, seen, advice)
     if not settings.alert_urls:
         yield Finding("ALERT_URLS", NOTE, "not set: alerts are shown, but not sent to anyone")
+    elif not settings.heartbeat_url:
+        seen = "not set: nobody learns that the clock, which pushes alerts, is dead"
+        yield Finding("HEARTBEAT_URL", NOTE, seen)
 
 
 def _check_accounts(settings: Settings, environ: Mapping[str, str]) -> Findings:
