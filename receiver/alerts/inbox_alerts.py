@@ -82,14 +82,13 @@ def find_backlog(context: AlertContext) -> Iterator[Alert]:
     " retry`; or discard what is not needed with `ordertrail discard`.",
 )
 def find_messages_quarantined(context: AlertContext) -> Iterator[Alert]:
-    newest = context.rows(select_unprocessed_messages(context, QUARANTINED, newest_first=True))
-    newest_ids = {row.account: row.id for row in newest}
+    rows = context.rows(select_unprocessed_messages(context, QUARANTINED, newest_first=True))
+    newest = {row.account: row for row in rows}
     for row in context.rows(select_unprocessed_messages(context, QUARANTINED)):
         summary = f"{count_noun(row.total, 'message', limit=MOST_COUNTED)} could not be read"
-        example = newest_ids.get(row.account, row.id)
-        reason = context.session.scalar(select(Message.reason).where(Message.id == example))
-        causes = (reason,) if reason else ()
-        yield Alert(row.account, summary, row.received_at, row.total, str(example), causes)
+        last = newest.get(row.account, row)
+        causes = (last.reason,) if last.reason else ()
+        yield Alert(row.account, summary, row.received_at, row.total, str(last.id), causes)
 
 
 @condition(
@@ -139,7 +138,7 @@ def select_unprocessed_messages(
 ) -> Rows:
     """Select the quarantined or parked messages, by account."""
     keys = context.account_keys()
-    rows = select(Message.id, Message.received_at).where(
+    rows = select(Message.id, Message.received_at, Message.reason).where(
         Message.account == keys.c.account, Message.outcome == outcome
     )
     # An index has the ids in this order.

@@ -13,7 +13,7 @@ from workers.alerting.pushes import CLOSED, OPENED, Target, write_push
 
 @click.group()
 def alerts_command() -> None:
-    """Test the addresses that alerts are pushed to; `ordertrail check` lists the open alerts."""
+    """Send a test alert to each of ALERT_URLS. `ordertrail check` lists the open alerts."""
 
 
 @alerts_command.command("test")
