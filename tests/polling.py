@@ -177,7 +177,7 @@ def making_worlds(
     with ExitStack() as stack:
 
         def make(
-            kind: type[Courier] = sandbox.Tiramizoo,
+            kind: Callable[..., Courier] = sandbox.Tiramizoo,
             start: datetime = START,
             changed: Mapping[str, str] | None = None,
             **given: Any,

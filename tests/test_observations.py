@@ -79,6 +79,13 @@ def test_an_observation_takes_no_order_back(look: Event) -> None:
     assert folded.verdicts[1].why_not == "an observation takes no order back from in_transit"
 
 
+def test_an_observation_takes_no_order_back_to_an_earlier_word_of_its_status() -> None:
+    # Both are info_received: document 002 lists New before Label created.
+    label = replace(precise("N", 20), courier_status="L", step=1)
+    assert in_any_order(label, of_shipment("N", 30)).courier_status == "L"
+    assert in_any_order(label, answered("N", 30)).courier_status == "N"
+
+
 def test_an_observation_takes_no_delivered_order_back() -> None:
     folded = in_any_order(precise("D", 20), seen("I", 30))
     assert (folded.status, folded.conflicts) == ("delivered", ())

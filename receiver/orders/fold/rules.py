@@ -61,11 +61,17 @@ APPLIED_WITH_CONFLICT = Verdict(applied=True, conflict=True)
 
 
 def judge_event(
-    event: Event, previous: Event | None, status: str, counts_at: datetime | None, rank_before: int
+    event: Event,
+    previous: Event | None,
+    setter: Event | None,
+    status: str,
+    counts_at: datetime | None,
+    rank_before: int,
 ) -> Verdict:
     """Decide about an event by the status that the walk has reached.
 
     previous     the event before it in the walk
+    setter       the event that set the status
     counts_at    since when the status counts, None where no event has set it
     rank_before  the rank of the last status that needed no attention
     """
@@ -74,7 +80,7 @@ def judge_event(
     if event.reported_at is None:
         if previous is not None and _observes_the_same(event, previous):
             return Verdict(False, REPEATED_OBSERVATION)
-        if _moves_back(event, status, rank_before):
+        if _moves_back(event, setter, status, rank_before):
             verdict = _judge_after_end(event, status, counts_at)
             return (
                 Verdict(False, f"an observation takes no order back from {status}")
@@ -89,8 +95,8 @@ def _observes_the_same(event: Event, previous: Event) -> bool:
     return observed == (previous.status, previous.courier_status, previous.reason)
 
 
-def _moves_back(observation: Event, status: str, rank_before: int) -> bool:
-    """Return whether an observation leads to a lower rank than it may.
+def _moves_back(observation: Event, setter: Event | None, status: str, rank_before: int) -> bool:
+    """Return whether an observation leads to a lower rank than it may, or to an earlier word.
 
     The courier's answer about the order itself may. Any other ends a status that needs attention,
     but a shipment's, which may be old news, leads to no less than was reached before it.
@@ -102,7 +108,9 @@ def _moves_back(observation: Event, status: str, rank_before: int) -> bool:
     if current.attention:
         is_of_shipment = snapshot.OF_SHIPMENT in observation.flags
         lowest = max(rank_before, PICKUP_RANK) if is_of_shipment else 0
-    return find_status(observation.status).rank < lowest
+    is_earlier_word = setter is not None and observation.step < setter.step
+    rank = find_status(observation.status).rank
+    return rank < lowest or (observation.status == status and is_earlier_word)
 
 
 def _judge_after_end(event: Event, status: str, counts_at: datetime | None) -> Verdict:

@@ -158,11 +158,11 @@ class _Walk:
             self.verdicts[index] = Verdict(False, KNOWN_TO_THE_SECOND)
             return
         previous = None if self.previous is None else self.events[self.previous]
-        self._take(
-            event,
-            index,
-            judge_event(event, previous, self.status, self.counts_at, self.rank_before),
+        setter = None if self.set_by is None else self.events[self.set_by]
+        verdict = judge_event(
+            event, previous, setter, self.status, self.counts_at, self.rank_before
         )
+        self._take(event, index, verdict)
 
     def _take(self, event: Event, index: int, verdict: Verdict) -> None:
         self.verdicts[index], self.previous = verdict, index
