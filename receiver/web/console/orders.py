@@ -13,7 +13,7 @@ from receiver.db.pagination import begin_consistent_read
 from receiver.inbox.browse import get_bodies
 from receiver.orders import conflicts, details, explain
 from receiver.orders.erasure import erase_personal_data
-from receiver.orders.find import LEAST_CHARACTERS, find_order, search_orders
+from receiver.orders.find import LEAST_CHARACTERS, MOST_BEGINNING, find_order, search_orders
 from receiver.orders.listing import list_orders, read_parcels
 from receiver.orders.register import request_refresh
 from receiver.schemas.order import OrderFiltersSchema
@@ -104,7 +104,8 @@ def _search(name: str) -> str | Response:
         found = search_orders(session, name)
     if len(found.exact) == 1 and not found.beginning:
         return redirect(order_url(found.exact[0].account, found.exact[0].courier_order_id), 303)
-    return render_template("console/found.html", name=name, found=found, least=LEAST_CHARACTERS)
+    limits = {"least": LEAST_CHARACTERS, "most": MOST_BEGINNING}
+    return render_template("console/found.html", name=name, found=found, **limits)
 
 
 @orders.get("/order")
