@@ -49,6 +49,9 @@ class Campaign:
         unexplained = [it for it in survivors if it.name not in self.explained]
         for mutant in unexplained:
             print(f"\n{path.relative_to(ROOT)}:{mutant.line}: {mutant.name}", end="")
+        known = {name for name in self.explained if name.startswith(f"{run.module}:")}
+        if not self.only and (gone := known - {it.name for it in survivors}):
+            print(f"\nexplained, but killed or gone: {sorted(gone)}")
         killed, explained = len(mutants) - len(survivors), len(survivors) - len(unexplained)
         figures = (len(mutants), killed, run.ended, explained, len(unexplained), round(run.seconds))
         self.rows.append((run.module, *figures))

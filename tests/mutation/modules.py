@@ -11,7 +11,7 @@ FOLD = (
 NAMES = ("tests/test_order_identity.py", "tests/test_lookup.py", "tests/test_tours.py")
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "receiver.inbox.accept": ("tests/test_inbox.py",),
+    "receiver.inbox.accept": ("tests/test_inbox.py", "tests/test_ops.py"),
     "receiver.changes.feed": ("tests/test_changes.py",),
     "receiver.changes.order_version": ("tests/test_changes.py",),
     "receiver.orders.names": NAMES,

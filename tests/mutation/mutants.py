@@ -157,7 +157,7 @@ def _changes(node: Changeable) -> Iterator[Changeable]:
 
 def _changed_statements(node: ast.stmt) -> Iterator[ast.stmt]:
     match node:
-        case ast.Return(value=ast.expr() as value) if not _is_constant(value, None):
+        case ast.Return(value=ast.expr() as value) if not _is_constant(value, None, False):
             yield ast.Return(ast.Constant(None))
         case ast.Raise() | ast.Expr(value=ast.Call()) | ast.AugAssign():
             yield ast.Pass()
@@ -219,8 +219,8 @@ def _other_constants(value: Any) -> Iterator[Any]:
         yield f"{value}X"
 
 
-def _is_constant(node: ast.expr, value: object) -> bool:
-    return isinstance(node, ast.Constant) and node.value is value
+def _is_constant(node: ast.expr, *values: object) -> bool:
+    return isinstance(node, ast.Constant) and any(node.value is value for value in values)
 
 
 def _is_plain(test: ast.expr) -> bool:
