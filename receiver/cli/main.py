@@ -119,7 +119,7 @@ def main() -> None:
 @click.command()
 @click.option("--to", "revision", default="head", help="A revision; an older one rolls back.")
 @click.option(
-    "--wait", default=0.0, metavar="SECONDS", help="How long to wait for a PostgreSQL that is down."
+    "--wait", default=60.0, metavar="SECONDS", help="How long to wait for PostgreSQL. Default: 60."
 )
 def migrate_command(revision: str, wait: float) -> None:
     """Bring the database schema up to date (`release` in the Procfile).

@@ -45,7 +45,7 @@ def migrate(
     Finished migrations stay.
     """
     config = alembic_config(database_url)
-    began_at = time.monotonic()
+    began_at, said = time.monotonic(), ""
     while True:
         try:
             if revision in ("base", *_revisions_before_current(config, database_url)):
@@ -57,7 +57,9 @@ def migrate(
             if time.monotonic() - began_at >= seconds:
                 raise
         reason = "another transaction uses a table" if in_use else "PostgreSQL is not up"
-        log.warning("migration_retried", reason=reason)
+        if reason != said:
+            log.warning("migration_retried", reason=reason)
+            said = reason
         time.sleep(RETRY_SECONDS)
 
 

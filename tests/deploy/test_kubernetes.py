@@ -108,7 +108,7 @@ def test_web_is_asked_where_it_answers(manifests: list[Any], pods: dict[str, Any
     (settings,) = [
         it["data"] for name, it in of_kind(manifests, "ConfigMap").items() if "settings" in name
     ] or [{"PORT": "8000", "HOST": "0.0.0.0"}]  # noqa: S104 (without kustomize it is not made)
-    assert settings.keys() <= GENERAL.fields.keys()
+    assert settings.keys() - {"WEB_CONCURRENCY"} <= GENERAL.fields.keys()
     assert str(port["containerPort"]) == settings["PORT"]
     paths = {web[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness")}
     assert paths == {"/livez"}
