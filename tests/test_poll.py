@@ -21,9 +21,9 @@ from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World
 from tests.sandbox import Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.sandbox.wire import Answer, Request
-from tests.service import PATIENCE, at_once
+from tests.service import PATIENCE, at_once, wait_until
 from workers.folding.order_store import lock_orders
-from workers.polling import circuit_breaker, leases
+from workers.polling import circuit_breaker, leases, outage_recovery
 from workers.polling.account_poller import AccountPoller
 from workers.polling.circuit_breaker import FAILURES, PAUSES
 from workers.polling.poll_results import PollAnswer, answer_message
@@ -890,6 +890,39 @@ def test_orders_from_before_the_account_could_be_polled_are_taken_in(
     off.clock.move_to(START + HOUR)
     off.poll_due()
     assert off.order(order.id).status == "delivered"
+
+
+def test_all_open_orders_become_due_a_chunk_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage_recovery, "CHUNK", 3)
+    monkeypatch.setattr(outage_recovery, "WORK_SECONDS", 0)
+    over = world.place(evenly("created", "cancelled", start=START, apart=MINUTE))
+    world.place_many(10, evenly("created", start=START, apart=HOUR))
+    world.live_until(START + 2 * HOUR)
+    for _ in range(20):
+        world.check_for_outage()
+    world.clock.move(10 * MINUTE)
+    due = []
+    while not due or due[-1]:
+        due.append(world.check_for_outage())
+    assert due == [3, 3, 3, 1, 0]
+    assert world.poll(over.id).due_at == START + MINUTE + DAY
+
+
+def test_an_account_that_cannot_be_checked_is_polled_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> int:
+        raise TimeoutError
+
+    order = world.place(evenly("created", start=START, apart=HOUR))
+    world.clock.move_to(START + HOUR)
+    monkeypatch.setattr(world.poller.outages, "check", fail)
+    world.poller.start_threads()
+    wait_until(lambda: len(world.courier.ledger) > 0)
+    world.poller._threads.shutdown()
+    assert world.poll(order.id).polled_at == world.clock()
 
 
 def test_an_order_whose_plan_was_lost_is_restored(world: World) -> None:
