@@ -903,7 +903,7 @@ def test_all_open_orders_become_due_a_chunk_at_a_time(
     for _ in range(20):
         world.check_for_outage()
     world.clock.move(10 * MINUTE)
-    due = []
+    due: list[int] = []
     while not due or due[-1]:
         due.append(world.check_for_outage())
     assert due == [3, 3, 3, 1, 0]
