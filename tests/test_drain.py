@@ -311,6 +311,26 @@ def spoil(sessions: Sessions, message_id: int, **values: Any) -> None:
         session.execute(update(Message).where(Message.id == message_id).values(**values))
 
 
+def test_events_of_an_older_version_that_are_one_now_become_one(
+    sessions: Sessions, settings: Settings
+) -> None:
+    """It had an event for each fraction of a second, with the fraction in its key."""
+    put(sessions, tiramizoo_order(times={"created": "2026-04-16T07:00:00Z"}))
+    work(sessions, settings)
+    older = text("""
+        INSERT INTO events SELECT (json_populate_record(events, json_build_object(
+            'key', 'created|2026-04-16T07:00:00.412000+00:00|',
+            'occurred_at', '2026-04-16T07:00:00.412Z', 'told_at', '2026-04-16T07:00:00.412Z'
+        ))).* FROM events
+    """)
+    with sessions.begin() as session:
+        session.execute(older)
+    put(sessions, tiramizoo_order(times=life("created", "dispatched")))
+    work(sessions, settings)
+    keys = [row["key"] for row in rows_of(sessions, Event)]
+    assert keys == ["created|2026-04-16T07:00:00+00:00|", "dispatched|2026-04-16T07:30:00+00:00|"]
+
+
 @pytest.mark.parametrize(
     ("spoilt", "why"),
     [
