@@ -217,3 +217,25 @@ def test_a_minute_has_sixty_seconds() -> None:
     last = precise("E", 10).occurred_at + timedelta(minutes=1) - timedelta(microseconds=1)
     exact = replace(precise("E", 10), occurred_at=last, reported_at=last)
     assert in_any_order(coarse("E", 10), exact).status_at == last
+
+
+def at_its_end(word: str, minutes: int) -> Event:
+    """A state of an answer, which counts at the end of the minute that the courier tells."""
+    told = coarse(word, minutes)
+    return replace(told, occurred_at=told.occurred_at + timedelta(seconds=59.999999))
+
+
+def test_what_was_told_to_the_second_within_the_minute_makes_its_end_redundant() -> None:
+    folded = in_any_order(precise("E", 10.5), at_its_end("E", 10))
+    assert folded.verdicts[1].why_not == KNOWN_TO_THE_SECOND
+    assert folded.milestones == {"in_transit": after(10.5)}
+    # What we do not map, or another event of the same word, is no other state in between.
+    for between in (precise("?", 10.7), replace(precise("E", 10.7), reason="rain")):
+        folded = in_any_order(precise("E", 10.5), at_its_end("E", 10), between)
+        assert folded.verdicts[1].why_not == KNOWN_TO_THE_SECOND
+
+
+def test_another_state_within_the_minute_makes_its_end_a_fact_of_its_own() -> None:
+    folded = in_any_order(precise("E", 10.2), precise("I", 10.5), at_its_end("E", 10))
+    assert [verdict.applied for verdict in folded.verdicts] == [True, True, True]
+    assert folded.status == statuses.IN_TRANSIT

@@ -130,3 +130,9 @@ def test_a_look_at_what_is_told_a_moment_later_changes_nothing(
     without, with_it = fold_events(events), fold_events([*events, look])
     assert with_it.verdicts[-1].why_not == KNOWN_WITH_TIME
     assert replace(with_it, verdicts=with_it.verdicts[:-1]) == without
+
+
+def test_the_same_word_read_as_another_status_is_another_fact() -> None:
+    told = replace(precise("E", 20), status="out_for_delivery")
+    folded = in_any_order(seen("E", 19), told)
+    assert [verdict.applied for verdict in folded.verdicts] == [True, True]
