@@ -49,11 +49,12 @@ def test_a_failing_courier_is_an_alert_after_ten_minutes(
     assert [alert["condition"] for alert in alerts(shop)] == expected
 
 
-def test_a_courier_that_asks_for_a_pause_is_no_alert(
-    shop: FlaskClient, sessions: sessionmaker[Session]
+@pytest.mark.parametrize(("minutes", "expected"), [(50, []), (70, ["poll_limited"])])
+def test_a_courier_that_limits_us_is_an_alert_after_an_hour(
+    shop: FlaskClient, sessions: sessionmaker[Session], minutes: int, expected: list[str]
 ) -> None:
-    paused(sessions, "busy", datetime.now(UTC) - timedelta(hours=2))
-    assert alerts(shop) == []
+    paused(sessions, "busy", datetime.now(UTC) - timedelta(minutes=minutes))
+    assert [alert["condition"] for alert in alerts(shop)] == expected
 
 
 def test_orders_that_were_given_up_are_one_alert(

@@ -88,6 +88,14 @@ def test_the_latest_answers_count_also_where_no_more_came(redis: Redis) -> None:
         assert sum(counts.failed for counts in found.values()) == total
 
 
+def test_refusals_in_a_row_end_with_a_right_one(redis: Redis) -> None:
+    record(redis, 401, 0.01, 12)
+    assert read_answers(redis, datetime.now(UTC))["tiramizoo"].refused == 12
+    record(redis, 200, 0.01, 1)
+    found = read_answers(redis, datetime.now(UTC) + timedelta(minutes=1))["tiramizoo"]
+    assert found.total == 13
+
+
 def test_webhooks_are_answered_where_they_cannot_be_counted(
     environ: Mapping[str, str], sessions: object, redis: Redis, tmp_path: Path
 ) -> None:

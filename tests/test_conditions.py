@@ -37,6 +37,7 @@ from receiver.db.revision import newest_revision
 from receiver.inbox.pending import read_progress
 from receiver.queue.liveness import SWEEP
 from receiver.settings import Settings
+from receiver.stats.answers import AnswerCounts
 from receiver.stats.history import start_of_step
 from receiver.stats.totals import PROCESSED, add_totals
 from receiver.web.metric_families import PARTS
@@ -396,7 +397,7 @@ def refusal(times: int, minutes: float, **given: Any) -> Refusal:
     [
         (2, 1, "wrong", []),
         (3, 1, "wrong", ["credentials_refused"]),
-        (3, 16, "wrong", []),
+        (3, 16, "wrong", ["credentials_refused"]),
         (900, 1, "unknown_topic", []),
     ],
 )
@@ -407,7 +408,34 @@ def test_repeatedly_refused_credentials_are_an_alert(
     assert watch.names() == expected
 
 
-@pytest.mark.parametrize(("heard_before", "severity"), [(3 * HOUR, "critical"), (HOUR, "warning")])
+def test_refused_credentials_are_over_once_a_right_one_came_since(watch: Watch) -> None:
+    watch.put(
+        refusal(3, 16),
+        AccountState(account="tiramizoo", last_hook_at=NOW - timedelta(minutes=15), folded_at=NOW),
+    )
+    assert watch.names() == []
+
+
+def test_many_refusals_in_a_row_are_critical_however_lately_one_was_accepted(watch: Watch) -> None:
+    watch.put(
+        refusal(40, 0),
+        AccountState(account="tiramizoo", last_hook_at=NOW - timedelta(minutes=1), folded_at=NOW),
+    )
+    assert watch.only().severity == "warning"
+    in_a_row = {"tiramizoo": AnswerCounts(total=40, failed=0, slow=0, refused=40)}
+    assert watch.only(replace(FINE, answers=in_a_row)).severity == "critical"
+
+
+def test_a_job_that_fails_at_every_run_is_named(watch: Watch) -> None:
+    assert watch.names(replace(FINE, job_failures={"retain": 2})) == []
+    found = watch.only(replace(FINE, job_failures={"retain": 3}))
+    assert (found.condition, found.severity) == ("jobs_failing", "critical")
+    assert "retain (3 times)" in found.summary
+
+
+@pytest.mark.parametrize(
+    ("heard_before", "severity"), [(HOUR, "critical"), (timedelta(minutes=5), "warning")]
+)
 def test_refused_credentials_are_critical_where_no_right_one_comes(
     watch: Watch, heard_before: timedelta, severity: str
 ) -> None:

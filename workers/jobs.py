@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 
 import structlog
 from redis import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from receiver import telemetry
-from receiver.logs import exception_fields
+from receiver.logs import exception_fields, exception_frames
 from receiver.queue.doorbell import ring_doorbell
+from receiver.queue.job_failures import record_job_result
 from receiver.queue.job_queue import mark_job_started
 from receiver.queue.liveness import record_sweep
 from receiver.stats import totals
@@ -52,10 +54,20 @@ def job(work: Job) -> Job:
                 work()
         except Exception as error:  # noqa: BLE001 (the edge)
             what = exception_fields(error)
-            log.error("job_failed", job=work.__name__, **what)  # noqa: TRY400 (see JobFailed)
+            log.error("job_failed", job=work.__name__, frames=exception_frames(error), **what)  # noqa: TRY400 (see JobFailed)
+            _record_failure(work.__name__)
             raise JobFailed(f"{work.__name__}: {what['error']} at {what['where']}") from None
 
+        record_job_result(get_runtime().redis, work.__name__, failed=False)
+
     return run
+
+
+def _record_failure(name: str) -> None:
+    process = get_runtime()
+    record_job_result(process.redis, name, failed=True)
+    with suppress(SQLAlchemyError), process.sessions.begin() as session:
+        totals.add_totals(session, {(totals.JOB_FAILURES, "", name): 1})
 
 
 @functools.cache

@@ -61,7 +61,7 @@ def _render_state(account: Account, state: AccountState, now: datetime) -> dict[
         "webhooks": state.hooks,
         "polls": state.answers,
         "poll_requests": state.requests,
-        "poll_requests_saved": state.requests_saved,
+        "poll_requests_saved": max(state.requests_saved, 0),
         "polled": account.access is not None,
         "missed_hooks": state.missed,
         "missed_hook_ratio": round(state.missed / reported, 4) if reported else None,

@@ -24,6 +24,7 @@ from receiver.db.models import AccountState, Heartbeat
 from receiver.db.pagination import MOST_COUNTED
 from receiver.inbox.storage_check import OK
 from receiver.queue import redis_check
+from receiver.queue.job_failures import read_job_failures
 from receiver.queue.liveness import SWEEP, clock_alive_since, count_live_workers
 from receiver.settings import Account, Settings
 from receiver.stats.answers import AnswerCounts, read_answers
@@ -40,6 +41,7 @@ class SystemState:
     receiver.queue.redis_check names it.
     database: receiver.inbox.storage_check.OK, or what keeps webhooks from being stored.
     database_detail: PostgreSQL's own words about it.
+    job_failures: how often in a row each job has failed.
     answers: how webhooks were answered lately, by account.
 
     clock_since: since when the clock has been ticking without a break; None: it is not ticking.
@@ -55,6 +57,7 @@ class SystemState:
     database: str = OK
     database_detail: str = ""
     answers: Mapping[str, AnswerCounts] = field(default_factory=dict)
+    job_failures: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, settings: Settings, redis: Redis, now: datetime) -> Self:
@@ -66,11 +69,11 @@ class SystemState:
             return cls(False, None, None, free, size, redis=fault)
         try:
             workers, clock_since = count_live_workers(redis), clock_alive_since(redis)
-            answers = read_answers(redis, now)
+            answers, failures = read_answers(redis, now), read_job_failures(redis)
         except (RedisError, OSError) as error:
             fault = redis_check.name_redis_fault(error)
             return cls(False, None, None, free, size, redis=fault)
-        return cls(True, workers, clock_since, free, size, answers=answers)
+        return cls(True, workers, clock_since, free, size, answers=answers, job_failures=failures)
 
     def with_disk(self, directory: Path | None) -> Self:
         """Return the state with a further disk, where that is fuller."""

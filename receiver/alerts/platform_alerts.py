@@ -8,6 +8,8 @@ from receiver.db.revision import newest_revision, read_revision
 from receiver.inbox import storage_check
 from receiver.queue import redis_check
 
+# A job that failed so often in a row is no slip.
+LEAST_FAILURES = 3
 TABLES_OUTDATED = "tables_outdated"
 # A disk is low below both: 8 % of a large disk is still room enough.
 DISK_LOW_SHARE, DISK_LOW_BYTES = 0.10, 20 * 2**30
@@ -128,6 +130,22 @@ def find_redis_refuses(context: AlertContext) -> Iterator[Alert]:
 def find_no_workers(context: AlertContext) -> Iterator[Alert]:
     if context.system.redis_reachable and context.system.workers == 0:
         yield Alert(None, "No worker is running: messages are stored but not processed")
+
+
+@condition(
+    "jobs_failing",
+    CRITICAL,
+    "See job_failed in the workers' log: it has the error's place.",
+    needs_database=False,
+)
+def find_jobs_failing(context: AlertContext) -> Iterator[Alert]:
+    """Find jobs that fail at every run; PostgreSQL's faults, which make all fail, are others."""
+    failures = context.system.job_failures
+    failing = {name: count for name, count in failures.items() if count >= LEAST_FAILURES}
+    if failing and context.system.database == storage_check.OK:
+        named = ", ".join(f"{name} ({count} times)" for name, count in sorted(failing.items()))
+        summary = f"Jobs fail at every run: {named}"
+        yield Alert(None, summary, count=max(failing.values()), causes=tuple(failing))
 
 
 @condition("no_clock", CRITICAL, "Start the process `clock` of the Procfile.")

@@ -14,6 +14,8 @@ from receiver.text import count_noun, duration_text
 
 # A courier may be unavailable for so long before it is worth an alert.
 FAILING_TOO_LONG = timedelta(minutes=10)
+# A courier may ask for a pause for so long.
+LIMITED_TOO_LONG = timedelta(hours=1)
 # A courier may not know an order for so long after it was placed.
 UNKNOWN_TOO_LONG = timedelta(hours=2)
 # Orders given up longer ago need nobody's attention any more.
@@ -57,6 +59,22 @@ def find_poll_failing(context: AlertContext) -> Iterator[Alert]:
         if context.now - state.paused_at >= FAILING_TOO_LONG:
             summary = f"The courier's API failed {count_noun(state.failures, 'request')} in a row"
             yield Alert(account.slug, summary, state.paused_at, state.failures)
+
+
+@condition(
+    "poll_limited",
+    WARNING,
+    "Ask the courier what it allows, and whether somebody else uses the same credentials.",
+)
+def find_poll_limited(context: AlertContext) -> Iterator[Alert]:
+    """Find couriers that have answered 429 for so long that their orders stay overdue."""
+    for account, _, state in context.accounts():
+        if not state or not state.paused_at or state.pause_reason != "busy":
+            continue
+        if context.now - state.paused_at >= LIMITED_TOO_LONG:
+            lasted = duration_text(context.now - state.paused_at)
+            summary = f"The courier has limited our requests for {lasted}; its orders wait"
+            yield Alert(account.slug, summary, state.paused_at)
 
 
 @condition(

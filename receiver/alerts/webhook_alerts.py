@@ -21,6 +21,8 @@ from receiver.text import count_noun
 LEAST_ANSWERS, ANSWERS_SHARE = 3, 0.05
 # So many refused credentials, the latest within this time, are not a slip.
 LEAST_REFUSED, REFUSED_WITHIN = 3, timedelta(minutes=15)
+# So many are no stranger's try; in a row they are the courier's.
+MANY_REFUSED = 10
 # A secret that was not used for so long can be removed.
 OLD_SECRET_WITHIN = timedelta(days=1)
 # A flood: so many times the busiest step so far, and at least so many webhooks.
@@ -100,8 +102,8 @@ def find_courier_silent(context: AlertContext) -> Iterator[Alert]:
 def find_credentials_refused(context: AlertContext) -> Iterator[Alert]:
     """Find accounts whose credentials are refused.
 
-    It is a warning where accepted webhooks come as well: somebody guesses, or the courier uses a
-    wrong secret in some places only.
+    It is a warning where accepted webhooks come as well, or few were refused: somebody guesses, or
+    the courier uses a wrong secret in some places only. It holds until a webhook is accepted.
     """
     statement = select(Refusal).where(
         Refusal.account.in_(context.settings.accounts),
@@ -114,19 +116,24 @@ def find_credentials_refused(context: AlertContext) -> Iterator[Alert]:
     for slug, refusals in sorted(by_account.items()):
         count = sum(refusal.count for refusal in refusals)
         last_at = max(refusal.last_at for refusal in refusals)
-        if count < LEAST_REFUSED or context.now - last_at > REFUSED_WITHIN:
+        state = context.account_states.get(slug)
+        last_hook_at = state.last_hook_at if state else None
+        has_recovered = last_hook_at is not None and last_hook_at > last_at
+        if count < LEAST_REFUSED or (has_recovered and context.now - last_at > REFUSED_WITHIN):
             continue
         since = min(refusal.first_at for refusal in refusals)
         # A refusal that was examined says more than one that was only counted.
         main = max(refusals, key=lambda row: (row.likely != NOT_EXAMINED, row.count))
         likely, what_to_do = describe_cause(main.likely)
-        state = context.account_states.get(slug)
-        accepted = state and state.last_hook_at and state.last_hook_at >= since
+        accepted = last_hook_at is not None and last_hook_at >= last_at - REFUSED_WITHIN
+        answers = context.system.answers.get(slug)
+        if answers is not None and answers.refused >= MANY_REFUSED:
+            accepted = False
         requests = count_noun(count, "request was", "requests were")
         cause = f", most likely {likely}" if main.likely != NOT_EXAMINED else ""
         since_then = "" if accepted else "; no webhook has been accepted since"
         summary = f"{requests} refused because of a {main.reason} credential{cause}{since_then}"
-        severity = WARNING if accepted else ""
+        severity = WARNING if accepted or count < MANY_REFUSED else ""
         yield Alert(slug, summary, since, count, severity=severity, what_to_do=what_to_do)
 
 

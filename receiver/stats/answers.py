@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from http import HTTPStatus
 
 import structlog
 from prometheus_client import Histogram
@@ -41,11 +41,15 @@ KEPT_FOR = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """Answers of an account: all, those with 5xx, and those that took over SLOW_SECONDS."""
+    """Answers of an account: all, those with 5xx, and those that took over SLOW_SECONDS.
+
+    refused: how many were 401 since the last 2xx, to within a bucket.
+    """
 
     total: int
     failed: int
     slow: int
+    refused: int = 0
 
 
 class AnswerRecorder:
@@ -82,6 +86,10 @@ class AnswerRecorder:
         self._counts[f"{account} total"] += 1
         if status == "5xx":
             self._counts[f"{account} failed"] += 1
+        elif status == "2xx":
+            self._counts[f"{account} accepted"] += 1
+        elif status_code == HTTPStatus.UNAUTHORIZED:
+            self._counts[f"{account} refused"] += 1
         if seconds > SLOW_SECONDS:
             self._counts[f"{account} slow"] += 1
         if is_first:
@@ -110,14 +118,27 @@ def read_answers(redis: Redis, now: datetime) -> dict[str, AnswerCounts]:
     for seconds in buckets:
         pipeline.hgetall(_key(now.timestamp() - seconds))
     sums: Counter[tuple[str, str]] = Counter()
-    for bucket in islice(filter(None, pipeline.execute()), BUCKETS_JUDGED):
+    refused: Counter[str] = Counter()
+    accepted = set()
+    for place, bucket in enumerate(filter(None, pipeline.execute())):
         for field, number in bucket.items():
             account, _, kind = field.decode().rpartition(" ")
-            sums[account, kind] += int(number)
+            if place < BUCKETS_JUDGED:
+                sums[account, kind] += int(number)
+            if kind == "refused" and account not in accepted:
+                refused[account] += int(number)
+        accepted |= {
+            name.decode().rpartition(" ")[0] for name in bucket if name.endswith(b" accepted")
+        }
+    accounts = {account for account, _ in sums} | set(refused)
     return {
-        account: AnswerCounts(total, sums[account, "failed"], sums[account, "slow"])
-        for (account, kind), total in sums.items()
-        if kind == "total"
+        account: AnswerCounts(
+            total=sums[account, "total"],
+            failed=sums[account, "failed"],
+            slow=sums[account, "slow"],
+            refused=refused[account],
+        )
+        for account in accounts
     }
 
 

@@ -22,6 +22,7 @@ PROCESSED = "processed"
 BATCHES = "batches"
 EVENTS = "events"
 POLLS = "polls"
+JOB_FAILURES = "job_failures"
 PUSH_FAILURES = "push_failures"
 # What was lost and recovered: wake-ups for messages, next polls, leases of dead workers.
 MENDED = "mended"

@@ -14,6 +14,9 @@ from receiver.db.models import PARKED, QUARANTINED, Poll
 from receiver.inbox.storage_check import OK
 from receiver.stats import totals
 
+# Counted from 0 on, so that the first failure is seen as one.
+JOBS = ("drain", "poll", "sweep", "retain")
+
 # Values by the tuple of their labels' values, or by their only label's; None: not known.
 Samples = Mapping[Any, float | None]
 
@@ -80,6 +83,8 @@ def _totals_metrics(context: AlertContext) -> Iterator[Metric]:
         }
         yield _counter(name, help_text, samples, *labels)
     batches = {(): found.get((totals.BATCHES, "", ""), 0)}
+    jobs = {job: found.get((totals.JOB_FAILURES, "", job), 0) for job in JOBS}
+    yield _counter("job_failures", "Runs of a job that failed.", jobs, "job")
     failures = {(): found.get((totals.PUSH_FAILURES, "", ""), 0)}
     yield _counter("alert_push_failures", "Pushes to ALERT_URLS that failed.", failures)
     yield _counter("drain_batches", "Batches of messages processed.", batches)
