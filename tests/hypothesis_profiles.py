@@ -10,6 +10,8 @@ COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthC
 settings.register_profile("default", COMMON, max_examples=30)
 settings.register_profile("ci", COMMON, max_examples=150)
 settings.register_profile("long", COMMON, max_examples=5_000)
+# The same examples for every mutant, and none that another mutant has left behind.
+settings.register_profile("mutation", COMMON, max_examples=30, database=None, derandomize=True)
 
 
 def load() -> None:

@@ -10,7 +10,6 @@ is explained in explained.toml.
 import argparse
 import os
 import sys
-import tempfile
 import tomllib
 from pathlib import Path
 
@@ -72,10 +71,8 @@ def main() -> int:
     arguments = parser.parse_args()
     campaign = Campaign(arguments.modules or list(MODULES), arguments.jobs, arguments.only)
     tests = {test: None for module in campaign.modules for test in MODULES[module]}
-    with tempfile.TemporaryDirectory() as directory:
-        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = directory
-        options = ["-x", "-q", "-s", "-o", "timeout=20", "--hypothesis-seed=0"]
-        status = pytest.main([*options, *tests], [campaign])
+    os.environ["HYPOTHESIS_PROFILE"] = "mutation"
+    status = pytest.main(["-x", "-q", "-s", "-o", "timeout=20", *tests], [campaign])
     return int(status) or any(row[5] for row in campaign.rows)
 
 
