@@ -34,7 +34,7 @@ WEBHOOKS_PER_ORDER = 4
 LEAST_MISSED = 3
 # No webhook is expected of an order that has not changed for so long.
 FRESH = timedelta(days=7)
-# Of the newest so many open orders in each status it is told how many are fresh.
+# The alert counts how many of the newest open orders in each status are fresh; at most this many.
 MOST_ORDERS = 1_000
 
 # The ranges are written as the whole order of an index (see receiver/db/pagination.py), or

@@ -32,7 +32,7 @@ class AlertReader:
     def read(self, now: datetime, settle: bool = False) -> Evaluation:
         """Evaluate all conditions; without PostgreSQL, those that do not need it.
 
-        settle: wait until it is known whether PostgreSQL is slow; others ask again and again.
+        settle: wait until it is known whether PostgreSQL is slow; others call repeatedly.
         """
         database = self._storage.settle() if settle else self._storage.check()
         system = SystemState.read(self._settings, self._redis, now)

@@ -54,7 +54,7 @@ PROBE = """
     )
     SELECT pg_logical_emit_message(true, 'ordertrail', '') IS NOT NULL
 """
-# A result is shown for so many seconds; so long does whoever asks wait for a newer one.
+# How many seconds a result is used, and how long a caller waits for a newer one.
 FRESH_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0
 # So many writes in a row have to miss the limit of a webhook before PostgreSQL is called slow.

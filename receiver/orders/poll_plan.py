@@ -72,7 +72,7 @@ def plan_next_poll(
 def _backoff(schedule: Schedule, order: AnyOrder) -> Backoff:
     if schedule.until_accepted is not None and order.status in NOT_ACCEPTED:
         return schedule.until_accepted
-    # Nobody waits any more for the pickup time of an order that was picked up.
+    # The pickup time of an order that was picked up is of no use any more.
     is_complete = (
         order.label_url and order.parcels and (order.pickup_at or not awaits_pickup(order))
     )

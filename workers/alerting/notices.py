@@ -26,7 +26,7 @@ GRACES = {("credentials_refused", WARNING): timedelta(hours=6)}
 CALM = timedelta(minutes=5)
 # One that opened again within RESTLESS closes after RESTLESS: at most one pair of pushes an hour.
 RESTLESS = timedelta(hours=1)
-# It is worse if it is about so many times more, but not told more often than this.
+# An alert is worse when its count grows by this factor; it is pushed again at most this often.
 WORSE_FACTOR = 10
 WORSE_EVERY = timedelta(minutes=5)
 REMIND_EVERY = timedelta(days=1)

@@ -204,7 +204,7 @@ class AlertWatch:
                 totals.add_totals(session, {(totals.PUSH_FAILURES, "", ""): failed})
 
     def _beat(self, evaluation: Evaluation, now: datetime) -> None:
-        """Tell HEARTBEAT_URL that all is well: it raises the alarm when it is not told."""
+        """Request HEARTBEAT_URL: the monitor behind it raises an alarm when requests stop."""
         system, url = evaluation.system, self._settings.heartbeat_url
         is_well = system.database == OK and evaluation.database_answers and system.workers
         is_due = self._heart_beat_at is None or now - self._heart_beat_at >= HEARTBEAT_EVERY

@@ -59,7 +59,7 @@ def check_settings(settings: Settings, faults: list[str], environ: Mapping[str, 
     if not settings.alert_urls:
         yield Finding("ALERT_URLS", NOTE, "not set: alerts are shown, but not sent to anyone")
     elif not settings.heartbeat_url:
-        seen = "not set: nobody learns that the clock, which pushes alerts, is dead"
+        seen = "not set: no outside monitor notices when the clock, which pushes alerts, is dead"
         yield Finding("HEARTBEAT_URL", NOTE, seen)
 
 
