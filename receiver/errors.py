@@ -56,6 +56,10 @@ class UnknownTour(OrdertrailError):
     """No tour plan of the account has this id."""
 
 
+class UnknownAlert(OrdertrailError):
+    """No alert with this id is open."""
+
+
 class UnknownConflict(OrdertrailError):
     """No conflict of the order has this id."""
 

@@ -1,12 +1,14 @@
 """A service that holds one of everything that the API shows, under the names of its examples."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.db.models import Notice
 from receiver.web.openapi.components import MESSAGE_ID, ORDER_ID, TOUR_ID
 from tests.bodies import (
     after,
@@ -30,6 +32,9 @@ def put_in(shop: FlaskClient, sessions: sessionmaker[Session], drain: Callable[[
     """Fill an empty service. Every example of the description then finds what it is about."""
     with sessions.begin() as session:
         session.execute(text(f"ALTER SEQUENCE messages_id_seq RESTART WITH {MESSAGE_ID}"))
+        open_alert = {"condition": "no_workers", "account": "", "severity": "critical"}
+        said = {"summary": "No worker is running", "what_to_do": "Start one.", "count": 1}
+        session.add(Notice(**open_alert, **said, opened_at=datetime.now(UTC)))
     # The example's message: one that cannot be read.
     deliver(shop, {"uuid": "half-an-order"})
     for body in (b"not JSON", b"\xff\xfe\xfd"):

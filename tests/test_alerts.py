@@ -9,6 +9,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.db.models import Notice
+
 OF_THE_MACHINE = {"no_workers", "no_clock", "disk_low"}
 
 
@@ -86,3 +88,24 @@ def test_quarantined_messages_are_one_alert_for_each_account(
     drain()
     found = {alert["account"]: alert["count"] for alert in alerts(shop)}
     assert found == {"tiramizoo": 3, "shipmentapi": 1}
+
+
+def test_an_alert_has_a_history_and_is_acknowledged(
+    shop: FlaskClient, sessions: sessionmaker[Session]
+) -> None:
+    now = datetime.now(UTC)
+    paused(sessions, "refused", now)
+    assert [it["id"] for it in alerts(shop)] == [None]
+    with sessions.begin() as session:
+        row = {"condition": "poll_refused", "severity": "critical", "what_to_do": "", "count": 1}
+        for account, closed_at in (("cottoncast", now), ("tiramizoo", None)):
+            own = {"account": account, "summary": "", "opened_at": now, "closed_at": closed_at}
+            session.add(Notice(**row, **own))
+    [alert] = alerts(shop)
+    answer: Any = shop.get("/v1/alerts?history=true").json
+    assert [it["account"] for it in answer["history"]] == ["tiramizoo", "cottoncast"]
+    path = f"/v1/alerts/{alert['id']}/acknowledge"
+    acknowledged: Any = shop.post(path, json={"note": "known"}).json
+    assert acknowledged["acknowledged_note"] == "known"
+    assert acknowledged["acknowledged_until"] > now.isoformat()
+    assert shop.post("/v1/alerts/999/acknowledge", json={}).status_code == 404

@@ -237,6 +237,13 @@ def test_an_unreachable_redis_is_an_alert_and_hides_what_follows_from_it(watch: 
     ]
 
 
+def test_a_read_only_postgresql_is_an_alert_and_hides_what_follows_from_it(watch: Watch) -> None:
+    watch.put(message(HOUR))
+    unfolded(watch, HOUR)
+    unswept(watch, HOUR)
+    assert watch.names(replace(FINE, database="read-only")) == ["database_read_only"]
+
+
 def test_a_clock_that_does_not_tick_is_an_alert(watch: Watch) -> None:
     assert watch.only(replace(FINE, clock_since=None)).condition == "no_clock"
 

@@ -117,6 +117,11 @@ class AlertContext:
         """Whether messages can be folded: workers run, as far as Redis can tell."""
         return self.system.redis_reachable and self.system.workers != 0
 
+    @property
+    def can_fold(self) -> bool:
+        """Whether workers could do their work; what keeps them from it is an alert by itself."""
+        return self.workers_run and self.system.database == OK
+
     def sweep_is_late(self, limit: timedelta) -> bool:
         """Tell whether no sweep was made within limit, or no clock ticks that would ask for one.
 

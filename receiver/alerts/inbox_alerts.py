@@ -34,7 +34,7 @@ OldestMessage = Row[str, int, datetime]
 @condition("no_progress", CRITICAL, "Restart the workers; their log says what they did.")
 def find_no_progress(context: AlertContext) -> Iterator[Alert]:
     """Find out whether workers run but process nothing; `no_workers` is another condition."""
-    if not context.workers_run or _folded_lately(context):
+    if not context.can_fold or _folded_lately(context):
         return
     pending = (find_oldest_pending(context, sent_back) for sent_back in (False, True))
     too_old = context.now - WAITS_TOO_LONG
@@ -56,7 +56,7 @@ def find_no_progress(context: AlertContext) -> Iterator[Alert]:
 @condition("backlog", WARNING, "Start more workers. /ops shows which accounts the messages are of.")
 def find_backlog(context: AlertContext) -> Iterator[Alert]:
     """Find new messages that wait too long; those sent back for another try wait behind them."""
-    if not context.workers_run or not _folded_lately(context):
+    if not context.can_fold or not _folded_lately(context):
         return
     oldest = find_oldest_pending(context, sent_back=False)
     if oldest is not None and oldest.since < context.now - WAITS_TOO_LONG:

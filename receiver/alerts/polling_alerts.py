@@ -84,7 +84,7 @@ def find_poll_limited(context: AlertContext) -> Iterator[Alert]:
 )
 def find_polls_late(context: AlertContext) -> Iterator[Alert]:
     """Find overdue polls; a paused account and missing workers or clocks are other conditions."""
-    if not context.workers_run or context.sweep_is_late(SWEEP_LATE_AFTER):
+    if not context.can_fold or context.sweep_is_late(SWEEP_LATE_AFTER):
         return
     polled = [
         (account.slug,)

@@ -1,9 +1,19 @@
 """Accounts: their state, the requests that were refused, and the alerts."""
 
+from marshmallow import Schema
 from marshmallow.fields import Float
 
 from receiver.schemas import fields
-from receiver.schemas.fields import Answer, boolean, described, integer, nested_list, text, time
+from receiver.schemas.fields import (
+    Answer,
+    boolean,
+    described,
+    given_text,
+    integer,
+    nested_list,
+    text,
+    time,
+)
 
 
 class SecretStandingSchema(Answer):
@@ -118,6 +128,7 @@ class RefusalListSchema(Answer):
 class AlertSchema(Answer):
     """A problem that exists now and that a person should know about."""
 
+    id = integer("Its number, to acknowledge it; null: not recorded yet.", 7, null=True)
     condition = text("Its kind. There is one alert per kind and account.", "poll_refused")
     severity = text(
         "`critical`: orders are affected until somebody acts; `warning`: otherwise.",
@@ -133,7 +144,50 @@ class AlertSchema(Answer):
     example = text("An affected order or message, by id; null: none.", "3AF7", null=True)
 
 
+class PastAlertSchema(Answer):
+    """An alert from its opening to its closing."""
+
+    id = integer("Its number.", 7)
+    condition = text("Its kind.", "poll_refused")
+    severity = text("`critical` or `warning`, when it was last open.", "critical")
+    account = text("Slug of the account; empty: the whole service.", "tiramizoo")
+    count = integer("How many orders or messages were affected, as last computed.", 12)
+    summary = text("What was wrong.", "The courier's API refuses our credentials")
+    opened_at = time("When it opened.")
+    closed_at = time("When it closed; null: it is open.", null=True)
+    pushed_at = time("When it was last pushed to ALERT_URLS; null: never.", null=True)
+    acknowledged_until = time("It is not pushed again before; null: not acknowledged.", null=True)
+    acknowledged_note = text("What was said then.", None, null=True)
+
+
 class AlertListSchema(Answer):
-    """The alerts that are open now."""
+    """The alerts that are open now, and those of the past where they were asked for."""
+
+    sometimes = ("history",)
 
     alerts = nested_list(AlertSchema, "The open alerts, critical ones first; empty if all is well.")
+    history = nested_list(PastAlertSchema, "Alerts of the last 30 days, the newest first.")
+
+
+class AlertFiltersSchema(Schema):
+    """Whether to list past alerts, too."""
+
+    history = boolean(
+        "Whether to list the alerts of the last 30 days as `history`, too.",
+        True,
+        load_default=False,
+        truthy={"true", "1"},
+        falsy={"false", "0"},
+    )
+
+
+class AcknowledgementSchema(Schema):
+    """Until when an alert is not pushed again."""
+
+    until = time("Until when; without it for a day.")
+    note = given_text(
+        "Why, in a person's own words.",
+        "the courier repairs it",
+        load_default="",
+        length=(None, 1000),
+    )

@@ -32,6 +32,7 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.UnknownOrder: HTTPStatus.NOT_FOUND,
     errors.AmbiguousIdentifier: HTTPStatus.CONFLICT,
     errors.UnknownTour: HTTPStatus.NOT_FOUND,
+    errors.UnknownAlert: HTTPStatus.NOT_FOUND,
     errors.UnknownConflict: HTTPStatus.NOT_FOUND,
     errors.UnknownMessage: HTTPStatus.NOT_FOUND,
     errors.WrongOutcome: HTTPStatus.CONFLICT,

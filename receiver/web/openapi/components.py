@@ -26,6 +26,7 @@ PATH_PARAMETERS = {
         ID,
     ),
     "message_id": _parameter("Id of the message: a whole number above 0.", MESSAGE_ID, NUMBER),
+    "alert_id": _parameter("Id of an open alert.", "1", NUMBER),
     "conflict_id": _parameter("Id of the conflict.", "29807b91bde4", ID),
     "tour_id": _parameter("The courier's id of the tour. Percent-encode all of it.", TOUR_ID, ID),
 }
