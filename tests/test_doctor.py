@@ -41,6 +41,7 @@ def alone(environ: Mapping[str, str], **given: str) -> dict[str, str]:
         "REDIS_URL": environ["REDIS_URL"],
         "API_TOKENS": f"{STRONG}-1",
         "ALERT_URLS": "json://127.0.0.1:9",
+        "HEARTBEAT_URL": "http://127.0.0.1:9",
         "COURIER_COTTONCAST_SECRETS": f"{STRONG}-2",
         "WEB_CONCURRENCY": "1",
         "PORT": "9",
@@ -107,6 +108,8 @@ def test_where_everything_is_away_it_says_so_and_ends() -> None:
         ("Redis", "connection"),
         ("couriers", "cottoncast"),
         ("webhook", "cottoncast"),
+        ("processes", "database_away"),
+        ("processes", "redis_away"),
     }
     shown = run_command(here, "doctor")
     assert shown.exit_code == 2
