@@ -303,7 +303,7 @@ def test_without_postgresql_a_page_says_so(new_app: NewApp) -> None:
     assert sign_in(client).status_code == 303
     for page in PAGES:
         answer = client.get(page)
-        if page == "/ops":
+        if page.rstrip("/") == "/ops":
             # The dashboard shows the alerts all the same.
             assert answer.status_code == 200
             assert "PostgreSQL cannot be used" in seen(answer)
