@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import TestResponse
 
-from receiver.db.models import Order
+from receiver.db.models import Identifier, Order
+from receiver.orders.names import current_names
 from tests.bodies import cottoncast_signature, raw
 
 Sessions = sessionmaker[Session]
@@ -62,8 +63,13 @@ def fill(sessions: Sessions, *orders: dict[str, Any]) -> None:
                 "created_at": now,
                 "updated_at": now,
             }
-            session.add(Order(**{**defaults, **order}))
+            filled = Order(**{**defaults, **order})
+            session.add(filled)
             session.flush()
+            session.add_all(
+                Identifier(account=filled.account, value=name, order_id=filled.id, kind=kind)
+                for name, kind in current_names(filled)
+            )
 
 
 def put_many(session: Session, count: int) -> None:

@@ -110,7 +110,8 @@ def test_without_a_database_one_line_says_so(
     environ: dict[str, str], arguments: tuple[str, ...]
 ) -> None:
     url = "postgresql://nobody:secret@127.0.0.1:1/nothing"
-    done = run_command(environ, *arguments, DATABASE_URL=url)
+    waiting = ("--wait", "0") if arguments == ("migrate",) else ()
+    done = run_command(environ, *arguments, *waiting, DATABASE_URL=url)
     assert done.exit_code == 1
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()

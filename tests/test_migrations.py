@@ -25,6 +25,7 @@ from receiver.db.locks import MIGRATION_LOCK
 from receiver.db.migrate import alembic_config, migrate
 from receiver.db.models import Base
 from receiver.db.revision import newest_revision, read_revision
+from tests.command import run_command
 from tests.service import ROOT, wait_until
 
 
@@ -110,16 +111,17 @@ def test_downgrade_leaves_nothing_and_upgrade_works_again(
 
 
 def test_the_documented_way_back_leads_to_the_older_tables(
-    empty_database: str, open_engine: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
+    empty_database: str, open_engine: Callable[[str], Engine], environ: dict[str, str]
 ) -> None:
     migrate(empty_database)
     newest, older = list(
         ScriptDirectory.from_config(alembic_config(empty_database)).walk_revisions()
     )[:2]
     page = (ROOT / "deploy" / "docs" / "deploying.md").read_text()
-    [code] = re.findall(r"^python -c '(.*?)'$", page, re.MULTILINE | re.DOTALL)
-    monkeypatch.setenv("DATABASE_URL", empty_database)
-    exec(code.replace("<revision of the older version>", older.revision), {})  # noqa: S102
+    [arguments] = re.findall(r"^ordertrail (migrate --to .*)$", page, re.MULTILINE)
+    arguments = arguments.replace("<revision of the older version>", older.revision)
+    done = run_command(environ, *arguments.split(), DATABASE_URL=empty_database)
+    assert done.exit_code == 0, done.output
     with open_engine(empty_database).connect() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == older.revision
     assert newest.down_revision == older.revision

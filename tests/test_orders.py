@@ -968,7 +968,7 @@ def test_statuses_are_those_of_the_contract(shop: FlaskClient) -> None:
 
 def test_statuses_tell_each_couriers_words(shop: FlaskClient) -> None:
     rows = {row["status"]: row["couriers"] for row in get(shop, "/statuses")["statuses"]}
-    assert rows["info_received"]["tiramizoo"] == ["created", "processing"]
+    assert {"created", "processing"} <= set(rows["info_received"]["tiramizoo"])
     assert rows["info_received"]["cottoncast"] == ["N", "L"]
     assert {name: rows["delivered"][name] for name in ("cottoncast", "shipmentapi")} == {
         "cottoncast": ["D"],

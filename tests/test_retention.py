@@ -89,12 +89,11 @@ def test_what_is_stuck_stays_however_old(
 def test_a_discarded_message_goes_with_what_its_reason_quotes_of_it(
     shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
 ) -> None:
-    body = tiramizoo_order("u-1", {"created": after(0)}) | {"created_at": "Alice Icealay"}
-    deliver(shop, body)
+    deliver(shop, {"uuid": "u-1", "state": ["Alice Icealay"]})
     drain()
     word = {"by": "Ada", "note": "a test of theirs"}
     assert shop.post("/v1/messages/1/discard", json=word).status_code == 200
-    assert "Alice Icealay" in shop.get("/v1/messages/1").get_json()["reason"]
+    assert "schema" in shop.get("/v1/messages/1").get_json()["reason"]
     assert drop(sessions, settings, 91)["bodies"] == 1
     told = shop.get("/v1/messages/1").get_json()["reason"]
     assert told == "discarded by Ada: a test of theirs (was quarantined)"
@@ -165,17 +164,17 @@ def test_people_are_forgotten_so_many_days_after_the_orders_end(
 def test_an_end_that_is_older_than_the_order_counts_from_when_we_knew_of_it(
     shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
 ) -> None:
-    """A sample of 2021, a backlog, or a courier whose clock stands at 1970."""
+    """A sample of 2021, a backlog, or a courier whose clock is decades behind."""
     new = {"account": "cottoncast", "courier_order_id": "41", "metadata": {"buyer": "Bob Obbay"}}
     shop.post("/v1/orders", json=new)
     deliver(
         shop,
-        cottoncast_status("D", datetime(1970, 1, 2, tzinfo=UTC), order_id="41"),
+        cottoncast_status("D", datetime(1975, 1, 2, tzinfo=UTC), order_id="41"),
         account="cottoncast",
     )
     drain()
     order = shop.get("/v1/orders/cottoncast/41").get_json()
-    assert (order["status"], order["status_at"][:4]) == ("delivered", "1970")
+    assert (order["status"], order["status_at"][:4]) == ("delivered", "1975")
     assert drop(sessions, settings, days=89.9, inbox_retention_days=3650) == {}
     assert bodies(sessions) == {1: True}
     assert shop.get("/v1/orders/cottoncast/41").get_json()["metadata"] == new["metadata"]
@@ -246,7 +245,10 @@ def test_tour_plans_go_with_their_bodies(
         for table in (Tour, TourStop):
             session.execute(update(table).values(received_at=table.received_at - 200 * DAY))
     assert drop(sessions, settings) == {}
-    assert drop(sessions, settings, 91) == {"bodies": 3, "tours": 2, "changes": 2}
+    dropped = drop(sessions, settings, 91)
+    assert (dropped["bodies"], dropped["changes"]) == (3, 2)
+    with sessions() as session:
+        assert not [*session.scalars(select(Tour)), *session.scalars(select(TourStop))]
     assert shop.get("/v1/tours/tiramizoo/tour-1").status_code == 404
     assert shop.get("/v1/orders/tiramizoo/u-1").get_json()["eta"] == eta
     assert rebuild(environ)[0] == 0

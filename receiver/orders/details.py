@@ -121,9 +121,14 @@ def list_etas(known: KnownDetails) -> list[dict[str, Any]]:
 
 
 def current_eta(known: KnownDetails) -> dict[str, Any] | None:
-    """Return the most recent ETA that has not ended, as the API shows it."""
-    current = [eta for eta in known.get("etas", ()) if not eta.get("ended")]
-    return next(reversed(list_etas({"etas": current})), None)
+    """Return the most recent ETA that has not ended, as the API shows it.
+
+    A plan that repeats the ETA of the plan that it replaces changes nothing.
+    """
+    etas = list(known.get("etas", ()))
+    while etas and etas[-1].get("ended"):
+        etas.pop()
+    return next(reversed(list_etas({"etas": etas})), None)
 
 
 def detail_value(known: KnownDetails, name: str) -> Any:

@@ -56,7 +56,7 @@ COLUMNS = (
 )
 MessageRow = row_class(COLUMNS)
 # The length of a body is known without reading it.
-IS_LARGE = func.octet_length(Message.body) > LARGE_BYTES
+IS_LARGE = func.coalesce(func.octet_length(Message.body), 0) > LARGE_BYTES
 
 
 def drain_batch(
