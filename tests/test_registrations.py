@@ -189,7 +189,8 @@ def test_registrations_are_the_orders_that_messages_say_they_are_whatever_comes_
             changes = attempt.session.execute(select(Change.order_id, Change.changed))
             merged = {order_id for order_id, changed in changes if "merged" in changed}
             several = {name for name, (registrations, _) in groups.items() if registrations[1:]}
-            assert merged == {found[name][0].id for name in several}
+            # So does it where an order that was heard of first takes in its one registration.
+            assert merged >= {found[name][0].id for name in several}
 
 
 @given(st.lists(st.sampled_from(["41", "42"]), max_size=3), some_orders, randoms)
