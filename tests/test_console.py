@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.models import Message, Order
+from receiver.db.models import EndedSession, Message, Order
 from receiver.web.console.session_guard import COOKIE, HEADERS, create_session_cookie
 from tests.bodies import after, cottoncast_status, life, raw, tiramizoo_order
 from tests.conftest import API_TOKEN
@@ -135,6 +135,37 @@ def test_signing_out_takes_the_cookie_back(ann: FlaskClient) -> None:
     assert (answer.status_code, answer.location) == (303, "/ops/signin")
     assert ann.get_cookie(COOKIE, path="/ops") is None
     assert ann.get("/ops").status_code == 303
+
+
+def test_signing_out_ends_the_session_for_every_copy_of_its_cookie(
+    new_app: NewApp, ann: FlaskClient
+) -> None:
+    cookie = ann.get_cookie(COOKIE, path="/ops")
+    assert cookie is not None
+    copy, bob = new_app().test_client(), new_app().test_client()
+    copy.set_cookie(COOKIE, cookie.value, path="/ops")
+    sign_in(bob)
+    assert copy.get("/ops/orders").status_code == 200
+    form = form_token(copy)
+    send(ann, "/ops/signout")
+    assert copy.get("/ops/orders").status_code == 303
+    assert copy.post("/ops/signout", data={"form_token": form}).status_code == UNAUTHORIZED
+    assert bob.get("/ops/orders").status_code == 200
+
+
+def test_ended_sessions_are_kept_for_as_long_as_their_cookies(
+    ann: FlaskClient, sessions: Sessions
+) -> None:
+    now = datetime.now(UTC)
+    with sessions.begin() as session:
+        session.add(EndedSession(id="gone", ended_at=now - timedelta(hours=13)))
+        session.add(EndedSession(id="kept", ended_at=now - timedelta(hours=11)))
+    send(ann, "/ops/signout")
+    with sessions() as session:
+        ids = set(session.scalars(select(EndedSession.id)))
+    assert "gone" not in ids
+    assert "kept" in ids
+    assert len(ids) == 2
 
 
 def test_a_session_ends_after_twelve_hours(client: FlaskClient) -> None:

@@ -6,6 +6,7 @@ messages is the source of truth: orders, identifiers and events are derived and 
 from receiver.db.models.accounts import (
     AccountState,
     Count,
+    EndedSession,
     Heartbeat,
     LeftOutField,
     Notice,

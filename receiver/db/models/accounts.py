@@ -1,4 +1,4 @@
-"""Accounts, the schedule of polls, counters and their history, heartbeats, and alerts."""
+"""Accounts, the schedule of polls, counters and their history, heartbeats, sessions, and alerts."""
 
 from datetime import date, datetime, timedelta
 
@@ -191,6 +191,15 @@ class Heartbeat(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     at: Mapped[datetime]
+
+
+class EndedSession(Base):
+    """A session of the console that was signed out before its time was over."""
+
+    __tablename__ = "ended_sessions"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    ended_at: Mapped[datetime]
 
 
 class Notice(Base):

@@ -1,8 +1,9 @@
 """Who may use the console: sessions, bearer tokens, and protection against forged forms.
 
-A session is a signed cookie; the server stores nothing. The key is derived from the API token that
-the user signed in with. So there is no further secret, a session is valid in every web process, and
-a token that is removed from API_TOKENS ends its sessions. The token itself is not in the cookie.
+A session is a signed cookie; the server stores only which sessions were signed out. The key is
+derived from the API token that the user signed in with. So there is no further secret, a session is
+valid in every web process, and a token that is removed from API_TOKENS ends its sessions. The token
+itself is not in the cookie.
 
 Browsers send the cookie with requests that other sites cause, too. So every change also needs POST,
 an Origin or Sec-Fetch-Site of our own, and the token that is in our forms. Scripts may open pages
@@ -13,6 +14,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -20,9 +22,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 from flask import Response, g, redirect, request, url_for
 from itsdangerous import BadData, URLSafeSerializer
+from sqlalchemy import delete, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, Forbidden, UnsupportedMediaType
 from werkzeug.wrappers import Response as AnyResponse
 
+from receiver.db.models import EndedSession
 from receiver.errors import MissingBearerToken
 from receiver.web.auth import has_bearer_token
 from receiver.web.context import app_context
@@ -38,6 +44,8 @@ KEY_PURPOSE = b"ordertrail console"
 SESSION_DURATION = timedelta(hours=12)
 # Between web processes on different machines.
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
+# A page does not wait longer to learn whether its session was ended.
+LOOKUP_MS = 500
 
 MAX_FORM_BYTES = 16_384
 MAX_FIELDS = 30
@@ -59,8 +67,8 @@ HEADERS = {
 class User:
     """Who sent the current request.
 
-    form_token: in every form that is shown to this session; empty for a client with a bearer token,
-    which is no browser, so no other site can act through it.
+    form_token: the session's id, in every form that is shown to it; empty for a client with a bearer
+    token, which is no browser, so no other site can act through it.
     """
 
     name: str = ""
@@ -98,7 +106,31 @@ def _find_user() -> User | None:
     tokens = app_context().settings.api_tokens
     if "Authorization" in request.headers:
         return User() if has_bearer_token(request, tokens) else None
-    return read_session_cookie(request.cookies.get(COOKIE, ""), tokens, datetime.now(UTC))
+    user = read_session_cookie(request.cookies.get(COOKIE, ""), tokens, datetime.now(UTC))
+    return None if user is None or _was_signed_out(user) else user
+
+
+def _was_signed_out(user: User) -> bool:
+    """Whether the session has been ended; false where PostgreSQL does not say.
+
+    The console is needed most while PostgreSQL is away, and shows no orders then.
+    """
+    with suppress(SQLAlchemyError), app_context().sessions() as session:
+        session.execute(text(f"SET LOCAL statement_timeout = {LOOKUP_MS}"))
+        return session.get(EndedSession, user.form_token) is not None
+    return False
+
+
+def end_session(user: User, now: datetime) -> None:
+    """Make the session's cookie worthless, in every browser that has it.
+
+    Rows that are older than any session are dropped here: signing out is rare.
+    """
+    with app_context().sessions.begin() as session:
+        expired = now - SESSION_DURATION - MAX_CLOCK_DIFFERENCE
+        session.execute(delete(EndedSession).where(EndedSession.ended_at < expired))
+        ended = insert(EndedSession).values(id=user.form_token, ended_at=now)
+        session.execute(ended.on_conflict_do_nothing())
 
 
 def _is_same_origin() -> bool:

@@ -55,7 +55,9 @@ def sign_in() -> Response | tuple[str, int]:
 
 @signin.post("/signout")
 def sign_out() -> Response:
-    """End the session in this browser."""
+    """End the session, also for a copy of its cookie."""
+    if g.user.form_token:
+        session_guard.end_session(g.user, datetime.now(UTC))
     answer = redirect(url_for("console.signin.show_sign_in_page"), 303)
     answer.delete_cookie(COOKIE, path=HOME, httponly=True, samesite="Lax")
     return answer
