@@ -67,8 +67,8 @@ HEADERS = {
 class User:
     """Who sent the current request.
 
-    form_token: the session's id, in every form that is shown to it; empty for a client with a bearer
-    token, which is no browser, so no other site can act through it.
+    form_token: the session's id, in every form that is shown to it. Empty for a client with a
+    bearer token, which is no browser, so no other site can act through it.
     """
 
     name: str = ""
