@@ -18,6 +18,7 @@ from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
 from receiver.stats.answers import AnswerRecorder
 from receiver.web import api, console, problems, webhooks
+from receiver.web.attempt_limit import API_ATTEMPTS, SIGN_IN_ATTEMPTS, AttemptLimit
 from receiver.web.context import AppContext
 from receiver.web.encoded_slashes import keep_encoded_slashes
 from receiver.web.health import ops
@@ -90,6 +91,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         answer_recorder=AnswerRecorder(redis, webhooks.list_routes(settings.accounts)),
         alert_reader=alert_reader,
         metrics_collector=MetricsCollector(settings, sessions, alert_reader),
+        attempt_limit=AttemptLimit(API_ATTEMPTS),
+        sign_in_limit=AttemptLimit(SIGN_IN_ATTEMPTS),
     )
     if settings.otel_exporter_otlp_endpoint:
         trace_requests(app)

@@ -92,6 +92,14 @@ class MissingBearerToken(OrdertrailError):
     """A request needs a valid bearer token and has none."""
 
 
+class TooManyAttempts(OrdertrailError):
+    """An address sent too many wrong tokens. seconds: how long to wait."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class CourierUnavailable(OrdertrailError):
     """A courier's API did not answer, not in time, or with a server error; to be retried."""
 

@@ -9,6 +9,7 @@ from receiver.alerts import AlertReader
 from receiver.changes.feed_waiters import FeedWaiters
 from receiver.inbox.storage_check import StorageCheck
 from receiver.stats.answers import AnswerRecorder
+from receiver.web.attempt_limit import API_ATTEMPTS, SIGN_IN_ATTEMPTS, AttemptLimit
 from receiver.web.context import AppContext
 from receiver.web.metrics_collector import MetricsCollector
 from receiver.web.webhooks import list_routes
@@ -34,6 +35,8 @@ def forget(app: Flask) -> None:
         answer_recorder=AnswerRecorder(old.redis, list_routes(old.settings.accounts)),
         alert_reader=reader,
         metrics_collector=MetricsCollector(old.settings, old.sessions, reader),
+        attempt_limit=AttemptLimit(API_ATTEMPTS),
+        sign_in_limit=AttemptLimit(SIGN_IN_ATTEMPTS),
     )
 
 

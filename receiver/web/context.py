@@ -16,6 +16,7 @@ from receiver.orders.read_batching import OrderReader
 from receiver.queue.doorbell import Bells, Doorbell
 from receiver.settings import Settings
 from receiver.stats.answers import AnswerRecorder
+from receiver.web.attempt_limit import AttemptLimit
 from receiver.web.metrics_collector import MetricsCollector
 
 
@@ -36,6 +37,8 @@ class AppContext:
     answer_recorder: AnswerRecorder
     alert_reader: AlertReader
     metrics_collector: MetricsCollector
+    attempt_limit: AttemptLimit
+    sign_in_limit: AttemptLimit
 
     @property
     def bells(self) -> Bells:

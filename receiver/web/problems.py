@@ -8,6 +8,7 @@ An error of the client is 4xx. An error of ours is 5xx, so that the courier send
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import psycopg
@@ -40,6 +41,7 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.TooManyWaiting: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NotPolled: HTTPStatus.CONFLICT,
     errors.MissingBearerToken: HTTPStatus.UNAUTHORIZED,
+    errors.TooManyAttempts: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 # PostgreSQL cannot be reached, or not in time. Every other database error is a bug of ours.
@@ -128,6 +130,8 @@ def _answer_error(error: Exception) -> Response:
                 answer.headers[name] = value
     if isinstance(error, errors.MissingBearerToken):
         answer.headers["WWW-Authenticate"] = 'Bearer realm="ordertrail"'
+    if isinstance(error, errors.TooManyAttempts):
+        answer.headers["Retry-After"] = str(ceil(error.seconds))
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["Retry-After"] = RETRY_SECONDS
     return answer

@@ -125,7 +125,7 @@ def _keep_private(answer: Response) -> Response:
 
 def _shared_problems(path: list[str], arguments: list[dict[str, Any]]) -> dict[int, str]:
     """Name the errors that an operation shares with others. path: names of its parameters."""
-    problems = {401: "Unauthorized", 503: "Unavailable"}
+    problems = {401: "Unauthorized", 429: "TooManyAttempts", 503: "Unavailable"}
     locations = {argument["in"] for argument in arguments}
     if path:
         problems |= {404: "NotFound"}

@@ -30,6 +30,7 @@ WHAT_TO_DO = {
     HTTPStatus.FORBIDDEN: "Reload the page, then send the form from there.",
     HTTPStatus.NOT_FOUND: "Try another identifier: the search box above finds all of them.",
     HTTPStatus.METHOD_NOT_ALLOWED: "Use the button on the page; this address cannot be opened.",
+    HTTPStatus.TOO_MANY_REQUESTS: "Wait a few seconds, then go back and try again.",
     HTTPStatus.SERVICE_UNAVAILABLE: "No message is lost: couriers resend what was not accepted."
     " Reload this page in a moment. /readyz and the logs show the cause.",
 }

@@ -6,6 +6,7 @@ import structlog
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from receiver.web.attempt_limit import client_address
 from receiver.web.auth import is_one_of
 from receiver.web.console import session_guard
 from receiver.web.console.session_guard import COOKIE, HOME, SESSION_DURATION, SIGN_IN
@@ -29,11 +30,17 @@ def show_sign_in_page() -> str | Response:
 
 @signin.post("/signin")
 def sign_in() -> Response | tuple[str, int]:
-    """Start a session. All tokens are compared, and all mistakes get the same answer."""
+    """Start a session. All tokens are compared, and all mistakes get the same answer.
+
+    Raises: TooManyAttempts.
+    """
     form, tokens = session_guard.read_form(), app_context().settings.api_tokens
     name = form.get("name", "").strip()[:MAX_NAME_CHARACTERS]
     offered, target = form.get("token", "").strip(), form.get("to", "")
+    limit, address = app_context().sign_in_limit, client_address(request)
+    limit.check(address, offered)
     matching = [token for token in tokens if is_one_of(offered, (token,))]
+    limit.record(address, offered, right=bool(matching))
     if not matching or not name:
         # The name is not logged: it may be a token that was typed into the wrong field.
         log.warning("console_sign_in_refused", token_fits=bool(matching))

@@ -64,7 +64,7 @@ def describe_problem(
     title = HTTPStatus(status).phrase
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     example = problem | ({"errors": errors} if errors else {})
-    headers = {401: "WWW-Authenticate", 503: "Retry-After"}
+    headers = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
     return {
         "description": description,
         "headers": {headers[status]: headers[status]} if status in headers else {},
@@ -78,6 +78,11 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         401,
         "The request has no valid token.",
         "the request has no valid token: send Authorization: Bearer <token>",
+    ),
+    "TooManyAttempts": describe_problem(
+        429,
+        "Too many wrong tokens came from this address. A token that it used before still works.",
+        "too many wrong tokens came from this address: wait",
     ),
     "NotFound": describe_problem(
         404,

@@ -15,7 +15,8 @@ from pathlib import Path
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
-from receiver.web.auth import is_one_of, require_api_token
+from receiver.errors import MissingBearerToken
+from receiver.web.auth import is_right_token, require_api_token
 from receiver.web.context import app_context
 from receiver.web.openapi.document import build_document
 
@@ -48,11 +49,13 @@ CHALLENGE = 'Basic realm="ordertrail docs: the password is an API token", charse
 
 @docs.before_request
 def require_token_or_password() -> None:
-    """Raises: MissingBearerToken."""
+    """Raises: MissingBearerToken, TooManyAttempts."""
     given = request.authorization
     password = given.password if given and given.type == "basic" else None
-    if not is_one_of(password or "", app_context().settings.api_tokens):
+    if password is None:
         require_api_token()
+    elif not is_right_token(request, password, app_context().settings.api_tokens):
+        raise MissingBearerToken("the password is none of the service's API tokens")
 
 
 @docs.after_request
