@@ -107,7 +107,10 @@ class Shop:
                 new = Registration(new.name, reference, metadata)
             else:
                 kept.append(each)
-        self.registered[uuid] = [*kept, new]
+        # An order that was heard of counts from its first message: only what is registered before
+        # that is sorted by when it was registered.
+        is_heard = spell(new.name) in self.names[uuid]
+        self.registered[uuid] = [new, *kept] if is_heard else [*kept, new]
 
     def groups(self) -> dict[str, Group]:
         """The orders by their uuid, or by the spelling of the only name that they have."""
