@@ -154,3 +154,36 @@ def test_search_finds_references_and_parcels_in_any_spelling(
         answer = client.get("/ops/orders", query_string={"q": text})
         assert (answer.status_code, f"id={found}" in answer.headers["Location"]) == (303, True)
     assert "u-2" in client.get("/ops/orders", query_string={"q": "t-20"}).text
+
+
+def test_a_reference_is_found_however_it_is_spelled_unless_an_order_has_it_exactly(
+    shop: FlaskClient, drain: Drain
+) -> None:
+    references = {"a": "AB-1", "b": "ab1", "c": "CD-2", "d": "cd2", "e": "EF-3", "f": "x"}
+    deliver(shop, *(tiramizoo_order(uuid, external_id=told) for uuid, told in references.items()))
+    # A name is no reference, and no reference that the order does not have any more.
+    deliver(shop, tiramizoo_order("g", identifier="AB-1", external_id=None))
+    deliver(shop, tiramizoo_order("h", life("created"), external_id="ef-3"))
+    deliver(shop, tiramizoo_order("h", life("created", "dispatched"), external_id="y"))
+    drain()
+    found = {
+        "AB-1": ["a"],
+        "ab1": ["b"],
+        "Ab1": ["b", "a"],
+        "c-D-2": ["d", "c"],
+        "ef3": ["e"],
+        "---": [],
+        "Cd": [],
+    }
+    for told, ids in found.items():
+        orders = get(shop, "/orders", reference=told)["orders"]
+        assert [order["courier_order_id"] for order in orders] == ids, told
+        answer = shop.post("/v1/orders/lookup", json={"references": [told]}).get_json()
+        (result,) = answer["results"]
+        assert [order["courier_order_id"] for order in result["orders"]] == ids, told
+    page = get(shop, "/orders", reference="Ab1", limit=1)
+    assert [order["courier_order_id"] for order in page["orders"]] == ["b"]
+    page = get(shop, "/orders", reference="Ab1", limit=1, cursor=page["next_cursor"])
+    assert [order["courier_order_id"] for order in page["orders"]] == ["a"]
+    # The order that has it exactly does not fit: that is no reason to show another.
+    assert get(shop, "/orders", reference="ab1", status="delivered")["orders"] == []

@@ -2,7 +2,7 @@
 
 Names are looked up in three steps, and a step only where those before it found nothing: the exact
 courier's id, the exact further names, the names without regard to capitals, dashes and surrounding
-blanks. Further names are the rows of `identifiers`.
+blanks. Further names are the rows of `identifiers`. References have the last two of these steps.
 """
 
 from collections import defaultdict
@@ -17,6 +17,7 @@ from receiver.db.bulk import id_in
 from receiver.db.models import NAME, REFERENCE, TOUR, Order, spelling
 from receiver.db.pagination import begin_consistent_read, distinct_values, select_pages
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
+from receiver.orders.names import spell
 from receiver.text import storable_name
 
 # How many orders of one reference, or of one ambiguous name, a lookup shows.
@@ -111,7 +112,30 @@ def find_orders_by_reference(
 ) -> dict[str, list[Order]]:
     """Find the orders of each reference, the newest first: up to MOST_ORDERS, and one more."""
     ids = select_pages(Order.id, {Order.reference: sorted(set(references))}, MOST_ORDERS + 1)
-    return _group(session, ((reference, order_id) for reference, order_id in session.execute(ids)))
+    found = [(reference, order_id) for reference, order_id in session.execute(ids)]
+    if missing := {*references} - {reference for reference, _ in found}:
+        found += find_ids_of_spelled_references(session, missing)
+    return {
+        reference: orders[: MOST_ORDERS + 1] for reference, orders in _group(session, found).items()
+    }
+
+
+def find_ids_of_spelled_references(
+    session: Session, references: Collection[str]
+) -> list[tuple[str, int]]:
+    """Return the pairs of a reference and the id of each order that has it in some spelling."""
+    accounts = distinct_values(session, Order.account)
+    pairs = [(account, reference) for account in accounts for reference in references]
+    meant = [
+        (reference, order_id)
+        for (_, reference), order_id in find_meant(session, pairs, (NAME, REFERENCE))
+    ]
+    if not meant:
+        return []
+    # An identifier may be a reference that the order has no more, or its name.
+    rows = select(Order.id, Order.reference).where(id_in(Order.id, {each for _, each in meant}))
+    spelled = {order_id: spell(told) for order_id, told in session.execute(rows) if told}
+    return [(told, order_id) for told, order_id in meant if spelled.get(order_id) == spell(told)]
 
 
 def find_orders_of_accounts(

@@ -40,7 +40,7 @@ from receiver.db.pagination import (
     select_pages,
     write_cursor,
 )
-from receiver.orders.find import find_ids_of_accounts
+from receiver.orders.find import find_ids_of_accounts, find_ids_of_spelled_references
 from receiver.orders.fold import REPEATED_OBSERVATION
 
 # The day of an order's last change, as the index orders_updated_idx spells it.
@@ -171,7 +171,7 @@ def select_order_ids(
         conditions.append(id_in(Order.id, ids))
     if filters.keys() & {"reference", "tracking_number"}:
         if "reference" in filters:
-            conditions.append(Order.reference == filters["reference"])
+            conditions.append(_has_reference(session, filters["reference"]))
         conditions += narrowed
     elif wanted:
         values: IndexValues = {
@@ -195,6 +195,15 @@ def select_order_ids(
     if before is not None:
         conditions.append(Order.id < before)
     return select(Order.id).where(*conditions).order_by(Order.id.desc()).limit(most)
+
+
+def _has_reference(session: Session, reference: str) -> ColumnElement[bool]:
+    """Return the condition of having a reference: in its exact spelling, where an order has it."""
+    exact = Order.reference == reference
+    if session.scalar(select(Order.id).where(exact).limit(1)) is not None:
+        return exact
+    spelled = find_ids_of_spelled_references(session, [reference])
+    return Order.id.in_([order_id for _, order_id in spelled])
 
 
 def _values_by_column(filters: Filters) -> dict[Column, Sequence[Any]]:

@@ -80,7 +80,7 @@ class OrderReader:
         return self._read_one(VERSION, account, name)
 
     def list_by_reference(self, reference: str, limit: int) -> dict[str, Any]:
-        """Return the first page of a reference's orders, as list_orders() does."""
+        """Return the first page of an exact reference's orders, as list_orders() does."""
         rows = self._read(REFERENCED, "", reference)
         return {
             "orders": rows[:limit],

@@ -104,12 +104,14 @@ def list_orders(filters: dict[str, Any]) -> Response:
     """List orders that match all filters, newest first.
 
     Pages are stable: an order that changes keeps its place, and a new order comes before the first
-    page.
+    page. A reference that no order has exactly is found without regard to capitals, dashes and
+    surrounding blanks.
     """
     app = app_context()
+    page: dict[str, Any] = {"orders": []}
     if filters.keys() == {"reference", "limit"}:
         page = app.reader.list_by_reference(filters["reference"], filters["limit"])
-    else:
+    if not page["orders"]:
         with app.sessions() as session:
             page = listing.list_orders(session, filters)
     return json_answer(render_order_page(page))
