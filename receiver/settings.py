@@ -23,6 +23,8 @@ from receiver.couriers.snapshot import MessageContext
 from receiver.errors import OrdertrailError
 
 # A token is part of a URL's path: these characters need no encoding there.
+# The tokens of the API and of the metrics are at least so long.
+TOKEN_CHARACTERS = 16
 URL_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
 # The address of this machine to connect to where the service listens on all of its addresses.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound to
@@ -212,8 +214,16 @@ def _installed(package: str, extra: str) -> Callable[[str], None]:
     return check
 
 
-def _required(field: type[fields.Field[Any]], check: Callable[[Any], Any]) -> fields.Field[Any]:
-    return field(required=True, validate=check, error_messages={"required": "is not set"})
+def _long_tokens(tokens: Iterable[str]) -> None:
+    """Check tokens; a short one is reported by its number, for it may be in use elsewhere."""
+    short = [str(place) for place, token in enumerate(tokens, 1) if len(token) < TOKEN_CHARACTERS]
+    if short:
+        least = f"{TOKEN_CHARACTERS} characters: create one with `openssl rand -hex 32`"
+        raise ValidationError(f"token no. {', '.join(short)} has fewer than {least}")
+
+
+def _required(field: type[fields.Field[Any]], *checks: Callable[[Any], Any]) -> fields.Field[Any]:
+    return field(required=True, validate=checks, error_messages={"required": "is not set"})
 
 
 def _text(default: str | None = None, *checks: Callable[[str], Any]) -> fields.String:
@@ -235,11 +245,13 @@ GENERAL = Schema.from_dict(
             fields.String, _scheme("postgresql", "postgres", "postgresql+psycopg")
         ),
         "REDIS_URL": _required(fields.String, _scheme("redis", "rediss", "unix", "redis+sentinel")),
-        "API_TOKENS": _required(CommaList, validate.Length(1, error="contains no token")),
+        "API_TOKENS": _required(
+            CommaList, validate.Length(1, error="contains no token"), _long_tokens
+        ),
         "HOST": _text("127.0.0.1"),
         "PORT": _positive(8000, most=65535),
         "DATA_DIR": _text(".data"),
-        "METRICS_TOKEN": _text(),
+        "METRICS_TOKEN": _text(None, lambda token: _long_tokens([token])),
         "MAX_BODY_BYTES": _positive(1_048_576),
         "POLL_INTERVAL_FACTOR": fields.Float(
             load_default=1.0, validate=validate.Range(min=0, min_inclusive=False, max=1000)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SERVERS = pytest.StashKey[dict[str, str]]()
 STACK = pytest.StashKey[ExitStack]()
 
-API_TOKEN = "test-api-token"
+API_TOKEN = "test-api-token-01"
 ENVIRON = {
     "API_TOKENS": API_TOKEN,
     "METRICS_TOKEN": "test-metrics-token",

@@ -18,7 +18,7 @@ from tests.test_metrics import of, samples
 
 TIRAMIZOO = "/webhooks/tiramizoo/orders/tiramizoo-token"
 METRICS = {"Authorization": "Bearer test-metrics-token"}
-API = {"Authorization": "Bearer test-api-token"}
+API = {"Authorization": "Bearer test-api-token-01"}
 ACCOUNTS = {"tiramizoo": ("orders",)}
 
 

@@ -180,16 +180,16 @@ def test_a_session_ends_after_twelve_hours(client: FlaskClient) -> None:
 
 
 def test_removing_a_token_ends_its_sessions_and_no_others(new_app: NewApp) -> None:
-    both = {"API_TOKENS": "first-token,second-token"}
+    both = {"API_TOKENS": "first-token-of-two,second-token-of-two"}
     cookies = {}
-    for token in ("first-token", "second-token"):
+    for token in ("first-token-of-two", "second-token-of-two"):
         client = new_app(**both).test_client()
         sign_in(client, token)
         cookie = client.get_cookie(COOKIE, path="/ops")
         assert cookie is not None
         cookies[token] = cookie.value
-    left = new_app(API_TOKENS="new-token,second-token").test_client()
-    for token, opens in (("first-token", 303), ("second-token", 200)):
+    left = new_app(API_TOKENS="new-token-of-three,second-token-of-two").test_client()
+    for token, opens in (("first-token-of-two", 303), ("second-token-of-two", 200)):
         left.set_cookie(COOKIE, cookies[token], path="/ops")
         assert left.get("/ops/orders").status_code == opens
 

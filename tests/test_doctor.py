@@ -183,7 +183,7 @@ def test_an_account_that_cannot_be_read_is_named(given: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("given", "check", "seen"),
     [
-        ({"API_TOKENS": "short"}, "API_TOKENS", "only 5 characters"),
+        ({"API_TOKENS": "9f8a7c6b5d4e3f2a1"}, "API_TOKENS", "only 17 characters"),
         ({"API_TOKENS": "please-change-this-one"}, "API_TOKENS", "contains a common word"),
         ({"METRICS_TOKEN": f"{STRONG}-2"}, "METRICS_TOKEN", "COURIER_COTTONCAST_SECRETS"),
         ({"POLL_INTERVAL_FACTOR": "0.1"}, "POLL_INTERVAL_FACTOR", "more often"),

@@ -425,7 +425,7 @@ def test_a_message_being_parked_while_its_order_is_registered_is_folded_all_the_
 ) -> None:
     account, body = "cottoncast-parking", raw(cottoncast_status())
     new = raw({"account": account, "courier_order_id": "3AF7"})
-    headers = {"Authorization": "Bearer test-api-token", "Content-Type": "application/json"}
+    headers = {"Authorization": "Bearer test-api-token-01", "Content-Type": "application/json"}
     with service.sessions() as holding, ThreadPoolExecutor(1) as pool:
         with locked(service, "orders", "ACCESS EXCLUSIVE"):
             keep_silently(service.sessions, body, account)

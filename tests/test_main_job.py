@@ -26,7 +26,7 @@ from tests.bodies import tiramizoo_order
 
 ORDERS = int(os.environ.get("ORDERS", "150"))
 CONNECTIONS = 16
-TOKEN = "main-job-token"
+TOKEN = "main-job-token-of-the-shop"
 WEBHOOK = "/webhooks/tiramizoo/orders/main-job-secret"
 SETTLED_SECONDS = 60.0
 

@@ -139,12 +139,12 @@ def test_without_postgresql_it_lives_and_is_not_ready(
     assert answer.status_code == 503
     assert answer.json == {**READY, "status": "not ready", "postgresql": "unreachable"}
     assert client.get("/livez").status_code == 200
-    alerts = client.get("/v1/alerts", headers=bearer("test-api-token")).json
+    alerts = client.get("/v1/alerts", headers=bearer("test-api-token-01")).json
     found = {it["condition"] for it in (alerts or {})["alerts"]} - {"disk_low"}
     assert found == {"database_away", "no_workers"}
     condition = {"condition": "database_away", "account": "", "severity": "critical"}
     assert number(client, "ordertrail_alert", **condition) == 1
-    page = client.get("/ops", headers=bearer("test-api-token"))
+    page = client.get("/ops", headers=bearer("test-api-token-01"))
     assert page.status_code == 200
     assert "PostgreSQL cannot be used" in page.text
 
@@ -161,7 +161,7 @@ def test_a_postgresql_that_takes_no_writes_is_not_ready(
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json == {**READY, "status": "not ready", "postgresql": "read-only"}
-    alerts = client.get("/v1/alerts", headers=bearer("test-api-token")).json
+    alerts = client.get("/v1/alerts", headers=bearer("test-api-token-01")).json
     assert "database_read_only" in [it["condition"] for it in (alerts or {})["alerts"]]
     assert number(client, "ordertrail_database_up") == 1
     assert number(client, "ordertrail_database_writable") == 0
@@ -181,7 +181,7 @@ def test_a_postgresql_that_takes_no_more_connections_is_named(
             DATABASE_URL=url.set(username="few").render_as_string(hide_password=False)
         ).test_client()
         answer = client.get("/readyz")
-        alerts = client.get("/v1/alerts", headers=bearer("test-api-token")).json
+        alerts = client.get("/v1/alerts", headers=bearer("test-api-token-01")).json
         admin.execute("DROP ROLE few")
     assert (answer.status_code, (answer.json or {})["postgresql"]) == (503, "out of connections")
     assert "database_connections" in [it["condition"] for it in (alerts or {})["alerts"]]
@@ -196,7 +196,7 @@ def test_missing_tables_are_named(
     client = new_app(DATABASE_URL=url).test_client()
     answer = client.get("/readyz")
     assert (answer.json or {})["postgresql"] == "tables missing or outdated"
-    alerts = client.get("/v1/alerts", headers=bearer("test-api-token")).json
+    alerts = client.get("/v1/alerts", headers=bearer("test-api-token-01")).json
     assert "tables_outdated" in [it["condition"] for it in (alerts or {})["alerts"]]
 
 
@@ -247,7 +247,7 @@ def test_probes_need_no_token(path: str, web: Web) -> None:
 # Numbers
 
 
-@pytest.mark.parametrize("token", ["test-metrics-token", "test-api-token"])
+@pytest.mark.parametrize("token", ["test-metrics-token", "test-api-token-01"])
 def test_metrics_are_shown_to_a_metrics_or_an_api_token(token: str, client: FlaskClient) -> None:
     answer = client.get("/metrics", headers=bearer(token))
     assert answer.status_code == 200
@@ -264,7 +264,7 @@ def test_metrics_are_shown_to_a_metrics_or_an_api_token(token: str, client: Flas
         "Bearer ",
         "Bearer wrong",
         "Bearer test-metrics-toke",
-        "Bearer test-metrics-token test-api-token",
+        "Bearer test-metrics-token test-api-token-01",
         "Basic test-metrics-token",
         "test-metrics-token",
         "Bearer tiramizoo-token",
@@ -291,7 +291,7 @@ def test_without_a_metrics_token_only_api_tokens_open_metrics(
     for authorization in ("Bearer ", "Bearer None", "Bearer test-metrics-token"):
         answer = client.get("/metrics", headers={"Authorization": authorization})
         assert answer.status_code == 401
-    assert client.get("/metrics", headers=bearer("test-api-token")).status_code == 200
+    assert client.get("/metrics", headers=bearer("test-api-token-01")).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -358,13 +358,13 @@ def test_logs_are_json_lines_without_tokens_bodies_or_personal_data(
         web.post("/webhooks/cottoncast/orders", body, {"Cottoncast-Authentication": "guessed-key"})
     web.post("/webhooks/tiramizoo%00/orders/tiramizoo-token", order)
     web.get("/v1/orders?reference=ZVW8GV", bearer("guessed-token"))
-    web.get("/v1/orders/tiramizoo/ZVW8GV", bearer("test-api-token"))
+    web.get("/v1/orders/tiramizoo/ZVW8GV", bearer("test-api-token-01"))
     wait_until(lambda: web.log.read_bytes().endswith(b"\n"))
     for line in web.log.read_text().splitlines():
         told = json.loads(line)
         assert told["process"] == "web"
         assert {"event", "level", "timestamp"} <= told.keys()
     told_now = web.log.read_bytes()[start:].decode()
-    secrets = ("tiramizoo-token", "guessed", "test-api-token", "Cottoncast-Authentication")
+    secrets = ("tiramizoo-token", "guessed", "test-api-token-01", "Cottoncast-Authentication")
     bodies = ("Icealay", "+491234567890", "Im Dol", "ZVW8GV", "3SCEBU", "external id")
     assert [word for word in (*secrets, *bodies) if word in told_now] == []

@@ -40,7 +40,7 @@ Sessions = sessionmaker[Session]
 
 UUID = "6d1f0b1e-5f0e-4c39-8f0c-0a3c1e8a7b11"
 EXAMPLE = "2a9eeeb3-16ba-4184-b894-c9734f613e93"
-API_TOKEN = "test-api-token"
+API_TOKEN = "test-api-token-01"
 
 # What anything at the API may be given: all of it is somebody's text, and none of it a command.
 

@@ -15,8 +15,11 @@ from tests.service import ROOT
 REQUIRED = {
     "DATABASE_URL": "postgresql://ordertrail:db-secret@db.example:5432/ordertrail",
     "REDIS_URL": "redis://:redis-secret@cache.example:6379/0",
-    "API_TOKENS": "api-secret",
+    "API_TOKENS": "api-secret-of-the-shop",
 }
+
+# Makes a token long enough.
+LONG = "-0123456789abcdef"
 
 
 def settings(**given: str) -> Settings:
@@ -55,8 +58,8 @@ def test_what_is_given_counts() -> None:
         HOST="::1",
         PORT="9000",
         DATA_DIR="/srv/order trail",
-        API_TOKENS="one, two,,three ",
-        METRICS_TOKEN="scrape",
+        API_TOKENS=f"one{LONG}, two{LONG},,three{LONG} ",
+        METRICS_TOKEN=f"scrape{LONG}",
         MAX_BODY_BYTES="1000",
         POLL_INTERVAL_FACTOR="0.001",
         INBOX_RETENTION_DAYS="7",
@@ -64,8 +67,8 @@ def test_what_is_given_counts() -> None:
         ALERT_URLS="json://a,json://b",
     )
     assert (read.host, read.port, read.data_dir) == ("::1", 9000, Path("/srv/order trail"))
-    assert read.api_tokens == ("one", "two", "three")
-    assert (read.metrics_token, read.max_body_bytes) == ("scrape", 1000)
+    assert read.api_tokens == (f"one{LONG}", f"two{LONG}", f"three{LONG}")
+    assert (read.metrics_token, read.max_body_bytes) == (f"scrape{LONG}", 1000)
     assert read.poll_interval_factor == 0.001
     assert (read.inbox_retention_days, read.personal_data_retention_days) == (7, 30)
     assert read.alert_urls == ("json://a", "json://b")
@@ -144,6 +147,9 @@ def test_every_required_name_that_is_missing_is_named() -> None:
         ("REDIS_URL", "redis://cache:0/0"),
         ("REDIS_URL", "redis+sentinel://one:port/mymaster"),
         ("API_TOKENS", ","),
+        ("API_TOKENS", "0123456789abcde"),
+        ("API_TOKENS", "0123456789abcdef,0123456789abcde"),
+        ("METRICS_TOKEN", "0123456789abcde"),
         ("PORT", "0"),
         ("PORT", "65536"),
         ("PORT", "80.5"),
@@ -196,15 +202,23 @@ def test_a_value_may_come_from_a_file(tmp_path: Path) -> None:
         {
             "DATABASE_URL_FILE": file(REQUIRED["DATABASE_URL"] + "\n"),
             "REDIS_URL_FILE": file(REQUIRED["REDIS_URL"]),
-            "API_TOKENS_FILE": file("one,two\n"),
+            "API_TOKENS_FILE": file(f"one{LONG},two{LONG}\n"),
             "PORT_FILE": file(" 9000 \n"),
             "COURIER_TIRAMIZOO_MUNICH_DRIVER_FILE": file("tiramizoo"),
             "COURIER_TIRAMIZOO_MUNICH_SECRETS_FILE": file("new,old\n"),
         }
     )
     assert read.database_url == REQUIRED["DATABASE_URL"]
-    assert (read.api_tokens, read.port) == (("one", "two"), 9000)
+    assert (read.api_tokens, read.port) == ((f"one{LONG}", f"two{LONG}"), 9000)
     assert read.accounts["tiramizoo-munich"].secrets == ("new", "old")
+
+
+def test_a_token_of_sixteen_characters_is_long_enough_and_a_short_one_is_not_shown() -> None:
+    read = settings(API_TOKENS="0123456789abcdef", METRICS_TOKEN="fedcba9876543210")
+    assert (read.api_tokens, read.metrics_token) == (("0123456789abcdef",), "fedcba9876543210")
+    told = fault(API_TOKENS="0123456789abcdef,hunter2")
+    assert "no. 2" in told
+    assert "hunter2" not in told
 
 
 def test_a_name_given_twice_is_a_fault(tmp_path: Path) -> None:
@@ -376,7 +390,7 @@ def test_a_courier_that_is_not_read_through_a_field_map_takes_none() -> None:
 
 def test_no_secret_is_in_what_is_printed_of_the_settings() -> None:
     read = settings(
-        METRICS_TOKEN="metrics-secret",
+        METRICS_TOKEN="metrics-secret-of-the-scraper",
         ALERT_URLS="mailto://user:alert-secret@mail.example",
         COURIER_TIRAMIZOO_SECRETS="token-secret",
         COURIER_TIRAMIZOO_API_TOKEN="courier-secret",

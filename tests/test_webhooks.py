@@ -200,7 +200,7 @@ def test_a_body_is_kept_byte_for_byte(client: FlaskClient, sessions: Sessions) -
         ("/webhooks/tiramizoo/orders/TIRAMIZOO-TOKEN", "wrong"),
         ("/webhooks/tiramizoo/orders/tiramizoo-token,tiramizoo-old-token", "wrong"),
         ("/webhooks/tiramizoo/orders/shipmentapi-token", "wrong"),
-        ("/webhooks/tiramizoo/orders/test-api-token", "wrong"),
+        ("/webhooks/tiramizoo/orders/test-api-token-01", "wrong"),
         ("/webhooks/tiramizoo/orders/parking-token", "wrong"),
         ("/webhooks/tiramizoo/orders/%FF%FE", "wrong"),
         ("/webhooks/tiramizoo/orders/%00", "wrong"),

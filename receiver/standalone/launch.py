@@ -19,7 +19,7 @@ ROOT = TREE if (TREE / "Procfile").is_file() else Path(__file__).resolve().paren
 PLACEHOLDERS = {
     "DATABASE_URL": "postgresql:///",
     "REDIS_URL": "unix:///",
-    "API_TOKENS": "placeholder",
+    "API_TOKENS": "placeholder-of-a-token",
 }
 
 

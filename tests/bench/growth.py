@@ -34,7 +34,7 @@ from receiver.db.migrate import migrate
 from receiver.settings import Settings
 from tests.servers import running
 
-TOKEN = "bench"
+TOKEN = "bench-token-of-the-shop"
 LIMIT = 10
 GOAL = 2.0
 NOW = datetime.now(UTC)

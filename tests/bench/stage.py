@@ -27,7 +27,7 @@ from tests.servers import Running
 from tests.servers import running as running_servers
 from tests.service import WEB, WORKER, running, wait_until
 
-TOKEN = "bench"
+TOKEN = "bench-token-of-the-shop"
 # What a Redis has where nobody set anything: a snapshot now and then. Ours has no use for more.
 STOCK_PERSISTENCE = {"save": "3600 1 300 100 60 10000", "appendonly": "no"}
 PEERS_SETTINGS = "tests/bench/peers/gunicorn.conf.py"

@@ -37,7 +37,7 @@ Sessions = sessionmaker[Session]
 pytestmark = [pytest.mark.xdist_group("embedded"), pytest.mark.timeout(300)]
 
 HOOK = "/webhooks/tiramizoo/orders/tiramizoo-token"
-SHOP = {"Authorization": "Bearer test-api-token"}
+SHOP = {"Authorization": "Bearer test-api-token-01"}
 DATABASE = "ordertrail"
 STATES = ("created", "dispatched", "picked_up")
 # Messages before, and while, a backup is taken.

@@ -25,7 +25,7 @@ from tests.service import WORKER, Web, running, running_web, valkey_made, wait_u
 
 READERS = int(os.environ.get("FEED_READERS", "200"))
 
-SHOP = {"Authorization": "Bearer test-api-token"}
+SHOP = {"Authorization": "Bearer test-api-token-01"}
 OPS = {"Authorization": "Bearer test-metrics-token"}
 # SQLAlchemy's pool and as much overflow (receiver/db/engine.py).
 POOL = 16

@@ -615,7 +615,7 @@ def test_a_shop_that_is_down_is_tried_again(clock: Clock, shop: Shop) -> None:
 
 
 def test_an_ordertrail_can_be_pointed_at_all_of_them() -> None:
-    environ = {"DATABASE_URL": "postgresql://x/x", "REDIS_URL": "redis://x", "API_TOKENS": "x"}
+    environ = {"DATABASE_URL": "postgresql://x/x", "REDIS_URL": "redis://x", "API_TOKENS": "x" * 16}
     for courier_class in COURIERS:
         with courier_class(account=f"{courier_class.name.upper()}_2") as courier:
             environ |= courier.environ()

@@ -11,7 +11,7 @@ def test_every_kind_of_answer_comes_whole_on_one_connection(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     with running_web(environ, tmp_path / "web.log") as web:
-        shop = b"Authorization: Bearer test-api-token\r\n"
+        shop = b"Authorization: Bearer test-api-token-01\r\n"
         script = (
             b"/ops/static/"
             + next((Path("receiver/web/console") / "static").glob("*.js")).name.encode()
