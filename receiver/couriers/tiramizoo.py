@@ -23,6 +23,7 @@ from receiver.couriers.body_reader import read_fields
 from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
+    CLOCK_TOLERANCE,
     FOLLOWS_ORDER,
     STATE_DISAGREES,
     TIME_INFERRED,
@@ -271,6 +272,7 @@ def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
     zone = order["timezone"] if order["timezone"] in ZONES else context.zone or ZONE
     states = _list_states(order, zone)
     dated = [*states.dated.values()]
+    _lend_reasons(dated)
     last_word = _last_word(order["state"], dated)
     reported = dated if last_word is None else [*dated, last_word]
     if states.undated:
@@ -369,6 +371,24 @@ def _last_word(state: str, dated: list[ReportedState]) -> ReportedState | None:
         return None
     newest = max(dated, key=lambda item: item.sort_key).moment
     return ReportedState(state, newest, flags=frozenset({STATE_DISAGREES, TIME_INFERRED}))
+
+
+def _lend_reasons(dated: list[ReportedState]) -> None:
+    """Give a failure without a reason that of the nearest entry of its state.
+
+    The column and the entry of one failure may be stamped by two clocks: the courier's server and
+    the driver's telephone. An entry further away is another attempt.
+    """
+    told = [(item.state, item.moment.at, item.reason) for item in dated if item.moment]
+    for item in dated:
+        if item.reason is None and item.state in REASONS and item.moment:
+            apart = [
+                (abs(at - item.moment.at), reason)
+                for state, at, reason in told
+                if state == item.state and reason
+            ]
+            distance, reason = min(apart, default=(CLOCK_TOLERANCE, None))
+            item.reason = reason if distance <= CLOCK_TOLERANCE else None
 
 
 def _add_undated(reported: list[ReportedState], undated: dict[str, ReportedState]) -> None:

@@ -315,6 +315,24 @@ def test_earlier_attempt_is_told_by_history_alone() -> None:
     assert fold_events(snapshot.events).reason == "abort_delivery"
 
 
+@pytest.mark.parametrize(
+    ("recorded", "reason"),
+    [(-2, "abort_delivery"), (-300, "abort_delivery"), (-301, None), (-90_000, None)],
+)
+def test_failure_has_the_reason_of_an_entry_that_another_clock_stamped(
+    recorded: int, reason: str | None
+) -> None:
+    times = life("created", "picked_up", "delivery_failed")
+    recorded_at = times["delivery_failed"] + timedelta(seconds=recorded)
+    entries = [
+        history_entry("abort_delivery", recorded_at, "delivery_failed"),
+        history_entry("address_not_found", recorded_at - timedelta(days=2), "delivery_failed"),
+    ]
+    for history in (entries, entries[::-1]):
+        snapshot = decode(tiramizoo_order(times=times, history=history))
+        assert fold_events(snapshot.events).reason == reason
+
+
 def test_entry_that_only_names_the_deed_again_gives_no_reason() -> None:
     times = life("created", "picked_up")
     entry = history_entry("pick_up", times["picked_up"], "picked_up")
