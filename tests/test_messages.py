@@ -21,7 +21,7 @@ from tests.bodies import cottoncast_status, raw, tiramizoo_order
 from tests.service import at_once
 from tests.shop import deliver, get, problem_of
 from workers.folding.drain import BATCH, SENT_BACK, drain_batch, lock_batch
-from workers.upkeep.sweep import find_overdue_messages
+from workers.upkeep.sweep import find_overdue_messages, is_being_folded
 
 Drain = Callable[[], int]
 Sessions = sessionmaker[Session]
@@ -412,6 +412,19 @@ def test_the_sweep_sees_both(sessions: Sessions, kind: str) -> None:
     with sessions() as session:
         assert not find_overdue_messages(session, now + timedelta(seconds=2))
         assert find_overdue_messages(session, now + timedelta(seconds=4))
+
+
+def test_a_backlog_that_is_worked_on_is_not_forgotten(
+    sessions: Sessions, settings: Settings
+) -> None:
+    fill(sessions, {}, {})
+    with sessions() as session:
+        assert not is_being_folded(session, datetime.now(UTC))
+    now = datetime.now(UTC)
+    drain_batch(sessions, settings, now)
+    with sessions() as session:
+        assert is_being_folded(session, now + timedelta(seconds=2))
+        assert not is_being_folded(session, now + timedelta(seconds=4))
 
 
 def test_registration_puts_what_it_releases_before_what_was_sent_back(

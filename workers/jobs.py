@@ -21,7 +21,7 @@ from workers.folding.poison import CrashGuard
 from workers.polling.account_poller import AccountPoller
 from workers.runtime import STOP, get_runtime
 from workers.upkeep.retention import Retention
-from workers.upkeep.sweep import find_overdue_messages
+from workers.upkeep.sweep import find_overdue_messages, is_being_folded
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +120,8 @@ def sweep() -> None:
     with process.sessions.begin() as session:
         record_sweep(session, now)
         overdue = find_overdue_messages(session, now)
-    if overdue is not None and ring_doorbell(process.redis):
+        is_backlog = overdue is not None and is_being_folded(session, now)
+    if overdue is not None and ring_doorbell(process.redis) and not is_backlog:
         log.warning("overdue_messages_found", **overdue)
         with process.sessions.begin() as session:
             totals.add_totals(session, {(totals.MENDED, "", totals.RINGS): 1})

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from receiver.db.models import Message
 from receiver.db.pagination import count_rows
-from receiver.inbox.pending import pending_since, select_pending
+from receiver.inbox.pending import pending_since, read_progress, select_pending
 
 # A drain comes sooner than this to a message that was rung for.
 OVERDUE_AFTER = timedelta(seconds=3)
@@ -23,3 +23,9 @@ def find_overdue_messages(session: Session, now: datetime) -> dict[str, float] |
         return None
     count = count_rows(session, select_pending().with_only_columns(Message.id), MAX_COUNTED)
     return {"messages": count, "waiting_seconds": round((now - since).total_seconds(), 1)}
+
+
+def is_being_folded(session: Session, now: datetime) -> bool:
+    """Whether a batch was folded just now: what is overdue then waits in a backlog."""
+    _, folded_at = read_progress(session, now)
+    return folded_at is not None and now - folded_at <= OVERDUE_AFTER
