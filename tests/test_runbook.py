@@ -47,8 +47,8 @@ def test_a_condition_has_a_section_that_says_all_it_should(condition: str) -> No
 
 @pytest.mark.parametrize("alert", sorted(RULES.keys() - {"OrdertrailCondition"}))
 def test_a_rule_names_a_section_of_the_runbook(alert: str) -> None:
-    page, _, section = RULES[alert]["annotations"]["runbook"].partition("#")
-    assert page == "deploy/runbook.md"
+    page, _, section = RULES[alert]["annotations"]["runbook_url"].partition("#")
+    assert page == "{{ $externalLabels.console }}/runbook"
     assert section in anchors(RUNBOOK)
 
 
