@@ -59,7 +59,9 @@ def test_a_service_works_as_the_owner_of_its_database_with_odd_defaults(
             assert client.get(path).status_code == 200, path
         assert "Traceback" not in run_command(own, "check").output
         doctor = run_command(own, "doctor").output
-        assert not [line for line in doctor.splitlines() if line.startswith("broken")]
+        # The tests' server does not flush to disk, and no worker is there.
+        broken = [line for line in doctor.splitlines() if line.startswith("broken")]
+        assert not [line for line in broken if " off " not in line and "processes" not in line]
         applications.close(app)
         engine.dispose()
         log = (directory / "postgres.log").read_text()

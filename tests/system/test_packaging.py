@@ -20,7 +20,12 @@ from tests.service import ROOT, Web, free_port, running, wait_until
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 INSTALLED = "receiver/standalone/installed"
-OF_THE_TREE = {f"{INSTALLED}/Procfile", f"{INSTALLED}/deploy/gunicorn.conf.py"}
+OF_THE_TREE = {
+    f"{INSTALLED}/Procfile",
+    f"{INSTALLED}/deploy/env.example",
+    f"{INSTALLED}/deploy/gunicorn.conf.py",
+    f"{INSTALLED}/deploy/runbook.md",
+}
 
 
 def build(what: str, source: Path, into: Path) -> Path:

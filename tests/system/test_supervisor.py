@@ -363,8 +363,8 @@ def test_no_request_is_answered_before_the_release_has_ended(
         outside.ready()
 
 
-def test_a_release_that_fails_is_the_end(tmp_path: Path) -> None:
-    given = {"DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/none"}
+def test_a_release_that_fails_is_the_end(tmp_path: Path, servers: dict[str, str]) -> None:
+    given = {"DATABASE_URL": servers["postgres"].replace("%7B%7D", "none_of_this_name")}
     with run(tmp_path, **given) as failed:
         assert failed.ends() == 1
     assert "the release failed, see above: ordertrail migrate" in failed.said

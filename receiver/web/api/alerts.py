@@ -32,7 +32,9 @@ def list_alerts(filters: dict[str, Any]) -> dict[str, Any]:
 
 
 @alerts.post("/alerts/<int:alert_id>/acknowledge")
-@alerts.arguments(schemas.AcknowledgementSchema, example={"note": "the courier repairs it"})
+@alerts.arguments(
+    schemas.AcknowledgementSchema, required=False, example={"note": "the courier repairs it"}
+)
 @alerts.response(200, schemas.PastAlertSchema)
 def acknowledge_alert(wanted: dict[str, Any], alert_id: int) -> Any:
     """Have an open alert not pushed again for a while; its end is pushed."""

@@ -34,7 +34,11 @@ PATH_PARAMETERS = {
 IF_NONE_MATCH = {
     "in": "header",
     "name": "If-None-Match",
-    **_parameter("An earlier `ETag`: 304 if the order is unchanged.", '"3"', {"type": "string"}),
+    **_parameter(
+        "An earlier `ETag`: 304 if the order is unchanged.",
+        '"3-8-4959e383a449"',
+        {"type": "string"},
+    ),
 }
 
 
@@ -44,12 +48,11 @@ def _header(description: str, example: Any, **schema: Any) -> dict[str, Any]:
 
 HEADERS: dict[str, dict[str, Any]] = {
     "ETag": _header(
-        "The order's `version` in quotes; send it back as `If-None-Match`. If the order was"
-        " requested by another identifier than `courier_order_id`, the ETag also contains an"
-        " internal id of the order.",
-        '"3"',
+        "Stands for everything that the order's representation shows; send it back as"
+        " `If-None-Match`. Treat it as opaque text.",
+        '"3-8-4959e383a449"',
         type="string",
-        pattern='^"[0-9]+(-[0-9]+)?"$',
+        pattern='^"[0-9a-f-]+"$',
     ),
     "Retry-After": _header("Retry after this many seconds.", 5, type="integer", minimum=1),
     "WWW-Authenticate": _header("How to authenticate.", 'Bearer realm="ordertrail"', type="string"),

@@ -62,7 +62,8 @@ def build_document() -> bytes:
         api.register_blueprint(blueprint, url_prefix="/v1")
     for key, name in converter.refs.items():
         components.schemas[name]["description"] = cleandoc(key[0].__doc__)
-    components.schemas["Lookup"]["oneOf"] = [{"required": [n]} for n in ("references", "orders")]
+    lookups = ("references", "orders", "tracking_numbers")
+    components.schemas["Lookup"]["oneOf"] = [{"required": [name]} for name in lookups]
     # flask-smorest registers it, and nothing uses it.
     del components.schemas["PaginationMetadata"]
     return json.dumps(api.spec.to_dict()).encode()
