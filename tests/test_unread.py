@@ -99,9 +99,14 @@ def test_what_is_no_json_and_comes_after_an_erasure_is_erased_too(
 values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
-names = st.text(
-    st.characters(categories=["L", "N", "P", "S"], include_characters=" "),
-    min_size=erasure.SHORTEST_NAME,
+# Names are stored without the blanks around them.
+names = (
+    st.text(
+        st.characters(categories=["L", "N", "P", "S"], include_characters=" "),
+        min_size=erasure.SHORTEST_NAME,
+    )
+    .map(str.strip)
+    .filter(lambda name: len(name) >= erasure.SHORTEST_NAME)
 )
 
 

@@ -81,7 +81,7 @@ def _describe_answers(what: str, part: int, total: int) -> str:
 )
 def find_courier_silent(context: AlertContext) -> Iterator[Alert]:
     """Find accounts whose silence is unusual; one whose every webhook is refused is not silent."""
-    refused = {alert.account for alert in find_credentials_refused(context) if not alert.severity}
+    refused = {alert.account for alert, is_everything in _read_refusals(context) if is_everything}
     accounts = context.settings.accounts.values()
     for row in read_silences(context.session, accounts, context.now):
         reason = explain_silence(row, context.now - row.since)
@@ -105,6 +105,11 @@ def find_credentials_refused(context: AlertContext) -> Iterator[Alert]:
     It is a warning where accepted webhooks come as well, or few were refused: somebody guesses, or
     the courier uses a wrong secret in some places only. It holds until a webhook is accepted.
     """
+    return (alert for alert, _ in _read_refusals(context))
+
+
+def _read_refusals(context: AlertContext) -> Iterator[tuple[Alert, bool]]:
+    """Yield each account's alert, and whether all that its courier sends at present is refused."""
     statement = select(Refusal).where(
         Refusal.account.in_(context.settings.accounts),
         Refusal.reason.in_(refused_credentials.CREDENTIAL_REASONS),
@@ -134,7 +139,9 @@ def find_credentials_refused(context: AlertContext) -> Iterator[Alert]:
         since_then = "" if accepted else "; no webhook has been accepted since"
         summary = f"{requests} refused because of a {main.reason} credential{cause}{since_then}"
         severity = WARNING if accepted or count < MANY_REFUSED else ""
-        yield Alert(slug, summary, since, count, severity=severity, what_to_do=what_to_do)
+        is_everything = not accepted and context.now - last_at <= REFUSED_WITHIN
+        alert = Alert(slug, summary, since, count, severity=severity, what_to_do=what_to_do)
+        yield alert, is_everything
 
 
 @condition(

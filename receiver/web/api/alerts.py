@@ -31,7 +31,7 @@ def list_alerts(filters: dict[str, Any]) -> dict[str, Any]:
     return {"alerts": history.with_ids(evaluation.alerts, ids), **past}
 
 
-@alerts.post("/alerts/<int:alert_id>/acknowledge")
+@alerts.post("/alerts/<number:alert_id>/acknowledge")
 @alerts.arguments(
     schemas.AcknowledgementSchema, required=False, example={"note": "the courier repairs it"}
 )
