@@ -595,7 +595,15 @@ def test_the_indexes_for_what_does_not_move_on_are_used(watch: Watch) -> None:
                 " FROM generate_series(1, 20000) AS n"
             )
         )
-        session.execute(text("ANALYZE orders"))
+        session.execute(
+            text(
+                "INSERT INTO messages (account, topic, kind, trust, body, body_sha256, outcome,"
+                " processed_at, received_at, last_seen_at) SELECT 'tiramizoo', 'orders', 'webhook',"
+                " 'token', '{}', int8send(n), 'applied', now(), now(), now()"
+                " FROM generate_series(1, 20000) AS n"
+            )
+        )
+        session.execute(text("ANALYZE orders, messages"))
         context = AlertContext(session, watch.settings, NOW, FINE)
         for rows, index in (
             (select_stuck_orders(context), "orders_standing_idx"),
