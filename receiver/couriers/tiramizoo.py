@@ -379,12 +379,12 @@ def _lend_reasons(dated: list[ReportedState]) -> None:
     The column and the entry of one failure may be stamped by two clocks: the courier's server and
     the driver's telephone. An entry further away is another attempt.
     """
-    told = [(item.state, item.moment.at, item.reason) for item in dated if item.moment]
+    reported = [(item.state, item.moment.at, item.reason) for item in dated if item.moment]
     for item in dated:
         if item.reason is None and item.state in REASONS and item.moment:
             apart = [
                 (abs(at - item.moment.at), reason)
-                for state, at, reason in told
+                for state, at, reason in reported
                 if state == item.state and reason
             ]
             distance, reason = min(apart, default=(CLOCK_TOLERANCE, None))
