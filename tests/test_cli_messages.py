@@ -178,6 +178,16 @@ def test_a_message_is_discarded_and_its_retry_takes_that_back(
     assert "message 4 is applied" in refused.stderr
 
 
+@pytest.mark.usefixtures("inbox")
+def test_all_of_an_outcome_are_discarded(environ: dict[str, str], sessions: Sessions) -> None:
+    which = ("discard", "--outcome", "quarantined", "--by", "Ada", "--note", "a test")
+    assert run_command(environ, *which, "--reason", "no such reason").exit_code == 1
+    counted = run_command(environ, *which, "--dry-run")
+    assert counted.stdout == "2 quarantined messages would be discarded.\n"
+    assert command_json(environ, *which) == {"discarded": 2, "next_cursor": None}
+    assert outcomes(sessions) == ["discarded", "discarded", "parked", "applied"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -191,6 +201,9 @@ def test_a_message_is_discarded_and_its_retry_takes_that_back(
         (("retry", "1", "--account", "tiramizoo"), "--account"),
         (("retry", "--outcome", "applied"), "--outcome"),
         (("discard", "1"), "--by"),
+        (("discard", "--by", "Ada"), "MESSAGE_ID or --outcome"),
+        (("discard", "1", "--by", "Ada", "--reason", "x"), "--outcome"),
+        (("discard", "--outcome", "parked", "--by", "Ada"), "--note"),
         (("discard", "1", "--by", "x" * 101), "--by"),
     ],
     ids=lambda it: " ".join(it)[:50] if isinstance(it, tuple) else "",

@@ -31,6 +31,7 @@ ACTIONS = [
     "/ops/messages/1/retry",
     "/ops/messages/1/discard",
     "/ops/messages/retry",
+    "/ops/messages/discard",
     "/ops/conflicts/close?account=tiramizoo&id=u-1&conflict=c",
 ]
 UNAUTHORIZED, FORBIDDEN = 401, 403
@@ -529,6 +530,21 @@ def test_a_message_is_discarded_with_a_name_and_a_note(
     assert send(ann, "/ops/messages/1/discard", by="Ann", note="a test").status_code == 303
     text = seen(ann.get("/ops/messages/1"))
     assert "discarded by Ann: a test" in text
+
+
+def test_all_messages_that_match_are_discarded(
+    ann: FlaskClient, drain: Drain, sessions: Sessions
+) -> None:
+    deliver(ann, BROKEN, {"uuid": "u-8"})
+    deliver(ann, {"orderID": "x"}, account="cottoncast")
+    drain()
+    form = {"outcome": "quarantined", "account": "tiramizoo", "reason": "Missing", "by": "Ann"}
+    assert send(ann, "/ops/messages/discard", **form, note="").status_code == 422
+    answer = send(ann, "/ops/messages/discard", **form, note="a test")
+    assert "Discarded: 2 messages." in seen(ann.get(answer.location))
+    with sessions() as session:
+        found = session.scalars(select(Message.outcome).order_by(Message.id)).all()
+        assert found == ["discarded", "discarded", "quarantined"]
 
 
 def test_a_body_that_is_no_text_is_shown_and_handed_out_byte_for_byte(ann: FlaskClient) -> None:

@@ -166,7 +166,9 @@ def test_a_list_of_messages_reads_little(
 
 def test_what_is_stuck_is_found_without_reading_the_rest(filled: Engine) -> None:
     with Session(filled) as session:
-        nodes = plan(session, retry._stuck(session, {"outcome": "quarantined"}, 10_000, MOST))
+        nodes = plan(
+            session, retry._select_chunk(session, {"outcome": "quarantined"}, 10_000, MOST)
+        )
         assert rows_read(nodes) <= 500
 
 

@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
+from structlog.testing import capture_logs
 
 from receiver.db.models import Message
 from receiver.inbox import retry
@@ -308,7 +309,7 @@ def test_retry_of_very_many_goes_on_from_where_it_stopped(
     clock = iter(range(100))
     ticking = SimpleNamespace(monotonic=lambda: float(next(clock)))
     monkeypatch.setattr("receiver.inbox.retry.time", ticking)
-    monkeypatch.setattr(view, "RETRY_FOR_SECONDS", 3.0)
+    monkeypatch.setattr(view, "ONE_REQUEST_SECONDS", 3.0)
     fill(sessions, *({"outcome": "quarantined", "account": f"a{n % 3}"} for n in range(10)))
     first = retried(shop, outcome="quarantined")
     assert first["retried"] == 6
@@ -497,3 +498,63 @@ def test_discarding_that_cannot_be_used_names_the_field(
     problem = problem_of(shop.post("/v1/messages/1/discard", json=word), 422)
     assert list(problem["errors"]["json"]) == [field]
     assert json.loads(shop.get("/v1/messages/1").data)["outcome"] == "parked"
+
+
+def test_many_are_discarded_by_account_reason_and_time(
+    shop: FlaskClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = datetime.now(UTC) - timedelta(days=2)
+    chosen = {"outcome": "quarantined", "reason": "state: 100%_ missing", "received_at": old}
+    fill(
+        sessions,
+        chosen,
+        chosen | {"reason": "state: 100 of missing"},
+        chosen | {"account": "cottoncast"},
+        chosen | {"outcome": "parked"},
+        chosen | {"received_at": datetime.now(UTC)},
+        chosen,
+    )
+    monkeypatch.setattr(retry, "CHUNK", 1)
+    wanted = {"outcome": "quarantined", "account": "tiramizoo", "reason": "100%_"}
+    wanted |= {"received_until": (old + timedelta(hours=1)).isoformat(), "note": "a test"}
+    counted = shop.post("/v1/messages/discard", json={**wanted, "dry_run": True})
+    assert (counted.status_code, counted.get_json()["discarded"]) == (200, 2)
+    assert "discarded" not in outcomes(sessions)
+    with capture_logs() as lines:
+        done = shop.post("/v1/messages/discard", json={**wanted, "by": "Ann"})
+    assert done.get_json() == {"discarded": 2, "next_cursor": None}
+    assert [n for n, outcome in enumerate(outcomes(sessions)) if outcome == "discarded"] == [0, 5]
+    reason = "discarded by Ann: a test (was quarantined: state: 100%_ missing)"
+    assert get(shop, "/messages/6")["reason"] == reason
+    [line] = [line for line in lines if line["event"] == "messages_discarded"]
+    assert (line["by"], line["count"], line["account"]) == ("Ann", 2, "tiramizoo")
+
+
+def test_one_request_discards_a_bounded_number(
+    shop: FlaskClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sessions, *({"outcome": "parked"} for _ in range(3)))
+    monkeypatch.setattr(retry, "CHUNK", 1)
+    monkeypatch.setattr(view, "ONE_REQUEST_SECONDS", 0.0)
+    wanted = {"outcome": "parked", "note": "a test"}
+    none = shop.post("/v1/messages/discard", json=wanted).get_json()
+    assert none["discarded"] == 0
+    monkeypatch.setattr(view, "ONE_REQUEST_SECONDS", 60.0)
+    rest = shop.post("/v1/messages/discard", json={**wanted, "cursor": none["next_cursor"]})
+    assert rest.get_json() == {"discarded": 3, "next_cursor": None}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        ({"outcome": "pending", "note": "x"}, "outcome"),
+        ({"outcome": "parked"}, "note"),
+        ({"outcome": "parked", "note": "x", "received_since": "2026-01-01"}, "received_since"),
+        ({"outcome": "parked", "note": "x", "reason": ""}, "reason"),
+    ],
+)
+def test_discarding_many_that_cannot_be_used_names_the_field(
+    shop: FlaskClient, wanted: dict[str, str], field: str
+) -> None:
+    problem = problem_of(shop.post("/v1/messages/discard", json=wanted), 422)
+    assert list(problem["errors"]["json"]) == [field]

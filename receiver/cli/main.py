@@ -29,7 +29,7 @@ COMMANDS: CommandTable = {
     "Messages": {
         "messages": ("receiver.cli.messages", "List the messages in the inbox, or show one."),
         "retry": ("receiver.cli.messages", "Process messages again."),
-        "discard": ("receiver.cli.messages", "Discard a message that is not needed."),
+        "discard": ("receiver.cli.messages", "Discard messages that are not needed."),
     },
     "Couriers": {
         "couriers": ("receiver.cli.couriers", "Show the state of each courier account."),
@@ -114,6 +114,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Characters that the terminal's encoding does not have are shown as ?.
             stream.reconfigure(errors="replace")
+    import structlog
+
+    # What a command does is logged beside its output, which may be JSON.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
 @click.command()

@@ -10,7 +10,7 @@ from receiver.cli.output import format_time
 from receiver.cli.session import load_settings, make_bells, open_database, require_account
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.inbox import browse
-from receiver.inbox.retry import discard_message, retry_message, retry_messages
+from receiver.inbox.retry import discard_message, discard_messages, retry_message, retry_messages
 from receiver.schemas import message as schemas
 from receiver.schemas.history import ConflictNoteSchema
 from receiver.text import count_noun, indent_json
@@ -139,14 +139,47 @@ def retry_command(
 
 
 @click.command()
-@click.argument("message_id", type=options.Name())
+@click.argument("message_id", type=options.Name(), required=False)
+@click.option(
+    "--outcome",
+    type=click.Choice([QUARANTINED, PARKED]),
+    help="All messages with this outcome, oldest first, instead of one.",
+)
+@click.option("--account", help="With --outcome: only messages of this account.")
+@click.option("--reason", help="With --outcome: only messages whose reason contains this text.")
+@click.option("--received-since", help="With --outcome: only messages since this time (RFC 3339).")
+@click.option("--received-until", help="With --outcome: only messages before this time (RFC 3339).")
+@click.option("--dry-run", is_flag=True, help="With --outcome: only count them.")
 @options.decision_options
 @options.json_option
-def discard_command(message_id: str, by: str, note: str, as_json: bool) -> None:
-    """Discard a message that is not needed.
+def discard_command(message_id: str | None, as_json: bool, **given: Any) -> None:
+    """Discard messages that are not needed.
 
-    It must be quarantined or parked. It stays stored, and `ordertrail retry` reverses the decision.
+    Either one message that is quarantined or parked (MESSAGE_ID), or all that match (--outcome;
+    requires --note). They stay stored, and `ordertrail retry <id>` reverses the decision. Exit
+    code 1 if there was no message to discard.
     """
+    outcome, by, note = given["outcome"], given.pop("by"), given.pop("note")
+    if (message_id is None) == (outcome is None):
+        raise click.UsageError("give either MESSAGE_ID or --outcome")
+    if outcome is None:
+        if any(given.values()):
+            raise click.UsageError("a filter or --dry-run requires --outcome")
+        _discard_one(message_id or "", by, note, as_json)
+        return
+    selection = options.validate_options(schemas.DiscardSchema(), by=by, note=note, **given)
+    settings = load_settings()
+    require_account(settings, given["account"])
+    with open_database(settings) as sessions:
+        discarded = discard_messages(sessions, selection, datetime.now(UTC))
+    count = discarded["discarded"]
+    verb = "would be" if given["dry_run"] else "was" if count == 1 else "were"
+    text = f"{count_noun(count, f'{outcome} message')} {verb} discarded."
+    output.print_result(schemas.DiscardedSchema().dump(discarded), text, as_json)
+    click.get_current_context().exit(0 if count else 1)
+
+
+def _discard_one(message_id: str, by: str, note: str, as_json: bool) -> None:
     decision = options.validate_options(ConflictNoteSchema(), by=by, note=note)
     with open_database(load_settings()) as sessions:
         discarded = discard_message(sessions, message_id, decision, datetime.now(UTC))

@@ -1,11 +1,12 @@
 """Retry messages that are not applied, or discard them."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select, update
+import structlog
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.bulk import id_in
@@ -15,7 +16,9 @@ from receiver.errors import WrongOutcome
 from receiver.inbox.browse import find_message, get_message, index_values
 from receiver.queue.doorbell import Bells
 
-# How many messages are retried in one transaction.
+log = structlog.get_logger(__name__)
+
+# How many messages are retried or discarded in one transaction.
 CHUNK = 2000
 
 
@@ -52,24 +55,15 @@ def retry_messages(
     seconds: no new transaction begins after this time.
     Shape: {"retried", "next_cursor"}; next_cursor is set where more messages may be left.
     """
-    after = read_cursor(wanted["cursor"], MESSAGES) if "cursor" in wanted else 0
-    end = time.monotonic() + seconds
-    retried, more = 0, True
-    while more and time.monotonic() < end:
+    retried = 0
+    chunks = Chunks(wanted, seconds)
+    while chunks.are_left():
         with sessions.begin() as session:
-            ids = session.scalars(_stuck(session, wanted, after, CHUNK)).all()
-            # A message that somebody else has locked is being changed already, so it is skipped.
-            free = session.scalars(
-                select(Message.id)
-                .where(id_in(Message.id, ids), Message.outcome == wanted["outcome"])
-                .order_by(Message.id)
-                .with_for_update(skip_locked=True)
-            ).all()
-            _make_pending(session, free, now)
-        retried += len(free)
-        after, more = max(ids, default=after), len(ids) == CHUNK
+            ids = chunks.lock_next(session, Message.body.is_not(None))
+            _make_pending(session, ids, now)
+        retried += len(ids)
         bells.doorbell()
-    return {"retried": retried, "next_cursor": write_cursor(after, kind=MESSAGES) if more else None}
+    return {"retried": retried, "next_cursor": chunks.next_cursor}
 
 
 def discard_message(
@@ -84,13 +78,8 @@ def discard_message(
     with sessions.begin() as session:
         message = find_message(session, message_id, lock=True)
         if message.outcome in {QUARANTINED, PARKED}:
-            who_and_why = ": ".join(filter(None, (f"discarded by {remark['by']}", remark["note"])))
-            reason = f"{who_and_why} (was {message.outcome}: {message.reason})"
-            session.execute(
-                update(Message)
-                .where(Message.id == message.id)
-                .values(outcome=DISCARDED, reason=reason, processed_at=now)
-            )
+            _discard(session, [message.id], remark, now)
+            log.info("message_discarded", message_id=message_id, by=remark["by"])
         elif message.outcome != DISCARDED:
             raise WrongOutcome(
                 f"message {message_id} is {message.outcome}:"
@@ -99,10 +88,88 @@ def discard_message(
         return get_message(session, message_id)
 
 
-def _stuck(session: Session, wanted: dict[str, Any], after: int, most: int) -> Select[int]:
+def discard_messages(
+    sessions: sessionmaker[Session],
+    wanted: dict[str, Any],
+    now: datetime,
+    seconds: float = float("inf"),
+) -> dict[str, Any]:
+    """Discard all messages of an outcome that match, the oldest first, a transaction at a time.
+
+    wanted: as DiscardSchema loads it. With dry_run they are only counted.
+    seconds: no new transaction begins after this time.
+    Shape: {"discarded", "next_cursor"}; next_cursor is set where more messages may be left.
+    """
+    conditions = []
+    if "reason" in wanted:
+        conditions.append(Message.reason.contains(wanted["reason"], autoescape=True))
+    if "received_since" in wanted:
+        conditions.append(Message.received_at >= wanted["received_since"])
+    if "received_until" in wanted:
+        conditions.append(Message.received_at < wanted["received_until"])
+    discarded = 0
+    chunks = Chunks(wanted, seconds)
+    while chunks.are_left():
+        with sessions.begin() as session:
+            ids = chunks.lock_next(session, *conditions)
+            if not wanted["dry_run"]:
+                _discard(session, ids, wanted, now)
+        discarded += len(ids)
+    if discarded and not wanted["dry_run"]:
+        which = {"outcome": wanted["outcome"], "account": wanted.get("account")}
+        log.info("messages_discarded", by=wanted["by"], count=discarded, **which)
+    return {"discarded": discarded, "next_cursor": chunks.next_cursor}
+
+
+class Chunks:
+    """The messages of an outcome, the oldest first, in chunks that are locked one after the other.
+
+    wanted: {"outcome", "account"?, "cursor"?}
+    """
+
+    def __init__(self, wanted: dict[str, Any], seconds: float) -> None:
+        self._wanted = wanted
+        self._after = read_cursor(wanted["cursor"], MESSAGES) if "cursor" in wanted else 0
+        self._ends_at = time.monotonic() + seconds
+        self._more = True
+
+    def are_left(self) -> bool:
+        """Whether there are more, and time for them."""
+        return self._more and time.monotonic() < self._ends_at
+
+    def lock_next(self, session: Session, *conditions: ColumnElement[bool]) -> Sequence[int]:
+        """Lock those of the next chunk that meet the conditions; return their ids."""
+        ids = session.scalars(_select_chunk(session, self._wanted, self._after, CHUNK)).all()
+        # A message that somebody else has locked is being changed already, so it is skipped.
+        free = session.scalars(
+            select(Message.id)
+            .where(id_in(Message.id, ids), Message.outcome == self._wanted["outcome"], *conditions)
+            .order_by(Message.id)
+            .with_for_update(skip_locked=True)
+        ).all()
+        self._after, self._more = max(ids, default=self._after), len(ids) == CHUNK
+        return free
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where to continue; None where there are no more."""
+        return write_cursor(self._after, kind=MESSAGES) if self._more else None
+
+
+def _select_chunk(session: Session, wanted: dict[str, Any], after: int, most: int) -> Select[int]:
     values = index_values(session, wanted.get("account"), wanted["outcome"])
-    kept = Message.body.is_not(None)
-    return select_page_ids(Message.id, values, most, kept, after=after, oldest_first=True)
+    return select_page_ids(Message.id, values, most, after=after, oldest_first=True)
+
+
+def _discard(session: Session, ids: Any, remark: Mapping[str, Any], now: datetime) -> None:
+    who_and_why = ": ".join(filter(None, (f"discarded by {remark['by']}", remark["note"])))
+    reason = func.concat(who_and_why, " (was ", Message.outcome, ": ", Message.reason, ")")
+    session.execute(
+        update(Message)
+        .where(id_in(Message.id, ids))
+        .values(outcome=DISCARDED, reason=reason, processed_at=now)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _make_pending(session: Session, ids: Any, now: datetime) -> None:

@@ -9,6 +9,7 @@ from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.schemas import fields
 from receiver.schemas.fields import (
     Answer,
+    boolean,
     described,
     given_text,
     identifier,
@@ -106,6 +107,34 @@ class RetrySchema(Schema):
     )
     account = identifier("Retry messages of this account only.", "tiramizoo")
     cursor = given_text("The `next_cursor` of the previous response.", "bTQx", length=(1, 200))
+
+
+class DiscardSchema(Schema):
+    """Which messages to discard: those that match all filters; and who decides it, and why."""
+
+    outcome = given_text(
+        "Discard messages that are `quarantined` or `parked`.",
+        "quarantined",
+        required=True,
+        choices=[QUARANTINED, PARKED],
+    )
+    account = identifier("Discard messages of this account only.", "tiramizoo")
+    reason = given_text(
+        "Only messages whose `reason` contains this text.", "state: Missing data", length=(1, 255)
+    )
+    received_since = time("Only messages that arrived at this time or later.")
+    received_until = time("Only messages that arrived before this time.")
+    by = given_text("Name of the person who decides.", "Ann", load_default="API", length=(1, 100))
+    note = given_text("Why.", "sent by a test of theirs", required=True, length=(1, 1000))
+    dry_run = boolean("Whether to only count them.", False, load_default=False)
+    cursor = given_text("The `next_cursor` of the previous response.", "bTQx", length=(1, 200))
+
+
+class DiscardedSchema(Answer):
+    """How many messages were discarded; with `dry_run`, how many would be."""
+
+    discarded = integer("How many messages this request discarded.", 17)
+    next_cursor = text("If there are more: send it as `cursor` for the next.", "bTQx", null=True)
 
 
 class RetriedSchema(Answer):

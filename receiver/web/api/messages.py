@@ -13,8 +13,8 @@ from receiver.web.context import app_context
 
 messages = ApiBlueprint("messages", "The inbox: everything that couriers sent, stored unchanged.")
 
-# How long one request goes on retrying messages before it answers with a cursor.
-RETRY_FOR_SECONDS = 5.0
+# How long one request goes on before it answers with a cursor.
+ONE_REQUEST_SECONDS = 5.0
 
 
 @messages.get("/messages")
@@ -68,7 +68,7 @@ def retry_messages(selection: dict[str, Any]) -> dict[str, Any]:
     of them: repeat it with `next_cursor` as `cursor` until `next_cursor` is null.
     """
     app, now = app_context(), datetime.now(UTC)
-    return retry.retry_messages(app.sessions, app.bells, selection, now, RETRY_FOR_SECONDS)
+    return retry.retry_messages(app.sessions, app.bells, selection, now, ONE_REQUEST_SECONDS)
 
 
 @messages.post("/messages/<number:message_id>/discard")
@@ -86,3 +86,19 @@ def discard_message(note: dict[str, str], message_id: str) -> dict[str, Any]:
     """
     sessions, now = app_context().sessions, datetime.now(UTC)
     return retry.discard_message(sessions, message_id, note, now)
+
+
+@messages.post("/messages/discard")
+@messages.arguments(
+    schemas.DiscardSchema,
+    example={"outcome": "quarantined", "reason": "Missing data", "by": "Ann", "note": "a test"},
+)
+@messages.response(200, schemas.DiscardedSchema)
+def discard_messages(selection: dict[str, Any]) -> dict[str, Any]:
+    """Discard all quarantined, or all parked, messages that match, oldest first.
+
+    If there are very many, one request does not discard all of them: repeat it with `next_cursor`
+    as `cursor` until `next_cursor` is null. A retry of a message reverses the decision.
+    """
+    sessions, now = app_context().sessions, datetime.now(UTC)
+    return retry.discard_messages(sessions, selection, now, ONE_REQUEST_SECONDS)

@@ -8,9 +8,9 @@ from werkzeug.wrappers import Response
 from receiver.db.models import PARKED, QUARANTINED
 from receiver.db.pagination import MOST_COUNTED
 from receiver.inbox import browse
-from receiver.inbox.retry import discard_message, retry_message, retry_messages
+from receiver.inbox.retry import discard_message, discard_messages, retry_message, retry_messages
 from receiver.schemas.history import ConflictNoteSchema
-from receiver.schemas.message import MessageFiltersSchema, RetrySchema
+from receiver.schemas.message import DiscardSchema, MessageFiltersSchema, RetrySchema
 from receiver.text import indent_json
 from receiver.web.console.forms import load_fields, read_query, redirect_with_notice
 from receiver.web.console.session_guard import read_form
@@ -21,14 +21,16 @@ messages = Blueprint("messages", __name__)
 FILTERS = MessageFiltersSchema()
 NOTE = ConflictNoteSchema()
 RETRY = RetrySchema()
+DISCARD = DiscardSchema()
+LIST_PAGE = "console.messages.show_messages_page"
 MESSAGE_PAGE = "console.messages.show_message_page"
 
 # How many characters of a body are shown: to indent and escape a megabyte takes more than a second,
 # during which the process answers nobody else.
 MOST_SHOWN = 65_536
 
-# How long one form goes on retrying messages before it says that there are more.
-RETRY_FOR_SECONDS = 5.0
+# How long one form goes on before it says that there are more.
+ONE_REQUEST_SECONDS = 5.0
 
 
 @messages.get("/messages")
@@ -92,7 +94,16 @@ def submit_retry_all() -> Response:
     """Process all messages of an outcome again, as many as one request can."""
     selection, app = load_fields(RETRY, read_form()), app_context()
     now = datetime.now(UTC)
-    result = retry_messages(app.sessions, app.bells, selection, now, RETRY_FOR_SECONDS)
+    result = retry_messages(app.sessions, app.bells, selection, now, ONE_REQUEST_SECONDS)
     notice = "retried_some" if result["next_cursor"] else "retried_many"
-    page = "console.messages.show_messages_page"
-    return redirect_with_notice(page, notice, count=result["retried"], **selection)
+    return redirect_with_notice(LIST_PAGE, notice, count=result["retried"], **selection)
+
+
+@messages.post("/messages/discard")
+def submit_discard_all() -> Response:
+    """Discard all messages of an outcome that match, as many as one request can."""
+    selection, now = load_fields(DISCARD, read_form()), datetime.now(UTC)
+    result = discard_messages(app_context().sessions, selection, now, ONE_REQUEST_SECONDS)
+    notice = "discarded_some" if result["next_cursor"] else "discarded_many"
+    shown = {name: selection[name] for name in ("outcome", "account") if name in selection}
+    return redirect_with_notice(LIST_PAGE, notice, count=result["discarded"], **shown)
