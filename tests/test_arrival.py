@@ -37,7 +37,7 @@ def steps_of(stop: str) -> list[Step]:
     """What the shop and its courier post: (path, body). stop: the name in the tour plan."""
     uuid = f"6d1f0b1e-5f0e-4c39-8f0c-{NUMBER}"
     names: dict[str, Any] = {"identifier": f"ZV{NUMBER}", "tracking_code": f"ID4K7-{NUMBER}"}
-    times = life("created", "dispatched", "pickup_failed")
+    times = life("created", "dispatched", "cancelled", "pickup_failed")
     reasons = ("package_was_not_ready", "wrong_package_size")
     entries = [history_entry(reason, times["pickup_failed"], "pickup_failed") for reason in reasons]
     packages = [{"identifier": f"P{NUMBER}A", "state": "picked_up"}]
@@ -76,7 +76,7 @@ def come_to(
     steps: Sequence[Step],
     choose: random.Random | None = None,
 ) -> Any:
-    """The order and its timeline after these steps; folded after each that is chosen."""
+    """Take steps, drain after the chosen ones, and return the order, its timeline and conflicts."""
     number = f"{next(numbers):012}"
     for path, body in steps:
         answer = shop.post(
@@ -87,7 +87,8 @@ def come_to(
             drain()
     drain()
     path = f"/v1/orders/tiramizoo/6d1f0b1e-5f0e-4c39-8f0c-{number}"
-    found = [shop.get(path).json, shop.get(f"{path}/events").json]
+    conflicts = shop.get(f"{path}/explain").get_json()["conflicts"]
+    found = [shop.get(path).json, shop.get(f"{path}/events").json, conflicts]
     for name in (f"zv{number}", f"ID4K7{number}", f"p{number}A"):
         assert shop.get(f"/v1/orders/tiramizoo/{name}").json == found[0]
     return without_arrival(json.loads(json.dumps(found).replace(number, NUMBER)))
@@ -101,6 +102,7 @@ def test_every_order_of_arrival_comes_to_the_same(
     steps = steps_of(stop)
     if stop not in EXPECTED:
         EXPECTED[stop] = come_to(shop, drain, steps)
+        assert EXPECTED[stop][2]
     again = [*steps, *choose.choices(steps, k=2)]
     choose.shuffle(again)
     assert come_to(shop, drain, again, choose) == EXPECTED[stop]

@@ -1,8 +1,6 @@
 """A fact told to the minute, and the same told to the second: one fact, whichever came first."""
 
-import itertools
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,47 +10,9 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers.snapshot import Event
-from receiver.orders.fold import (
-    KNOWN_TO_THE_SECOND,
-    REPEATED_OBSERVATION,
-    FoldResult,
-    fold_events,
-    fold_order,
-)
+from receiver.orders.fold import KNOWN_TO_THE_SECOND, REPEATED_OBSERVATION, fold_events, fold_order
 from tests.bodies import START, after
-
-WORDS = {
-    "N": statuses.INFO_RECEIVED,
-    "E": statuses.IN_TRANSIT,
-    "I": statuses.EXCEPTION,
-    "D": statuses.DELIVERED,
-    "X": statuses.LOST,
-    "?": statuses.UNKNOWN,
-}
-COARSE = frozenset({"minute_only", "zone_assumed"})
-
-
-def precise(word: str, minutes: float, parcel: str = "") -> Event:
-    at = after(minutes)
-    return Event(WORDS[word], word, at, reported_at=at, parcel=parcel)
-
-
-def coarse(word: str, minutes: int, parcel: str = "") -> Event:
-    return replace(precise(word, minutes, parcel), flags=COARSE)
-
-
-def in_any_order(*events: Event) -> FoldResult:
-    """The order that the events come to, told in each order of arrival; the verdicts are given as
-    if they had come as they stand here.
-    """
-    folded, parcels = fold_order(events)
-    for arrival in itertools.permutations(range(len(events))):
-        again, of_parcels = fold_order([events[index] for index in arrival])
-        verdicts = [again.verdicts[arrival.index(index)] for index in range(len(events))]
-        set_by = None if again.set_by is None else arrival[again.set_by]
-        assert replace(again, verdicts=tuple(verdicts), set_by=set_by) == folded
-        assert of_parcels == parcels
-    return folded
+from tests.folding import COARSE, WORDS, answered, coarse, in_any_order, precise
 
 
 @pytest.mark.parametrize("seconds", [1, 30, 59, 59.999999])
@@ -115,12 +75,7 @@ def test_the_orders_delivery_to_the_minute_gives_way_to_the_last_parcels_to_the_
     assert (folded.status, folded.status_at, folded.set_by) == ("delivered", after(10.5), 1)
 
 
-# What the courier answers when we ask: the state at the end of its minute, or when we asked.
-
-
-def answered(word: str, minutes: int, asked: float, parcel: str = "") -> Event:
-    end = min(after(minutes) + timedelta(seconds=59.999999), after(asked))
-    return replace(coarse(word, minutes, parcel), occurred_at=end, asked_at=after(asked))
+# What the courier answers when it is polled.
 
 
 def test_an_answer_covers_the_webhooks_of_its_minute_and_is_shown_at_its_start() -> None:
@@ -158,7 +113,6 @@ parcels = st.sampled_from(["", "", "P1", "P2"])
 words = st.sampled_from(list(WORDS))
 events_to_the_second = st.builds(precise, words, moments, parcels)
 events_to_the_minute = st.builds(coarse, words, st.sampled_from([0, 1, 60, 61]), parcels)
-answers = st.builds(answered, words, st.sampled_from([0, 1, 60]), moments, parcels)
 randoms = st.randoms(use_true_random=False)
 
 
@@ -170,20 +124,6 @@ def minute_of(event: Event) -> Event:
     """The same event as a look to the minute tells it."""
     at: datetime = (event.reported_at or START).replace(second=0, microsecond=0)
     return replace(event, occurred_at=at, reported_at=at, flags=COARSE)
-
-
-def state(events: Sequence[Event], folded: FoldResult) -> tuple[object, ...]:
-    verdicts = {event.key: verdict for event, verdict in zip(events, folded.verdicts, strict=True)}
-    setter = None if folded.set_by is None else events[folded.set_by].key
-    return replace(folded, verdicts=(), set_by=None), setter, verdicts
-
-
-@given(facts(events_to_the_second, events_to_the_minute, answers), randoms)
-def test_the_order_of_arrival_does_not_matter(events: list[Event], choose: random.Random) -> None:
-    shuffled = choose.sample(events, len(events))
-    (folded, of_parcels), (again, of_parcels_again) = fold_order(events), fold_order(shuffled)
-    assert state(shuffled, again) == state(events, folded)
-    assert of_parcels_again == of_parcels
 
 
 @given(facts(events_to_the_second), randoms)

@@ -19,7 +19,7 @@ from receiver.couriers.snapshot import (
     Event,
 )
 from receiver.orders.fold import KNOWN_WITH_TIME, REPEATED_OBSERVATION, fold_events
-from tests.test_minute_only import WORDS, in_any_order, precise
+from tests.folding import WORDS, in_any_order, precise
 
 TOLERANCE = CLOCK_TOLERANCE.total_seconds() / 60
 

@@ -1,37 +1,22 @@
 """The order's roll-up where the courier tells per parcel: delivered when all its parcels are."""
 
 from dataclasses import replace
-from datetime import datetime
 
 from receiver import statuses
-from receiver.couriers.snapshot import Event
 from receiver.orders.fold import fold_order
 from tests.bodies import after
-
-STEPS = ("N", "L", "R", "C", "E", "I", "X", "D")
-WORDS = {
-    "N": statuses.INFO_RECEIVED,
-    "E": statuses.IN_TRANSIT,
-    "D": statuses.DELIVERED,
-    "Z": statuses.CANCELLED,
-    "?": statuses.UNKNOWN,
-}
-
-
-def event(word: str, minutes: int, parcel: str = "") -> Event:
-    at: datetime = after(minutes)
-    return Event(WORDS[word], word, at, reported_at=at, parcel=parcel)
+from tests.folding import precise
 
 
 def test_an_order_whose_courier_tells_no_parcel_folds_by_its_own_events() -> None:
-    order, parcels = fold_order([event("N", 0), event("D", 9)])
+    order, parcels = fold_order([precise("N", 0), precise("D", 9)])
     assert (order.status, parcels) == (statuses.DELIVERED, {})
 
 
 def test_delivered_reported_of_the_whole_waits_for_a_parcel_that_is_elsewhere_at_that_time() -> (
     None
 ):
-    events = [event("E", 1), event("D", 6, "P1"), event("E", 6, "P2"), event("D", 6)]
+    events = [precise("E", 1), precise("D", 6, "P1"), precise("E", 6, "P2"), precise("D", 6)]
     order, parcels = fold_order(events)
     assert order.status == statuses.IN_TRANSIT
     assert parcels == {"P1": statuses.DELIVERED, "P2": statuses.IN_TRANSIT}
@@ -40,7 +25,7 @@ def test_delivered_reported_of_the_whole_waits_for_a_parcel_that_is_elsewhere_at
 
 
 def test_the_last_parcels_delivery_is_the_orders() -> None:
-    events = [event("E", 1), event("D", 5, "P1"), event("D", 8, "P2")]
+    events = [precise("E", 1), precise("D", 5, "P1"), precise("D", 8, "P2")]
     order, _ = fold_order(events)
     assert (order.status, order.status_at) == (statuses.DELIVERED, after(8))
     assert order.set_by == 2
@@ -48,89 +33,90 @@ def test_the_last_parcels_delivery_is_the_orders() -> None:
 
 
 def test_a_cancelled_parcel_is_not_waited_for() -> None:
-    events = [event("E", 1), event("D", 5, "P1"), event("Z", 2, "P2")]
+    events = [precise("E", 1), precise("D", 5, "P1"), precise("Z", 2, "P2")]
     order, parcels = fold_order(events)
     assert order.status == statuses.DELIVERED
     assert parcels["P2"] == statuses.CANCELLED
 
 
 def test_an_order_with_every_parcel_cancelled_is_not_delivered_by_them() -> None:
-    order, _ = fold_order([event("E", 1), event("Z", 2, "P1"), event("Z", 3, "P2")])
+    order, _ = fold_order([precise("E", 1), precise("Z", 2, "P1"), precise("Z", 3, "P2")])
     assert order.status == statuses.IN_TRANSIT
 
 
 def test_delivered_told_early_of_the_whole_counts_once_all_parcels_are() -> None:
-    events = [event("D", 4), event("D", 5, "P1"), event("D", 8, "P2")]
+    events = [precise("D", 4), precise("D", 5, "P1"), precise("D", 8, "P2")]
     order, _ = fold_order(events)
     assert (order.status, order.status_at) == (statuses.DELIVERED, after(4))
 
 
 def test_a_newer_state_of_the_whole_order_counts_for_its_parcels() -> None:
-    order, parcels = fold_order([event("N", 1, "P1"), event("N", 1, "P2"), event("D", 6)])
+    order, parcels = fold_order([precise("N", 1, "P1"), precise("N", 1, "P2"), precise("D", 6)])
     assert (order.status, order.status_at) == (statuses.DELIVERED, after(6))
     assert parcels == {"P1": statuses.DELIVERED, "P2": statuses.DELIVERED}
 
 
 def test_an_older_state_of_the_whole_order_says_nothing_about_a_parcel() -> None:
-    _, parcels = fold_order([event("N", 1), event("E", 6, "P1")])
+    _, parcels = fold_order([precise("N", 1), precise("E", 6, "P1")])
     assert parcels == {"P1": statuses.IN_TRANSIT}
 
 
 def test_a_parcel_that_has_ended_keeps_its_end() -> None:
-    _, parcels = fold_order([event("Z", 1, "P1"), event("D", 2, "P2"), event("E", 6)])
+    _, parcels = fold_order([precise("Z", 1, "P1"), precise("D", 2, "P2"), precise("E", 6)])
     assert parcels == {"P1": statuses.CANCELLED, "P2": statuses.DELIVERED}
 
 
 def test_a_known_parcel_without_a_state_of_its_own_is_waited_for() -> None:
-    events = [event("E", 1), event("D", 5, "P1")]
+    events = [precise("E", 1), precise("D", 5, "P1")]
     order, _ = fold_order(events, parcels=["P1", "P2"])
     assert order.status == statuses.IN_TRANSIT
-    order, _ = fold_order([*events, event("D", 6)], parcels=["P1", "P2"])
+    order, _ = fold_order([*events, precise("D", 6)], parcels=["P1", "P2"])
     assert order.status == statuses.DELIVERED
 
 
 def test_a_parcel_that_is_not_listed_any_more_is_not_waited_for() -> None:
-    events = [event("E", 1), event("E", 2, "P1"), event("D", 5, "P2")]
+    events = [precise("E", 1), precise("E", 2, "P1"), precise("D", 5, "P2")]
     order, parcels = fold_order(events, parcels=["P1", "P2"], left_out=["P1"])
     assert (order.status, parcels["P1"]) == (statuses.DELIVERED, statuses.IN_TRANSIT)
 
 
-def test_a_parcel_whose_newest_word_is_not_mapped_follows_its_order() -> None:
-    events = [event("E", 1), event("E", 2, "P1"), event("?", 3, "P1")]
-    order, parcels = fold_order(events)
-    assert (order.status, parcels) == (statuses.IN_TRANSIT, {})
-
-
 def test_a_parcel_whose_newest_word_is_unmapped_follows_its_order() -> None:
-    _, parcels = fold_order([event("N", 0), event("E", 1, "P1"), event("?", 5, "P1")])
-    assert parcels == {}
-    _, parcels = fold_order([event("N", 0), event("?", 1, "P1"), event("E", 5, "P1")])
+    order, parcels = fold_order([precise("N", 0), precise("E", 1, "P1"), precise("?", 5, "P1")])
+    assert (order.status, parcels) == (statuses.INFO_RECEIVED, {})
+    _, parcels = fold_order([precise("N", 0), precise("?", 1, "P1"), precise("E", 5, "P1")])
     assert parcels == {"P1": statuses.IN_TRANSIT}
 
 
 def test_a_parcel_that_is_only_known_is_waited_for() -> None:
-    order, parcels = fold_order([event("D", 3, "P1")], parcels=["P2"])
+    order, parcels = fold_order([precise("D", 3, "P1")], parcels=["P2"])
     assert (order.status, parcels) == (statuses.PENDING, {"P1": statuses.DELIVERED})
 
 
 def test_delivered_reported_of_the_whole_beside_no_other_state_of_that_time_applies() -> None:
-    whole = event("D", 3)
-    unmapped = event("?", 3, "P1")
-    cancelled = event("Z", 3, "P1")
-    untimed = replace(event("N", 3, "P1"), reported_at=None)
-    for beside in (event("D", 3, "P1"), event("E", 2, "P1"), unmapped, cancelled, untimed):
+    whole = precise("D", 3)
+    unmapped = precise("?", 3, "P1")
+    cancelled = precise("Z", 3, "P1")
+    untimed = replace(precise("N", 3, "P1"), reported_at=None)
+    for beside in (precise("D", 3, "P1"), precise("E", 2, "P1"), unmapped, cancelled, untimed):
         order, _ = fold_order([beside, whole], parcels=["P2"] if beside is not cancelled else [])
         assert (order.status, order.verdicts[1].applied) == (statuses.DELIVERED, True), beside
 
 
 def test_only_a_delivery_of_the_whole_waits_for_the_parcels() -> None:
-    order, _ = fold_order([event("D", 3), event("N", 3), event("E", 3, "P1")])
+    order, _ = fold_order([precise("D", 3), precise("N", 3), precise("E", 3, "P1")])
     assert (order.status, order.status_at) == (statuses.INFO_RECEIVED, after(3))
     assert [verdict.applied for verdict in order.verdicts] == [False, True, True]
-    order, _ = fold_order([event("D", 1), event("E", 3, "P1")], left_out=["P1"])
+    order, _ = fold_order([precise("D", 1), precise("E", 3, "P1")], left_out=["P1"])
     assert order.status == statuses.DELIVERED
 
 
 def test_a_parcel_that_is_left_out_holds_back_no_delivery() -> None:
-    order, _ = fold_order([event("N", 3, "P1"), event("D", 3)], left_out=["P1"])
+    order, _ = fold_order([precise("N", 3, "P1"), precise("D", 3)], left_out=["P1"])
     assert order.status == statuses.DELIVERED
+
+
+def test_what_happens_to_one_parcel_says_nothing_of_another() -> None:
+    events = [precise("E", 0), precise("X", 1, "P1"), precise("E", 2, "P2")]
+    order, parcels = fold_order(events)
+    assert order.status == statuses.IN_TRANSIT
+    assert parcels == {"P1": statuses.LOST, "P2": statuses.IN_TRANSIT}
