@@ -96,6 +96,7 @@ class Settings:
     public_url: str | None
     runbook_url: str | None
     request_log: str
+    progress_path: Path | None
     sentry_dsn: str | None = field(repr=False)
     otel_exporter_otlp_endpoint: str | None
 
@@ -131,7 +132,8 @@ class Settings:
         accounts = _accounts(values, faults)
         if faults:
             raise BadSettings(sorted(faults))
-        general["DATA_DIR"] = Path(general["DATA_DIR"])
+        for name in ("DATA_DIR", "PROGRESS_PATH"):
+            general[name] = Path(general[name]) if general[name] else None
         return cls(
             **{name.lower(): value for name, value in general.items()},
             accounts=MappingProxyType(accounts),
@@ -263,6 +265,7 @@ GENERAL = Schema.from_dict(
         "PUBLIC_URL": _text(None, _base_address),
         "RUNBOOK_URL": _text(None, _scheme("http", "https")),
         "REQUEST_LOG": _choice("on", "off"),
+        "PROGRESS_PATH": _text(None),
         "SENTRY_DSN": _text(None, _sentry_dsn, _installed("sentry-sdk", "sentry")),
         "OTEL_EXPORTER_OTLP_ENDPOINT": _text(
             None, _base_address, _installed("opentelemetry-instrumentation-flask", "opentelemetry")

@@ -45,14 +45,15 @@ ALLOWED: dict[str, set[str]] = {
     "standalone": {"couriers", "settings"},
     "cli": DOMAIN | {"alerts", "schemas", "standalone"},
     "app": DOMAIN | {"alerts", "web"},
-    "workers.runtime": DOMAIN,
+    "workers.progress": set(),
+    "workers.runtime": DOMAIN | {"workers.progress"},
     "workers.folding": DOMAIN,
     "workers.polling": DOMAIN | {"workers.folding"},
     "workers.upkeep": DOMAIN | {"workers.folding"},
     "workers.alerting": DOMAIN | {"alerts"},
     "workers.jobs": DOMAIN
     | {"workers.runtime", "workers.folding", "workers.polling", "workers.upkeep"},
-    "workers.worker": DOMAIN | {"workers.runtime", "workers.jobs"},
+    "workers.worker": DOMAIN | {"workers.progress", "workers.runtime", "workers.jobs"},
     "workers.clock": DOMAIN | {"workers.runtime", "workers.folding", "workers.alerting"},
     "workers.cli": DOMAIN
     | {
@@ -63,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
         "workers.alerting",
         "workers.clock",
         "workers.polling",
+        "workers.progress",
         "workers.upkeep",
     },
 }

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 
 import structlog
 from redis import Redis, RedisError
+from rq.timeouts import UnixSignalDeathPenalty
 
 from receiver.logs import exception_fields
-from receiver.queue import redis_check
+from receiver.queue import doorbell, redis_check
 from receiver.queue.job_queue import enqueue_once
 from receiver.queue.liveness import record_clock_tick
 from workers.alerting import AlertWatch
@@ -57,20 +58,25 @@ def interval_key(job: str) -> str:
 def drain_alone(runtime: Runtime, guard: CrashGuard) -> None:
     """Fold what is pending, for some seconds. Not in a thread: the limit of CPU time needs this."""
     try:
-        drain_inbox(
-            runtime.sessions, runtime.settings, guard, DRAIN_SECONDS, runtime.feed_bell.ring
-        )
+        # As a worker does it: a batch that takes forever is stopped.
+        with UnixSignalDeathPenalty(doorbell.DRAIN_SECONDS):  # type: ignore[no-untyped-call] # RQ's
+            drain_inbox(
+                runtime.sessions, runtime.settings, guard, DRAIN_SECONDS, runtime.feed_bell.ring
+            )
     except Exception as error:  # noqa: BLE001 (the clock goes on, and tries again at its next tick)
         log.warning("drain_failed", **exception_fields(error))
 
 
 def main() -> None:
     """Queue jobs and watch for alerts until the process is to stop."""
-    runtime = start_process("clock")
+    runtime, progress = start_process("clock")
     log.info("clock_started")
-    AlertWatch(runtime.settings, runtime.sessions, runtime.redis).start()
+    watch = AlertWatch(runtime.settings, runtime.sessions, runtime.redis)
+    watch.start()
     guard, fault = CrashGuard(), redis_check.OK
     while not STOP.wait(TICK_SECONDS):
+        if not watch.hangs():
+            progress.report()
         try:
             queue_due_jobs(runtime.redis)
             if fault != redis_check.OK:

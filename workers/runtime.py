@@ -17,6 +17,7 @@ from receiver.db.engine import create_engine_for, session_factory
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import BadSettings, Settings
+from workers.progress import PathInUse, ProgressReporter
 
 # Set when the process is to stop. It is not in worker.py, which runs as __main__ and would be
 # imported a second time.
@@ -48,10 +49,11 @@ def get_runtime() -> Runtime:
     return Runtime(settings, engine, session_factory(engine), redis, feed_bell)
 
 
-def start_process(name: str) -> Runtime:
-    """Set up logs, signals and telemetry of a process, `worker` or `clock`, and return its runtime.
+def start_process(name: str) -> tuple[Runtime, ProgressReporter]:
+    """Set up logs, signals and telemetry of a process, `worker` or `clock`.
 
-    It ends the process with a message if the settings are wrong.
+    Return its runtime, and what its main loop reports its progress to. It ends the process with a
+    message if the settings are wrong.
     """
     logs.configure(name)
     # A terminal that closes, or `kill -HUP` for all: only web reloads by it.
@@ -60,8 +62,11 @@ def start_process(name: str) -> Runtime:
         signal.signal(number, lambda *_: STOP.set())
     try:
         runtime = get_runtime()
-    except BadSettings as error:
+        settings = runtime.settings
+        progress = ProgressReporter(settings.progress_path, os.environ.get("NOTIFY_SOCKET"))
+    except (BadSettings, PathInUse) as error:
         sys.exit(str(error))
-    settings = runtime.settings
+    except OSError as error:
+        sys.exit(f"the progress of the process cannot be reported: {error}")
     telemetry.start(name, runtime.engine, settings.sentry_dsn, settings.otel_exporter_otlp_endpoint)
-    return runtime
+    return runtime, progress

@@ -14,6 +14,7 @@ from receiver.logs import exception_fields
 from receiver.queue import redis_check
 from receiver.queue.job_queue import get_queue
 from workers import jobs
+from workers.progress import ProgressReporter
 from workers.runtime import STOP, start_process
 
 log = structlog.get_logger(__name__)
@@ -50,13 +51,21 @@ class Worker(SimpleWorker):
     dequeue_timeout = 4
     connection_timeout = 6
 
+    def __init__(self, *args: Any, progress: ProgressReporter, **options: Any) -> None:
+        self._progress = progress
+        super().__init__(*args, **options)
+
     def _install_signal_handlers(self) -> None:
         super()._install_signal_handlers()  # type: ignore[no-untyped-call] # RQ's
         # A signal that came before RQ's handlers were there would be lost.
         self._stop_requested = STOP.is_set()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Register again if Redis was emptied: RQ registers a worker only at its start."""
+        """Report progress; register again if Redis was emptied (RQ does so only at the start).
+
+        RQ calls it in its main loop only: while it waits for a job, and around each job.
+        """
+        self._progress.report()
         super().heartbeat(timeout, pipeline)
         if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
             log.warning("worker_registered_again")
@@ -73,7 +82,8 @@ class Worker(SimpleWorker):
 
 def main() -> None:
     """Run jobs until the process is to stop; reconnect whenever Redis was unreachable."""
-    redis = start_process("worker").redis
+    runtime, progress = start_process("worker")
+    redis = runtime.redis
     log.info("worker_started")
     # A batch makes thousands of objects and no cycles: with the default thresholds the garbage
     # collector took an eighth of a drain's time.
@@ -82,10 +92,15 @@ def main() -> None:
     fault = redis_check.OK
     while not STOP.is_set():
         began_at = time.monotonic()
+        progress.report()
         try:
             # With a single queue RQ moves a job between lists atomically: no crash loses it.
             worker = Worker(
-                [get_queue(redis)], connection=redis, serializer=JSONSerializer, job_class=KnownJob
+                [get_queue(redis)],
+                connection=redis,
+                serializer=JSONSerializer,
+                job_class=KnownJob,
+                progress=progress,
             )
             worker.work(logging_level="WARNING")
         except (RedisError, OSError) as error:

@@ -111,8 +111,12 @@ class Supervisor:
         """Return the commands' environment without secrets and the servers' addresses."""
         read = {"HOST": settings.host, "PORT": str(settings.port), "DATA_DIR": str(self.data_dir)}
         # deploy/gunicorn.conf.py reads no NAME_FILE, and to set both would be a fault.
+        # A file in PROGRESS_PATH serves one process, and here are two.
+        dropped = {*read, "PROGRESS_PATH"}
         rest = {
-            name: value for name, value in given.items() if name.removesuffix("_FILE") not in read
+            name: value
+            for name, value in given.items()
+            if name.removesuffix("_FILE") not in dropped
         }
         return {
             **rest,

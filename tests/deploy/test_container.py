@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,14 @@ def test_the_image_takes_what_it_copies_and_the_context_holds_nothing_else() -> 
     assert all((ROOT / name).exists() for name in let_in)
     copied = {line.split()[0] for line in instructions("COPY") if not line.startswith("--from")}
     assert copied - {"."} <= let_in
-    # What the wheel is built of (pyproject.toml), and the lock.
+    # What the wheel is built of, and the lock.
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"][
+        "build"
+    ]["targets"]["wheel"]
     assert let_in == {
-        *("Procfile", "LICENSE", "pyproject.toml", "receiver", "workers"),
-        *("deploy/requirements.lock", "deploy/gunicorn.conf.py"),
+        *("LICENSE", "pyproject.toml", "deploy/requirements.lock"),
+        *wheel["packages"],
+        *wheel["force-include"],
     }
 
 
@@ -118,6 +123,17 @@ def test_compose_runs_the_procfiles_lines(compose: Any) -> None:
     for name in ("web", "worker", "clock"):
         needed = told[name]["depends_on"]["release"]["condition"]
         assert needed == "service_completed_successfully"
+
+
+def test_compose_ends_a_worker_or_clock_that_hangs(compose: Any) -> None:
+    (environment,) = [line for line in instructions("ENV") if "PORT=" in line]
+    (path,) = re.findall(r"PROGRESS_PATH=(\S+)", environment)
+    for name in ("worker", "clock"):
+        service = compose["services"][name]
+        assert service["healthcheck"]["test"] == ["CMD", "ordertrail", "alive", "--kill"]
+        assert service["restart"] == "unless-stopped"
+        # It is theirs alone, and can be written.
+        assert [str(Path(path).parent)] == service["tmpfs"]
 
 
 def test_compose_gives_settings_that_there_are_and_secrets_by_file(compose: Any) -> None:

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -117,6 +118,15 @@ def test_web_is_asked_where_it_answers(manifests: list[Any], pods: dict[str, Any
     assert all(f'"{path}"' in ops for path in ("/livez", "/readyz"))
     service = of_kind(manifests, "Service")["web"]["spec"]
     assert service["ports"][0]["targetPort"] == port["name"]
+
+
+def test_a_worker_or_clock_that_hangs_is_restarted(pods: dict[str, Any]) -> None:
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    (path,) = re.findall(r"PROGRESS_PATH=(\S+)", dockerfile)
+    for name in ("worker", "clock"):
+        (container,) = pods[name]["containers"]
+        assert container["livenessProbe"]["exec"]["command"] == ["ordertrail", "alive"]
+        assert str(Path(path).parent) in [it["mountPath"] for it in container["volumeMounts"]]
 
 
 def test_a_pod_has_longer_to_end_than_its_process_takes(pods: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from receiver.standalone.launch import read_procfile
 from tests.service import ROOT
+from workers.progress import MAX_SILENT_SECONDS
 
 UNITS = ROOT / "deploy" / "systemd"
 SERVICES = {
@@ -58,6 +59,27 @@ def test_a_stop_waits_for_longer_than_gunicorn_does() -> None:
     (connections,) = re.findall(r"^worker_connections = (\d+)$", settings, re.MULTILINE)
     # setrlimit is not among the calls that the unit lets through, so it must have enough.
     assert int(files) >= int(connections) + 500
+
+
+@pytest.mark.parametrize("name", ["worker", "clock"])
+def test_a_worker_or_clock_that_hangs_is_restarted(name: str) -> None:
+    assert lines(SERVICES[name], "Type") == ["notify"]
+    assert lines(SERVICES[name], "WatchdogSec") == [str(MAX_SILENT_SECONDS)]
+    assert lines(SERVICES[name], "Restart") == ["always"]
+    # No dump of its memory, which holds bodies.
+    assert lines(SERVICES[name], "WatchdogSignal") == ["SIGKILL"]
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "clock"])
+def test_an_upgrade_or_a_failed_release_stops_nothing(name: str) -> None:
+    """With Requires= or BindsTo=, a restart of the release would stop them until it is through."""
+    for binding in ("Requires", "BindsTo", "Requisite"):
+        assert lines(SERVICES[name], binding) == []
+    (wanted,) = lines(SERVICES[name], "Wants")
+    assert SERVICES["release"] in wanted.split()
+    assert lines(SERVICES["release"], "Restart") == ["on-failure"]
+    (after,) = lines(SERVICES["release"], "After")
+    assert "postgresql.service" in after.split()
 
 
 def test_the_units_are_valid(analyze: str, tmp_path: Path) -> None:

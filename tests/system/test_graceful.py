@@ -37,6 +37,7 @@ from tests.service import (
     running_web,
     wait_until,
 )
+from workers.progress import ProgressReporter
 from workers.runtime import STOP
 from workers.worker import Worker as OurWorker
 
@@ -344,7 +345,12 @@ def test_a_worker_that_is_told_to_stop_before_it_listens_stops(redis: Redis) -> 
     before = [signal.getsignal(number) for number in numbers]
     STOP.set()
     try:
-        worker = OurWorker([get_queue(redis)], connection=redis, serializer=JSONSerializer)
+        worker = OurWorker(
+            [get_queue(redis)],
+            connection=redis,
+            serializer=JSONSerializer,
+            progress=ProgressReporter(None, None),
+        )
         assert worker.work(logging_level="WARNING") is False
     finally:
         STOP.clear()

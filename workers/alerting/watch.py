@@ -10,6 +10,7 @@ straight from memory.
 """
 
 import hashlib
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -55,6 +56,9 @@ MOST_AT_ONCE = 50
 HEARTBEAT_EVERY = timedelta(minutes=1)
 HEARTBEAT_SECONDS = 10.0
 
+# A check that takes longer hangs. Fifty pushes to an address that does not answer take ten minutes.
+LONGEST_CHECK_SECONDS = 1800.0
+
 Key = tuple[str, str]
 
 
@@ -70,6 +74,7 @@ class AlertWatch:
         }
         storage = StorageCheck(AutocommitPool(sessions.kw["bind"]))
         self._reader = AlertReader(settings, sessions, redis, storage)
+        self._checked_at = time.monotonic()
         self._cleaned_up_at: datetime | None = None
         self._heart_beat_at: datetime | None = None
         # While PostgreSQL cannot be written: since when each alert holds, and when it was pushed.
@@ -86,7 +91,12 @@ class AlertWatch:
         """Check every few seconds from now on, in a thread."""
         self._thread.wake()
 
+    def hangs(self) -> bool:
+        """Return whether the checks have stopped, so that only a restart helps."""
+        return time.monotonic() - self._checked_at > LONGEST_CHECK_SECONDS
+
     def _check_now(self) -> float:
+        self._checked_at = time.monotonic()
         self.check(datetime.now(UTC))
         return 0
 
