@@ -90,6 +90,11 @@ def test_quarantined_messages_are_one_alert_for_each_account(
     assert found == {"tiramizoo": 3, "shipmentapi": 1}
 
 
+def get_history(shop: FlaskClient) -> Any:
+    answer: Any = shop.get("/v1/alerts?history=true").json
+    return answer["history"]
+
+
 def test_an_alert_has_a_history_and_is_acknowledged(
     shop: FlaskClient, sessions: sessionmaker[Session]
 ) -> None:
@@ -102,10 +107,21 @@ def test_an_alert_has_a_history_and_is_acknowledged(
             own = {"account": account, "summary": "", "opened_at": now, "closed_at": closed_at}
             session.add(Notice(**row, **own))
     [alert] = alerts(shop)
-    answer: Any = shop.get("/v1/alerts?history=true").json
-    assert [it["account"] for it in answer["history"]] == ["tiramizoo", "cottoncast"]
-    path = f"/v1/alerts/{alert['id']}/acknowledge"
-    acknowledged: Any = shop.post(path, json={"note": "known"}).json
-    assert acknowledged["acknowledged_note"] == "known"
-    assert acknowledged["acknowledged_until"] > now.isoformat()
-    assert shop.post("/v1/alerts/999/acknowledge", json={}).status_code == 404
+    path = f"/v1/alerts/{alert['id']}"
+    acknowledged: Any = shop.post(f"{path}/acknowledge", json={"by": "Ann", "note": "known"}).json
+    assert acknowledged["acknowledged_until"] > (now + timedelta(hours=23)).isoformat()
+    [shown] = alerts(shop)
+    names = ["by", "note", "at", "until"]
+    for found in (shown, get_history(shop)[0]):
+        assert [found[f"acknowledged_{it}"] for it in names] == [
+            "Ann",
+            "known",
+            *(acknowledged[f"acknowledged_{it}"] for it in names[2:]),
+        ]
+    assert [it["account"] for it in get_history(shop)] == ["tiramizoo", "cottoncast"]
+    until = "2036-04-16T07:00:00Z"
+    snoozed: Any = shop.post(f"{path}/snooze", json={"until": until}).json
+    assert [snoozed["acknowledged_until"], snoozed["acknowledged_by"]] == [until, "API"]
+    assert shop.post(f"{path}/snooze", json={}).status_code == 422
+    for unknown in ("999", "9" * 19, "9" * 40):
+        assert shop.post(f"/v1/alerts/{unknown}/acknowledge", json={}).status_code == 404

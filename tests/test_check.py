@@ -1,6 +1,7 @@
 """`ordertrail check`: what it prints, and the code that a monitor goes by."""
 
 import json
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,9 +12,9 @@ from redis import Redis
 from rq import SimpleWorker
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.models import AccountState
+from receiver.db.models import AccountState, Notice
 from receiver.queue.job_queue import get_queue
-from tests.command import process, run_command
+from tests.command import command_json, process, run_command
 from workers import clock
 
 Sessions = sessionmaker[Session]
@@ -117,3 +118,29 @@ def test_without_postgresql_it_says_so_as_a_process_and_ends_with_two(
         ["critical", "database_away"],
         ["critical", "no_workers"],
     ]
+
+
+@pytest.mark.usefixtures("running")
+def test_alerts_are_listed_acknowledged_and_snoozed(
+    environ: Mapping[str, str], sessions: Sessions
+) -> None:
+    pause(sessions, "refused")
+    with sessions.begin() as session:
+        notice = Notice(condition="poll_refused", account="tiramizoo", opened_at=NOW, count=1)
+        notice.severity, notice.summary, notice.what_to_do = "critical", "refused", ""
+        session.add(notice)
+        session.flush()
+        number = str(notice.id)
+    done = run_command(environ, "alerts", "acknowledge", number, "--by", "Ada", "--note", "mine")
+    assert done.stdout.startswith(f"Alert {number} (poll_refused) is not pushed before ")
+    listed = run_command(environ, "alerts", "--history")
+    assert listed.exit_code == 0
+    assert len(re.findall("by Ada until .*: mine", listed.stdout)) == 2
+    command = ("alerts", "snooze", number, "--hours", "4", "--by", "Bob")
+    snoozed = command_json(environ, *command)
+    assert snoozed["acknowledged_by"] == "Bob"
+    assert snoozed["acknowledged_until"] < (NOW + timedelta(hours=5)).isoformat()
+    [alert] = [it for it in command_json(environ, "alerts")["alerts"] if it["condition"] != DISK]
+    assert alert["acknowledged_by"] == "Bob"
+    assert run_command(environ, "alerts", "acknowledge", "999", "--by", "Ada").exit_code == 1
+    assert run_command(environ, *command[:5], "--by", "").exit_code == 2

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.models import EndedSession, Message, Order
+from receiver.db.models import EndedSession, Message, Notice, Order
 from receiver.web.console.session_guard import COOKIE, HEADERS, create_session_cookie
 from tests.bodies import after, cottoncast_status, life, raw, tiramizoo_order
 from tests.conftest import API_TOKEN
@@ -23,13 +23,14 @@ Sessions = sessionmaker[Session]
 Drain = Callable[[], int]
 NewApp = Callable[..., Flask]
 
-PAGES = ["/ops", "/ops/", "/ops/orders", "/ops/messages", "/ops/conflicts"]
+PAGES = ["/ops", "/ops/", "/ops/alerts", "/ops/orders", "/ops/messages", "/ops/conflicts"]
 ACTIONS = [
     "/ops/signout",
     "/ops/refresh?account=tiramizoo&id=u-1",
     "/ops/erase?account=tiramizoo&id=u-1",
     "/ops/messages/1/retry",
     "/ops/messages/1/discard",
+    "/ops/alerts/1/acknowledge",
     "/ops/messages/retry",
     "/ops/messages/discard",
     "/ops/conflicts/close?account=tiramizoo&id=u-1&conflict=c",
@@ -335,8 +336,8 @@ def test_without_postgresql_a_page_says_so(new_app: NewApp) -> None:
     assert sign_in(client).status_code == 303
     for page in PAGES:
         answer = client.get(page)
-        if page.rstrip("/") == "/ops":
-            # The dashboard shows the alerts all the same.
+        if page.rstrip("/") in {"/ops", "/ops/alerts"}:
+            # They show the alerts all the same.
             assert answer.status_code == 200
             assert "PostgreSQL cannot be used" in seen(answer)
             continue
@@ -478,6 +479,48 @@ def test_without_api_there_is_no_refresh(ann: FlaskClient, sessions: Sessions) -
     answer = send(ann, "/ops/refresh?account=tiramizoo&id=u-1")
     assert answer.status_code == 409
     assert "cannot be polled" in seen(answer)
+
+
+# Alerts
+
+
+def open_notice(sessions: Sessions, condition: str) -> int:
+    with sessions.begin() as session:
+        notice = Notice(
+            condition=condition,
+            account="",
+            severity="critical",
+            summary="No worker is running",
+            what_to_do="",
+            count=1,
+            opened_at=datetime.now(UTC),
+        )
+        session.add(notice)
+        session.flush()
+        return notice.id
+
+
+def test_an_alert_is_acknowledged_snoozed_and_pushed_again(
+    ann: FlaskClient, sessions: Sessions
+) -> None:
+    assert "has not recorded it yet" in seen(ann.get("/ops/alerts"))
+    path = f"/ops/alerts/{open_notice(sessions, 'no_workers')}/acknowledge"
+    answer = send(ann, path, by="Bob", note="I restart it", hours="")
+    assert "not pushed meanwhile" in seen(ann.get(answer.location))
+    for page in ("/ops", "/ops/alerts"):
+        assert re.search("Acknowledged by Bob at .* I restart it", seen(ann.get(page)))
+    history = seen(ann.get("/ops/alerts")).partition("History")[2]
+    assert "Acknowledged by Bob" in history
+    assert send(ann, path, by="Bob", hours="4").status_code == 303
+    assert send(ann, path, by="Bob", hours="1000").status_code == 422
+    with sessions() as session:
+        until = session.scalars(select(Notice.acknowledged_until)).one()
+    assert until is not None
+    assert timedelta(hours=3) < until - datetime.now(UTC) < timedelta(hours=5)
+    answer = send(ann, path, by="Bob", hours="0")
+    assert "pushed again" in seen(ann.get(answer.location))
+    assert "Acknowledged" not in seen(ann.get("/ops"))
+    assert send(ann, f"/ops/alerts/{'9' * 19}/acknowledge", by="Bob").status_code == 404
 
 
 # Messages

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
 from receiver.alerts import CATALOGUE, Alert, AlertContext
+from receiver.alerts.history import acknowledge_alert
 from receiver.db.models import Message, Notice, Push, Tally
 from receiver.queue.job_queue import get_queue
 from receiver.queue.liveness import record_clock_tick, record_sweep
@@ -374,6 +375,44 @@ def test_an_acknowledged_alert_is_not_pushed_again(watch: Watch, pager: Pager) -
     watch.look()
     watch.look(CALM)
     assert kinds(pager) == ["OPENED", "CLOSED"]
+
+
+def test_a_snoozed_alert_is_pushed_again_at_the_end(watch: Watch, pager: Pager) -> None:
+    watch.break_something()
+    watch.look()
+    acknowledge(watch, timedelta(hours=4))
+    watch.look(timedelta(hours=3))
+    assert kinds(pager) == ["OPENED"]
+    watch.look(timedelta(hours=2))
+    watch.look()
+    assert kinds(pager) == ["OPENED", "STILL"]
+
+
+def test_an_acknowledged_alert_that_becomes_critical_is_pushed(
+    watch: Watch, pager: Pager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.break_something()
+    watch.look()
+    acknowledge(watch, timedelta(hours=4))
+    condition = CATALOGUE["messages_quarantined"]
+    monkeypatch.setitem(CATALOGUE, condition.name, replace(condition, severity="critical"))
+    watch.look()
+    watch.look()
+    assert kinds(pager) == ["OPENED", "WORSE"]
+    # As a critical one it can be acknowledged again.
+    acknowledge(watch, timedelta(hours=4))
+    for _ in range(20):
+        watch.break_something()
+    watch.look(timedelta(hours=1))
+    assert kinds(pager) == ["OPENED", "WORSE"]
+
+
+def acknowledge(watch: Watch, duration: timedelta) -> None:
+    """Snooze the alert about quarantined messages."""
+    wanted = {"by": "Ann", "note": "", "until": watch.now + duration}
+    with capture_logs() as lines:
+        acknowledge_alert(watch.sessions, watch.notices()[-1].id, wanted, watch.now)
+    assert [(it["event"], it["by"]) for it in lines] == [("alert_acknowledged", "Ann")]
 
 
 # Without PostgreSQL

@@ -1,56 +1,90 @@
-"""The history of alerts: what was open when; and alerts that a person acknowledged."""
+"""The open alerts with what people said to them, and their history; acknowledge an alert."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.alerts.condition import Alert
+from receiver.alerts.evaluation import Evaluation
 from receiver.db.models import Notice
+from receiver.db.pagination import HIGHEST_ID
 from receiver.errors import UnknownAlert
 
+log = structlog.get_logger(__name__)
+
 MOST_LISTED = 200
-# So long an alert is not pushed again where the person says nothing else.
-DEFAULT_PAUSE = timedelta(days=1)
+# So long an alert that was acknowledged is not pushed again.
+ACKNOWLEDGED_FOR = timedelta(days=1)
+
+OF_ALERT = ("condition", "severity", "account", "since", "count", "summary", "what_to_do")
+OF_NOTICE = ("id", "acknowledged_at", "acknowledged_until", "acknowledged_by", "acknowledged_note")
 
 
-def list_history(session: Session) -> list[Notice]:
-    """Return the alerts of the last 30 days, the newest first."""
-    return list(session.scalars(select(Notice).order_by(Notice.id.desc()).limit(MOST_LISTED)))
+def list_alerts(
+    evaluation: Evaluation, sessions: sessionmaker[Session], with_history: bool = False
+) -> dict[str, Any]:
+    """Return the open alerts, the critical ones first, and those of the last 30 days on request.
 
+    Without PostgreSQL there are alerts all the same, but none has an id, and there is no history.
 
-def read_alert_ids(session: Session) -> dict[tuple[str, str | None], int]:
-    """Return the ids of the open alerts, by condition and account."""
-    rows = session.execute(
-        select(Notice.condition, Notice.account, Notice.id).where(Notice.closed_at.is_(None))
-    )
-    return {(condition, account or None): number for condition, account, number in rows}
-
-
-def with_ids(alerts: list[Alert], ids: dict[tuple[str, str | None], int]) -> list[dict[str, Any]]:
-    """Return the alerts with their ids; one that the clock has not recorded yet has none."""
-    names = ("condition", "severity", "account", "since", "count", "summary", "what_to_do")
-    return [
-        {
-            **{name: getattr(alert, name) for name in (*names, "runbook", "example")},
-            "id": ids.get((alert.condition, alert.account)),
-        }
-        for alert in alerts
+    Shape: as AlertListSchema shows it.
+    """
+    notices: dict[tuple[str, str], Notice] = {}
+    history = []
+    if evaluation.database_answers:
+        with suppress(SQLAlchemyError), sessions() as session:
+            unclosed = session.scalars(select(Notice).where(Notice.closed_at.is_(None)))
+            notices = {(notice.condition, notice.account): notice for notice in unclosed}
+            if with_history:
+                newest = select(Notice).order_by(Notice.id.desc()).limit(MOST_LISTED)
+                history = list(session.scalars(newest))
+    alerts = [
+        _render_alert(alert, notices.get((alert.condition, alert.account or "")))
+        for alert in evaluation.alerts
     ]
+    return {"alerts": alerts, **({"history": history} if with_history else {})}
+
+
+def _render_alert(alert: Alert, notice: Notice | None) -> dict[str, Any]:
+    """Return an alert with its id; one that the clock has not recorded yet has none."""
+    return {
+        **{name: getattr(alert, name) for name in (*OF_ALERT, "runbook", "example")},
+        **{name: getattr(notice, name, None) for name in OF_NOTICE},
+    }
 
 
 def acknowledge_alert(
-    sessions: sessionmaker[Session], alert_id: int, until: datetime | None, note: str, now: datetime
+    sessions: sessionmaker[Session], alert_id: int | str, wanted: dict[str, Any], now: datetime
 ) -> Notice:
-    """Have an open alert not pushed again until then, but for its end.
+    """Have an open alert not pushed again for a day, or snooze it until a time of one's own.
+
+    It is pushed all the same where it becomes critical, and its end is pushed.
+
+    wanted: {"by", "note", "until"?}; a time in the past takes an earlier acknowledgement back.
 
     Raises: UnknownAlert where no alert of this id is open.
     """
     with sessions.begin() as session:
-        notice = session.get(Notice, alert_id)
+        number = int(alert_id)
+        notice = None
+        if number <= HIGHEST_ID:
+            notice = session.get(Notice, number, with_for_update=True)
         if notice is None or notice.closed_at is not None:
             raise UnknownAlert(f"no alert {alert_id} is open")
-        notice.acknowledged_until = until or now + DEFAULT_PAUSE
-        notice.acknowledged_note = note
+        notice.acknowledged_at = now
+        notice.acknowledged_until = wanted.get("until", now + ACKNOWLEDGED_FOR)
+        notice.acknowledged_by, notice.acknowledged_note = wanted["by"], wanted["note"]
+        notice.acknowledged_severity = notice.severity
+        log.info(
+            "alert_acknowledged",
+            condition=notice.condition,
+            account=notice.account or None,
+            by=wanted["by"],
+            until=notice.acknowledged_until.isoformat(),
+        )
         return notice

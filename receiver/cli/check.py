@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import click
 
-from receiver.alerts import CRITICAL, Alert, AlertReader
+from receiver.alerts import CRITICAL, AlertReader
+from receiver.alerts.history import list_alerts
 from receiver.cli.options import json_option
-from receiver.cli.output import print_json, print_line
+from receiver.cli.output import JsonObject, format_time, print_json, print_line
 from receiver.cli.session import load_settings, open_database
 from receiver.db.group_commit import AutocommitPool
 from receiver.inbox.storage_check import StorageCheck
@@ -26,30 +27,32 @@ def check_command(as_json: bool) -> None:
     One per line: the severity, the condition and what is wrong, then the account, an example and
     since when. The runbook (deploy/runbook.md) has a section for each condition.
     """
-    alerts = read_alerts(load_settings())
+    found = read_alerts(load_settings())
     if as_json:
-        print_json(AlertListSchema().dump({"alerts": alerts}))
+        print_json(found)
     else:
-        for line in map(_alert_line, alerts) if alerts else ["ok"]:
+        for line in map(_alert_line, found["alerts"]) if found["alerts"] else ["ok"]:
             print_line(line)
-    is_critical = any(alert.severity == CRITICAL for alert in alerts)
-    sys.exit(2 if is_critical else 1 if alerts else 0)
+    severities = {alert["severity"] for alert in found["alerts"]}
+    sys.exit(2 if CRITICAL in severities else 1 if severities else 0)
 
 
-def read_alerts(settings: Settings) -> list[Alert]:
-    """Return the alerts that are open now; PostgreSQL and Redis may be away."""
+def read_alerts(settings: Settings, with_history: bool = False) -> JsonObject:
+    """Return the open alerts as the API does; PostgreSQL and Redis may be away."""
     with connect_redis(settings.redis_url) as redis, open_database(settings) as sessions:
         storage = StorageCheck(AutocommitPool(sessions.kw["bind"]))
         reader = AlertReader(settings, sessions, redis, storage)
-        return reader.read(datetime.now(UTC), settle=True).alerts
+        evaluation = reader.read(datetime.now(UTC), settle=True)
+        found: JsonObject = AlertListSchema().dump(list_alerts(evaluation, sessions, with_history))
+        return found
 
 
-def _alert_line(alert: Alert) -> str:
+def _alert_line(alert: JsonObject) -> str:
     facts = [
-        f"account {alert.account}" if alert.account else "",
-        f"for example {alert.example}" if alert.example else "",
-        f"since {alert.since:%Y-%m-%dT%H:%M:%SZ}" if alert.since else "",
+        f"account {alert['account']}" if alert["account"] else "",
+        f"for example {alert['example']}" if alert["example"] else "",
+        f"since {format_time(alert['since'])}" if alert["since"] else "",
     ]
     details = "; ".join(filter(None, facts))
-    line = f"{alert.severity:<8}  {alert.condition}  {alert.summary}"
+    line = f"{alert['severity']:<8}  {alert['condition']}  {alert['summary']}"
     return f"{line} ({details})" if details else line

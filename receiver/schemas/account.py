@@ -125,6 +125,14 @@ class RefusalListSchema(Answer):
     refusals = nested_list(RefusalSchema, "One per account, reason and likely cause, latest first.")
 
 
+ACKNOWLEDGED_AT = time("When it was last acknowledged or snoozed; null: never.", null=True)
+ACKNOWLEDGED_UNTIL = time(
+    "Before this time it is not pushed again, unless it becomes critical.", null=True
+)
+ACKNOWLEDGED_BY = text("Name of the person who acknowledged or snoozed it.", "Ann", null=True)
+ACKNOWLEDGED_NOTE = text("What the person said.", "the courier repairs it", null=True)
+
+
 class AlertSchema(Answer):
     """A problem that exists now and that a person should know about."""
 
@@ -142,6 +150,10 @@ class AlertSchema(Answer):
     what_to_do = text("What usually solves the problem.", "Check COURIER_TIRAMIZOO_API_TOKEN")
     runbook = text("The section of the runbook about it.", "deploy/runbook.md#poll-refused")
     example = text("An affected order or message, by id; null: none.", "3AF7", null=True)
+    acknowledged_at = ACKNOWLEDGED_AT
+    acknowledged_until = ACKNOWLEDGED_UNTIL
+    acknowledged_by = ACKNOWLEDGED_BY
+    acknowledged_note = ACKNOWLEDGED_NOTE
 
 
 class PastAlertSchema(Answer):
@@ -156,8 +168,10 @@ class PastAlertSchema(Answer):
     opened_at = time("When it opened.")
     closed_at = time("When it closed; null: it is open.", null=True)
     pushed_at = time("When it was last pushed to ALERT_URLS; null: never.", null=True)
-    acknowledged_until = time("It is not pushed again before; null: not acknowledged.", null=True)
-    acknowledged_note = text("What was said then.", None, null=True)
+    acknowledged_at = ACKNOWLEDGED_AT
+    acknowledged_until = ACKNOWLEDGED_UNTIL
+    acknowledged_by = ACKNOWLEDGED_BY
+    acknowledged_note = ACKNOWLEDGED_NOTE
 
 
 class AlertListSchema(Answer):
@@ -182,12 +196,18 @@ class AlertFiltersSchema(Schema):
 
 
 class AcknowledgementSchema(Schema):
-    """Until when an alert is not pushed again."""
+    """Who takes care of an alert, and how."""
 
-    until = time("Until when; without it for a day.")
+    by = given_text("Name of the person.", "Ann", load_default="API", length=(1, 100))
     note = given_text(
         "Why, in a person's own words.",
         "the courier repairs it",
         load_default="",
         length=(None, 1000),
     )
+
+
+class SnoozeSchema(AcknowledgementSchema):
+    """Until when an alert is not pushed again, who says so, and why."""
+
+    until = time("Until when.", "2026-04-17T09:00:00Z", required=True)

@@ -88,7 +88,7 @@ class Notices:
             log.warning("alert_worse", **log_fields(alert), count=alert.count)
         for name in ("severity", "summary", "what_to_do", "example", "count", "since"):
             setattr(notice, name, getattr(alert, name))
-        if notice.acknowledged_until is not None and notice.acknowledged_until > self._now:
+        if self._is_acknowledged(notice):
             return
         held_since = notice.held_since or notice.opened_at
         if notice.pushed_at is None:
@@ -96,8 +96,18 @@ class Notices:
                 self._plan(notice, alert, OPENED)
         elif self._is_worse(notice, alert):
             self._plan(notice, alert, WORSE)
-        elif self._now - notice.pushed_at >= REMIND_EVERY:
+        elif self._now - notice.pushed_at >= REMIND_EVERY or _was_snoozed(notice):
             self._plan(notice, alert, STILL)
+
+    def _is_acknowledged(self, notice: Notice) -> bool:
+        """Whether nothing is to be pushed yet. That ends where the alert becomes critical."""
+        until = notice.acknowledged_until
+        if until is None or until <= self._now:
+            return False
+        if notice.acknowledged_severity == WARNING and notice.severity == CRITICAL:
+            notice.acknowledged_until = self._now
+            return False
+        return True
 
     def _is_worse(self, notice: Notice, alert: Alert) -> bool:
         if notice.pushed_severity == WARNING and alert.severity == CRITICAL:
@@ -147,6 +157,12 @@ class Notices:
         )
         restless = closed_before is not None and notice.opened_at - closed_before < RESTLESS
         return RESTLESS if restless else CALM
+
+
+def _was_snoozed(notice: Notice) -> bool:
+    """Whether it was not pushed since its acknowledgement, which is over, ended."""
+    until = notice.acknowledged_until
+    return until is not None and notice.pushed_at is not None and notice.pushed_at < until
 
 
 def _causes(alert: Alert) -> list[str]:

@@ -4,7 +4,7 @@ COMMANDS = {
     "Couriers": {"poll": ("workers.cli.poll", "Poll the couriers for all open orders now.")},
     "The service": {
         "alive": ("workers.cli.alive", "Say whether a worker or clock makes progress."),
-        "alerts": ("workers.cli.alerts", "Send a test alert to each of ALERT_URLS."),
+        "alerts": ("workers.cli.alerts", "List open alerts; acknowledge or snooze one."),
         "doctor": ("workers.cli.doctor.command", "Examine an installation; say what to correct."),
         "rebuild": ("workers.cli.rebuild", "Recompute orders from the stored messages."),
     },

@@ -208,7 +208,7 @@ class Notice(Base):
     held_since: since when its condition holds, without a break longer than its grace time.
     gone_since: since when its condition does not hold; the alert closes once that has lasted.
     pushed_at: when it was last pushed, with which severity, count and causes; pushes: how often.
-    acknowledged_until: it is not pushed before, and by whom and why that was said.
+    acknowledged_until: it is not pushed before, unless it is more severe than it was then.
     """
 
     __tablename__ = "notices"
@@ -233,6 +233,9 @@ class Notice(Base):
     pushes: Mapped[int] = mapped_column(server_default=text("0"))
     acknowledged_until: Mapped[datetime | None]
     acknowledged_note: Mapped[str | None]
+    acknowledged_at: Mapped[datetime | None]
+    acknowledged_by: Mapped[str | None]
+    acknowledged_severity: Mapped[str | None]
 
     __table_args__ = (
         index("notices_open_key", ["condition", "account"], unique=True, where="closed_at IS NULL"),

@@ -1,10 +1,7 @@
 """The alerts that are open now, and their history."""
 
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.alerts import history
 from receiver.schemas import account as schemas
@@ -21,23 +18,33 @@ def list_alerts(filters: dict[str, Any]) -> dict[str, Any]:
     """List the alerts that are open now, critical ones first."""
     app = app_context()
     evaluation = app.alert_reader.read(datetime.now(UTC))
-    ids: dict[tuple[str, str | None], int] = {}
-    past: dict[str, Any] = {}
-    # Without PostgreSQL there are alerts all the same.
-    if evaluation.database_answers:
-        with suppress(SQLAlchemyError), app.sessions() as session:
-            ids = history.read_alert_ids(session)
-            past = {"history": history.list_history(session)} if filters["history"] else {}
-    return {"alerts": history.with_ids(evaluation.alerts, ids), **past}
+    return history.list_alerts(evaluation, app.sessions, with_history=filters["history"])
 
 
 @alerts.post("/alerts/<number:alert_id>/acknowledge")
 @alerts.arguments(
-    schemas.AcknowledgementSchema, required=False, example={"note": "the courier repairs it"}
+    schemas.AcknowledgementSchema,
+    required=False,
+    example={"by": "Ann", "note": "the courier repairs it"},
 )
 @alerts.response(200, schemas.PastAlertSchema)
-def acknowledge_alert(wanted: dict[str, Any], alert_id: int) -> Any:
-    """Have an open alert not pushed again for a while; its end is pushed."""
-    app, now = app_context(), datetime.now(UTC)
-    until, note = wanted.get("until"), wanted["note"]
-    return history.acknowledge_alert(app.sessions, alert_id, until, note, now)
+def acknowledge_alert(wanted: dict[str, Any], alert_id: str) -> Any:
+    """Have an open alert not pushed again for a day: somebody takes care of it.
+
+    It is pushed all the same where it becomes critical, and its end is pushed.
+    """
+    return history.acknowledge_alert(app_context().sessions, alert_id, wanted, datetime.now(UTC))
+
+
+@alerts.post("/alerts/<number:alert_id>/snooze")
+@alerts.arguments(
+    schemas.SnoozeSchema, example={"until": "2026-04-17T09:00:00Z", "by": "Ann", "note": "known"}
+)
+@alerts.response(200, schemas.PastAlertSchema)
+def snooze_alert(wanted: dict[str, Any], alert_id: str) -> Any:
+    """Have an open alert not pushed until a time; if it is still open then, it is pushed again.
+
+    It is pushed all the same where it becomes critical, and its end is pushed. A time in the past
+    takes an acknowledgement back.
+    """
+    return history.acknowledge_alert(app_context().sessions, alert_id, wanted, datetime.now(UTC))

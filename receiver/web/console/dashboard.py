@@ -4,17 +4,17 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, render_template, url_for
+from flask import Blueprint, render_template
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.accounts.account_status import list_account_statuses
 from receiver.accounts.refused_credentials import read_refusals
-from receiver.alerts import Alert
+from receiver.alerts.history import list_alerts
 from receiver.db.models import PARKED, PENDING, QUARANTINED
 from receiver.db.pagination import MOST_COUNTED
 from receiver.inbox import browse
 from receiver.inbox.pending import read_progress
-from receiver.web.console.forms import order_url
+from receiver.web.console.alerts import example_url
 from receiver.web.context import AppContext, app_context
 
 dashboard = Blueprint("dashboard", __name__)
@@ -36,7 +36,7 @@ def show_dashboard() -> str:
         facts = _read_facts(app, now)
     return render_template(
         "console/dashboard.html",
-        alerts=evaluation.alerts,
+        **list_alerts(evaluation, app.sessions),
         most=MOST_COUNTED,
         workers=evaluation.system.workers,
         example_url=example_url,
@@ -56,12 +56,3 @@ def _read_facts(app: AppContext, now: datetime) -> dict[str, Any]:
             "refusals": read_refusals(session)[:MOST_REFUSALS],
             "waiting_seconds": read_progress(session, now)[0],
         }
-
-
-def example_url(alert: Alert) -> str | None:
-    """Return the URL of the order or message that an alert names as an example."""
-    if alert.example is None or alert.account is None:
-        return None
-    if alert.condition.startswith("messages_"):
-        return url_for("console.messages.show_message_page", message_id=alert.example)
-    return order_url(alert.account, alert.example)

@@ -23,6 +23,8 @@ NOTICES = {
     "applied": "Nothing to do: the message is already applied or pending.",
     "retried_many": "{messages} will be processed again.",
     "retried_some": "{messages} will be processed again. There are more: press Retry all again.",
+    "acknowledged": "The alert is not pushed meanwhile, unless it becomes critical.",
+    "resumed": "The alert is pushed again as usual.",
     "discarded_many": "Discarded: {messages}. Retry reverses the decision.",
     "discarded_some": "Discarded: {messages}. There are more: send the form again.",
     "discarded": "The message was discarded. Its body stays stored; Retry reverses the decision.",

@@ -201,13 +201,14 @@ def check_processes(settings: Settings) -> Findings:
     """Check web, and show the open alerts that are about the whole service."""
     yield _check_web(settings)
     try:
-        alerts = [alert for alert in read_alerts(settings) if alert.account is None]
+        found = read_alerts(settings)["alerts"]
+        alerts = [alert for alert in found if alert["account"] is None]
     except SQLAlchemyError:
         yield Finding("alerts", NOTE, "unknown, since PostgreSQL cannot be used")
         return
     for alert in alerts:
-        level = BROKEN if alert.severity == CRITICAL else WARNING
-        yield Finding(alert.condition, level, alert.summary, alert.what_to_do)
+        level = BROKEN if alert["severity"] == CRITICAL else WARNING
+        yield Finding(alert["condition"], level, alert["summary"], alert["what_to_do"])
     if not alerts:
         yield Finding("alerts", OK, "workers and clock are running, and no message has waited long")
     try:
