@@ -53,6 +53,11 @@ def test_a_rule_names_a_section_of_the_runbook(alert: str) -> None:
 
 
 @pytest.mark.parametrize("alert", RULES)
+def test_a_gap_in_the_scrapes_resolves_no_alert(alert: str) -> None:
+    assert RULES[alert]["keep_firing_for"] == "5m"
+
+
+@pytest.mark.parametrize("alert", RULES)
 def test_a_rule_is_tested_firing_and_not_firing(alert: str) -> None:
     expected = [
         bool(trial["exp_alerts"])
