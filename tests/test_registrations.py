@@ -4,8 +4,9 @@ HYPOTHESIS_PROFILE=long tries 5,000 of them a property.
 """
 
 import random
+from copy import copy
 from dataclasses import dataclass, field
-from itertools import chain
+from datetime import datetime
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -14,9 +15,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import NAME, Change, Order
+from receiver.db.order_state import OrderState
 from receiver.orders.names import spell
+from receiver.orders.register import add_registration
 from receiver.settings import Settings
-from tests.bodies import life, tiramizoo_order
+from tests.bodies import START, after, life, tiramizoo_order
 from tests.one_transaction import Trial, trial
 
 STATES = ("created", "dispatched", "picked_up", "delivered")
@@ -54,7 +57,10 @@ def forms(name: str) -> list[str]:
 
 @st.composite
 def couriers_orders(draw: st.DrawFn, number: int) -> Known:
-    """One order: sparse and full snapshots, and up to two registrations under different names."""
+    """One order: sparse and full snapshots, and up to three names that are registered.
+
+    One of the names may be registered again.
+    """
     uuid = f"6d1f0b1e-5f0e-4c39-8f0c-{number:012}"
     identifiers = {"identifier": f"Zv-{number}W8", "tracking_code": f"Id4k-{number}eHQX"}
     parcels = [f"P-{number}a", f"P-{number}B"]
@@ -75,9 +81,11 @@ def couriers_orders(draw: st.DrawFn, number: int) -> Known:
         known.states.append(state)
         known.body_names.append({spell(name) for name in (uuid, *shown.values(), *packages)})
     names = st.sampled_from([uuid, *identifiers.values(), *parcels])
+    registered = draw(st.lists(names, max_size=3, unique=True))
+    again = draw(st.lists(st.sampled_from(registered), max_size=1)) if registered else []
     known.registrations = [
         Registration(draw(st.sampled_from(forms(name))), draw(references), draw(metadata))
-        for name in draw(st.lists(names, max_size=2, unique=True))
+        for name in [*registered, *again]
     ]
     return known
 
@@ -86,40 +94,61 @@ some_orders = st.integers(1, 2).flatmap(
     lambda count: st.tuples(*(couriers_orders(number) for number in range(count)))
 )
 
-# Registrations that turned out to be one order, and the names that messages gave it.
-Group = tuple[list[Registration], set[str]]
+
+@dataclass
+class Group:
+    """Registrations, in their order, that turned out to be one order, and its names in messages."""
+
+    names: set[str]
+    registrations: list[Registration] = field(default_factory=list)
+    created_at: list[datetime] = field(default_factory=list)
+
+    def corrected(self) -> list[Registration]:
+        """One registration for each name, with what was given last under that name."""
+        by_name: dict[str, Registration] = {}
+        for each in self.registrations:
+            known = by_name.get(spell(each.name), each)
+            by_name[spell(each.name)] = Registration(
+                known.name,
+                known.reference if each.reference is None else each.reference,
+                known.metadata if each.metadata is None else each.metadata,
+            )
+        return list(by_name.values())
+
+    @property
+    def reference(self) -> str | None:
+        """That of the name which was registered first, of those with any."""
+        return next((each.reference for each in self.corrected() if each.reference), None)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What was given last under each name; of one key what was given last of all."""
+        last = {spell(one.name): one for one in self.registrations if one.metadata is not None}
+        combined: dict[str, str] = {}
+        for each in self.registrations:
+            if last.get(spell(each.name)) is each:
+                combined |= each.metadata or {}
+        return combined
 
 
 class Shop:
     """What was registered and what messages said, as an order's names ought to be understood."""
 
     def __init__(self, orders: tuple[Known, ...]) -> None:
-        self.names: dict[str, set[str]] = {order.uuid: set() for order in orders}
-        self.registered: dict[str, list[Registration]] = {order.uuid: [] for order in orders}
-
-    def register(self, uuid: str, new: Registration) -> None:
-        """One under a name of an order that is known by then replaces what it was given before."""
-        kept = []
-        for each in self.registered[uuid]:
-            if {spell(each.name), spell(new.name)} <= self.names[uuid]:
-                reference = each.reference if new.reference is None else new.reference
-                metadata = each.metadata if new.metadata is None else new.metadata
-                new = Registration(new.name, reference, metadata)
-            else:
-                kept.append(each)
-        # An order that was heard of counts from its first message: only what is registered before
-        # that is sorted by when it was registered.
-        is_heard = spell(new.name) in self.names[uuid]
-        self.registered[uuid] = [new, *kept] if is_heard else [*kept, new]
+        self.heard = {order.uuid: Group(set()) for order in orders}
+        self.registered: list[tuple[str, Registration, datetime]] = []
 
     def groups(self) -> dict[str, Group]:
-        """The orders by their uuid, or by the spelling of the only name that they have."""
-        found: dict[str, Group] = {uuid: ([], names) for uuid, names in self.names.items()}
-        for uuid, names in self.names.items():
-            for each in self.registered[uuid]:
-                name = spell(each.name)
-                own = uuid if name in names else name
-                found.setdefault(own, ([], {name}))[0].append(each)
+        """The orders by their uuid, or by the spelling of the only name that they have.
+
+        It makes no difference what came first, but for which was registered first.
+        """
+        found = dict(self.heard)
+        for uuid, each, at in self.registered:
+            name = spell(each.name)
+            group = found.setdefault(uuid if name in found[uuid].names else name, Group({name}))
+            group.registrations.append(each)
+            group.created_at.append(at)
         return found
 
 
@@ -140,7 +169,7 @@ def play(
         if is_registration:
             order, new = pairs.pop()
             attempt.register(new.name, reference=new.reference, metadata=new.metadata)
-            shop.register(order.uuid, new)
+            shop.registered.append((order.uuid, new, attempt.now))
         else:
             order, number = sent.pop()
             attempt.receive(order.bodies[number])
@@ -149,7 +178,8 @@ def play(
             attempt.drain()
             while waiting:
                 uuid, names = waiting.pop()
-                shop.names[uuid] |= names
+                shop.heard[uuid].names |= names
+                shop.heard[uuid].created_at.append(attempt.now)
     return shop.groups()
 
 
@@ -162,40 +192,35 @@ def test_registrations_are_the_orders_that_messages_say_they_are_whatever_comes_
     choose: random.Random,
     registered_first: bool,
 ) -> None:
-    """Of what was registered first, the earlier reference and later metadata count as well."""
+    """Of what was registered, the earliest reference and the latest metadata count."""
     with trial(sessions, settings) as attempt:
         groups = play(attempt, orders, choose, registered_first)
-        asked = {each for _, names in groups.values() for name in names for each in forms(name)}
+        asked = {each for group in groups.values() for name in group.names for each in forms(name)}
         asked |= {
             *groups,
-            *(each.name for registrations, _ in groups.values() for each in registrations),
+            *(each.name for group in groups.values() for each in group.registrations),
         }
         found = attempt.find(asked)
         assert attempt.session.scalar(select(func.count(Order.id))) == len(groups)
         heard = {order.uuid: order for order in orders}
-        for name, (registrations, names) in groups.items():
+        for name, group in groups.items():
             (order,) = found[name]
-            assert {each for each, kind in attempt.names(order) if kind == NAME} == names
-            for each in names | {one.name for one in registrations}:
+            assert {each for each, kind in attempt.names(order) if kind == NAME} == group.names
+            for each in group.names | {one.name for one in group.registrations}:
                 assert all(found[form] == [order] for form in forms(each) if form in asked)
-            if registrations[1:] and not registered_first:
-                # Not kept yet: an order that a message made does not know when it was registered,
-                # so of two registrations around that message either may count as the earlier.
-                continue
-            own = [one.reference for one in registrations if one.reference is not None]
-            metadata = [one.metadata or {} for one in registrations]
-            assert order.shop_metadata == dict(chain(*(each.items() for each in metadata)))
+            assert order.created_at == min(group.created_at)
+            assert order.shop_metadata == group.metadata
             if name not in heard:
-                assert (order.status, order.reference) == ("pending", own[0] if own else None)
+                assert (order.status, order.reference) == ("pending", group.reference)
                 continue
             bodies = heard[name].bodies
             assert order.status == STATUSES[max(heard[name].states)]
             couriers = next((body["external_id"] for body in bodies if body["external_id"]), None)
-            assert order.reference == (own[0] if own else couriers)
+            assert order.reference == (group.reference or couriers)
         if registered_first:
             changes = attempt.session.execute(select(Change.order_id, Change.changed))
             merged = {order_id for order_id, changed in changes if "merged" in changed}
-            several = {name for name, (registrations, _) in groups.items() if registrations[1:]}
+            several = {name for name, group in groups.items() if group.corrected()[1:]}
             # So does it where an order that was heard of first takes in its one registration.
             assert merged >= {found[name][0].id for name in several}
 
@@ -223,3 +248,20 @@ def test_the_shops_reference_alone_never_makes_two_orders_one(
         play(attempt, orders, choose, registered_first=False)
         found = attempt.find(order.uuid for order in orders)
         assert len({each.id for (each,) in found.values()}) == len(orders)
+
+
+def test_what_an_older_version_stored_of_registrations_counts_as_one() -> None:
+    silent = OrderState(1, "tiramizoo", "tiramizoo", "Zv-W8", START, START)
+    silent.shop_reference, silent.shop_metadata = "41", {"shop": "munich"}
+    heard = copy(silent)
+    heard.last_heard_at = START
+    for order, name, last in [(silent, "zvw8", "44"), (heard, "ID4K", "45")]:
+        add_registration(order, name, after(1), "42", None)
+        assert (order.shop_reference, order.shop_metadata) == ("42", {"shop": "munich"})
+        add_registration(order, "another", after(2), "43", {"shop": "web"})
+        assert (order.shop_reference, order.shop_metadata) == ("42", {"shop": "web"})
+        # The older version runs again meanwhile. Of an order that was heard of it is not known
+        # under which name it was registered: that may be this one.
+        order.shop_reference = "44"
+        add_registration(order, "further", after(3), "45", None)
+        assert (order.shop_reference, order.shop_metadata) == (last, {"shop": "web"})

@@ -48,6 +48,7 @@ class OrderState:
     further_parcel_count: int = 0
     details: dict[str, Any] = field(default_factory=dict)
     shop_metadata: dict[str, Any] = field(default_factory=dict)
+    registrations: list[Any] = field(default_factory=list)
     last_heard_at: datetime | None = None
     erased_at: datetime | None = None
     version: int = 1

@@ -102,6 +102,7 @@ def erase_from_orders(
         before = copy_shown(order)
         order.erased_at = order.erased_at or now
         order.shop_metadata, order.reason = {}, _code_or_none(order.reason)
+        order.registrations = [each | {"metadata": None} for each in order.registrations]
         for event in personal[order.id]:
             event.proofs, event.reason = [], _code_or_none(event.reason)
             event.reason_source = event.reason_source if event.reason else None

@@ -1,6 +1,8 @@
 """The shop registers an order, or requests that its courier is polled now."""
 
+from collections.abc import Collection, Iterable
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import select
@@ -12,14 +14,20 @@ from receiver.changes.feed import record_changes
 from receiver.changes.order_version import CREATED, changed_names, copy_shown, touch_order
 from receiver.couriers import DRIVERS
 from receiver.db.models import AccountState, Order
+from receiver.db.order_state import AnyOrder
 from receiver.errors import NotPolled, UnknownAccount
 from receiver.orders.find import find_order, find_orders
 from receiver.orders.matching import release_parked
-from receiver.orders.names import current_names, list_names, lock_names, store_names
+from receiver.orders.names import current_names, list_names, lock_names, spell, store_names
 from receiver.orders.poll_plan import OrderNews, plan_polls, schedule_poll_now
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.queue.doorbell import Bells
 from receiver.settings import Settings
+from receiver.times import sortable_time
+
+# What the shop gave under one name: {"name": spelled, "" where an older version did not store it;
+# "at": when it was registered first; "reference"; "metadata"; "metadata_at": when that was given}
+Registration = dict[str, Any]
 
 
 def register_order(
@@ -85,11 +93,8 @@ def record_order(
     is_new = order_id is not None
     order = find_order(session, account, courier_order_id, lock=True)
     before = copy_shown(order)
-    if reference is not None:
-        order.shop_reference = order.reference = reference
-    # Metadata may name people, and an erased order must not keep personal data.
-    if metadata is not None and order.erased_at is None:
-        order.shop_metadata = metadata
+    add_registration(order, name, now, reference, metadata)
+    order.reference = order.shop_reference or order.reference
     add_etas(session, [order])
     changed = [*([CREATED] if is_new else []), *changed_names(before, order)]
     change = touch_order(order, changed, now)
@@ -97,6 +102,76 @@ def record_order(
     release_parked(session, account, {name, *list_names(session, order)})
     record_changes(session, [change], now)
     return order, is_new
+
+
+def add_registration(
+    order: AnyOrder,
+    name: str,
+    now: datetime,
+    reference: str | None,
+    metadata: dict[str, Any] | None,
+) -> None:
+    """Add to an order what the shop gives under one of its names, or correct it."""
+    new = _registration(name, now, reference, metadata)
+    known = list_registrations(order)
+    if all(each["name"] != new["name"] for each in known):
+        known = [each | {"name": each["name"] or new["name"]} for each in known]
+    set_registrations(order, [*known, new])
+
+
+def _registration(
+    name: str, at: datetime, reference: str | None, metadata: dict[str, Any] | None
+) -> Registration:
+    given_at = sortable_time(at)
+    return {
+        "name": spell(name),
+        "at": given_at,
+        "reference": reference,
+        "metadata": metadata,
+        "metadata_at": None if metadata is None else given_at,
+    }
+
+
+def list_registrations(order: AnyOrder) -> list[Registration]:
+    """Return the registrations of an order.
+
+    Where an older version has written the order, they do not come to what it shows: that counts as
+    one registration then.
+    """
+    shown = order.shop_reference, order.shop_metadata
+    if _combine(order.registrations) == shown:
+        return order.registrations
+    name = order.courier_order_id if order.last_heard_at is None else ""
+    return [_registration(name, order.created_at, *shown)]
+
+
+def set_registrations(order: AnyOrder, registrations: Iterable[Registration]) -> None:
+    """Set the registrations of an order, and the reference and metadata that they come to.
+
+    A later one under the same name corrects the earlier one. Of different names the earliest
+    reference counts, and the metadata of all, of which the one that was given last wins. So it does
+    not matter when a message says that the names are those of one order.
+    """
+    by_name: dict[str, Registration] = {}
+    for new in sorted(registrations, key=lambda each: (each["at"], each["name"])):
+        given = {key: value for key, value in new.items() if value is not None}
+        known = by_name.get(new["name"])
+        by_name[new["name"]] = {**known, **given, "at": known["at"]} if known else new
+    # Metadata may name people, and an erased order must not keep personal data.
+    hidden = {} if order.erased_at is None else {"metadata": None}
+    order.registrations = [each | hidden for each in by_name.values()]
+    order.shop_reference, order.shop_metadata = _combine(order.registrations)
+
+
+def _combine(registrations: Collection[Registration]) -> tuple[str | None, dict[str, Any]]:
+    """Return the reference and the metadata of registrations, which are sorted by their time."""
+    references = (each["reference"] for each in registrations if each["reference"] is not None)
+    given = sorted(
+        (each for each in registrations if each["metadata"] is not None),
+        key=lambda each: (each["metadata_at"], each["name"]),
+    )
+    metadata = dict(chain.from_iterable(each["metadata"].items() for each in given))
+    return next(references, None), metadata
 
 
 def _known_as(session: Session, account: str, courier: str, name: str) -> str:

@@ -20,10 +20,12 @@ from receiver.orders import details
 from receiver.orders.names import NameOfKind, current_names
 from receiver.text import storable_name
 
-# The stops of orders, by any name that they have or ever had.
+# The ETAs of orders, by any name that they have or ever had. An ETA that several tours of a plan
+# give is replaced once all of them have newer plans.
 STOPS: LiteralString = f"""
-    SELECT named.order_id, stop.eta, stop.received_at, stop.message_id,
-           tours.message_id IS NOT NULL AND tours.message_id <> stop.message_id AS is_replaced
+    SELECT named.order_id, tour.eta, stop.received_at, stop.message_id,
+           bool_and(tours.message_id IS NOT NULL AND tours.message_id <> stop.message_id)
+               AS is_replaced
     FROM (
         SELECT * FROM unnest(%(accounts)s::text[], %(names)s::text[], %(order_ids)s::bigint[])
         UNION
@@ -33,7 +35,13 @@ STOPS: LiteralString = f"""
         SELECT * FROM tour_stops WHERE tour_stops.account = named.account
             AND {spelling("order_key")} = {spelling("named.name")}
     ) AS stop
-    LEFT JOIN tours ON tours.account = stop.account AND tours.tour_id = stop.tour_id
+    CROSS JOIN LATERAL (
+        SELECT stop.tour_id, stop.eta
+        UNION ALL
+        SELECT * FROM jsonb_to_recordset(stop.further_tours) AS f (tour_id text, eta timestamptz)
+    ) AS tour
+    LEFT JOIN tours ON tours.account = stop.account AND tours.tour_id = tour.tour_id
+    GROUP BY named.order_id, tour.eta, stop.received_at, stop.message_id
 """  # noqa: S608 (all of it stands here)
 
 
@@ -56,7 +64,8 @@ def add_etas(
     new_names: names by the order's id that are not stored yet, though they may be old ones.
 
     The ETA of a plan ends where a newer plan of the same tour replaced it: either that one names
-    the order as well, or the order is not in the tour any more.
+    the order as well, or the order is not in the tour any more. Of several ETAs in one plan the
+    latest counts.
     """
     with_tours = {*distinct_values(session, TourStop.account)}
     by_id = {order.id: order for order in orders if order.account in with_tours}

@@ -213,7 +213,8 @@ class NewOrderSchema(Schema):
     metadata = described(
         Dict,
         "Anything that the shop wants to store with the order: at most 50 keys of 1 to 100"
-        " characters, each with a text of at most 1,000 characters. Replaces what was stored.",
+        " characters, each with a text of at most 1,000 characters. Replaces what was given under"
+        " this name of the order before.",
         {"shop": "munich"},
         null=True,
         keywords={"maxProperties": MOST_METADATA_KEYS},

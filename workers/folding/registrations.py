@@ -1,7 +1,7 @@
 """Merges what the shop registered into the orders that it turns out to be.
 
 The order under the courier's own id stays, otherwise the one that was registered first. It keeps
-all names, the earlier reference, and the metadata of all, of which a later registration wins.
+all names and registrations, and when the first of the orders was created.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from receiver.db.bulk import id_in, update_rows
 from receiver.db.models import Identifier, Order, Poll
 from receiver.db.order_state import OrderState
 from receiver.orders.names import NameOfKind, current_names
+from receiver.orders.register import list_registrations, set_registrations
 from workers.folding.order_identity import AssignedSnapshots
 
 # What the feed says of an order that took in another one.
@@ -35,15 +36,11 @@ def merge_registrations(
     for key, merged_ids in assigned.merged.items():
         order, merged = by_key[key], [by_id[order_id] for order_id in merged_ids]
         names[order.id] = {name for each in merged for name in current_names(each)}
-        registered = sorted([order, *merged], key=lambda each: (each.created_at, each.id))
-        references = [each.shop_reference for each in registered if each.shop_reference]
-        order.shop_reference = next(iter(references), None)
-        order.erased_at = next((each.erased_at for each in registered if each.erased_at), None)
-        order.shop_metadata = {
-            name: value for each in registered for name, value in each.shop_metadata.items()
-        }
-        if order.erased_at is not None:
-            order.shop_metadata = {}
+        parts = [order, *merged]
+        erased_at = (each.erased_at for each in parts if each.erased_at is not None)
+        order.erased_at = min(erased_at, default=None)
+        set_registrations(order, chain.from_iterable(map(list_registrations, parts)))
+        order.created_at = min(each.created_at for each in parts)
     gone = {*chain(*assigned.merged.values())}
     return [order for order in locked if order.id not in gone], names
 
@@ -63,7 +60,9 @@ def delete_registrations(
             "id": order.id,
             "shop_reference": order.shop_reference,
             "metadata": order.shop_metadata,
+            "registrations": order.registrations,
             "erased_at": order.erased_at,
+            "created_at": order.created_at,
         }
         for order in orders
         if order.order_key in assigned.merged

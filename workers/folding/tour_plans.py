@@ -1,6 +1,8 @@
 """Stores tour plans: the ETA of each order in a tour, whether or not the order is known yet."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -23,7 +25,9 @@ def store_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> s
     Concerned is an order that a plan names, or that the plan known before named.
     """
     tours: dict[tuple[str, str], dict[str, Any]] = {}
-    stops: dict[tuple[str, str, int], dict[str, Any]] = {}
+    # By (account, name, message), the ETA of each tour that names the order.
+    etas: dict[tuple[str, str, int], dict[str, datetime]] = defaultdict(dict)
+    received_at = {message.id: message.received_at for message, _ in plans}
     concerned: set[tuple[str, str]] = set()
     for message, decoded in sorted(plans, key=lambda plan: (plan[0].received_at, plan[0].id)):
         origin = {
@@ -53,14 +57,13 @@ def store_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> s
                 tour_ids = [tour.tour_id] if len(tour.stops) == 1 else []
                 names = [*tour_ids, *stop.packages, stop.order_key]
                 concerned.update((message.account, name) for name in names)
-                for name in names if stop.eta is not None else ():
-                    stops[message.account, name, message.id] = {
-                        **origin,
-                        "order_key": name,
-                        "tour_id": tour.tour_id,
-                        "eta": stop.eta,
-                    }
+                if (eta := stop.eta) is None:
+                    continue
+                for name in names:
+                    by_tour = etas[message.account, name, message.id]
+                    by_tour[tour.tour_id] = max(eta, by_tour.get(tour.tour_id, eta))
     concerned |= _names_in_known_plans(session, tours)
+    stops = {key: _stop_row(key, by_tour, received_at[key[2]]) for key, by_tour in etas.items()}
     for model, rows in ((Tour, tours), (TourStop, stops)):
         columns = model.__table__.columns
         replace = REPLACE.format(
@@ -73,6 +76,25 @@ def store_tours(session: Session, plans: Sequence[tuple[Message, Decoded]]) -> s
         )
         insert_rows(session, model, [row for _, row in sorted(rows.items())], replace)
     return concerned
+
+
+def _stop_row(
+    key: tuple[str, str, int], by_tour: Mapping[str, datetime], received_at: datetime
+) -> dict[str, Any]:
+    """Return the row of a name in a plan, with the tour that has the latest ETA first."""
+    account, name, message_id = key
+    tours = [
+        {"tour_id": tour_id, "eta": eta}
+        for tour_id, eta in sorted(by_tour.items(), key=lambda tour: tour[::-1], reverse=True)
+    ]
+    return {
+        "account": account,
+        "order_key": name,
+        "message_id": message_id,
+        "received_at": received_at,
+        **tours[0],
+        "further_tours": tours[1:],
+    }
 
 
 def _names_in_known_plans(

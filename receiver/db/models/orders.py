@@ -37,6 +37,8 @@ class Order(Base):
     pickup_at, eta and parcels are copies of its values, for reading. parcels holds the first
     MOST_PARCELS (orders/details.py), further_parcels the others, so that an order with thousands of
     parcels is read as fast as any other. Objects load it and details only when they are used.
+    registrations: what the shop gave, by name (receiver/orders/register.py); shop_reference and
+    shop_metadata are what they come to.
     erased_at: when its personal data was erased; no personal data is stored afterwards.
     """
 
@@ -67,6 +69,7 @@ class Order(Base):
     further_parcel_count: Mapped[int] = mapped_column(server_default=text("0"))
     details: Mapped[dict[str, Any]] = mapped_column(server_default="{}", deferred=True)
     shop_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default="{}")
+    registrations: Mapped[list[Any]] = mapped_column(server_default="[]")
     last_heard_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
@@ -213,7 +216,9 @@ class Tour(Base):
 class TourStop(Base):
     """When each plan says that a tour reaches an order, by the order's name in the plan.
 
-    order_key: that name; further rows have the ids of its packages.
+    order_key: that name; further rows have the ids of its packages. tour_id and eta: of the tour
+    that reaches it last. further_tours: the plan's other tours that name it, each as {"tour_id",
+    "eta"}.
 
     It has no foreign key to the order, because a plan may arrive before its orders.
     """
@@ -225,6 +230,7 @@ class TourStop(Base):
     message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     tour_id: Mapped[str]
     eta: Mapped[datetime]
+    further_tours: Mapped[list[Any]] = mapped_column(server_default="[]")
     received_at: Mapped[datetime] = mapped_column(index=True)
 
     __table_args__ = (index("tour_stops_spelling_idx", ["account", text(spelling("order_key"))]),)

@@ -176,8 +176,9 @@ def register_order(new: dict[str, Any]) -> Response:
     """Register an order that was given to a courier.
 
     From now on the courier is polled for the order while it sends no webhooks about it, if the
-    account can be polled. Parked messages about it are processed. If it is registered again, only
-    the given fields change.
+    account can be polled. Parked messages about it are processed. If it is registered again under
+    the same name, only the given fields change. If it is registered under several of its names,
+    the reference that was registered first and all metadata count, of one key what was given last.
     """
     app, now = app_context(), datetime.now(UTC)
     order, is_new = register.register_order(app.sessions, app.settings, app.bells, new, now)
