@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0019"
-down_revision = "0018"
+revision = "0022"
+down_revision = "0021"
 
 # The tours of a plan share a row, because the key may not grow: the running version needs it.
 COLUMNS = {"orders": "registrations", "tour_stops": "further_tours"}
