@@ -42,6 +42,12 @@ def empty_database(servers: dict[str, str], worker_id: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def migrated_database(new_database: Callable[[str], str]) -> str:
+    """A database with all tables, by its URL."""
+    return new_database("migrated")
+
+
+@pytest.fixture
 def open_engine() -> Iterator[Callable[[str], Engine]]:
     """Return a function that makes an engine which keeps no connection open."""
     with ExitStack() as stack:
@@ -68,15 +74,6 @@ def differences(engine: Engine) -> list[object]:
         return list(compare_metadata(context, Base.metadata))
 
 
-def test_migrations_create_the_tables_of_the_models(
-    empty_database: str, open_engine: Callable[[str], Engine]
-) -> None:
-    migrate(empty_database)
-    engine = open_engine(empty_database)
-    assert tables(engine) == set(Base.metadata.tables)
-    assert differences(engine) == []
-
-
 def test_partial_indexes_are_those_of_the_models(
     empty_database: str, open_engine: Callable[[str], Engine]
 ) -> None:
@@ -99,11 +96,13 @@ def test_partial_indexes_are_those_of_the_models(
     assert sum(" WHERE " in index for index in migrated.values()) >= 3
 
 
-def test_downgrade_leaves_nothing_and_upgrade_works_again(
+def test_migrations_create_the_tables_of_the_models_and_can_be_undone(
     empty_database: str, open_engine: Callable[[str], Engine]
 ) -> None:
     engine = open_engine(empty_database)
     migrate(empty_database)
+    assert tables(engine) == set(Base.metadata.tables)
+    assert differences(engine) == []
     command.downgrade(alembic_config(empty_database), "base")
     assert tables(engine) == set()
     migrate(empty_database)
@@ -111,20 +110,23 @@ def test_downgrade_leaves_nothing_and_upgrade_works_again(
 
 
 def test_the_documented_way_back_leads_to_the_older_tables(
-    empty_database: str, open_engine: Callable[[str], Engine], environ: dict[str, str]
+    migrated_database: str, open_engine: Callable[[str], Engine], environ: dict[str, str]
 ) -> None:
-    migrate(empty_database)
     newest, older = list(
-        ScriptDirectory.from_config(alembic_config(empty_database)).walk_revisions()
+        ScriptDirectory.from_config(alembic_config(migrated_database)).walk_revisions()
     )[:2]
     page = (ROOT / "deploy" / "docs" / "deploying.md").read_text()
     [arguments] = re.findall(r"^ordertrail (migrate --to .*)$", page, re.MULTILINE)
     arguments = arguments.replace("<revision of the older version>", older.revision)
-    done = run_command(environ, *arguments.split(), DATABASE_URL=empty_database)
+    done = run_command(environ, *arguments.split(), DATABASE_URL=migrated_database)
     assert done.exit_code == 0, done.output
-    with open_engine(empty_database).connect() as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == older.revision
-    assert newest.down_revision == older.revision
+    engine = open_engine(migrated_database)
+    with session_factory(engine)() as session:
+        assert read_revision(session) == older.revision == newest.down_revision
+    migrate(migrated_database)
+    with session_factory(engine)() as session:
+        assert read_revision(session) == newest_revision()
+    assert differences(engine) == []
 
 
 def test_there_is_one_head(empty_database: str) -> None:
@@ -132,10 +134,9 @@ def test_there_is_one_head(empty_database: str) -> None:
 
 
 def test_migrating_again_changes_nothing(
-    empty_database: str, open_engine: Callable[[str], Engine]
+    migrated_database: str, open_engine: Callable[[str], Engine]
 ) -> None:
-    migrate(empty_database)
-    engine = open_engine(empty_database)
+    engine = open_engine(migrated_database)
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -143,7 +144,7 @@ def test_migrating_again_changes_nothing(
                 " updated_at) VALUES ('a', 'c', '1', 'pending', now(), now())"
             )
         )
-    migrate(empty_database)
+    migrate(migrated_database)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM orders")) == 1
 
@@ -246,15 +247,14 @@ def columns_of(engine: Engine, table: str) -> set[str]:
 
 
 def test_a_migration_lets_others_pass_while_a_table_is_in_use(
-    empty_database: str, open_engine: Callable[[str], Engine], next_release: Path
+    migrated_database: str, open_engine: Callable[[str], Engine], next_release: Path
 ) -> None:
     """A wait in PostgreSQL's queue for a table in use would stop everybody behind it."""
-    migrate(empty_database)
-    engine = open_engine(empty_database)
+    engine = open_engine(migrated_database)
     with engine.connect() as reader:
         # A report that runs for hours.
         reader.execute(text("SELECT count(*) FROM orders"))
-        migration = start_migration(empty_database, next_release)
+        migration = start_migration(migrated_database, next_release)
         try:
             wait_until(lambda: waiting(engine) == 1)
             with engine.begin() as service:
@@ -269,39 +269,37 @@ def test_a_migration_lets_others_pass_while_a_table_is_in_use(
 
 
 def test_a_table_that_never_becomes_free_ends_the_migration_and_undoes_nothing(
-    empty_database: str,
+    migrated_database: str,
     open_engine: Callable[[str], Engine],
     next_release: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    migrate(empty_database)
-    engine = open_engine(empty_database)
-    config = alembic_config(empty_database)
+    engine = open_engine(migrated_database)
+    config = alembic_config(migrated_database)
     config.set_main_option("script_location", str(next_release))
     monkeypatch.setattr("receiver.db.migrate.alembic_config", lambda _: config)
     with engine.connect() as reader:
         reader.execute(text("SELECT count(*) FROM orders"))
         with pytest.raises(OperationalError, match="lock timeout"):
-            migrate(empty_database, lock_seconds=0)
+            migrate(migrated_database, lock_seconds=0)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
-    migrate(empty_database)
+    migrate(migrated_database)
     assert "colour" in columns_of(engine, "orders")
 
 
 def test_an_index_is_built_while_others_write(
-    empty_database: str, open_engine: Callable[[str], Engine], next_release: Path
+    migrated_database: str, open_engine: Callable[[str], Engine], next_release: Path
 ) -> None:
     """A writer that began before, and has not ended, is waited for and stops nobody."""
-    migrate(empty_database)
-    engine = open_engine(empty_database)
+    engine = open_engine(migrated_database)
     insert = text(
         "INSERT INTO tours (account, tour_id, stops, received_at, message_id)"
         " VALUES ('a', :tour_id, '[]', now(), 1)"
     )
     with engine.connect() as first:
         first.execute(insert, {"tour_id": "one"})
-        migration = start_migration(empty_database, next_release)
+        migration = start_migration(migrated_database, next_release)
         try:
             wait_until(lambda: builds_an_index(engine), 60)
             with engine.begin() as second:
@@ -369,26 +367,3 @@ def test_no_migration_keeps_others_waiting(next_release: Path) -> None:
         assert faults(sql_of(script, revision.revision)) == []
     assert faults(sql_of(ScriptDirectory(str(next_release)), "next")) == []
     assert len(faults("UPDATE orders SET version = 1; CREATE INDEX some_idx ON orders (id)")) == 2
-
-
-def test_several_migrations_started_together_all_succeed(
-    empty_database: str, open_engine: Callable[[str], Engine]
-) -> None:
-    for migration in [start_migration(empty_database) for _ in range(3)]:
-        finish(migration)
-    assert differences(open_engine(empty_database)) == []
-
-
-def test_migrate_to_an_older_revision_rolls_back_and_forwards_again(
-    empty_database: str, open_engine: Callable[[str], Engine]
-) -> None:
-    migrate(empty_database)
-    engine = open_engine(empty_database)
-    newest = newest_revision()
-    migrate(empty_database, "0012")
-    with session_factory(engine)() as session:
-        assert read_revision(session) == "0012"
-    migrate(empty_database)
-    with session_factory(engine)() as session:
-        assert read_revision(session) == newest
-    assert differences(engine) == []
