@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from time import sleep
 from typing import Any
 
 import psycopg
@@ -427,8 +426,14 @@ def read_only(environ: dict[str, str], is_on: bool) -> None:
 
 
 def test_a_read_only_postgresql_is_pushed_all_the_same(
-    environ: dict[str, str], sessions: Sessions, redis: Redis, pager: Pager
+    environ: dict[str, str],
+    sessions: Sessions,
+    redis: Redis,
+    pager: Pager,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # A connection of the pool is looked at before each use, not only after a second of rest.
+    monkeypatch.setattr("receiver.db.engine.IDLE_SECONDS", 0)
     work(redis)
     watch = Watch(environ, sessions, redis, pager.url)
     try:
@@ -443,7 +448,6 @@ def test_a_read_only_postgresql_is_pushed_all_the_same(
         read_only(environ, is_on=False)
         sessions.kw["bind"].dispose()
     for _ in range(7):
-        sleep(1.1 if not pager.got[1:] else 0)
         watch.look()
     assert kinds(pager) == ["OPENED", "CLOSED"]
     assert pager.got[0]["alert_uid"] == pager.got[1]["alert_uid"]
@@ -473,6 +477,8 @@ def test_what_is_opened_at_a_service_is_resolved_there(
         return answer
 
     monkeypatch.setattr("requests.post", post)
+    # Seconds that Apprise lets pass between two requests.
+    monkeypatch.setattr("apprise.plugins.base.NotifyBase.request_rate_per_sec", 0)
     target = Target(url)
     alert = Alert(None, "No worker is running", severity="critical", condition="no_workers")
     for kind in (OPENED, WORSE, CLOSED):
