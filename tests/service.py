@@ -40,7 +40,7 @@ WORKER = ("-m", "workers.worker")
 CLOCK = ("-m", "workers.clock")
 
 # Seconds. Bounds, not pauses: they only tell a slow machine from a broken service.
-PATIENCE = 20.0
+PATIENCE = 60.0
 STOP = 20.0
 
 Found = TypeVar("Found")

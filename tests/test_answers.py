@@ -96,6 +96,7 @@ def test_refusals_in_a_row_end_with_a_right_one(redis: Redis) -> None:
     assert found.total == 13
 
 
+@pytest.mark.system
 def test_webhooks_are_answered_where_they_cannot_be_counted(
     environ: Mapping[str, str], sessions: object, redis: Redis, tmp_path: Path
 ) -> None:

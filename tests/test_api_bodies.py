@@ -50,9 +50,10 @@ def test_a_body_that_is_too_large_is_refused(web: Web) -> None:
     assert "262144 bytes" in answer.json["detail"]
 
 
+@pytest.mark.system
 def test_a_sender_that_stalls_is_given_up_on(web: Web) -> None:
     began = time.monotonic()
     with web.connected() as connection:
         connection.sendall(f"{HEAD}Content-Length: 100\r\n\r\n{{".encode())
         assert read_answer(connection).status_code == 400
-    assert 5 < time.monotonic() - began < 20
+    assert 5 < time.monotonic() - began < 60

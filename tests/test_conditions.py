@@ -151,7 +151,7 @@ def test_a_condition_that_cannot_be_computed_is_an_alert_and_hides_no_other(
     with capture_logs() as logged:
         unknown, *others = watch.see()
         watch.see()
-    assert monotonic() - began < 10
+    assert monotonic() - began < 25
     assert (unknown.condition, unknown.severity) == ("conditions_not_computed", "critical")
     assert re.search(rf"courier_silent \({reason}\)", unknown.summary)
     assert [it.condition for it in others] == ["messages_quarantined", "orders_in_conflict"]

@@ -42,7 +42,7 @@ NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 TOKEN = "tkn-5f2c9a77"
 SHORT = Timeouts(connect=1.0, read=1.0, whole=1.5)
 # What a machine that is busy elsewhere may take on top.
-SLACK = 2.0
+SLACK = 6.0
 LIMIT = 10_000
 
 # Made for these tests, for 127.0.0.1, good from 2020 to 2120, trusted by nobody.
@@ -494,9 +494,9 @@ def test_a_courier_that_only_ever_says_wait_does_not_outlast_the_deadline(serve:
 def test_a_deadline_is_of_one_request_and_not_of_the_next(serve: Serve) -> None:
     courier = serve(says(answer()))
     with closing(api(courier)) as asked:
-        for _ in range(3):
-            assert asked.fetch(f"{courier.url}/orders/41", LIMIT, NOW) == b"{}"
-            time.sleep(SHORT.whole / 2)
+        assert asked.fetch(f"{courier.url}/orders/41", LIMIT, NOW) == b"{}"
+        time.sleep(SHORT.whole)
+        assert asked.fetch(f"{courier.url}/orders/41", LIMIT, NOW) == b"{}"
 
 
 def test_a_courier_that_takes_no_connection_is_given_up() -> None:

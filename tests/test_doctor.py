@@ -64,6 +64,7 @@ def levels(found: Mapping[tuple[str, str], Finding], area: str) -> dict[str, str
     return {check: it.level for (of, check), it in found.items() if of == area}
 
 
+@pytest.mark.system
 def test_an_installation_that_is_well_is_said_to_be(
     environ: dict[str, str], sessions: Sessions, redis: Redis, tmp_path: Path
 ) -> None:
@@ -76,8 +77,8 @@ def test_an_installation_that_is_well_is_said_to_be(
         for arguments in (WORKER, CLOCK):
             stack.enter_context(running(arguments, here, tmp_path / "log"))
         ready = json.loads(web.get("/readyz").data)
-        wait_until(lambda: json.loads(web.get("/readyz").data)["workers"], seconds=40)
-        wait_until(lambda: redis.keys("ordertrail:clock:*"), seconds=40)
+        wait_until(lambda: json.loads(web.get("/readyz").data)["workers"])
+        wait_until(lambda: redis.keys("ordertrail:clock:*"))
         assert ready["status"] == "ready"
         url = f"http://127.0.0.1:{web.port}"
         found = examined(here, "--webhook-url", url)

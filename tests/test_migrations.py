@@ -199,7 +199,7 @@ migrate.migrate({database_url!r}, lock_seconds=20)
 
 def finish(migration: "subprocess.Popen[bytes]") -> str:
     """Wait for the success of a migration and return its output."""
-    output, _ = migration.communicate(timeout=30)
+    output, _ = migration.communicate(timeout=60)
     assert migration.returncode == 0, output.decode()
     return output.decode()
 

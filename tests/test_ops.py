@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from time import monotonic, sleep
 from typing import Any
 
@@ -200,6 +201,17 @@ def test_missing_tables_are_named(
     assert "tables_outdated" in [it["condition"] for it in (alerts or {})["alerts"]]
 
 
+class StuckWriter:
+    """A PostgreSQL that answers no write until it is released."""
+
+    def __init__(self) -> None:
+        self.released = Event()
+
+    def fetch_all(self, *_: Any, **__: Any) -> list[Any]:
+        self.released.wait(60)
+        return []
+
+
 class SlowWriter:
     """A PostgreSQL whose writes take so long, one after another."""
 
@@ -224,9 +236,11 @@ def test_only_three_slow_writes_in_a_row_are_a_slow_postgresql(
 
 def test_a_write_that_never_ends_is_a_slow_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_check, "ACCEPT_SECONDS", 0.2)
-    stuck = StorageCheck(SlowWriter(1.5))
+    writer = StuckWriter()
+    stuck = StorageCheck(writer)
     assert stuck.check(0.1) == "ok"
-    assert wait_until(lambda: stuck.check(0.1) == "too slow", 1.3)
+    assert wait_until(lambda: stuck.check(0.1) == "too slow", 30)
+    writer.released.set()
 
 
 def test_a_webhook_that_finds_the_disk_full_counts_until_one_is_stored() -> None:
