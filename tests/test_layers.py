@@ -1,8 +1,13 @@
 """The layout: how many modules a folder holds, and which package may import which."""
 
 import ast
+import itertools
+import re
+import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -121,6 +126,41 @@ def test_no_folder_holds_more_than_fifteen_modules() -> None:
     held = Counter(path.parent for path in FILES if path.name != "__init__.py")
     held |= Counter({RECEIVER: held[RECEIVER] + 5, ROOT / "workers": held[ROOT / "workers"] + 10})
     assert {str(folder): count for folder, count in held.items() if count > 15} == {}
+
+
+def test_what_runs_imports_only_what_the_project_depends_on() -> None:
+    """Here the tests' own packages are installed too; in production they are not."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    declared = {
+        re.split(r"[^a-z0-9-]", needed, maxsplit=1)[0]
+        for needed in (*project["dependencies"], *itertools.chain.from_iterable(extras))
+    }
+    # What flask and flask-smorest are made of.
+    declared |= {"itsdangerous", "jinja2", "markupsafe", "webargs", "werkzeug"}
+        "apispec",
+        "certifi",
+        "itsdangerous",
+        "jinja2",
+        "markupsafe",
+        "webargs",
+        "werkzeug",
+    }
+    distributions = packages_distributions()
+    foreign = {
+        (str(path.relative_to(ROOT)), top)
+        for path in FILES
+        for top in {name.partition(".")[0] for name in imported(path)}
+        if top not in {"receiver", "workers", *sys.stdlib_module_names}
+    }
+    unknown = {
+        (path, top)
+        for path, top in foreign
+        if declared.isdisjoint(
+            name.lower().replace("_", "-") for name in distributions.get(top, ())
+        )
+    }
+    assert unknown == set()
 
 
 def test_nothing_that_runs_imports_the_tests() -> None:

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-import httpx
+import httpcore
 import structlog
 from redis import Redis, RedisError
 from sqlalchemy import delete, select
@@ -55,6 +55,7 @@ MOST_AT_ONCE = 50
 
 HEARTBEAT_EVERY = timedelta(minutes=1)
 HEARTBEAT_SECONDS = 10.0
+SUCCESS = range(200, 300)
 
 # A check that takes longer hangs. Fifty pushes to an address that does not answer take ten minutes.
 LONGEST_CHECK_SECONDS = 1800.0
@@ -221,7 +222,11 @@ class AlertWatch:
         if url is None or not (is_well and system.redis_reachable and is_due):
             return
         self._heart_beat_at = now
+        timeout = dict.fromkeys(("connect", "read", "write", "pool"), HEARTBEAT_SECONDS)
         try:
-            httpx.get(url, timeout=HEARTBEAT_SECONDS).raise_for_status()
-        except httpx.HTTPError as error:
+            status = httpcore.request("GET", url, extensions={"timeout": timeout}).status
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             log.warning("heartbeat_failed", **exception_fields(error))
+        else:
+            if status not in SUCCESS:
+                log.warning("heartbeat_failed", status=status)
