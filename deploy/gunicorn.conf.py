@@ -23,6 +23,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             shutil.rmtree(_metrics, ignore_errors=True)
 
 
+from receiver.log_writer import WRITER
 from receiver.logs import gunicorn_logconfig
 
 _host = os.environ.get("HOST") or "127.0.0.1"
@@ -34,11 +35,15 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
 # Most of these may be readers that wait for changes (MOST_WAITING in
 # receiver/changes/feed_waiters.py). Each needs a file descriptor, and the soft limit is often 1024.
 worker_connections = 4000
+# What a process keeps open itself: connections to PostgreSQL and Redis, metrics, modules.
+_own_files = 100
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-_files = worker_connections + 500
+_files = worker_connections + _own_files
 if _soft != resource.RLIM_INFINITY and _soft < _files:
     _most = _files if _hard == resource.RLIM_INFINITY else min(_files, _hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _hard))
+    # Further connections wait until one closes: a request that was accepted must find a descriptor.
+    worker_connections = min(worker_connections, max(_most - _own_files, _most // 2))
 
 # A worker without a sign of life for this long is killed. gevent workers give one each second,
 # whatever their requests do, so this concerns a worker that hangs and not a slow request.
@@ -64,6 +69,11 @@ logconfig_dict = gunicorn_logconfig()
 
 # A socket to control gunicorn, unused here, and its thread.
 control_socket_disable = True
+
+
+def when_ready(server):
+    """Write the master's log in the background, too: it must not hang where nobody reads it."""
+    WRITER.start()
 
 
 # On a reload gunicorn ends the old workers as soon as it has forked the new ones, and no request is

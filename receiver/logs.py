@@ -57,11 +57,7 @@ def gunicorn_logconfig(process: str = "web") -> dict[str, Any]:
             }
         },
         "handlers": {
-            "console": {
-                "class": "logging.StreamHandler",
-                "formatter": "json",
-                "stream": "ext://sys.stdout",
-            }
+            "console": {"class": "receiver.log_writer.StdoutHandler", "formatter": "json"}
         },
         "root": {"handlers": ["console"], "level": "INFO"},
         "loggers": {

@@ -1,7 +1,13 @@
 """Every answer to a webhook is counted, and many that fail or are late are an alert."""
 
+import errno
+import json
 import shutil
+import sys
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,10 +16,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
+from structlog.testing import capture_logs
 
 from receiver.stats.answers import AnswerRecorder, read_answers
+from receiver.web.gunicorn_worker import LoopErrorLog
 from tests.bodies import raw, tiramizoo_order
-from tests.service import running_web, wait_until
+from tests.service import GUNICORN, running_web, wait_until
 from tests.test_metrics import of, samples
 
 TIRAMIZOO = "/webhooks/tiramizoo/orders/tiramizoo-token"
@@ -110,3 +118,34 @@ def test_webhooks_are_answered_where_they_cannot_be_counted(
         assert web.post(f"{TIRAMIZOO}-wrong", b"{}").status_code == 401
         answer = wait_until(lambda: web.get("/metrics", METRICS))
         assert answer.status_code == 200
+
+
+def test_webhooks_are_answered_where_no_more_files_can_be_opened(
+    environ: Mapping[str, str], sessions: object, tmp_path: Path
+) -> None:
+    log = tmp_path / "web.log"
+    # Half of the descriptors may be connections.
+    limited = ("/bin/sh", "-c", 'ulimit -n 64 && exec "$0" "$@"', sys.executable, *GUNICORN)
+    with (
+        running_web(environ, log, limited) as web,
+        ExitStack() as stack,
+        ThreadPoolExecutor() as senders,
+    ):
+        for _ in range(60):
+            stack.enter_context(web.connected()).sendall(b"POST /webhooks/x HTTP/1.1\r\n")
+        body = raw(tiramizoo_order())
+        answers = [senders.submit(web.post, TIRAMIZOO, body) for _ in range(3)]
+        time.sleep(1)
+        stack.close()
+        assert {answer.result().status_code for answer in answers} == {200}
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert len([event for event in events if event != "request"]) < 20
+
+
+def test_errors_of_the_event_loop_are_a_json_line_a_second_at_most() -> None:
+    log_error = LoopErrorLog()
+    with capture_logs() as logged:
+        for _ in range(1000):
+            log_error(None, OSError, OSError(errno.EMFILE, "Too many open files"), None)
+    [line] = logged
+    assert (line["event"], line["error"]) == ("event_loop_error", "OSError")

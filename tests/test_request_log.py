@@ -78,7 +78,10 @@ def test_requests_are_answered_while_nobody_reads_stdout(
         room = fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
         with running_web({**environ, "REQUEST_LOG": "on", "WEB_CONCURRENCY": "1"}, log) as web:
             answers = [web.open("/nowhere").status_code for _ in range(room // 40)]
+            # Those are lines of the request log, and these are lines of `logging`.
+            refused = [web.send(b"x\r\n\r\n").status_code for _ in range(room // 40)]
             os.read(reader, 10 * room)
     finally:
         os.close(reader)
     assert set(answers) == {404}
+    assert set(refused) == {400}

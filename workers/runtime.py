@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver import logs, telemetry
 from receiver.changes.feed import announce_changes
 from receiver.db.engine import create_engine_for, session_factory
+from receiver.log_writer import WRITER
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import BadSettings, Settings
@@ -56,6 +57,7 @@ def start_process(name: str) -> tuple[Runtime, ProgressReporter]:
     message if the settings are wrong.
     """
     logs.configure(name)
+    WRITER.start()
     # A terminal that closes, or `kill -HUP` for all: only web reloads by it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,6 +5,7 @@ Redis there is a check every second. LISTEN would need a PostgreSQL connection o
 pooler in transaction mode does not give.
 """
 
+import resource
 import threading
 import time
 from typing import Any
@@ -22,8 +23,12 @@ CHECK_SECONDS = 1.0
 LISTEN_SECONDS = 0.5
 # Then it subscribes again: a connection on which nothing arrives may have died unnoticed.
 SUBSCRIPTION_SECONDS = 60.0
-# Fewer than gunicorn's worker_connections, so that couriers always get through.
+# Fewer than gunicorn's worker_connections, so that couriers always get through: that is 4000, or
+# less where a process may open few files (deploy/gunicorn.conf.py).
+FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 MOST_WAITING = 3000
+if FILES != resource.RLIM_INFINITY:
+    MOST_WAITING = min(MOST_WAITING, max(FILES - 100, FILES // 2) * 3 // 4)
 
 
 class FeedWaiters:

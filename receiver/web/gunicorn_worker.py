@@ -14,11 +14,14 @@ from typing import Any
 
 import orjson
 import structlog
+from gevent import get_hub
+from gevent.os import tp_write
 from gevent.server import StreamServer
 from gunicorn.http import errors
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
+from receiver.log_writer import WRITER
 from receiver.logs import exception_fields
 
 log = structlog.get_logger("gunicorn.error")
@@ -52,6 +55,30 @@ READ_SECONDS = 15.0
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1024 * 1024
 
+# Lines wait this long, so that a busy process writes many at a time.
+LOG_DELAY_SECONDS = 0.1
+# An error outside of requests, such as that no file can be opened, may come a thousand times a
+# second; it is logged this often.
+LOOP_ERROR_SECONDS = 1.0
+
+
+class LoopErrorLog:
+    """Logs errors that gevent would print on stderr, at most one each LOOP_ERROR_SECONDS."""
+
+    def __init__(self) -> None:
+        self._logged_at = float("-inf")
+        self._left_out = 0
+
+    def __call__(self, context: object, kind: type, error: Any, trace: object) -> None:
+        """Log an error; gevent calls this like its own Hub.print_exception."""
+        now = time.monotonic()
+        if now - self._logged_at < LOOP_ERROR_SECONDS:
+            self._left_out += 1
+            return
+        fields = exception_fields(error if isinstance(error, BaseException) else kind())
+        log.error("event_loop_error", left_out=self._left_out, **fields)
+        self._logged_at, self._left_out = now, 0
+
 
 class DrainingServer(StreamServer):
     """A server that accepts all connections in its backlog before it closes.
@@ -68,6 +95,13 @@ class DrainingServer(StreamServer):
 
 class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
     """A gevent worker that never repeats what was sent, in an answer or in the log."""
+
+    def run(self) -> None:
+        """Serve until the end. From here on everything is patched, and logging waits for nobody."""
+        # Not os.write: all requests share the process's one thread.
+        WRITER.start(tp_write, LOG_DELAY_SECONDS)
+        get_hub().print_exception = LoopErrorLog()  # type: ignore[method-assign, assignment]
+        super().run()
 
     def server_class(
         self, listener: Any, spawn: Any, ssl_context: Any = None, **_: Any

@@ -2,48 +2,36 @@
 
 A line names the route and not the address, so it holds no token of a webhook's address. It has the
 account and the id of the message or order, with which `ordertrail messages show` and `explain` go
-on. Requests only queue their lines; a background thread writes them a few times a second.
+on.
 """
 
-import atexit
 import time
-from collections import deque
 from collections.abc import Container
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from flask import Flask, Response, g, request
-from gevent.os import tp_write
 
-from receiver.background_thread import BackgroundThread
+from receiver.log_writer import WRITER
 
-STDOUT = 1
-# Lines wait this long, so that a busy process writes many at a time.
-WRITE_DELAY_SECONDS = 0.1
-# Where nobody reads stdout, the oldest lines are dropped.
-MAX_LINES = 10_000
 # Machines request these every few seconds.
 UNLOGGED_ROUTES = {"/livez", "/readyz", "/metrics", "/ops/static/<path:filename>"}
 LOGGED_ARGUMENTS = ("order_id", "message_id", "tour_id")
 
 
 class RequestLog:
-    """The lines that wait to be written, and the thread that writes them.
+    """The log of an application's requests.
 
     accounts: the configured ones; another name in an address may be a token in a wrong place.
     """
 
     def __init__(self, accounts: Container[str]) -> None:
         self._accounts = accounts
-        self._lines: deque[bytes] = deque(maxlen=MAX_LINES)
-        self._writer = BackgroundThread("request_log", self._write, delay=WRITE_DELAY_SECONDS)
 
     def init_app(self, app: Flask) -> None:
         """Log each request to this application from now on."""
         app.after_request(self._log_request)
-        atexit.register(self._write)
 
     def _log_request(self, answer: Response) -> Response:
         rule = request.url_rule
@@ -65,17 +53,8 @@ class RequestLog:
         }
         if arguments.get("account") in self._accounts:
             line["account"] = arguments["account"]
-        self._lines.append(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
-        self._writer.wake()
+        WRITER.write_line(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
         return answer
-
-    def _write(self) -> None:
-        lines = b"".join(self._lines.popleft() for _ in range(len(self._lines)))
-        with suppress(OSError):
-            # Not os.write: under gevent all requests share the process's one thread, which a
-            # stdout whose reader hangs would block.
-            while lines:
-                lines = lines[tp_write(STDOUT, lines) :]
 
 
 def add_log_fields(**fields: Any) -> None:
