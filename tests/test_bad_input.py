@@ -207,10 +207,10 @@ def test_a_parameter_that_is_given_twice_is_named(
 
 
 @pytest.mark.parametrize("operation", [it for it in OPERATIONS if it.query], ids=str)
-@pytest.mark.parametrize("name", ["stauts", "page", "", "limit[]", "\x00", "'; --"])
-def test_an_unknown_parameter_is_named(shop: FlaskClient, operation: Operation, name: str) -> None:
-    answer = ask(shop, operation, operation.at(), query_string={name: "x"})
-    assert named(problem_of(answer, 422), "query") == [name]
+def test_an_unknown_parameter_is_named(shop: FlaskClient, operation: Operation) -> None:
+    for name in ("stauts", "page", "", "limit[]", "\x00", "'; --"):
+        answer = ask(shop, operation, operation.at(), query_string={name: "x"})
+        assert named(problem_of(answer, 422), "query") == [name]
 
 
 @pytest.mark.parametrize(("operation", "name"), WITH_QUERY, ids=str)
@@ -232,11 +232,9 @@ def test_hostile_text_in_a_path_is_only_text(shop: FlaskClient, operation: Opera
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
-@pytest.mark.parametrize("query", ["%ff=%ff", "%00", "=", "&&&", "a" * 5000, "limit=%C0%80"])
-def test_a_query_that_is_no_query_is_answered(
-    shop: FlaskClient, operation: Operation, query: str
-) -> None:
-    ask(shop, operation, operation.at(), query_string=query)
+def test_a_query_that_is_no_query_is_answered(shop: FlaskClient, operation: Operation) -> None:
+    for query in ("%ff=%ff", "%00", "=", "&&&", "a" * 5000, "limit=%C0%80"):
+        ask(shop, operation, operation.at(), query_string=query)
 
 
 # Bodies
@@ -262,21 +260,17 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=str)
-@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_body_that_cannot_be_read_says_so(
-    shop: FlaskClient, operation: Operation, body: bytes
-) -> None:
-    answer = ask(shop, operation, operation.at(), data=body, content_type="application/json")
-    assert "the body" in problem_of(answer, 400)["detail"]
+def test_a_body_that_cannot_be_read_says_so(shop: FlaskClient, operation: Operation) -> None:
+    for name, body in UNREADABLE.items():
+        answer = ask(shop, operation, operation.at(), data=body, content_type="application/json")
+        assert "the body" in problem_of(answer, 400)["detail"], name
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=str)
-@pytest.mark.parametrize("body", [b"[]", b"null", b'"x"', b"7", b"true", b"1e999", b"[{}]"])
-def test_a_body_that_is_no_object_says_so(
-    shop: FlaskClient, operation: Operation, body: bytes
-) -> None:
-    answer = ask(shop, operation, operation.at(), data=body, content_type="application/json")
-    assert named(problem_of(answer, 422), "json")
+def test_a_body_that_is_no_object_says_so(shop: FlaskClient, operation: Operation) -> None:
+    for body in (b"[]", b"null", b'"x"', b"7", b"true", b"1e999", b"[{}]"):
+        answer = ask(shop, operation, operation.at(), data=body, content_type="application/json")
+        assert named(problem_of(answer, 422), "json"), body
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=str)
@@ -297,30 +291,26 @@ def test_many_names_given_twice_take_no_time(shop: FlaskClient, operation: Opera
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=str)
-@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
 def test_a_body_that_is_not_said_to_be_json_is_refused_with_what_to_do(
-    shop: FlaskClient, operation: Operation, content_type: str | None
+    shop: FlaskClient, operation: Operation
 ) -> None:
-    answer = ask(shop, operation, operation.at(), data=b'{"x": 1}', content_type=content_type)
-    assert "Content-Type: application/json" in problem_of(answer, 415)["detail"]
+    for content_type in (None, "text/plain", "application/x-www-form-urlencoded"):
+        answer = ask(shop, operation, operation.at(), data=b'{"x": 1}', content_type=content_type)
+        assert "Content-Type: application/json" in problem_of(answer, 415)["detail"], content_type
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=str)
-@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/x+json"])
-def test_json_by_another_name_is_json(
-    shop: FlaskClient, operation: Operation, content_type: str
-) -> None:
-    answer = ask(shop, operation, operation.at(), data=b'{"x": 1}', content_type=content_type)
-    assert "x" in named(problem_of(answer, 422), "json")
+def test_json_by_another_name_is_json(shop: FlaskClient, operation: Operation) -> None:
+    for content_type in ("application/json; charset=utf-8", "application/x+json"):
+        answer = ask(shop, operation, operation.at(), data=b'{"x": 1}', content_type=content_type)
+        assert "x" in named(problem_of(answer, 422), "json"), content_type
 
 
 @pytest.mark.parametrize("operation", [it for it in WITH_BODY if it.needs_body], ids=str)
-@pytest.mark.parametrize("content_type", [None, "application/json"])
-def test_no_body_names_what_is_missing(
-    shop: FlaskClient, operation: Operation, content_type: str | None
-) -> None:
-    answer = ask(shop, operation, operation.at(), content_type=content_type)
-    assert named(problem_of(answer, 422), "json")
+def test_no_body_names_what_is_missing(shop: FlaskClient, operation: Operation) -> None:
+    for content_type in (None, "application/json"):
+        answer = ask(shop, operation, operation.at(), content_type=content_type)
+        assert named(problem_of(answer, 422), "json"), content_type
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=str)

@@ -484,6 +484,7 @@ def trickle(web: Web) -> Answer:
         return read_answer(connection)
 
 
+@pytest.mark.system
 def test_senders_that_stall_or_trickle_are_given_up_on(web: Web, sessions: Sessions) -> None:
     # They would hold a connection each for good, of which a worker has a thousand.
     whole = raw(tiramizoo_order())
