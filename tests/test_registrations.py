@@ -57,7 +57,7 @@ def forms(name: str) -> list[str]:
 
 @st.composite
 def couriers_orders(draw: st.DrawFn, number: int) -> Known:
-    """One order: sparse and full snapshots, and up to three names that are registered.
+    """One order: sparse and full snapshots, and names that are registered: three of the first.
 
     One of the names may be registered again.
     """
@@ -81,7 +81,7 @@ def couriers_orders(draw: st.DrawFn, number: int) -> Known:
         known.states.append(state)
         known.body_names.append({spell(name) for name in (uuid, *shown.values(), *packages)})
     names = st.sampled_from([uuid, *identifiers.values(), *parcels])
-    registered = draw(st.lists(names, max_size=3, unique=True))
+    registered = draw(st.lists(names, max_size=3 - number, unique=True))
     again = draw(st.lists(st.sampled_from(registered), max_size=1)) if registered else []
     known.registrations = [
         Registration(draw(st.sampled_from(forms(name))), draw(references), draw(metadata))
