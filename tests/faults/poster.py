@@ -51,7 +51,11 @@ class Poster:
     """Posts in threads of its own, until it is told to stop."""
 
     def __init__(
-        self, connect: Callable[[], http.client.HTTPConnection], ledger: Ledger, rate: float
+        self,
+        connect: Callable[[], http.client.HTTPConnection],
+        ledger: Ledger,
+        rate: float,
+        readers: int = READERS,
     ) -> None:
         self._connect = connect
         self._ledger = ledger
@@ -64,7 +68,7 @@ class Poster:
         self._stopping = threading.Event()
         self._given_up = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(THREADS)]
-        self._threads += [threading.Thread(target=self._read) for _ in range(READERS)]
+        self._threads += [threading.Thread(target=self._read) for _ in range(readers)]
         self.posted: list[Body] = []
         self.reads: list[Line] = []
 
@@ -76,7 +80,8 @@ class Poster:
         """Post nothing new, but again whatever was not answered 200, until it is."""
         self._stopping.set()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
     def give_up(self) -> None:
         """Post nothing at all any more."""

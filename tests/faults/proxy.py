@@ -38,6 +38,11 @@ class Proxy:
         """Let each piece take so long, either way."""
         self._delay = seconds
 
+    def lead_to(self, upstream: Path) -> None:
+        """From now on connections lead to another socket."""
+        self._upstream = upstream
+        self.cut()
+
     def close(self) -> None:
         self._call(self._cut())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -13,10 +13,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import psycopg
@@ -46,8 +46,11 @@ class Stand:
     def __init__(self, directory: Path, data_dir: Path) -> None:
         self.logs = directory
         self.data_dir = data_dir
+        # The code that parts started from now on run, and what a part alone is given.
+        self.code = ROOT
+        self.environ_of: dict[str, dict[str, str]] = {}
         home = Home.make(data_dir)
-        self.postgres = Postgres(home, POSTGRES)
+        self.postgres = self.make_postgres(home)
         self.valkey = Valkey(home)
         self.to_postgres = Proxy(home.sockets / ".s.PGSQL.5432")
         self.to_valkey = Proxy(self.valkey.socket)
@@ -78,13 +81,16 @@ class Stand:
         self._stopping = threading.Event()
         self._upkeep = threading.Thread(target=self._tend)
 
+    def make_postgres(self, home: Home) -> Postgres:
+        return Postgres(home, POSTGRES)
+
     def _start(self, name: str, arguments: tuple[str, ...]) -> "subprocess.Popen[bytes]":
         with (self.logs / f"{name}.log").open("ab") as log:
             return child_process.start_child(
                 [sys.executable, *arguments],
                 death_signal=signal.SIGTERM,
-                cwd=str(ROOT),
-                env=self.environ,
+                cwd=str(self.code),
+                env={**self.environ, **self.environ_of.get(name, {})},
                 log=log.fileno(),
             )
 
@@ -213,19 +219,31 @@ def mounted(directory: Path, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(directory)], check=True)  # noqa: S607
 
 
+AnyStand = TypeVar("AnyStand", bound=Stand)
+
+
 @contextmanager
 def standing(directory: Path, disk_megabytes: int | None = None) -> Iterator[Stand]:
     """A stand that runs, its data on a small disk where that is asked for.
 
     Raises: OSError where such a disk cannot be had.
     """
+    with standing_as(Stand, directory, disk_megabytes) as stand:
+        yield stand
+
+
+@contextmanager
+def standing_as(
+    make: Callable[[Path, Path], AnyStand], directory: Path, disk_megabytes: int | None = None
+) -> Iterator[AnyStand]:
+    """The same for a stand of another kind. make: from the directories of logs and of data."""
     # Short, since a socket's path may have only 107 bytes.
     data_dir = Path(tempfile.mkdtemp(prefix="ot-faults-")).resolve()
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, data_dir, ignore_errors=True)
         if disk_megabytes is not None:
             stack.enter_context(mounted(data_dir, disk_megabytes))
-        stand = Stand(directory, data_dir)
+        stand = make(directory, data_dir)
         stack.callback(stand.stop)
         stand.start()
         yield stand

@@ -42,18 +42,26 @@ class Verdict:
 def judge(stand: Stand, poster: Poster, ledger: Ledger, seconds: float) -> Verdict:
     """Look once all is folded, which is waited for."""
     wait_until(lambda: not waiting(stand), seconds)
-    kept = ledger.kept()
-    with stand.database() as database:
-        rows = database.execute("SELECT body_sha256, count(*) FROM messages GROUP BY 1").fetchall()
-    copies = {bytes(sha256): count for sha256, count in rows}
-    found = {
-        body.number: copies.get(hashlib.sha256(body.raw).digest(), 0) for body in poster.posted
-    }
+    found = count_copies(stand, poster)
     return Verdict(
-        lost=sorted(number for number in kept if found[number] == 0),
+        lost=find_lost(stand, poster, ledger),
         duplicated=sorted(number for number, count in found.items() if count > 1),
         not_told=sorted(_not_told(stand, [body for body in poster.posted if found[body.number]])),
     )
+
+
+def count_copies(stand: Stand, poster: Poster) -> dict[int, int]:
+    """How often each body is in the inbox, by its number."""
+    with stand.database() as database:
+        rows = database.execute("SELECT body_sha256, count(*) FROM messages GROUP BY 1").fetchall()
+    copies = {bytes(sha256): count for sha256, count in rows}
+    return {body.number: copies.get(hashlib.sha256(body.raw).digest(), 0) for body in poster.posted}
+
+
+def find_lost(stand: Stand, poster: Poster, ledger: Ledger) -> list[int]:
+    """The bodies that were answered 200 and are not in the inbox, by their numbers."""
+    found = count_copies(stand, poster)
+    return sorted(number for number in ledger.kept() if found[number] == 0)
 
 
 def waiting(stand: Stand) -> int:
