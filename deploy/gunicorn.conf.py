@@ -96,7 +96,7 @@ def pre_fork(server, worker):
 
 
 def child_exit(server, worker):
-    """Count a worker that ended after a reload; drop its gauges but keep its counters."""
+    """Count a worker that ended after a reload; add its counters to those of the others."""
     replaced = getattr(server, "replaced", set())
     if worker.pid in replaced:
         replaced.remove(worker.pid)
@@ -105,9 +105,9 @@ def child_exit(server, worker):
         # It ended before it had loaded: the next new worker replaces them instead.
         server.to_replace.append(left)
 
-    from prometheus_client import multiprocess  # noqa: PLC0415 - see above
+    from receiver.stats.metric_files import merge_files_of  # noqa: PLC0415 - see above
 
-    multiprocess.mark_process_dead(worker.pid)
+    merge_files_of(worker.pid, os.environ["PROMETHEUS_MULTIPROC_DIR"])
 
 
 def post_worker_init(worker):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from receiver.logs import exception_fields
+from receiver.logs import failure_fields
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class BackgroundThread:
                 seconds = self._work()
             except Exception as error:  # noqa: BLE001 (nobody would start the thread again)
                 if not failing:
-                    log.warning(failure_event, **exception_fields(error))
+                    log.warning(failure_event, **failure_fields(error))
                 failing, seconds = True, self._retry_seconds
             else:
                 if failing:

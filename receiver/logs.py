@@ -10,7 +10,11 @@ from typing import Any
 import structlog
 
 ROOT = Path(__file__).resolve().parent.parent
+SITE_PACKAGES = f"{os.sep}site-packages{os.sep}"
 OUR_FILES = tuple(f"{ROOT / package}{os.sep}" for package in ("receiver", "workers"))
+
+# A recursion without end has a thousand.
+MOST_FRAMES = 30
 
 PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -78,13 +82,30 @@ def exception_fields(error: BaseException) -> dict[str, str]:
     frames = traceback.extract_tb(error.__traceback__)
     # Ours may be installed beside the libraries.
     ours = [frame for frame in frames if frame.filename.startswith(OUR_FILES)] or list(frames)
-    where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
+    where = _render_place(ours[-1]) if ours else "?"
     sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
     fields = {"error": type(error).__name__, "where": where}
     return fields | ({"sqlstate": sqlstate} if sqlstate else {})
 
 
-def exception_frames(error: BaseException) -> list[str]:
-    """Return where an exception came through, outermost first, as "file:line function"."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+def failure_fields(error: BaseException) -> dict[str, Any]:
+    """Return the log fields of a failure that somebody has to find the cause of.
+
+    Shape: those of exception_fields, and frames: where it came through, outermost first, as
+    "file:line function".
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-MOST_FRAMES:]
+    places = [f"{_render_place(frame)} {frame.name}" for frame in frames]
+    return {**exception_fields(error), "frames": places}
+
+
+def _render_place(frame: traceback.FrameSummary) -> str:
+    """Return "file:line"; of a library's file also its package, which may have a name of ours."""
+    file = frame.filename
+    if file.startswith(OUR_FILES):
+        file = str(Path(file).relative_to(ROOT))
+    elif SITE_PACKAGES in file:
+        file = file.rpartition(SITE_PACKAGES)[2]
+    else:
+        file = Path(file).name
+    return f"{file}:{frame.lineno}"

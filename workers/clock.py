@@ -13,7 +13,7 @@ import structlog
 from redis import Redis, RedisError
 from rq.timeouts import UnixSignalDeathPenalty
 
-from receiver.logs import exception_fields
+from receiver.logs import exception_fields, failure_fields
 from receiver.queue import doorbell, redis_check
 from receiver.queue.job_queue import enqueue_once
 from receiver.queue.liveness import record_clock_tick
@@ -64,7 +64,7 @@ def drain_alone(runtime: Runtime, guard: CrashGuard) -> None:
                 runtime.sessions, runtime.settings, guard, DRAIN_SECONDS, runtime.feed_bell.ring
             )
     except Exception as error:  # noqa: BLE001 (the clock goes on, and tries again at its next tick)
-        log.warning("drain_failed", **exception_fields(error))
+        log.warning("drain_failed", **failure_fields(error))
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver import telemetry
-from receiver.logs import exception_fields, exception_frames
+from receiver.logs import failure_fields
 from receiver.queue.doorbell import ring_doorbell
 from receiver.queue.job_failures import record_job_result
 from receiver.queue.job_queue import mark_job_started
@@ -53,8 +53,8 @@ def job(work: Job) -> Job:
             with telemetry.job_span(work.__name__):
                 work()
         except Exception as error:  # noqa: BLE001 (the edge)
-            what = exception_fields(error)
-            log.error("job_failed", job=work.__name__, frames=exception_frames(error), **what)  # noqa: TRY400 (see JobFailed)
+            what = failure_fields(error)
+            log.error("job_failed", job=work.__name__, **what)  # noqa: TRY400 (see JobFailed)
             _record_failure(work.__name__)
             raise JobFailed(f"{work.__name__}: {what['error']} at {what['where']}") from None
 
@@ -108,7 +108,7 @@ def poll() -> None:
         try:
             poller.start_threads()
         except Exception as error:  # noqa: BLE001 (the edge of an account)
-            fields = exception_fields(error)
+            fields = failure_fields(error)
             log.error("poll_failed", account=poller.slug, **fields)  # noqa: TRY400
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from receiver.alerts.condition import CATALOGUE, CRITICAL, WARNING, Alert, Condition, runbook_link
 from receiver.alerts.context import AlertContext, SystemState
 from receiver.alerts.platform_alerts import TABLES_OUTDATED
-from receiver.logs import exception_fields
+from receiver.logs import exception_fields, failure_fields
 from receiver.text import count_noun
 
 log = structlog.get_logger(__name__)
@@ -82,7 +82,7 @@ def evaluate_conditions(context: AlertContext, with_database: bool = True) -> Ev
                 raise
             unknown[condition.name] = explain_failure(error)
             if condition.name not in _failing:
-                log.error("condition_failed", condition=condition.name, **exception_fields(error))  # noqa: TRY400 (a traceback may quote rows)
+                log.error("condition_failed", condition=condition.name, **failure_fields(error))  # noqa: TRY400 (a traceback may quote rows)
             _failing.add(condition.name)
         else:
             alerts += [_complete(alert, condition, context) for alert in found]

@@ -22,7 +22,7 @@ from receiver.db.group_commit import AutocommitPool, Batcher
 from receiver.db.models import PENDING
 from receiver.errors import StorageUnavailable
 from receiver.inbox.storage_check import ACCEPT_SECONDS, StorageCheck, name_fault
-from receiver.logs import exception_fields
+from receiver.logs import exception_fields, failure_fields
 
 log = structlog.get_logger(__name__)
 
@@ -134,9 +134,11 @@ class Inbox:
             accepted = _insert(self._pool.fetch_all, statement, messages)
         except Exception as error:
             self.storage.note_failure(error)
-            what = {**exception_fields(error), "fault": name_fault(error)}
-            log.error("batch_failed", messages=len(messages), **what)  # noqa: TRY400 (a traceback would show bodies)
-            if isinstance(error, psycopg.Error | SQLAlchemyError):
+            is_database = isinstance(error, psycopg.Error | SQLAlchemyError)
+            what = exception_fields(error) if is_database else failure_fields(error)
+            fault = name_fault(error)
+            log.error("batch_failed", messages=len(messages), fault=fault, **what)  # noqa: TRY400 (a traceback would show bodies)
+            if is_database:
                 raise StorageUnavailable("the message could not be stored") from None
             raise
         self.storage.note_success()

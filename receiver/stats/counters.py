@@ -4,7 +4,17 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, multiprocess
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+from receiver.stats.metric_files import lock_files
 
 DIRECTORY = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 if DIRECTORY:
@@ -30,15 +40,17 @@ FEED_AGE = Histogram(
 )
 
 
-def metrics_registry() -> CollectorRegistry:
-    """Return a registry of what all web processes of this host have counted."""
+def render_counts() -> bytes:
+    """Return what all web processes of this host have counted, as Prometheus text."""
     if not DIRECTORY:
-        return REGISTRY
-    # Under gunicorn each worker counts in a file of its own.
-    registry = CollectorRegistry()
-    if Path(DIRECTORY).is_dir():
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
+        return generate_latest(REGISTRY)
+    # Under gunicorn each worker counts in files of its own.
+    registry, directory = CollectorRegistry(), Path(DIRECTORY)
+    if not directory.is_dir():
+        return generate_latest(registry)
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    with lock_files(directory):
+        return generate_latest(registry)
 
 
 def increment(counter: Counter, *labels: str) -> None:

@@ -22,7 +22,7 @@ from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from receiver.log_writer import WRITER
-from receiver.logs import exception_fields
+from receiver.logs import failure_fields
 
 log = structlog.get_logger("gunicorn.error")
 
@@ -75,7 +75,7 @@ class LoopErrorLog:
         if now - self._logged_at < LOOP_ERROR_SECONDS:
             self._left_out += 1
             return
-        fields = exception_fields(error if isinstance(error, BaseException) else kind())
+        fields = failure_fields(error if isinstance(error, BaseException) else kind())
         log.error("event_loop_error", left_out=self._left_out, **fields)
         self._logged_at, self._left_out = now, 0
 
@@ -130,7 +130,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
             log.warning("invalid_request_refused", error=type(exc).__name__)
         else:
             status, detail = 500, "an internal error occurred: the log has the details"
-            log.error("request_failed_outside_application", **exception_fields(exc))
+            log.error("request_failed_outside_application", **failure_fields(exc))
         path = getattr(req, "path", None) or ""
         with suppress(OSError):
             client.settimeout(LINGER_SECONDS)

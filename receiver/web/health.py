@@ -15,7 +15,7 @@ from receiver.inbox.pending import read_progress
 from receiver.inbox.storage_check import OK, UNREACHABLE
 from receiver.queue import redis_check
 from receiver.queue.liveness import count_live_workers
-from receiver.stats.counters import metrics_registry
+from receiver.stats.counters import render_counts
 from receiver.times import rfc3339
 from receiver.web.auth import has_bearer_token
 from receiver.web.context import app_context
@@ -74,5 +74,5 @@ def show_metrics() -> Response:
         )
     collected = CollectorRegistry()
     collected.register(app_context().metrics_collector)
-    text_format = generate_latest(metrics_registry()) + generate_latest(collected)
+    text_format = render_counts() + generate_latest(collected)
     return current_app.response_class(text_format, content_type=CONTENT_TYPE_LATEST)

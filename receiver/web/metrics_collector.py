@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.alerts import AlertContext, AlertReader, Evaluation
 from receiver.alerts.evaluation import limited_savepoint
 from receiver.background_thread import BackgroundThread
-from receiver.logs import exception_fields
+from receiver.logs import failure_fields
 from receiver.settings import Settings
 from receiver.web.metric_families import PARTS, describe_evaluation, gauge
 
@@ -114,6 +114,6 @@ class MetricsCollector(Collector):
                 if isinstance(error, DBAPIError) and error.connection_invalidated:
                     raise
                 failed[part] = 1.0
-                log.warning("metrics_part_failed", part=part, **exception_fields(error))
+                log.warning("metrics_part_failed", part=part, **failure_fields(error))
         help_text = "1 while a part of the metrics cannot be read; its metrics are absent."
         measurement.families.append(gauge("metrics_failed", help_text, failed, "part"))

@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from receiver import errors
-from receiver.logs import exception_fields, exception_frames
+from receiver.logs import exception_fields, failure_fields
 
 log = structlog.get_logger(__name__)
 
@@ -108,12 +108,11 @@ def classify(error: Exception) -> Problem:
         return Problem(status, str(error))
     # A primary that became a standby is read-only: the next connection leads to the new primary.
     is_read_only = isinstance(getattr(error, "orig", None), psycopg.errors.ReadOnlySqlTransaction)
-    seen = {"endpoint": request.endpoint, **exception_fields(error)}
     if is_read_only or isinstance(error, UNREACHABLE):
-        log.error("database_unreachable", **seen)
+        log.error("database_unreachable", endpoint=request.endpoint, **exception_fields(error))
         detail = "PostgreSQL cannot be reached: retry in a few seconds"
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail)
-    log.error("request_failed", frames=exception_frames(error), **seen)
+    log.error("request_failed", endpoint=request.endpoint, **failure_fields(error))
     detail = "an internal error occurred: the log has the details"
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 

@@ -27,7 +27,7 @@ from receiver.db.group_commit import AutocommitPool
 from receiver.db.locks import ALERTS_LOCK, try_lock
 from receiver.db.models import Notice, Push
 from receiver.inbox.storage_check import OK, StorageCheck
-from receiver.logs import exception_fields
+from receiver.logs import exception_fields, failure_fields
 from receiver.settings import Settings
 from receiver.stats import totals
 from receiver.stats.history import delete_old_history
@@ -110,7 +110,7 @@ class AlertWatch:
             if is_ours:
                 self._send_due_pushes(now)
         except SQLAlchemyError as error:
-            log.warning("alerts_not_recorded", **exception_fields(error))
+            log.warning("alerts_not_recorded", **failure_fields(error))
             self._push_from_memory(evaluation, now)
         self._beat(evaluation, now)
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.db.bulk import id_in, row_class
 from receiver.db.models import APPLIED, QUARANTINED, Message
 from receiver.inbox.pending import select_pending
-from receiver.logs import exception_fields
+from receiver.logs import failure_fields
 from receiver.settings import Settings
 from workers.folding import poison
 from workers.folding.cpu_limit import CpuLimitExceeded, limit_cpu
@@ -121,7 +121,7 @@ class _Drain:
         except Exception as error:
             if is_transient(error) or not self.ids:
                 raise
-            log.warning("batch_failed", size=len(self.ids), **exception_fields(error))
+            log.warning("batch_failed", size=len(self.ids), **failure_fields(error))
             # Each in its own transaction: locks taken message by message in one transaction would
             # be in no order, and two workers could deadlock.
             for message_id in self.ids:
@@ -209,7 +209,7 @@ class _Drain:
 
 def _report_failure(error: Exception, message_id: int) -> Outcome:
     # No traceback: it may show the contents of the message.
-    what = exception_fields(error)
+    what = failure_fields(error)
     log.error("message_quarantined", message_id=message_id, **what)
     where = f"{what['error']} at {what['where']}"
     reason = f"the message could not be processed ({where}): see the workers' log"

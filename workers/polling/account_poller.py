@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver import errors
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Access, Api
-from receiver.logs import exception_fields
+from receiver.logs import failure_fields
 from receiver.queue.doorbell import ring_doorbell
 from receiver.settings import Account
 from receiver.stats import totals
@@ -103,7 +103,7 @@ class AccountPoller:
         try:
             self.outages.check()
         except Exception as error:  # noqa: BLE001 (the due orders are polled all the same)
-            log.error("outage_check_failed", account=self.slug, **exception_fields(error))  # noqa: TRY400
+            log.error("outage_check_failed", account=self.slug, **failure_fields(error))  # noqa: TRY400
         self._running = [future for future in self._running if not future.done()]
         with self._sessions() as session:
             due = len(leases.find_due_orders(session, self.slug, self._now(), MAX_THREADS))
@@ -122,7 +122,7 @@ class AccountPoller:
                 pass
         except Exception as error:  # noqa: BLE001 (the outermost edge of a thread; leases run out)
             log.error(  # noqa: TRY400 (a traceback may show an answer)
-                "poll_failed", account=self.slug, **exception_fields(error)
+                "poll_failed", account=self.slug, **failure_fields(error)
             )
 
     def poll_next(self) -> bool:
