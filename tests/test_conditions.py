@@ -440,6 +440,12 @@ def test_a_job_that_fails_at_every_run_is_named(watch: Watch) -> None:
     assert "retain (3 times)" in found.summary
 
 
+def test_a_drain_that_fails_at_every_run_is_no_worker_that_hangs(watch: Watch) -> None:
+    watch.put(message(HOUR))
+    unfolded(watch, HOUR)
+    assert watch.only(replace(FINE, job_failures={"drain": 3})).condition == "jobs_failing"
+
+
 @pytest.mark.parametrize(
     ("heard_before", "severity"), [(HOUR, "critical"), (timedelta(minutes=5), "warning")]
 )

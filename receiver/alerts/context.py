@@ -29,6 +29,9 @@ from receiver.queue.liveness import SWEEP, clock_alive_since, count_live_workers
 from receiver.settings import Account, Settings
 from receiver.stats.answers import AnswerCounts, read_answers
 
+# A job that failed so often in a row is no slip.
+LEAST_FAILURES = 3
+
 # A statement for rows of any columns.
 Rows = sa.Select[*tuple[Any, ...]]
 
@@ -121,6 +124,12 @@ class AlertContext:
     def can_fold(self) -> bool:
         """Whether workers could do their work; what keeps them from it is an alert by itself."""
         return self.workers_run and self.system.database == OK
+
+    @property
+    def failing_jobs(self) -> Mapping[str, int]:
+        """The jobs that fail at every run, and how often in a row each has failed."""
+        failures = self.system.job_failures
+        return {name: count for name, count in failures.items() if count >= LEAST_FAILURES}
 
     def sweep_is_late(self, limit: timedelta) -> bool:
         """Tell whether no sweep was made within limit, or no clock ticks that would ask for one.

@@ -33,8 +33,12 @@ OldestMessage = Row[str, int, datetime]
 
 @condition("no_progress", CRITICAL, "Restart the workers; their log says what they did.")
 def find_no_progress(context: AlertContext) -> Iterator[Alert]:
-    """Find out whether workers run but process nothing; `no_workers` is another condition."""
-    if not context.can_fold or _folded_lately(context):
+    """Find out whether workers run but process nothing.
+
+    Missing workers and jobs that fail at every run are other conditions.
+    """
+    is_failing = not context.failing_jobs.keys().isdisjoint({"drain", "sweep"})
+    if is_failing or not context.can_fold or _folded_lately(context):
         return
     pending = (find_oldest_pending(context, sent_back) for sent_back in (False, True))
     too_old = context.now - WAITS_TOO_LONG

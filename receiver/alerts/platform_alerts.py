@@ -8,8 +8,6 @@ from receiver.db.revision import newest_revision, read_revision
 from receiver.inbox import storage_check
 from receiver.queue import redis_check
 
-# A job that failed so often in a row is no slip.
-LEAST_FAILURES = 3
 TABLES_OUTDATED = "tables_outdated"
 # A disk is low below both: 8 % of a large disk is still room enough.
 DISK_LOW_SHARE, DISK_LOW_BYTES = 0.10, 20 * 2**30
@@ -140,8 +138,7 @@ def find_no_workers(context: AlertContext) -> Iterator[Alert]:
 )
 def find_jobs_failing(context: AlertContext) -> Iterator[Alert]:
     """Find jobs that fail at every run; PostgreSQL's faults, which make all fail, are others."""
-    failures = context.system.job_failures
-    failing = {name: count for name, count in failures.items() if count >= LEAST_FAILURES}
+    failing = context.failing_jobs
     if failing and context.system.database == storage_check.OK:
         named = ", ".join(f"{name} ({count} times)" for name, count in sorted(failing.items()))
         summary = f"Jobs fail at every run: {named}"

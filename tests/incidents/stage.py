@@ -85,7 +85,7 @@ class Stage(Stand):
         """Run a statement on a way to PostgreSQL that no fault lies on; its rows, if it has any."""
         with self.database() as database:
             cursor = database.execute(statement.encode(), parameters)
-            return cursor.fetchall() if cursor.description else []
+            return [] if cursor.description is None else cursor.fetchall()
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
         return self.web.post(path, body, headers)
