@@ -111,10 +111,11 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
-    """End the workers that this one replaces, now that it has loaded."""
+    """End the workers that this one replaces, now that it has loaded; report what it needs."""
     for pid in worker.replaces:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
+    worker.wsgi.extensions["ordertrail"].usage_reporter.start()
     import gevent  # noqa: PLC0415 - not before gunicorn patches what it patches
 
     gevent.spawn(_end_waiting, worker, gevent.sleep)

@@ -16,7 +16,9 @@ from receiver.orders.read_batching import OrderReader
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import Settings
+from receiver.stats import counters
 from receiver.stats.answers import AnswerRecorder
+from receiver.stats.process_usage import UsageReporter
 from receiver.web import api, console, problems, webhooks
 from receiver.web.attempt_limit import API_ATTEMPTS, SIGN_IN_ATTEMPTS, AttemptLimit
 from receiver.web.context import AppContext
@@ -77,6 +79,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     sessions, doorbell = session_factory(engine), Doorbell(redis)
     inbox = Inbox(engine, doorbell.ring)
     alert_reader = AlertReader(settings, sessions, redis, inbox.storage)
+    routes = webhooks.list_routes(settings.accounts)
+    counters.begin_at_zero(routes)
     app.extensions["ordertrail"] = AppContext(
         settings=settings,
         engine=engine,
@@ -88,9 +92,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         doorbell=doorbell,
         feed_bell=Doorbell(redis, announce_changes, "change_feed"),
         feed_waiters=FeedWaiters(sessions, redis),
-        answer_recorder=AnswerRecorder(redis, webhooks.list_routes(settings.accounts)),
+        answer_recorder=AnswerRecorder(redis, routes),
         alert_reader=alert_reader,
-        metrics_collector=MetricsCollector(settings, sessions, alert_reader),
+        metrics_collector=MetricsCollector(settings, sessions, redis, alert_reader),
+        usage_reporter=UsageReporter(redis, "web"),
         attempt_limit=AttemptLimit(API_ATTEMPTS),
         sign_in_limit=AttemptLimit(SIGN_IN_ATTEMPTS),
     )

@@ -34,7 +34,7 @@ def forget(app: Flask) -> None:
         feed_waiters=FeedWaiters(old.sessions, old.redis),
         answer_recorder=AnswerRecorder(old.redis, list_routes(old.settings.accounts)),
         alert_reader=reader,
-        metrics_collector=MetricsCollector(old.settings, old.sessions, reader),
+        metrics_collector=MetricsCollector(old.settings, old.sessions, old.redis, reader),
         attempt_limit=AttemptLimit(API_ATTEMPTS),
         sign_in_limit=AttemptLimit(SIGN_IN_ATTEMPTS),
     )

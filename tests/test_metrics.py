@@ -1,6 +1,8 @@
 """/metrics: what web processes count beside what stands in PostgreSQL, and the page about it."""
 
+import json
 import re
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +15,13 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.alerts import CATALOGUE, AlertContext
+from receiver.stats.process_usage import (
+    CPU_KEY,
+    KEPT_SECONDS,
+    PROCESSES_KEY,
+    UsageReporter,
+    read_usage,
+)
 from receiver.web import metric_families, metrics_collector
 from tests.bodies import after, cottoncast_status, life, tiramizoo_order
 from tests.conftest import API_TOKEN
@@ -106,6 +115,51 @@ def test_what_workers_did_is_seen_on_any_web_process(
     ]
     assert of(found, "messages_pending") == 0
     assert of(found, "database_up") == of(found, "redis_up") == 1
+
+
+def test_counters_are_there_before_anything_is_counted(
+    new_app: Callable[..., Flask], sessions: sessionmaker[Session]
+) -> None:
+    client = new_app(COURIER_TIRAMIZOO_API_TOKEN="a token").test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
+    found = scrape(client)
+    own = {"account": "tiramizoo"}
+    for reason in ("missing", "malformed", "wrong", "body_too_large", "body_cut_off"):
+        assert of(found, "messages_refused_total", reason=reason, **own) is not None
+    for topic in ("orders", "tours"):
+        for name in ("messages_accepted_total", "messages_repeated_total"):
+            assert of(found, name, topic=topic, **own) is not None
+    for outcome in ("applied", "quarantined", "parked"):
+        assert of(found, "messages_processed_total", outcome=outcome, **own) == 0
+    assert of(found, "events_total", **own) == 0
+    assert of(found, "polls_total", result="unavailable", **own) == 0
+    assert of(found, "mended_total", account="", what="rings") == 0
+    assert of(found, "mended_total", what="leases", **own) == 0
+
+
+def test_processes_are_measured_by_what_they_report(shop: FlaskClient, redis: Redis) -> None:
+    worker, clock = UsageReporter(redis, "worker"), UsageReporter(redis, "clock")
+    for reporter in (worker, clock, worker):
+        reporter.report()
+    found = scrape(shop)
+    for kind in ("worker", "clock"):
+        assert of(found, "processes", process=kind) == 1
+        assert (of(found, "process_resident_memory_bytes", process=kind) or 0) > 10_000_000
+        most = of(found, "process_max_fds", process=kind) or 0
+        assert 0 < (of(found, "process_open_fds", process=kind) or 0) < most
+        assert (of(found, "process_cpu_seconds_total", process=kind) or 0) > 0
+
+
+def test_a_process_that_is_gone_is_not_measured_but_its_cpu_time_stays(redis: Redis) -> None:
+    UsageReporter(redis, "worker").report()
+    facts = [time.time() - KEPT_SECONDS - 1, 9e9, 5, 10]
+    redis.hset(PROCESSES_KEY, "worker elsewhere 1", json.dumps(facts))
+    redis.hincrbyfloat(CPU_KEY, "worker", 100)
+    usage = read_usage(redis)["worker"]
+    assert usage.count == 1
+    assert usage.memory < 9e9
+    assert usage.cpu_seconds > 100
+    assert redis.hlen(PROCESSES_KEY) == 1
 
 
 def test_what_waits_is_measured(shop: FlaskClient) -> None:

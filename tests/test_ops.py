@@ -358,6 +358,13 @@ def test_messages_are_counted(web: Web, sessions: Sessions) -> None:
     assert b"token" not in shown
 
 
+@pytest.mark.system
+def test_a_web_process_reports_what_it_needs(web: Web) -> None:
+    """Other tests empty Redis: it reports again after ten seconds."""
+    memory = "ordertrail_process_resident_memory_bytes"
+    assert wait_until(lambda: number(web, memory, process="web") > 10_000_000)
+
+
 # Logs
 
 

@@ -372,7 +372,7 @@ def test_a_body_over_the_limit_is_refused_and_one_at_the_limit_is_kept(
 ) -> None:
     body = filled(size)
     assert len(body) == size
-    before = refused(web, "tiramizoo", "BodyTooLarge")
+    before = refused(web, "tiramizoo", "body_too_large")
     if framing == "length":
         answer = web.post(TIRAMIZOO, body)
     else:
@@ -382,7 +382,7 @@ def test_a_body_over_the_limit_is_refused_and_one_at_the_limit_is_kept(
     if size > LIMIT:
         assert_refused(answer, 413, str(LIMIT))
         assert messages(sessions) == []
-        assert refused(web, "tiramizoo", "BodyTooLarge") == before + 1
+        assert refused(web, "tiramizoo", "body_too_large") == before + 1
     else:
         assert answer.status_code == 200
         assert [message.body for message in messages(sessions)] == [body]
@@ -423,19 +423,19 @@ def test_a_body_shorter_than_promised_is_refused_and_not_stored(
     promised: int, web: Web, sessions: Sessions
 ) -> None:
     # What came is a whole order, so that only the length tells that something is missing.
-    before = refused(web, "tiramizoo", "BodyCutOff")
+    before = refused(web, "tiramizoo", "body_cut_off")
     body = raw(tiramizoo_order())
     request = head(TIRAMIZOO, f"Content-Length: {promised}") + body
     assert_refused(web.send(request, half_close=True), 400, str(promised))
     assert messages(sessions) == []
-    assert refused(web, "tiramizoo", "BodyCutOff") == before + 1
+    assert refused(web, "tiramizoo", "body_cut_off") == before + 1
 
 
 def test_a_sender_that_goes_away_in_the_middle_leaves_nothing(web: Web, sessions: Sessions) -> None:
-    before = refused(web, "tiramizoo", "BodyCutOff")
+    before = refused(web, "tiramizoo", "body_cut_off")
     with web.connected() as connection:
         connection.sendall(head(TIRAMIZOO, "Content-Length: 9999") + raw(tiramizoo_order()))
-    wait_until(lambda: refused(web, "tiramizoo", "BodyCutOff") == before + 1)
+    wait_until(lambda: refused(web, "tiramizoo", "body_cut_off") == before + 1)
     assert messages(sessions) == []
 
 

@@ -18,6 +18,7 @@ from receiver.log_writer import WRITER
 from receiver.queue.doorbell import Doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import BadSettings, Settings
+from receiver.stats.process_usage import UsageReporter
 from workers.progress import PathInUse, ProgressReporter
 
 # Set when the process is to stop. It is not in worker.py, which runs as __main__ and would be
@@ -71,4 +72,5 @@ def start_process(name: str) -> tuple[Runtime, ProgressReporter]:
     except OSError as error:
         sys.exit(f"the progress of the process cannot be reported: {error}")
     telemetry.start(name, runtime.engine, settings.sentry_dsn, settings.otel_exporter_otlp_endpoint)
+    UsageReporter(runtime.redis, name).start()
     return runtime, progress

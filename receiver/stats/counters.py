@@ -1,6 +1,7 @@
 """The Prometheus metrics that each web process counts by itself; /metrics shows them."""
 
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +39,23 @@ FEED_AGE = Histogram(
     "Age of the oldest change of a page when it was read.",
     buckets=(0.1, 0.5, 1, 5, 30, 300, 3600, 86_400),
 )
+
+
+# Why a request is refused: its credential, or its body.
+REFUSAL_REASONS = ("missing", "malformed", "wrong", "body_too_large", "body_cut_off")
+
+
+def begin_at_zero(topics: Mapping[str, Sequence[str]]) -> None:
+    """Show every counter from the start, so that the first of its kind is seen as one.
+
+    topics: of each account, by its slug.
+    """
+    for account, of_account in topics.items():
+        for topic in of_account:
+            ACCEPTED.labels(account, topic)
+            REPEATED.labels(account, topic)
+        for reason in REFUSAL_REASONS:
+            REFUSED.labels(account, reason)
 
 
 def render_counts() -> bytes:

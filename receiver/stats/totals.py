@@ -28,6 +28,11 @@ PUSH_FAILURES = "push_failures"
 MENDED = "mended"
 RINGS, NEXT_POLLS, LEASES = "rings", "next_polls", "leases"
 
+# The results of a request to a courier's API.
+ANSWERED, UNREADABLE, UNKNOWN, NONSENSE = "answered", "unreadable", "unknown", "nonsense"
+BUSY, REFUSED, UNAVAILABLE = "busy", "refused", "unavailable"
+POLL_RESULTS = (ANSWERED, UNREADABLE, UNKNOWN, NONSENSE, BUSY, REFUSED, UNAVAILABLE)
+
 # The label of values above the last bound.
 INFINITE = "+Inf"
 

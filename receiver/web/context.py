@@ -16,6 +16,7 @@ from receiver.orders.read_batching import OrderReader
 from receiver.queue.doorbell import Bells, Doorbell
 from receiver.settings import Settings
 from receiver.stats.answers import AnswerRecorder
+from receiver.stats.process_usage import UsageReporter
 from receiver.web.attempt_limit import AttemptLimit
 from receiver.web.metrics_collector import MetricsCollector
 
@@ -37,6 +38,7 @@ class AppContext:
     answer_recorder: AnswerRecorder
     alert_reader: AlertReader
     metrics_collector: MetricsCollector
+    usage_reporter: UsageReporter
     attempt_limit: AttemptLimit
     sign_in_limit: AttemptLimit
 

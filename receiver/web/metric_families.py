@@ -10,12 +10,14 @@ from sqlalchemy import Text, select, text
 from receiver.alerts import AlertContext, Evaluation, inbox_alerts, order_alerts
 from receiver.alerts.context import Rows, key_table, lateral_groups
 from receiver.changes import feed
-from receiver.db.models import PARKED, QUARANTINED, Poll
+from receiver.db.models import APPLIED, PARKED, QUARANTINED, Poll
 from receiver.inbox.storage_check import OK
 from receiver.stats import totals
+from receiver.stats.process_usage import ProcessUsage
 
-# Counted from 0 on, so that the first failure is seen as one.
+# Counters are shown from 0 on, so that the first of its kind is seen as one.
 JOBS = ("drain", "poll", "sweep", "retain")
+OUTCOMES = (APPLIED, QUARANTINED, PARKED)
 
 # Values by the tuple of their labels' values, or by their only label's; None: not known.
 Samples = Mapping[Any, float | None]
@@ -70,13 +72,24 @@ def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
 
 def _totals_metrics(context: AlertContext) -> Iterator[Metric]:
     found = totals.read_totals(context.session)
+    accounts = context.settings.accounts
+    polled = [slug for slug, account in accounts.items() if account.access]
+    expected = {
+        totals.PROCESSED: [(slug, outcome) for slug in accounts for outcome in OUTCOMES],
+        totals.EVENTS: [(slug, "") for slug in accounts],
+        totals.POLLS: [(slug, result) for slug in polled for result in totals.POLL_RESULTS],
+        totals.MENDED: [
+            ("", totals.RINGS),
+            *((slug, what) for slug in polled for what in (totals.NEXT_POLLS, totals.LEASES)),
+        ],
+    }
     for total, name, help_text, *labels in (
         (totals.PROCESSED, "messages_processed", "Messages processed.", "account", "outcome"),
         (totals.EVENTS, "events", "New events.", "account"),
         (totals.POLLS, "polls", "Requests to couriers' APIs, by result.", "account", "result"),
         (totals.MENDED, "mended", "What was lost and recovered.", "account", "what"),
     ):
-        samples = {
+        samples = {key[: len(labels)]: 0.0 for key in expected[total]} | {
             (account, label)[: len(labels)]: value
             for (key, account, label), value in sorted(found.items())
             if key == total
@@ -88,7 +101,6 @@ def _totals_metrics(context: AlertContext) -> Iterator[Metric]:
     failures = {(): found.get((totals.PUSH_FAILURES, "", ""), 0)}
     yield _counter("alert_push_failures", "Pushes to ALERT_URLS that failed.", failures)
     yield _counter("drain_batches", "Batches of messages processed.", batches)
-    accounts = context.settings.accounts
     labelled = {slug: [slug, account.driver] for slug, account in accounts.items()}
     size = "Messages in a batch."
     wait = "Seconds from a message's arrival until it was processed."
@@ -210,6 +222,20 @@ def describe_evaluation(evaluation: Evaluation) -> Iterator[Metric]:
     }
     labels = ("condition", "account", "severity")
     yield gauge("alert", "1 while a condition holds.", holding, *labels)
+
+
+def describe_processes(usage: Mapping[str, ProcessUsage]) -> Iterator[Metric]:
+    """Yield what the processes need, by their kind."""
+    for name, help_text, field in (
+        ("processes", "Processes that are alive.", "count"),
+        ("process_resident_memory_bytes", "Memory of the largest process.", "memory"),
+        ("process_open_fds", "Open files of the process nearest to its limit.", "open_files"),
+        ("process_max_fds", "The limit of open files of that process.", "most_files"),
+    ):
+        values = {kind: float(getattr(one, field)) for kind, one in sorted(usage.items())}
+        yield gauge(name, help_text, values, "process")
+    cpu = {kind: one.cpu_seconds for kind, one in sorted(usage.items())}
+    yield _counter("process_cpu_seconds", "CPU time of all processes.", cpu, "process")
 
 
 PARTS: Mapping[str, Callable[[AlertContext], Iterator[Metric]]] = {

@@ -8,6 +8,7 @@ fails or is too slow is absent, and leaves the others.
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from platform import python_version
 import structlog
 from prometheus_client import Metric, core
 from prometheus_client.registry import Collector
+from redis import Redis, RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -24,7 +26,8 @@ from receiver.alerts.evaluation import limited_savepoint
 from receiver.background_thread import BackgroundThread
 from receiver.logs import failure_fields
 from receiver.settings import Settings
-from receiver.web.metric_families import PARTS, describe_evaluation, gauge
+from receiver.stats.process_usage import ProcessUsage, read_usage
+from receiver.web.metric_families import PARTS, describe_evaluation, describe_processes, gauge
 
 log = structlog.get_logger(__name__)
 
@@ -47,9 +50,13 @@ class MetricsCollector(Collector):
     """Prometheus' collector; it runs one measurement at a time."""
 
     def __init__(
-        self, settings: Settings, sessions: sessionmaker[Session], alert_reader: AlertReader
+        self,
+        settings: Settings,
+        sessions: sessionmaker[Session],
+        redis: Redis,
+        alert_reader: AlertReader,
     ) -> None:
-        self._settings, self._sessions = settings, sessions
+        self._settings, self._sessions, self._redis = settings, sessions, redis
         self._alert_reader = alert_reader
         self._lock = threading.Lock()
         self._measurement: _Measurement | None = None
@@ -89,6 +96,10 @@ class MetricsCollector(Collector):
             evaluation = self._alert_reader.read(datetime.now(UTC))
             measurement.up = evaluation.database_answers
             measurement.families += describe_evaluation(evaluation)
+            usage: dict[str, ProcessUsage] = {}
+            with suppress(RedisError, OSError):
+                usage = read_usage(self._redis)
+            measurement.families += describe_processes(usage)
             if measurement.up:
                 with self._sessions() as session:
                     self._measure_parts(session, evaluation, measurement)

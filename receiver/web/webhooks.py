@@ -41,6 +41,9 @@ HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 # A slash at the end is accepted: couriers follow no redirect to the URL without it.
 ROUTING: dict[str, Any] = {"provide_automatic_options": False, "strict_slashes": False}
 
+# Why a body is refused, as the metrics say it.
+BODY_REASONS = {"BodyTooLarge": "body_too_large", "BodyCutOff": "body_cut_off"}
+
 PREFIX = "/webhooks"
 webhooks = Blueprint("webhooks", __name__, url_prefix=PREFIX)
 
@@ -133,7 +136,7 @@ def _read_verified_body(
         trust, position = _verify_credential(account, header, credential, body)
     except (errors.BodyTooLarge, errors.BodyCutOff, errors.RefusedCredential) as error:
         reason = error.why if isinstance(error, errors.RefusedCredential) else type(error).__name__
-        counters.increment(counters.REFUSED, account.slug, reason)
+        counters.increment(counters.REFUSED, account.slug, BODY_REASONS.get(reason, reason))
         evidence = None
         if body is not None and credential:
             evidence = Evidence(account.slug, credential, None if header is None else body)

@@ -29,6 +29,7 @@ from receiver.logs import failure_fields
 from receiver.queue.doorbell import ring_doorbell
 from receiver.settings import Account
 from receiver.stats import totals
+from receiver.stats.totals import ANSWERED, NONSENSE, UNKNOWN, UNREADABLE
 from workers.polling import circuit_breaker, leases, poll_results
 from workers.polling.circuit_breaker import Permit
 from workers.polling.courier_api import CourierApi
@@ -49,13 +50,11 @@ CLOCK_MARGIN = timedelta(minutes=5)
 LIST_SECONDS = leases.LEASE_DURATION.total_seconds() / 2
 MAX_LEFT = 20
 
-# The results of a request, as the metrics name them.
-ANSWERED, UNREADABLE, UNKNOWN, NONSENSE = "answered", "unreadable", "unknown", "nonsense"
 FAILURES: dict[type[errors.OrdertrailError], str] = {
     errors.BrokenAnswer: NONSENSE,
-    errors.CourierBusy: "busy",
-    errors.CourierRefused: "refused",
-    errors.CourierUnavailable: "unavailable",
+    errors.CourierBusy: totals.BUSY,
+    errors.CourierRefused: totals.REFUSED,
+    errors.CourierUnavailable: totals.UNAVAILABLE,
 }
 
 CLOCK = partial(datetime.now, UTC)
