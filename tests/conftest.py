@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,9 +53,12 @@ ENVIRON = {
 ENVIRON = {f"COURIER_{name.upper()}_SECRETS": f"{name}-secret" for name in DRIVERS} | ENVIRON
 
 
-def pytest_pycollect_makemodule(module_path: Path) -> None:
-    """Load Hypothesis, which takes half a second, only before a module that uses it."""
-    if b"hypothesis" in module_path.read_bytes():
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Load Hypothesis, which takes half a second, only before a module that uses it.
+
+    A module that is collected is imported; pytest makes one of every file of the folder.
+    """
+    if isinstance(collector, pytest.Module) and b"hypothesis" in collector.path.read_bytes():
         from tests import hypothesis_profiles
 
         hypothesis_profiles.load()
