@@ -69,7 +69,7 @@ def test_without_follow_it_is_a_page_from_the_beginning(
         ["b", "r-b"],
     ]
     cursor = command_json(environ, "changes", "--limit", "2")["next_cursor"]
-    assert shown.stderr == f"Continue with: ordertrail changes --after {cursor}\n"
+    assert f"--after {cursor}" in shown.stderr
     (last,) = command_json(environ, "changes", "--after", cursor)["changes"]
     assert last["courier_order_id"] == "c"
 

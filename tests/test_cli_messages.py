@@ -183,7 +183,7 @@ def test_all_of_an_outcome_are_discarded(environ: dict[str, str], sessions: Sess
     which = ("discard", "--outcome", "quarantined", "--by", "Ada", "--note", "a test")
     assert run_command(environ, *which, "--reason", "no such reason").exit_code == 1
     counted = run_command(environ, *which, "--dry-run")
-    assert counted.stdout == "2 quarantined messages would be discarded.\n"
+    assert "2 quarantined messages" in counted.stdout
     assert command_json(environ, *which) == {"discarded": 2, "next_cursor": None}
     assert outcomes(sessions) == ["discarded", "discarded", "parked", "applied"]
 

@@ -148,7 +148,7 @@ def test_a_list_that_goes_on_says_how_to(environ: dict[str, str], sessions: Sess
     shown = run_command(environ, "orders", "--limit", "2")
     assert len(shown.stdout.splitlines()) == 3
     cursor = command_json(environ, "orders", "--limit", "2")["next_cursor"]
-    assert shown.stderr == f"There are more: use --cursor {cursor}, or --all\n"
+    assert f"--cursor {cursor}" in shown.stderr
 
 
 def test_an_empty_list_is_no_failure_but_an_account_that_is_not_there_is(

@@ -153,6 +153,6 @@ def test_the_command_line_lists_and_closes(
     assert f"{conflict_id}  2026-04-16T07:20:00Z  picked_up_after_cancelled" in listed.output
     arguments = ["conflicts", "close", "tiramizoo", "u-1", conflict_id, "--by", "Ada"]
     assert run.invoke(main, arguments, catch_exceptions=False).exit_code == 0
-    assert run.invoke(main, ["conflicts"]).output == "No conflicts found.\n"
+    assert run.invoke(main, ["conflicts"]).output.startswith("No conflicts")
     missing = run.invoke(main, ["conflicts", "close", "tiramizoo", "u-9", "x", "--by", "Ada"])
     assert missing.exit_code == 1

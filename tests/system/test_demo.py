@@ -1,6 +1,7 @@
 """`make demo`, in short: a day of a few orders, on a service of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,8 +65,9 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_order_of_a_day_comes_out_right_and_nothing_is_left_behind(temporary: Path) -> None:
     with demo(temporary, "--orders", "20", "--seconds", "15", "--stay") as process:
         said = read_until(process, "The service keeps running")
-        assert "All 20 orders have the state that their courier has." in said
-        assert "alert  messages_quarantined tiramizoo" in said
+        assert re.search(r"\b20 orders\b", said)
+        assert "WRONG" not in said
+        assert re.search(r"messages_quarantined +tiramizoo", said)
         children = offspring(process)
         assert len(children) > 4
         process.send_signal(signal.SIGINT)
@@ -103,18 +105,16 @@ def test_a_port_that_another_service_has_is_told_in_one_line(temporary: Path) ->
             said, _ = process.communicate(timeout=60)
         other.shutdown()
     assert process.returncode == 1
-    expected = (
-        f"demo: port {port} on 127.0.0.1 is used by another program: choose another port with"
-        " --port, or leave that out and a free one is taken"
-    )
-    assert said.splitlines()[1:] == [expected]
+    [line] = said.splitlines()[1:]
+    assert f"port {port}" in line
+    assert "--port" in line
     assert list(temporary.iterdir()) == []
 
 
 def test_an_order_that_is_wrong_ends_it_with_one(capsys: pytest.CaptureFixture[str]) -> None:
     result = CourierResult("tiramizoo", 2, 9, 0, 0, 0, 1, 0, wrong={"u-1": "it is created"})
     assert report([result], {}) == 1
-    assert "WRONG  u-1: it is created" in capsys.readouterr().out
+    assert re.search("WRONG.*u-1.*created", capsys.readouterr().out)
 
 
 def test_a_timeline_that_is_wrong_is_seen() -> None:
