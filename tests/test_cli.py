@@ -184,14 +184,14 @@ def test_a_pipe_that_ends_is_no_failure(
     running.stdout.close()
     errors = running.stderr.read()
     running.stderr.close()
-    assert running.wait(30) == 0
+    assert running.wait(60) == 0
     assert errors == ""
 
 
 def test_a_pipe_gets_no_colours_and_whole_rows(environ: dict[str, str], sessions: Sessions) -> None:
     fill(sessions, {"reference": "y" * 255, "needs_attention": True})
     running = process(environ, "orders")
-    shown, _ = running.communicate(timeout=30)
+    shown, _ = running.communicate(timeout=60)
     assert "\x1b" not in shown
     assert "y" * 255 in shown
     assert len(shown.splitlines()) == 2
@@ -202,7 +202,7 @@ def test_a_letter_that_a_terminal_does_not_have_is_no_failure(
 ) -> None:
     fill(sessions, {"reference": "東京 41"})
     running = process({**environ, "PYTHONIOENCODING": "latin-1"}, "orders")
-    shown, errors = running.communicate(timeout=30)
+    shown, errors = running.communicate(timeout=60)
     assert (running.returncode, errors) == (0, "")
     assert "?? 41" in shown
 

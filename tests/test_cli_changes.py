@@ -50,7 +50,7 @@ def line(running: "subprocess.Popen[str]") -> dict[str, Any]:
 def stop(running: "subprocess.Popen[str]") -> str:
     """Ctrl-C: what stderr says then."""
     running.send_signal(signal.SIGINT)
-    rest, errors = running.communicate(timeout=30)
+    rest, errors = running.communicate(timeout=60)
     assert (running.returncode, rest) == (0, "")
     assert "Traceback" not in errors
     return errors
@@ -187,7 +187,7 @@ def test_a_pipe_that_ends_ends_it_without_a_place_to_go_on_from(
         register("b")
         assert running.stderr
         assert running.stderr.read() == ""
-        assert running.wait(30) == 0
+        assert running.wait(60) == 0
 
 
 @pytest.mark.usefixtures("sessions")

@@ -237,9 +237,9 @@ def test_registration_wakes_the_workers_and_the_readers(
     # pubsub() is not typed.
     listening: Any = redis.pubsub()  # type: ignore[no-untyped-call]
     listening.subscribe(feed.CHANNEL)
-    assert listening.get_message(timeout=5)["type"] == "subscribe"
+    assert listening.get_message(timeout=60)["type"] == "subscribe"
     assert run_command(environ, "register", "tiramizoo", "u-1").exit_code == 0
-    assert listening.get_message(timeout=5)["type"] == "message"
+    assert listening.get_message(timeout=60)["type"] == "message"
     assert redis.exists(waiting_key(DRAIN_JOB))
     listening.close()
 

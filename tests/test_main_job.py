@@ -28,7 +28,7 @@ ORDERS = int(os.environ.get("ORDERS", "150"))
 CONNECTIONS = 16
 TOKEN = "main-job-token-of-the-shop"
 WEBHOOK = "/webhooks/tiramizoo/orders/main-job-secret"
-SETTLED_SECONDS = 60.0
+SETTLED_SECONDS = 120.0
 
 LIVES: tuple[tuple[str, ...], ...] = (
     ("created", "dispatched", "picked_up", "delivered"),
@@ -74,7 +74,7 @@ class Ledger:
             thread.join()
 
     def _post(self, until: threading.Event | None) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         while not (until and until.is_set()):
             with self._lock:
                 body = next(self._bodies, None)
@@ -96,7 +96,7 @@ class Ledger:
 
 
 def get(port: int, path: str) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
         answer = connection.getresponse()
@@ -139,7 +139,7 @@ def service(data_dir: Path, port: int) -> Iterator[psutil.Process]:
             yield psutil.Process(process.pid)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 def applied_timelines(port: int, truth: dict[str, tuple[str, ...]]) -> list[str]:
@@ -215,7 +215,7 @@ def timeline(port: int, uuid: str) -> list[dict[str, Any]]:
 
 
 def inbox_counts(port: int) -> dict[str, int]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
         lines = connection.getresponse().read().decode().splitlines()

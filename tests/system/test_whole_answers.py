@@ -24,7 +24,7 @@ def test_every_kind_of_answer_comes_whole_on_one_connection(
             (b"GET /webhooks/tiramizoo/orders", b"405", None),
             (b"HEAD /webhooks/tiramizoo/orders", b"405", 0),
         ]
-        with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
             answers = connection.makefile("rb")
             for line, status, length in asked:
                 connection.sendall(line + b" HTTP/1.1\r\nHost: a\r\n" + shop + b"\r\n")
@@ -53,7 +53,7 @@ def test_many_requests_at_once_are_answered_in_their_order(
 
 def pipelined(web: Web) -> list[bytes]:
     lines = (b"GET /livez", b"GET /webhooks/tiramizoo/orders", b"GET /livez")
-    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
         connection.sendall(b"".join(line + b" HTTP/1.1\r\nHost: a\r\n\r\n" for line in lines))
         answers = connection.makefile("rb")
         return [read(answers, None)[0] for _ in lines]
