@@ -590,6 +590,20 @@ def test_overdue_polls_are_an_alert(asked: Watch, hours: int, expected: list[str
     assert asked.names() == ["poll_refused"]
 
 
+@pytest.mark.parametrize(
+    ("minutes", "expected"), [(5, ["polls_late"]), (59, ["polls_late"]), (61, ["poll_limited"])]
+)
+def test_orders_stay_an_alert_behind_pauses_that_come_again_and_again(
+    asked: Watch, minutes: int, expected: list[str]
+) -> None:
+    """A courier that allows a request now and then ends each pause, and is never `poll_limited`."""
+    due = NOW - 9 * HOUR
+    asked.put(Poll(order_id=1, account="tiramizoo", placed_at=due, due_at=due))
+    paused_at = NOW - timedelta(minutes=minutes)
+    asked.put(AccountState(account="tiramizoo", paused_at=paused_at, pause_reason="busy"))
+    assert asked.names() == expected
+
+
 def test_the_indexes_for_what_does_not_move_on_are_used(watch: Watch) -> None:
     """With many orders, nearly all of them at their end."""
     with watch.sessions.begin() as session:

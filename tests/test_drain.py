@@ -4,7 +4,7 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -376,6 +376,26 @@ def test_message_that_postgresql_refuses_quarantines_itself_and_nobody_else(
         assert drain_batch(sessions, settings, NOW) == 3
     assert outcomes(sessions) == {ids[0]: "applied", ids[1]: "quarantined", ids[2]: "applied"}
     assert "could not be processed" in reason_of(sessions, ids[1])
+
+
+@pytest.mark.parametrize(
+    ("needed", "outcome"), [("9999", "pending"), ("0001", "quarantined")], ids=["old", "new"]
+)
+def test_where_the_release_was_forgotten_messages_wait_for_it(
+    sessions: Sessions,
+    settings: Settings,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    needed: str,
+    outcome: str,
+) -> None:
+    """A column that is missing where it should be there is a fault of ours, as ever."""
+    monkeypatch.setattr("workers.folding.drain.newest_revision", lambda: needed)
+    ids = put(sessions, tiramizoo_order("a"), tiramizoo_order("b"))
+    missing = "RAISE EXCEPTION 'no such column' USING ERRCODE = '42703'"
+    with trigger(engine, "orders", "true", missing), suppress(ProgrammingError):
+        drain_batch(sessions, settings, NOW)
+    assert outcomes(sessions) == dict.fromkeys(ids, outcome)
 
 
 @pytest.mark.parametrize("table", ["orders", "events", "identifiers", "messages"])

@@ -1,14 +1,14 @@
 """Conditions of polling: couriers that cannot be polled, and orders that are not."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Text, func, select
 from sqlalchemy.orm import aliased
 
 from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext, key_table, lateral_groups
-from receiver.db.models import Order, Poll
+from receiver.db.models import AccountState, Order, Poll
 from receiver.db.pagination import MOST_COUNTED
 from receiver.text import count_noun, duration_text
 
@@ -77,19 +77,27 @@ def find_poll_limited(context: AlertContext) -> Iterator[Alert]:
             yield Alert(account.slug, summary, state.paused_at)
 
 
+def _is_paused_for_long(state: AccountState | None, now: datetime) -> bool:
+    """Tell whether an account's pause is an alert by itself."""
+    if state is None or state.paused_at is None:
+        return False
+    limits = {"busy": LIMITED_TOO_LONG, "failing": FAILING_TOO_LONG}
+    return now - state.paused_at >= limits.get(state.pause_reason or "", timedelta())
+
+
 @condition(
     "polls_late",
     WARNING,
     "After an outage, wait: the courier's rate limits take time. Otherwise see the workers' log.",
 )
 def find_polls_late(context: AlertContext) -> Iterator[Alert]:
-    """Find overdue polls; a paused account and missing workers or clocks are other conditions."""
+    """Find overdue polls; missing workers and clocks and long pauses are other conditions."""
     if not context.can_fold or context.sweep_is_late(SWEEP_LATE_AFTER):
         return
     polled = [
         (account.slug,)
         for account, _, state in context.accounts()
-        if account.access is not None and (state is None or state.paused_at is None)
+        if account.access is not None and not _is_paused_for_long(state, context.now)
     ]
     keys = key_table(polled, account=Text)
     rows = select(Poll.due_at.label("since"), _EXAMPLE).where(

@@ -18,14 +18,12 @@ from receiver.changes import feed
 from receiver.cli.output import print_note
 from receiver.db import engine as db
 from receiver.db.models import Order
+from receiver.db.revision import OUTDATED_SCHEMA
 from receiver.errors import OrdertrailError, UnknownAccount, UnknownOrder
 from receiver.orders.find import find_order
 from receiver.queue.doorbell import Bells, ring_doorbell
 from receiver.queue.redis_client import connect_redis
 from receiver.settings import BadSettings, Settings
-
-# SQLSTATE of an undefined table and an undefined column.
-OUTDATED_SCHEMA = {"42P01", "42703"}
 
 
 def load_settings() -> Settings:

@@ -9,6 +9,9 @@ from importlib.resources import files
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+# SQLSTATE of an undefined table and an undefined column.
+OUTDATED_SCHEMA = {"42P01", "42703"}
+
 
 @functools.cache
 def newest_revision() -> str:

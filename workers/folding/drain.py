@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.bulk import id_in, row_class
 from receiver.db.models import APPLIED, QUARANTINED, Message
+from receiver.db.revision import OUTDATED_SCHEMA, newest_revision, read_revision
 from receiver.inbox.pending import select_pending
 from receiver.logs import failure_fields
 from receiver.settings import Settings
@@ -119,7 +120,7 @@ class _Drain:
         try:
             suspects = self._fold_batch()
         except Exception as error:
-            if is_transient(error) or not self.ids:
+            if self._is_transient(error) or not self.ids:
                 raise
             log.warning("batch_failed", size=len(self.ids), **failure_fields(error))
             # Each in its own transaction: locks taken message by message in one transaction would
@@ -197,7 +198,7 @@ class _Drain:
                         with session.begin_nested(), limit_cpu(ALONE_SECONDS):
                             folded = fold_messages(session, batch, self.settings, self.now)
                     except Exception as error:
-                        if is_transient(error):
+                        if self._is_transient(error):
                             raise
                         folded = FoldedBatch({message_id: _report_failure(error, message_id)})
                     record_outcomes(session, batch, folded, self.now)
@@ -205,6 +206,15 @@ class _Drain:
                 return
             except ConcurrentChange:
                 continue
+
+    def _is_transient(self, error: Exception) -> bool:
+        """Whether an error says nothing about the messages; also where `release` was forgotten."""
+        sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
+        if sqlstate not in OUTDATED_SCHEMA:
+            return is_transient(error)
+        with self.sessions() as session:
+            revision = read_revision(session)
+        return revision is None or revision < newest_revision()
 
 
 def _report_failure(error: Exception, message_id: int) -> Outcome:
