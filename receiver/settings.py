@@ -91,6 +91,8 @@ class Settings:
     poll_interval_factor: float
     inbox_retention_days: int
     personal_data_retention_days: int
+    order_retention_days: int | None
+    archive_dir: Path | None
     alert_urls: tuple[str, ...] = field(repr=False)
     heartbeat_url: str | None = field(repr=False)
     public_url: str | None
@@ -132,7 +134,7 @@ class Settings:
         accounts = _accounts(values, faults)
         if faults:
             raise BadSettings(sorted(faults))
-        for name in ("DATA_DIR", "PROGRESS_PATH"):
+        for name in ("DATA_DIR", "PROGRESS_PATH", "ARCHIVE_DIR"):
             general[name] = Path(general[name]) if general[name] else None
         return cls(
             **{name.lower(): value for name, value in general.items()},
@@ -260,6 +262,9 @@ GENERAL = Schema.from_dict(
         ),
         "INBOX_RETENTION_DAYS": _positive(90),
         "PERSONAL_DATA_RETENTION_DAYS": _positive(90),
+        # Couriers repeat a webhook for three weeks; one about a removed order makes a new one.
+        "ORDER_RETENTION_DAYS": fields.Integer(load_default=None, validate=validate.Range(30)),
+        "ARCHIVE_DIR": _text(),
         "ALERT_URLS": CommaList(load_default=(), validate=_apprise_addresses),
         "HEARTBEAT_URL": _text(None, _scheme("http", "https")),
         "PUBLIC_URL": _text(None, _base_address),

@@ -447,6 +447,29 @@ def test_a_drain_that_fails_at_every_run_is_no_worker_that_hangs(watch: Watch) -
 
 
 @pytest.mark.parametrize(
+    ("system", "hours", "expected"),
+    [
+        (FINE, 23, []),
+        (FINE, 25, ["retention_behind"]),
+        # Nothing is told twice.
+        (replace(FINE, job_failures={"retain": 3}), 25, ["jobs_failing"]),
+        (replace(FINE, workers=0), 25, ["no_workers"]),
+        (replace(FINE, clock_since=None), 25, ["no_clock"]),
+    ],
+)
+def test_rows_that_stay_a_day_too_long_are_an_alert(
+    watch: Watch, system: SystemState, hours: int, expected: list[str]
+) -> None:
+    watch.put(message(91 * DAY, "applied", processed_at=NOW - 90 * DAY - hours * HOUR))
+    watch.put(message(999 * DAY, "applied", processed_at=NOW - 999 * DAY, body=None))
+    found = watch.see(system)
+    assert [alert.condition for alert in found] == expected
+    assert [alert.causes for alert in found if alert.condition == "retention_behind"] == [
+        ("bodies",) for name in expected if name == "retention_behind"
+    ]
+
+
+@pytest.mark.parametrize(
     ("heard_before", "severity"), [(HOUR, "critical"), (timedelta(minutes=5), "warning")]
 )
 def test_refused_credentials_are_critical_where_no_right_one_comes(

@@ -1,5 +1,6 @@
 """Retention: what is due goes, all else stays, and a rebuild gives the same."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,13 +9,15 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Connection, Engine, select, text, update
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import TERMINAL_SQL, Change, Message, Order, Poll, Tour, TourStop
+from receiver.retention.expired import measure_lag
 from receiver.settings import Settings
 from receiver.statuses import VOCABULARY
 from tests import everything
-from tests.bodies import after, cottoncast_status, raw, tiramizoo_order, tour_plan
+from tests.bodies import after, cottoncast_status, life, raw, tiramizoo_order, tour_plan
 from tests.service import at_once
 from tests.shop import deliver
 from tests.test_personal_data import PEOPLE, UUID, hook
@@ -22,8 +25,10 @@ from tests.test_personal_data import everything as all_rows
 from tests.test_rebuild import rebuild, rows
 from workers.folding.drain import drain_batch
 from workers.upkeep import retention as retention_module
+from workers.upkeep.order_removal import LOCK_CLOSED, OLDEST_CLOSED
 from workers.upkeep.retention import (
     DROP_BODIES,
+    DROP_MESSAGES,
     DROP_STOPS,
     DROP_TOURS,
     ENDED_ORDERS,
@@ -149,7 +154,7 @@ def test_people_are_forgotten_so_many_days_after_the_orders_end(
     here = (sessions, 3650)
     early = Retention(replace(settings, inbox_retention_days=here[1]))
     assert early.drop_due(sessions, ended + 89.9 * DAY, 60) == {}
-    assert early.drop_due(sessions, ended + 90.1 * DAY, 60) == {"orders": 1}
+    assert early.drop_due(sessions, ended + 90.1 * DAY, 60) == {"personal_data": 1}
     assert [name for name in PEOPLE if name in all_rows(sessions)] == []
     left = shop.get(ORDER).get_json()
     changing = {"metadata", "version", "updated_at", "created_at"}
@@ -178,7 +183,7 @@ def test_an_end_that_is_older_than_the_order_counts_from_when_we_knew_of_it(
     assert drop(sessions, settings, days=89.9, inbox_retention_days=3650) == {}
     assert bodies(sessions) == {1: True}
     assert shop.get("/v1/orders/cottoncast/41").get_json()["metadata"] == new["metadata"]
-    assert drop(sessions, settings, days=90.1, inbox_retention_days=3650) == {"orders": 1}
+    assert drop(sessions, settings, days=90.1, inbox_retention_days=3650) == {"personal_data": 1}
     assert bodies(sessions) == {1: False}
 
 
@@ -213,7 +218,7 @@ def test_an_order_on_its_way_keeps_its_people_until_it_was_given_up_long_ago(
     assert drop(sessions, settings, 121, **keep) == {}, "it is still asked about"
     with sessions.begin() as session:
         session.execute(update(Poll).values(due_at=None))
-    assert drop(sessions, settings, 121, **keep) == {"orders": 1}
+    assert drop(sessions, settings, 121, **keep) == {"personal_data": 1}
     assert [name for name in PEOPLE if name in all_rows(sessions)] == []
 
 
@@ -225,7 +230,7 @@ def test_an_order_whose_message_somebody_holds_waits_for_the_next_time(
     with sessions.begin() as other:
         other.execute(select(Message.id).with_for_update())
         assert drop(sessions, settings, 91) == {}
-    assert drop(sessions, settings, 91)["orders"] == 1
+    assert drop(sessions, settings, 91)["personal_data"] == 1
     assert [name for name in PEOPLE if name in all_rows(sessions)] == []
 
 
@@ -274,18 +279,92 @@ def test_of_the_feed_each_orders_newest_change_stays(
     assert newest < every
     before = {order.id: order.version for order in _orders(sessions)}
     going_round = Retention(replace(settings, personal_data_retention_days=36500))
-    for _ in range(len(every)):
-        with sessions.begin() as session:
-            going_round.drop_changes(session, datetime.now(UTC) + 89 * DAY)
     assert going_round.drop_due(sessions, datetime.now(UTC) + 89 * DAY, 60) == {}
-    for _ in range(2 * len(every)):
-        with sessions.begin() as session:
-            going_round.drop_changes(session, datetime.now(UTC) + 91 * DAY)
+    dropped = going_round.drop_due(sessions, datetime.now(UTC) + 91 * DAY, 60)["changes"]
+    assert dropped == len(every) - len(newest)
     with sessions() as session:
         assert set(session.scalars(select(Change.seq))) == newest
     assert {order.id: order.version for order in _orders(sessions)} == before
     told = shop.get("/v1/changes?limit=200").get_json()["changes"]
     assert len({(it["account"], it["courier_order_id"]) for it in told}) == len(before)
+
+
+def test_a_change_stays_so_long_after_it_was_replaced(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
+) -> None:
+    deliver(shop, tiramizoo_order("u-1", {"created": after(0)}))
+    drain()
+    with sessions.begin() as session:
+        session.execute(update(Change).values(changed_at=Change.changed_at - 60 * DAY))
+    deliver(shop, tiramizoo_order("u-1", {"created": after(0), "dispatched": after(30)}))
+    drain()
+    assert drop(sessions, settings, 89, inbox_retention_days=90) == {}
+    assert drop(sessions, settings, 91)["changes"] == 1
+
+
+def test_the_search_of_the_feed_goes_on_in_another_process(
+    shop: FlaskClient,
+    drain: Drain,
+    sessions: Sessions,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retention_module, "CHANGES", 2)
+    for state in ("created", "dispatched", "picked_up", "delivered"):
+        for order_id in ("u-1", "u-2", "u-3"):
+            deliver(shop, tiramizoo_order(order_id, life("created", state)))
+        drain()
+    later, removed = datetime.now(UTC) + 91 * DAY, 0
+    for _ in range(6):
+        # Of each kind one batch.
+        removed += Retention(settings).drop_due(sessions, later, 0)["changes"]
+    assert removed == 9
+
+
+def test_no_kind_waits_for_another(sessions: Sessions, settings: Settings) -> None:
+    with sessions.begin() as session:
+        session.execute(text(FILL))
+        session.execute(text("UPDATE orders SET updated_at = status_at"))
+    limits = replace(settings, order_retention_days=90)
+    dropped = Retention(limits).drop_due(sessions, datetime.now(UTC) + 91 * DAY, 0)
+    batch = {"bodies": 500, "tours": 1000, "tour_stops": 1000, "messages": 1000}
+    assert dropped == {"personal_data": 50, "orders": 50, **batch}
+
+
+def test_a_kind_that_fails_stops_no_other(
+    sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sessions.begin() as session:
+        session.execute(text(FILL))
+    monkeypatch.setattr(retention_module, "DROP_BODIES", text("SELECT 1 / 0"))
+    with pytest.raises(DataError):
+        drop(sessions, settings, 91)
+    with sessions() as session:
+        assert session.scalars(text("SELECT count(*) FROM tours")).one() == 0
+        assert session.scalars(text("SELECT count(body) FROM messages")).one() == 20_000
+
+
+def test_the_lag_is_that_of_the_oldest_row_past_its_term(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, settings: Settings
+) -> None:
+    everything.put_in(shop, sessions, drain)
+    limits = replace(settings, order_retention_days=400)
+    now = datetime.now(UTC)
+
+    def lags(days: float) -> dict[str, int]:
+        with sessions() as session:
+            found = measure_lag(session, limits, now + days * DAY)
+        return {kind: round(lag / DAY) for kind, lag in found.items()}
+
+    assert set(lags(29.5).values()) == {0}
+    behind = lags(423)
+    inbox = {"bodies": 333, "tour_stops": 0, "tours": 0, "changes": 333}
+    assert behind == {"personal_data": 333, **inbox, "refusals": 0, "orders": 23, "messages": 0}
+    Retention(limits).drop_due(sessions, now + 399 * DAY, 60)
+    behind = lags(423)
+    assert {kind for kind, lag in behind.items() if lag} == {"orders", "messages"}
+    Retention(limits).drop_due(sessions, now + 423 * DAY, 60)
+    assert set(lags(423).values()) == {0}
 
 
 def _orders(sessions: Sessions) -> list[Order]:
@@ -339,23 +418,36 @@ FILL = """
     SELECT 'tiramizoo', 'tiramizoo', n::text, (ARRAY['delivered', 'in_transit'])[n % 2 + 1],
            now() - n * interval '1 second', now() - n * interval '1 second', now(), now()
     FROM generate_series(1, 20000) AS n;
+    INSERT INTO messages (account, topic, kind, trust, body_sha256, received_at, last_seen_at,
+                          outcome, processed_at)
+    SELECT 'tiramizoo', 'tours', 'webhook', 'token', int4send(n), now(), now(), 'applied',
+           now() - n * interval '1 second'
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO orders (account, courier, courier_order_id, status, status_at, created_at,
+                        updated_at, erased_at)
+    SELECT 'tiramizoo', 'tiramizoo', 'e' || n, 'delivered', now() - n * interval '1 second',
+           now() - n * interval '1 second', now(), now()
+    FROM generate_series(1, 20000) AS n;
     INSERT INTO tours (account, tour_id, stops, received_at, message_id)
-    SELECT 'tiramizoo', n::text, '[]', now() - n * interval '1 second', n
+    SELECT 'tiramizoo', n::text, '[]', now() - n * interval '1 second', 20000 + n
     FROM generate_series(1, 20000) AS n;
     INSERT INTO tour_stops (account, order_key, message_id, tour_id, eta, received_at)
-    SELECT 'tiramizoo', n::text, n, n::text, now(), now() - n * interval '1 second'
+    SELECT 'tiramizoo', n::text, 20000 + n, n::text, now(), now() - n * interval '1 second'
     FROM generate_series(1, 20000) AS n;
     ANALYZE messages, orders, tours, tour_stops
 """
 
 
-DUE = {
-    "messages_body_kept_idx": DROP_BODIES,
-    "orders_ended_since_idx": ENDED_ORDERS,
-    "orders_not_ended_idx": SILENT_ORDERS,
-    "tours_received_at_idx": DROP_TOURS,
-    "tour_stops_received_at_idx": DROP_STOPS,
-}
+DUE = (
+    ("messages_body_kept_idx", DROP_BODIES),
+    ("orders_ended_since_idx", ENDED_ORDERS),
+    ("orders_not_ended_idx", SILENT_ORDERS),
+    ("tours_received_at_idx", DROP_TOURS),
+    ("tour_stops_received_at_idx", DROP_STOPS),
+    ("messages_unowned_idx", DROP_MESSAGES),
+    ("orders_closed_idx", LOCK_CLOSED),
+    ("orders_closed_idx", OLDEST_CLOSED),
+)
 
 
 def test_it_looks_only_at_what_is_due(engine: Engine, sessions: Sessions) -> None:
@@ -366,7 +458,7 @@ def test_it_looks_only_at_what_is_due(engine: Engine, sessions: Sessions) -> Non
         plans = [
             (index, _plan(connection, mode, str(statement.text), before))
             for mode in ("force_generic_plan", "force_custom_plan")
-            for index, statement in DUE.items()
+            for index, statement in DUE
         ]
         connection.rollback()
     for index, plan in plans:
@@ -376,7 +468,8 @@ def test_it_looks_only_at_what_is_due(engine: Engine, sessions: Sessions) -> Non
 def _plan(connection: Connection, mode: str, statement: str, before: datetime) -> Any:
     """Run a statement without leaving a trace, and return what it did."""
     run = connection.exec_driver_sql
-    prepared = statement.replace(":before", "$1").replace(":most", "100")
+    values = {":before": "$1", ":most": "100", ":busy": "'{}'"}
+    prepared = re.sub(r":(before|most|busy)", lambda found: values[found[0]], statement)
     with connection.begin_nested() as trace:
         run(f"SET LOCAL plan_cache_mode = {mode}")
         run(f"PREPARE due (timestamptz) AS {prepared}")

@@ -50,6 +50,7 @@ def test_only_three_names_are_required() -> None:
     assert read.max_body_bytes == 1_048_576
     assert read.poll_interval_factor == 1.0
     assert (read.inbox_retention_days, read.personal_data_retention_days) == (90, 90)
+    assert (read.order_retention_days, read.archive_dir) == (None, None)
     assert (read.metrics_token, read.alert_urls, read.accounts) == (None, (), {})
 
 
@@ -64,6 +65,8 @@ def test_what_is_given_counts() -> None:
         POLL_INTERVAL_FACTOR="0.001",
         INBOX_RETENTION_DAYS="7",
         PERSONAL_DATA_RETENTION_DAYS="30",
+        ORDER_RETENTION_DAYS="365",
+        ARCHIVE_DIR="/srv/archive",
         ALERT_URLS="json://a,json://b",
     )
     assert (read.host, read.port, read.data_dir) == ("::1", 9000, Path("/srv/order trail"))
@@ -71,6 +74,7 @@ def test_what_is_given_counts() -> None:
     assert (read.metrics_token, read.max_body_bytes) == (f"scrape{LONG}", 1000)
     assert read.poll_interval_factor == 0.001
     assert (read.inbox_retention_days, read.personal_data_retention_days) == (7, 30)
+    assert (read.order_retention_days, read.archive_dir) == (365, Path("/srv/archive"))
     assert read.alert_urls == ("json://a", "json://b")
 
 
@@ -161,6 +165,7 @@ def test_every_required_name_that_is_missing_is_named() -> None:
         ("POLL_INTERVAL_FACTOR", "inf"),
         ("INBOX_RETENTION_DAYS", "0"),
         ("PERSONAL_DATA_RETENTION_DAYS", "soon"),
+        ("ORDER_RETENTION_DAYS", "29"),
         ("COURIER_TIRAMIZOO_DRIVER", "tiramisu"),
         ("COURIER_TIRAMIZOO_API_URL", "ftp://courier.example"),
         ("COURIER_TIRAMIZOO_UNKNOWN_ORDERS", "maybe"),

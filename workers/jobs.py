@@ -86,11 +86,6 @@ def _pollers() -> Sequence[AccountPoller]:
     ]
 
 
-@functools.cache
-def _retention() -> Retention:
-    return Retention(get_runtime().settings)
-
-
 @job
 def drain() -> None:
     """Empty the inbox."""
@@ -130,9 +125,8 @@ def sweep() -> None:
 @job
 def retain() -> None:
     """Drop what is past its retention; the rest waits for the next time."""
-    dropped = _retention().drop_due(get_runtime().sessions, datetime.now(UTC), RETENTION_SECONDS)
-    if dropped:
-        log.info("expired_data_dropped", **dropped)
+    process = get_runtime()
+    Retention(process.settings).drop_due(process.sessions, datetime.now(UTC), RETENTION_SECONDS)
 
 
 def close() -> None:

@@ -26,6 +26,7 @@ from receiver.inbox.storage_check import OK
 from receiver.queue import redis_check
 from receiver.queue.job_failures import read_job_failures
 from receiver.queue.liveness import SWEEP, clock_alive_since, count_live_workers
+from receiver.retention.expired import measure_lag
 from receiver.settings import Account, Settings
 from receiver.stats.answers import AnswerCounts, read_answers
 
@@ -108,6 +109,11 @@ class AlertContext:
     @cached_property
     def last_sweep_at(self) -> datetime | None:
         return self.session.scalar(sa.select(Heartbeat.at).where(Heartbeat.name == SWEEP))
+
+    @cached_property
+    def retention_lags(self) -> Mapping[str, timedelta]:
+        """By kind of row, how long the oldest that is to be removed is past its term."""
+        return measure_lag(self.session, self.settings, self.now)
 
     @property
     def last_fold_at(self) -> datetime | None:

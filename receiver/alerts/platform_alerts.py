@@ -1,14 +1,18 @@
 """Conditions of the machinery: PostgreSQL, Redis, workers, clock and disk."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext
 from receiver.db.revision import newest_revision, read_revision
 from receiver.inbox import storage_check
 from receiver.queue import redis_check
+from receiver.text import duration_text
 
 TABLES_OUTDATED = "tables_outdated"
+# Removal goes on every few seconds.
+RETENTION_LATE = timedelta(days=1)
 # A disk is low below both: 8 % of a large disk is still room enough.
 DISK_LOW_SHARE, DISK_LOW_BYTES = 0.10, 20 * 2**30
 DISK_FULL_BYTES = 2**30
@@ -153,6 +157,30 @@ def find_no_clock(context: AlertContext) -> Iterator[Alert]:
             " wake-up was lost are not processed"
         )
         yield Alert(None, summary, context.last_sweep_at)
+
+
+@condition(
+    "retention_behind",
+    WARNING,
+    "After a term was shortened this passes by itself, as ordertrail_retention_lag_seconds shows."
+    " Otherwise see whether the workers are busy all the time, or PostgreSQL is slow.",
+)
+def find_retention_behind(context: AlertContext) -> Iterator[Alert]:
+    """Find out whether rows stay longer than they may; what stops the job is another condition."""
+    is_failing = "retain" in context.failing_jobs
+    if is_failing or not context.can_fold or context.system.clock_since is None:
+        return
+    lags = context.retention_lags
+    late = sorted(kind for kind, lag in lags.items() if lag > RETENTION_LATE)
+    if late:
+        worst = max(late, key=lambda kind: lags[kind])
+        names = ", ".join(kind.replace("_", " ") for kind in late)
+        summary = (
+            f"Old data is not removed in time ({names}): the oldest should have been"
+            f" removed {duration_text(lags[worst])} ago"
+        )
+        since = context.now - lags[worst]
+        yield Alert(None, summary, since, count=len(late), causes=tuple(late))
 
 
 @condition(

@@ -7,6 +7,7 @@ MIGRATION_LOCK = 7_203_118_402
 TOURS_LOCK = 7_203_118_403
 FEED_LOCK = 7_203_118_404
 ALERTS_LOCK = 7_203_118_409
+RETENTION_LOCK = 7_203_118_410
 
 
 def take_lock(session: Session, key: int | str, shared: bool = False) -> None:
@@ -19,7 +20,8 @@ def take_lock(session: Session, key: int | str, shared: bool = False) -> None:
     session.execute(select(lock(number)))
 
 
-def try_lock(session: Session, key: int | str) -> bool:
-    """Take a lock if it is free, and return whether it was."""
+def try_lock(session: Session, key: int | str, shared: bool = False) -> bool:
+    """Take a lock, as take_lock() does, if it is free; return whether it was."""
     number = func.hashtextextended(key, 0) if isinstance(key, str) else key
-    return bool(session.scalar(select(func.pg_try_advisory_xact_lock(number))))
+    lock = func.pg_try_advisory_xact_lock_shared if shared else func.pg_try_advisory_xact_lock
+    return bool(session.scalar(select(lock(number))))

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from receiver.couriers.snapshot import Snapshot
 from receiver.db.bulk import insert_rows
-from receiver.db.locks import take_lock
+from receiver.db.locks import take_lock, try_lock
 from receiver.db.models import NAME, REFERENCE, TOUR, Identifier
 from receiver.db.order_state import AnyOrder
 from receiver.orders import details
@@ -79,4 +79,16 @@ def lock_names(session: Session, accounts: Collection[str], registering: bool) -
     only fold share the lock. Must be called before any row of an order is locked.
     """
     for account in sorted(accounts):
-        take_lock(session, f"names of {account}", shared=not registering)
+        take_lock(session, _names_lock(account), shared=not registering)
+
+
+def lock_names_if_free(session: Session, accounts: Collection[str]) -> set[str]:
+    """Do what lock_names() does for folding, without waiting for a registration.
+
+    Return the accounts in which an order is being registered now: their names are not locked.
+    """
+    return {slug for slug in sorted(accounts) if not try_lock(session, _names_lock(slug), True)}
+
+
+def _names_lock(account: str) -> str:
+    return f"names of {account}"

@@ -205,6 +205,12 @@ def _order_metrics(context: AlertContext) -> Iterator[Metric]:
     yield gauge("unmapped_words", "Recent words that are mapped to no status.", words, "account")
 
 
+def _retention_metrics(context: AlertContext) -> Iterator[Metric]:
+    lags = {kind: lag.total_seconds() for kind, lag in context.retention_lags.items()}
+    lag_text = "How long the oldest row that is to be removed is past its term; 0: none is."
+    yield gauge("retention_lag_seconds", lag_text, lags, "kind")
+
+
 def describe_evaluation(evaluation: Evaluation) -> Iterator[Metric]:
     """Yield what is known also where PostgreSQL cannot be read."""
     writable = "Whether webhooks can be stored: PostgreSQL answers, takes writes, and in time."
@@ -244,4 +250,5 @@ PARTS: Mapping[str, Callable[[AlertContext], Iterator[Metric]]] = {
     "inbox": _inbox_metrics,
     "accounts": _account_metrics,
     "orders": _order_metrics,
+    "retention": _retention_metrics,
 }

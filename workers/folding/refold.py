@@ -131,6 +131,9 @@ def _lock_orders(
     ids = {*assigned.order_ids.values(), *chain(*assigned.merged.values())}
     ids.update(order_id for _, order_id in find_meant(session, stops))
     locked = order_store.lock_orders(session, id_in(Order.id, ids)) if ids else []
+    if len(locked) < len(ids):
+        # Retention has just removed one: a message about it makes a new order.
+        raise order_store.ConcurrentChange
     check_assignment(assigned, locked)
     return locked
 

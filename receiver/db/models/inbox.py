@@ -15,6 +15,10 @@ PARKED = "parked"
 QUARANTINED = "quarantined"
 DISCARDED = "discarded"
 OUTCOMES = (PENDING, APPLIED, PARKED, QUARANTINED, DISCARDED)
+# Done with, and of no single order: tour plans, messages about several orders, discarded ones.
+UNOWNED_SQL = (
+    "body IS NULL AND (outcome = 'discarded' OR outcome = 'applied' AND courier_order_id IS NULL)"
+)
 
 
 class Base(DeclarativeBase):
@@ -103,10 +107,12 @@ class Message(Base):
             postgresql_using="gin",
             where="outcome = 'parked'",
         ),
-        # Bodies that retention will delete, the oldest first (workers/upkeep/retention.py).
+        # Bodies that retention will delete, the oldest first (receiver/retention/expired.py).
         index(
             "messages_body_kept_idx",
             ["processed_at"],
             where="body IS NOT NULL AND outcome IN ('applied', 'discarded')",
         ),
+        # Rows that ORDER_RETENTION_DAYS removes though no order does.
+        index("messages_unowned_idx", ["processed_at"], where=UNOWNED_SQL),
     )

@@ -19,6 +19,11 @@ _ACCOUNT_AND_STATUS = "((account || ' ') || status)"
 _IN_STATUS_SINCE = "GREATEST(COALESCE(status_at, created_at), pickup_at)"
 # Since when we know that an order has ended: its courier's clock may be wrong by years.
 ENDED_SINCE_SQL = "GREATEST(status_at, created_at)"
+# Ended, without an open conflict, and without personal data; and since when nothing was heard of
+# the order and nothing changed. (An erasure is no change: it comes by itself some time after the
+# end.)
+CLOSED_SQL = f"erased_at IS NOT NULL AND NOT needs_attention AND status IN {TERMINAL_SQL}"
+CLOSED_SINCE_SQL = "GREATEST(status_at, created_at, last_heard_at, NULLIF(updated_at, erased_at))"
 _ETA_TO = "(eta ->> 'to')"
 
 
@@ -112,6 +117,8 @@ class Order(Base):
             ["created_at"],
             where=f"erased_at IS NULL AND status NOT IN {TERMINAL_SQL}",
         ),
+        # Orders that ORDER_RETENTION_DAYS removes, the longest closed first.
+        index("orders_closed_idx", [text(CLOSED_SINCE_SQL)], where=CLOSED_SQL),
         # For alerts about orders that are stuck. On expressions, so that no list uses them.
         index(
             "orders_standing_idx", [text(_ACCOUNT_AND_STATUS), text(_IN_STATUS_SINCE)], where=_OPEN
@@ -190,11 +197,20 @@ class Change(Base):
     __tablename__ = "changes"
 
     seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    order_id: Mapped[int] = mapped_column(BigInteger)
+    order_id: Mapped[int] = mapped_column(BigInteger, index=True)
     version: Mapped[int] = mapped_column(BigInteger)
     status: Mapped[str]
     changed: Mapped[list[str]]
     changed_at: Mapped[datetime]
+
+
+class Cursor(Base):
+    """Up to which number of the change feed a task has come, whichever process does it."""
+
+    __tablename__ = "cursors"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger)
 
 
 class Tour(Base):
