@@ -26,7 +26,7 @@ from receiver.db.migrate import alembic_config, migrate
 from receiver.db.models import Base
 from receiver.db.revision import newest_revision, read_revision
 from tests.command import run_command
-from tests.service import ROOT, wait_until
+from tests.service import ROOT, free_port, wait_until
 
 
 @pytest.fixture
@@ -367,3 +367,38 @@ def test_no_migration_keeps_others_waiting(next_release: Path) -> None:
         assert faults(sql_of(script, revision.revision)) == []
     assert faults(sql_of(ScriptDirectory(str(next_release)), "next")) == []
     assert len(faults("UPDATE orders SET version = 1; CREATE INDEX some_idx ON orders (id)")) == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "FATAL:  the database system is starting up",
+        "FATAL:  the database system is shutting down",
+        "FATAL:  the database system is in recovery mode",
+        "failed to resolve host 'postgres': [Errno -2] Name or service not known",
+    ],
+)
+def test_a_postgresql_that_is_not_up_yet_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, empty_database: str, said: str
+) -> None:
+    real, attempts = command.upgrade, []
+
+    def upgrade(*arguments: object) -> None:
+        attempts.append(arguments)
+        if len(attempts) > 1:
+            return real(*arguments)  # type: ignore[arg-type]
+        raise OperationalError("", {}, psycopg.OperationalError(said))
+
+    monkeypatch.setattr("receiver.db.migrate.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(command, "upgrade", upgrade)
+    migrate(empty_database, connect_seconds=60)
+    assert len(attempts) == 2
+
+
+def test_a_database_that_is_not_there_is_not_waited_for(empty_database: str) -> None:
+    url = make_url(empty_database).set(database="nowhere").render_as_string(hide_password=False)
+    with pytest.raises(OperationalError, match="does not exist"):
+        migrate(url, connect_seconds=600)
+    # Where nothing listens, the wait comes to an end.
+    with pytest.raises(OperationalError, match="refused"):
+        migrate(f"postgresql://x@127.0.0.1:{free_port()}/x", connect_seconds=1)

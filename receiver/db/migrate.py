@@ -22,6 +22,21 @@ log = structlog.get_logger(__name__)
 # Between two attempts, those whom the migration kept waiting continue.
 RETRY_SECONDS = 1.0
 
+# In the text of an error, which has no SQLSTATE where no connection was made: PostgreSQL starts or
+# restarts, or its host or container does.
+SIGNS_OF_A_START = (
+    *("starting up", "shutting down", "recovery mode", "not yet accepting", "too many clients"),
+    *(
+        "refused",
+        "No such file",
+        "timeout",
+        "unreachable",
+        "No route to host",
+        "closed the connection",
+    ),
+    *("resolve host", "translate host name"),
+)
+
 
 def alembic_config(database_url: str) -> Config:
     """Return Alembic's configuration, which needs no alembic.ini."""
@@ -79,6 +94,6 @@ def _revisions_before_current(config: Config, database_url: str) -> list[str]:
 
 
 def _is_down(error: OperationalError) -> bool:
-    """Return whether PostgreSQL does not listen yet, or is just starting."""
+    """Return whether PostgreSQL takes no connections now, but may soon."""
     text = str(error.orig)
-    return any(sign in text for sign in ("refused", "No such file", "starting up", "timeout"))
+    return any(sign in text for sign in SIGNS_OF_A_START)
