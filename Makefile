@@ -51,22 +51,22 @@ help: ## this list
 
 # On make's leash: where make is killed, the run is told to stop (15: SIGTERM) and is not left behind.
 run: ## everything on this machine: database, Valkey, web, worker, clock; Ctrl-C stops it
-	$(call install,deploy/requirements.lock)
+	$(call install,deploy/requirements-embedded.lock)
 	exec .venv/bin/python -I -S receiver/standalone/child_process.py 15 $$PPID -1 -1 .venv/bin/ordertrail run
 
 demo: ## a day of 200 orders in two minutes, with all that goes wrong in one; ARGS=--help tells more
-	$(call install,deploy/requirements.lock)
+	$(call install,deploy/requirements-embedded.lock)
 	exec .venv/bin/python -I -S receiver/standalone/child_process.py 15 $$PPID -1 -1 \
 	    .venv/bin/python -m tests.demo $(ARGS)
 
 sandbox: ## stand-ins for the couriers, and the settings that point at them; ARGS=--help tells more
-	$(call install,deploy/requirements.lock)
+	$(call install,deploy/requirements-embedded.lock)
 	exec .venv/bin/python -I -S receiver/standalone/child_process.py 15 $$PPID -1 -1 \
 	    .venv/bin/python -m tests.sandbox $(ARGS)
 
 dev: ## .venv with what tests and lint need
 	$(call install,deploy/requirements-dev.lock)
-	cp deploy/requirements.lock .venv/
+	cp deploy/requirements-embedded.lock .venv/
 
 lint: dev ## ruff and mypy
 	.venv/bin/python -m ruff check .
@@ -121,21 +121,22 @@ screenshots: dev ## the console's pages anew, into deploy/screenshots
 bench-growth: dev ## the shop's API with a million orders beside ten thousand; some minutes, about 6 GB; ARGS=--help
 	.venv/bin/python -m tests.bench.growth $(ARGS)
 
-lock: ## resolve pyproject.toml anew into deploy/*.lock
+lock: ## resolve pyproject.toml anew into deploy/*.lock: production, `make run`, tests
 	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	"$(PYTHON)" -m venv "$$tmp/venv"; \
 	"$$tmp/venv/bin/python" -m pip install -qq --disable-pip-version-check uv==$(UV_VERSION); \
 	compile() { "$$tmp/venv/bin/uv" pip compile pyproject.toml --quiet --no-config --no-cache --upgrade \
 	    --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \
-	    --extra embedded --extra sentry --extra opentelemetry --group build "$$@"; }; \
+	    --extra sentry --extra opentelemetry --group build "$$@"; }; \
 	compile -o deploy/requirements.lock; \
-	compile --group dev -c deploy/requirements.lock -o deploy/requirements-dev.lock
+	compile --extra embedded -c deploy/requirements.lock -o deploy/requirements-embedded.lock; \
+	compile --extra embedded --group dev -c deploy/requirements-embedded.lock -o deploy/requirements-dev.lock
 
 audit: ## what is known against the pinned versions (pip-audit); needs the network: PyPI's JSON, or OSV
 	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	"$(PYTHON)" -m venv "$$tmp/venv"; \
 	"$$tmp/venv/bin/python" -m pip install -qq --disable-pip-version-check pip-audit==$(PIP_AUDIT_VERSION); \
-	for lock in deploy/requirements.lock deploy/requirements-dev.lock; do \
+	for lock in deploy/requirements.lock deploy/requirements-embedded.lock deploy/requirements-dev.lock; do \
 	    "$$tmp/venv/bin/pip-audit" --strict --disable-pip --require-hashes --progress-spinner off -r $$lock $(ARGS); \
 	done
 

@@ -79,12 +79,20 @@ def test_the_image_takes_what_it_copies_and_the_context_holds_nothing_else() -> 
     }
 
 
-def test_what_the_image_drops_is_what_make_run_alone_needs() -> None:
-    (step,) = [line for line in instructions("RUN") if "uninstall" in line]
-    dropped = set(step.partition("--yes")[2].split())
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    embedded = text.partition("\nembedded = [")[2].partition("]")[0]
-    assert dropped == {*re.findall(r'"([a-z-]+)', embedded), "hatchling", "pip"}
+def pins(lock: str) -> set[str]:
+    """The packages of a lock, each with its version."""
+    text = (DEPLOY / lock).read_text(encoding="utf-8")
+    return set(re.findall(r"^[a-z0-9-]+==\S+", text, re.MULTILINE))
+
+
+def test_production_installs_no_servers_and_the_versions_of_the_tests() -> None:
+    production, run = pins("requirements.lock"), pins("requirements-embedded.lock")
+    assert production < run < pins("requirements-dev.lock")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for needed in project["optional-dependencies"]["embedded"]:
+        (name,) = re.findall(r"^[a-z-]+", needed)
+        assert not any(pin.startswith(f"{name}==") for pin in production)
+        assert any(pin.startswith(f"{name}==") for pin in run)
 
 
 def validated(told: Any) -> None:
