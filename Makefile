@@ -82,7 +82,7 @@ define pytest
 endef
 
 test: lint ## lint, and the tests of everything that a change can break, in some minutes
-	$(call pytest,ORDERS=30,-m 'not system')
+	$(call pytest,ORDERS=30,-m 'not system' --ignore=tests/system)
 
 test-all: lint ## lint and all tests, as CI runs them, with the system tests on real processes
 	$(call pytest,HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci},)
@@ -90,7 +90,7 @@ test-all: lint ## lint and all tests, as CI runs them, with the system tests on 
 coverage: dev ## lines and branches that the tests of `make test` do not reach; shown, no gate
 	mkdir -p .cache; rm -f .cache/coverage*
 	.venv/bin/python -m coverage erase
-	$(call pytest,ORDERS=30 COVERAGE_FILE=.cache/coverage,-m 'not system',-m coverage run) || true
+	$(call pytest,ORDERS=30 COVERAGE_FILE=.cache/coverage,-m 'not system' --ignore=tests/system,-m coverage run) || true
 	.venv/bin/python -m coverage combine -q
 	.venv/bin/python -m coverage report
 
