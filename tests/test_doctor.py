@@ -25,8 +25,10 @@ from tests.service import CLOCK, WORKER, Web, running, running_web, valkey_made,
 from tests.shop import fill
 from tests.test_courier_api import CERTIFICATE
 from workers.cli.doctor import command, findings, servers, webhook
+from workers.cli.doctor.alerting import check_alerting
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding
 from workers.cli.doctor.http_probe import ProbeResponse, send_probe
+from workers.cli.doctor.settings import read_usable_settings
 from workers.polling.courier_api import trusted_certificates
 
 Sessions = sessionmaker[Session]
@@ -74,6 +76,8 @@ def test_an_installation_that_is_well_is_said_to_be(
         here["COURIER_COTTONCAST_SECRETS"] = f"{STRONG}-2"
         web = stack.enter_context(running_web(here, tmp_path / "log"))
         here["PORT"] = str(web.port)
+        here["ALERT_URLS"] = f"json://127.0.0.1:{web.port}"
+        here["HEARTBEAT_URL"] = f"http://127.0.0.1:{web.port}/livez"
         for arguments in (WORKER, CLOCK):
             stack.enter_context(running(arguments, here, tmp_path / "log"))
         ready = json.loads(web.get("/readyz").data)
@@ -111,6 +115,8 @@ def test_where_everything_is_away_it_says_so_and_ends() -> None:
         ("webhook", "cottoncast"),
         ("processes", "database_away"),
         ("processes", "redis_away"),
+        ("alerts", "ALERT_URLS no. 1"),
+        ("alerts", "HEARTBEAT_URL"),
     }
     shown = run_command(here, "doctor")
     assert shown.exit_code == 2
@@ -517,3 +523,62 @@ def test_when_a_certificate_ends_is_read_off_the_connection(
 
 def test_an_address_that_is_none_is_wrong_usage() -> None:
     assert run_command({}, "doctor", "--webhook-url", "hooks.shop.example").exit_code == 2
+
+
+# Where alerts go
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Takes alerts and heartbeats at one path only."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.paths.append(self.path)  # type: ignore[attr-defined]
+        self.send_response(200 if self.path == "/right" else 404)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def log_message(self, *arguments: Any) -> None:
+        """Not on the terminal."""
+
+
+@pytest.mark.parametrize("path", ["right", "wrong"])
+def test_where_alerts_go_is_tried_without_an_alarm_and_with_one(
+    environ: dict[str, str], path: str
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        server.paths = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = alone(
+            environ,
+            ALERT_URLS=f"json://user:s3cret@127.0.0.1:{server.server_port}/{path}",
+            HEARTBEAT_URL=f"http://127.0.0.1:{server.server_port}/{path}",
+        )
+        settings, _, _ = read_usable_settings(here)
+        connected = list(check_alerting(settings, push=False))
+        assert server.paths == []  # type: ignore[attr-defined]
+        pushed = list(check_alerting(settings, push=True))
+        server.shutdown()
+    assert [it.level for it in connected] == [OK, OK]
+    assert [it.level for it in pushed] == [OK, OK] if path == "right" else [BROKEN, BROKEN]
+    assert not [it for it in (*connected, *pushed) if "s3cret" in it.seen + it.mend]
+
+
+@pytest.mark.parametrize(
+    ("url", "level"),
+    [
+        ("json://127.0.0.1:9/", BROKEN),
+        ("jsons://no-such-host.invalid/", BROKEN),
+        ("mailto://user:pw@example.com?smtp=127.0.0.1:9", BROKEN),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general", NOTE),
+    ],
+)
+def test_an_address_of_alerts_that_refuses_is_seen_without_a_push(
+    environ: dict[str, str], url: str, level: str
+) -> None:
+    settings, _, _ = read_usable_settings(alone(environ, ALERT_URLS=url, HEARTBEAT_URL=""))
+    [finding] = check_alerting(settings, push=False)
+    assert finding.level == level
+    assert "pw" not in finding.seen

@@ -5,11 +5,12 @@ Grafana OnCall resolve what they opened.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-from receiver.alerts import CRITICAL, runbook_link
+from receiver.alerts import CRITICAL, WARNING, Alert, runbook_link
 from receiver.settings import Settings
 from receiver.times import rfc3339
 
@@ -90,6 +91,20 @@ class Target:
         except Exception as error:  # noqa: BLE001 (any of a hundred services; it is tried again)
             log.warning("apprise_failed", error=type(error).__name__)
             return False
+
+
+def send_test_push(settings: Settings, url: str) -> bool:
+    """Send a test alert and its end to one of ALERT_URLS; return whether both were accepted."""
+    alert = Alert(
+        None,
+        "This is a test of ALERT_URLS",
+        since=datetime.now(UTC),
+        severity=WARNING,
+        what_to_do="Nothing is wrong.",
+        condition="test",
+    )
+    target = Target(url)
+    return all(target.send(write_push(settings, kind, alert)) for kind in (OPENED, CLOSED))
 
 
 def _set_key(service: Any, push: PushText) -> None:

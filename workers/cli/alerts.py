@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from receiver.alerts import WARNING, Alert
 from receiver.alerts.history import acknowledge_alert
 from receiver.cli import options, output
 from receiver.cli.check import read_alerts
@@ -14,7 +13,7 @@ from receiver.cli.output import GrowingTable, JsonObject, format_time, print_lin
 from receiver.cli.session import load_settings, open_database
 from receiver.schemas.account import AcknowledgementSchema, PastAlertSchema, SnoozeSchema
 from receiver.times import rfc3339
-from workers.alerting.pushes import CLOSED, OPENED, Target, write_push
+from workers.alerting.pushes import send_test_push
 
 MOST_HOURS = 24 * 365.0
 
@@ -111,18 +110,9 @@ def test_command() -> None:
     Exit code 1 if an address does not take it, or none is set.
     """
     settings = load_settings()
-    alert = Alert(
-        None,
-        "This is a test of ALERT_URLS",
-        since=datetime.now(UTC),
-        severity=WARNING,
-        what_to_do="Nothing is wrong.",
-        condition="test",
-    )
     failed = not settings.alert_urls
     for number, url in enumerate(settings.alert_urls, 1):
-        target = Target(url)
-        sent = all(target.send(write_push(settings, kind, alert)) for kind in (OPENED, CLOSED))
+        sent = send_test_push(settings, url)
         failed = failed or not sent
         # By its number: an address holds a password.
         print_line(f"address no. {number}: {'sent' if sent else 'failed'}")

@@ -14,6 +14,7 @@ from receiver.cli.output import print_json, print_line
 from receiver.cli.session import read_environment
 from receiver.logs import exception_fields
 from receiver.text import count_noun
+from workers.cli.doctor.alerting import check_alerting
 from workers.cli.doctor.couriers import check_couriers
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
 from workers.cli.doctor.servers import check_postgresql, check_processes, check_redis
@@ -32,14 +33,18 @@ Check = Callable[[], Findings]
 @click.option(
     "--webhook-url", metavar="URL", help="Also check this public address of the installation."
 )
+@click.option("--push", is_flag=True, help="Also send a test alert to ALERT_URLS, and a heartbeat.")
 @json_option
-def doctor_command(webhook_url: str | None, as_json: bool) -> None:
+def doctor_command(webhook_url: str | None, push: bool, as_json: bool) -> None:
     """Examine an installation; say what to correct.
 
-    Checks the settings, PostgreSQL, Redis, the processes and the couriers' APIs, one line per
-    check; each courier that can be polled gets one request. --webhook-url also checks the address
-    that couriers call, such as https://hooks.shop.example. Its requests have wrong credentials on
-    purpose, so nothing is stored; run it from outside your network.
+    Checks the settings, PostgreSQL, Redis, the processes, the couriers' APIs, ALERT_URLS and
+    HEARTBEAT_URL, one line per check; each courier that can be polled gets one request. Where
+    alerts go is only connected to; --push sends a test alert and a heartbeat.
+
+    --webhook-url also checks the address that couriers call, such as https://hooks.shop.example.
+    Its requests have wrong credentials on purpose, so nothing is stored; run it from outside your
+    network.
     """
     if webhook_url is not None and not webhook_url.startswith(("https://", "http://")):
         raise click.UsageError("--webhook-url must be the installation's address: https://...")
@@ -53,6 +58,7 @@ def doctor_command(webhook_url: str | None, as_json: bool) -> None:
     if missing.isdisjoint({"DATABASE_URL", "REDIS_URL"}):
         checks["processes"] = lambda: check_processes(settings)
     checks["couriers"] = lambda: check_couriers(settings)
+    checks["alerts"] = lambda: check_alerting(settings, push)
     if webhook_url is not None:
         checks["webhook"] = lambda: check_webhook_url(settings, webhook_url)
     findings = run_checks(checks)
