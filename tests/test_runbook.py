@@ -90,6 +90,29 @@ def test_the_dashboard_uses_only_metrics_that_there_are(shop: FlaskClient) -> No
     assert used <= names(shop)
 
 
+def unit_of(query: str) -> str:
+    """What the values of a query are: seconds, bytes, shares, rates or counts."""
+    if " / " in query and "_sum[" not in query:
+        return "share"
+    if "_bytes" in query:
+        return "bytes"
+    if re.search(r"_seconds(_bucket|_left)?\b", query) and "cpu_seconds" not in query:
+        return "seconds"
+    return "rate" if "rate(" in query and "* 3600" not in query else "count"
+
+
+def test_a_panel_of_the_dashboard_mixes_no_units() -> None:
+    dashboard = json.loads((ROOT / "deploy/grafana/ordertrail.json").read_bytes())
+    units: dict[str, set[str]] = {}
+    for panel in dashboard["panels"]:
+        found = {unit_of(target["expr"]) for target in panel["targets"]}
+        assert len(found) == 1, panel["title"]
+        units.setdefault(panel["fieldConfig"]["defaults"]["unit"], set()).update(found)
+    assert units["s"] == {"seconds"}
+    assert units["bytes"] == {"bytes"}
+    assert units["percentunit"] == {"share"}
+
+
 def test_the_dashboards_queries_can_be_read_by_prometheus(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
