@@ -162,5 +162,34 @@ def test_budgets_and_policies_find_their_pods(manifests: list[Any]) -> None:
         assert it["spec"]["selector"]["matchLabels"].items() <= labels[name].items()
 
 
+def test_prometheus_operator_finds_the_pods_and_the_rules_their_job(
+    manifests: list[Any], pods: dict[str, Any]
+) -> None:
+    monitor = yaml.safe_load((DIRECTORY / "podmonitor.yaml").read_text(encoding="utf-8"))["spec"]
+    labels = of_kind(manifests, "Deployment")["web"]["spec"]["template"]["metadata"]["labels"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    (container,) = pods["web"]["containers"]
+    assert endpoint["port"] in [port["name"] for port in container["ports"]]
+    assert endpoint["authorization"]["credentials"]["key"] in GENERAL.fields
+    (job,) = [it["replacement"] for it in endpoint["relabelings"] if it["targetLabel"] == "job"]
+    rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r'job="(\w+)"', rules)) == {job}
+
+
+def test_alerts_can_leave_and_the_shop_can_enter(manifests: list[Any]) -> None:
+    policies = of_kind(manifests, "NetworkPolicy")
+    outside = policies["outside"]["spec"]
+    (expression,) = outside["podSelector"]["matchExpressions"]
+    assert sorted(expression["values"]) == ["clock", "worker"]
+    (rule,) = outside["egress"]
+    # https and mail, to the internet of both kinds.
+    assert {port["port"] for port in rule["ports"]} == {443, 465, 587}
+    assert {it["ipBlock"]["cidr"] for it in rule["to"]} == {"0.0.0.0/0", "::/0"}
+    (rule,) = policies["web"]["spec"]["ingress"]
+    wanted = [it["namespaceSelector"]["matchLabels"] for it in rule["from"]]
+    assert {"ordertrail-client": "true"} in wanted
+
+
 def test_there_is_one_clock(manifests: list[Any]) -> None:
     assert of_kind(manifests, "Deployment")["clock"]["spec"]["replicas"] == 1
