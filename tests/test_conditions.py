@@ -433,6 +433,16 @@ def test_many_refusals_in_a_row_are_critical_however_lately_one_was_accepted(wat
     assert watch.only(replace(FINE, answers=in_a_row)).severity == "critical"
 
 
+def test_strangers_guesses_beside_right_webhooks_are_a_warning_however_many(watch: Watch) -> None:
+    """They add up over a day, and a quiet courier's last webhook may be hours old."""
+    watch.put(
+        refusal(40, 1),
+        AccountState(account="tiramizoo", last_hook_at=NOW - 3 * HOUR, folded_at=NOW - 3 * HOUR),
+    )
+    in_a_row = {"tiramizoo": AnswerCounts(total=1, failed=0, slow=0, refused=1)}
+    assert watch.only(replace(FINE, answers=in_a_row)).severity == "warning"
+
+
 def test_a_job_that_fails_at_every_run_is_named(watch: Watch) -> None:
     assert watch.names(replace(FINE, job_failures={"retain": 2})) == []
     found = watch.only(replace(FINE, job_failures={"retain": 3}))

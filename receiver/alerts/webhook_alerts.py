@@ -102,7 +102,7 @@ def find_courier_silent(context: AlertContext) -> Iterator[Alert]:
 def find_credentials_refused(context: AlertContext) -> Iterator[Alert]:
     """Find accounts whose credentials are refused.
 
-    It is a warning where accepted webhooks come as well, or few were refused: somebody guesses, or
+    It is a warning where few were refused since the last that was accepted: somebody guesses, or
     the courier uses a wrong secret in some places only. It holds until a webhook is accepted.
     """
     return (alert for alert, _ in _read_refusals(context))
@@ -130,16 +130,18 @@ def _read_refusals(context: AlertContext) -> Iterator[tuple[Alert, bool]]:
         # A refusal that was examined says more than one that was only counted.
         main = max(refusals, key=lambda row: (row.likely != NOT_EXAMINED, row.count))
         likely, what_to_do = describe_cause(main.likely)
-        accepted = last_hook_at is not None and last_hook_at >= last_at - REFUSED_WITHIN
         answers = context.system.answers.get(slug)
-        if answers is not None and answers.refused >= MANY_REFUSED:
-            accepted = False
+        in_a_row = answers.refused if answers is not None else None
+        if in_a_row is None:
+            accepted = last_hook_at is not None and last_hook_at >= last_at - REFUSED_WITHIN
+            in_a_row = 0 if accepted else count
         requests = count_noun(count, "request was", "requests were")
         cause = f", most likely {likely}" if main.likely != NOT_EXAMINED else ""
-        since_then = "" if accepted else "; no webhook has been accepted since"
+        is_all = in_a_row >= LEAST_REFUSED
+        since_then = "; no webhook has been accepted since" if is_all else ""
         summary = f"{requests} refused because of a {main.reason} credential{cause}{since_then}"
-        severity = WARNING if accepted or count < MANY_REFUSED else ""
-        is_everything = not accepted and context.now - last_at <= REFUSED_WITHIN
+        severity = WARNING if in_a_row < MANY_REFUSED else ""
+        is_everything = is_all and context.now - last_at <= REFUSED_WITHIN
         alert = Alert(slug, summary, since, count, severity=severity, what_to_do=what_to_do)
         yield alert, is_everything
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from itertools import islice
 
 import structlog
 from prometheus_client import Histogram
@@ -26,6 +27,8 @@ ANSWER_SECONDS = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 STATUSES = ("2xx", "4xx", "5xx")
+# How many answers in a row were 401, by account.
+REFUSED_KEY = "ordertrail:refused-in-a-row"
 # The account of requests that name none of ours.
 NO_ACCOUNT = ""
 
@@ -43,13 +46,14 @@ KEPT_FOR = timedelta(minutes=15)
 class AnswerCounts:
     """Answers of an account: all, those with 5xx, and those that took over SLOW_SECONDS.
 
-    refused: how many were 401 since the last 2xx, to within a bucket.
+    refused: how many in a row were 401, up to now, however long ago they began; None where Redis
+    has forgotten it.
     """
 
     total: int
     failed: int
     slow: int
-    refused: int = 0
+    refused: int | None = None
 
 
 class AnswerRecorder:
@@ -59,6 +63,8 @@ class AnswerRecorder:
         """accounts: the routes of each account, so that its metrics are there from the start."""
         self._redis = redis
         self._counts: Counter[str] = Counter()
+        self._accepted: set[str] = set()
+        self._refused: Counter[str] = Counter()
         self._thread = BackgroundThread("answer_recording", self._flush, FLUSH_SECONDS)
         self._failed = False
         self._series = {
@@ -87,9 +93,9 @@ class AnswerRecorder:
         if status == "5xx":
             self._counts[f"{account} failed"] += 1
         elif status == "2xx":
-            self._counts[f"{account} accepted"] += 1
+            self._accepted.add(account)
         elif status_code == HTTPStatus.UNAUTHORIZED:
-            self._counts[f"{account} refused"] += 1
+            self._refused[account] += 1
         if seconds > SLOW_SECONDS:
             self._counts[f"{account} slow"] += 1
         if is_first:
@@ -97,10 +103,18 @@ class AnswerRecorder:
 
     def _flush(self) -> None:
         counts, self._counts = self._counts, Counter()
+        accepted, self._accepted = self._accepted, set()
+        refused, self._refused = self._refused, Counter()
         now, pipeline = time.time(), self._redis.pipeline(transaction=False)
         for field, number in counts.items():
             pipeline.hincrby(_key(now), field, number)
         pipeline.expire(_key(now), KEPT_FOR + timedelta(seconds=BUCKET_SECONDS))
+        for account in accepted:
+            pipeline.hset(REFUSED_KEY, account, 0)
+        for account, number in refused.items():
+            # Which of a second came last is not known.
+            if account not in accepted:
+                pipeline.hincrby(REFUSED_KEY, account, number)
         pipeline.execute()
 
     def close(self) -> None:
@@ -117,26 +131,21 @@ def read_answers(redis: Redis, now: datetime) -> dict[str, AnswerCounts]:
     buckets = range(0, round(KEPT_FOR.total_seconds()), BUCKET_SECONDS)
     for seconds in buckets:
         pipeline.hgetall(_key(now.timestamp() - seconds))
+    pipeline.hgetall(REFUSED_KEY)
+    *found, in_a_row = pipeline.execute()
+    refused = {account.decode(): int(number) for account, number in in_a_row.items()}
     sums: Counter[tuple[str, str]] = Counter()
-    refused: Counter[str] = Counter()
-    accepted = set()
-    for place, bucket in enumerate(filter(None, pipeline.execute())):
+    for bucket in islice(filter(None, found), BUCKETS_JUDGED):
         for field, number in bucket.items():
             account, _, kind = field.decode().rpartition(" ")
-            if place < BUCKETS_JUDGED:
-                sums[account, kind] += int(number)
-            if kind == "refused" and account not in accepted:
-                refused[account] += int(number)
-        accepted |= {
-            name.decode().rpartition(" ")[0] for name in bucket if name.endswith(b" accepted")
-        }
+            sums[account, kind] += int(number)
     accounts = {account for account, _ in sums} | set(refused)
     return {
         account: AnswerCounts(
             total=sums[account, "total"],
             failed=sums[account, "failed"],
             slow=sums[account, "slow"],
-            refused=refused[account],
+            refused=refused.get(account),
         )
         for account in accounts
     }
