@@ -65,6 +65,7 @@ limit_request_line = 8190
 
 # No access log: its URLs contain the couriers' tokens.
 accesslog = None
+logger_class = "receiver.web.gunicorn_worker.Logger"
 logconfig_dict = gunicorn_logconfig()
 
 # A socket to control gunicorn, unused here, and its thread.
