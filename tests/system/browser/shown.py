@@ -15,10 +15,12 @@ from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.queue.liveness import record_sweep
 from receiver.queue.redis_client import connect_redis
+from receiver.settings import Settings
 from tests.conftest import API_TOKEN
 from tests.service import WORKER, Web, running, running_web
 from tests.system.browser.day import MENDED, lived_day
 from tests.system.browser.visiting import DESK, Visit
+from workers.alerting import AlertWatch
 
 UNAUTHORIZED = 401
 
@@ -75,6 +77,8 @@ def shown_day(chromium: Browser, database_url: str, redis_url: str, logs: Path) 
             for _ in range(3):
                 door = f"/webhooks/tiramizoo/orders/{day.tiramizoo.secret[:-4]}"
                 assert web.open(door, method="POST", data=b"{}").status_code == UNAUTHORIZED
+            # No clock runs beside the day: it would record the alerts.
+            AlertWatch(Settings.from_env(day.environ), sessions, redis).check(datetime.now(UTC))
             yield Shown(web, sessions, redis, chromium)
     redis.close()
     engine.dispose()

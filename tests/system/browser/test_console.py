@@ -37,6 +37,7 @@ pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.timeout(300)]
 BEARER = {"Authorization": f"Bearer {API_TOKEN}"}
 PAGES = {
     "dashboard": "/ops",
+    "alerts": "/ops/alerts",
     "orders": "/ops/orders?limit=25",
     "order": f"/ops/orders?q={STORY}",
     "contradicted": f"/ops/orders?q={CONTRADICTED}",
@@ -53,7 +54,7 @@ SCREENS: dict[str, dict[str, Any]] = {
 # Where `make screenshots` wants which; how much of a page they show, and in how many colours.
 KEPT = os.environ.get("ORDERTRAIL_SCREENSHOTS")
 PICTURED = re.compile(
-    r"(dashboard|orders|order|messages|message|conflicts)-(desk|phone)|(dashboard|order)-dark"
+    r"(dashboard|alerts|orders|order|messages|message|conflicts)-(desk|phone)|(dashboard|order)-dark"
 )
 TALLEST, COLOURS = 2600, 200
 
@@ -169,6 +170,30 @@ def test_a_message_that_needs_nothing_is_discarded(visit: Visit) -> None:
     page.get_by_label("Why it is not needed").fill("a test of theirs")
     page.get_by_role("button", name="Discard").click()
     assert "discarded by Ann: a test of theirs" in page.locator("main").inner_text()
+
+
+def test_an_alert_is_snoozed(visit: Visit) -> None:
+    page = visit.page
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    page.get_by_role("heading", name="History").wait_for()
+    wrong = page.locator(".alerts li", has_text="has sent no webhook since")
+    wrong.get_by_text("Acknowledge or snooze").click()
+    wrong.get_by_label("What").select_option("snooze for 4 hours")
+    wrong.get_by_label("Note").fill("they look into it")
+    wrong.get_by_role("button", name="Save").click()
+    assert "not pushed meanwhile" in page.get_by_role("status").inner_text()
+    assert re.search("Acknowledged by Ann .*they look into it", wrong.inner_text())
+
+
+def test_many_messages_are_discarded_by_their_reason(visit: Visit) -> None:
+    page = visit.page
+    page.goto(f"{visit.home}/ops/messages?outcome=quarantined")
+    page.get_by_text("Discard many").click()
+    page.get_by_label("Only where the reason contains").fill("no such reason")
+    page.get_by_label("Why they are not needed").fill("a test of theirs")
+    page.get_by_role("button", name="Discard all quarantined").click()
+    assert page.get_by_role("status").inner_text().startswith("Discarded: 0 messages")
 
 
 def test_a_conflict_is_closed(visit: Visit) -> None:
@@ -290,7 +315,7 @@ def test_what_couriers_write_is_text_and_nothing_else(
     context = chromium.new_context(extra_http_headers=BEARER)
     visit = Visit(context.new_page(), web)
     page = visit.page
-    lists = ["/ops", "/ops/orders", "/ops/messages?outcome=", "/ops/conflicts"]
+    lists = ["/ops", "/ops/alerts", "/ops/orders", "/ops/messages?outcome=", "/ops/conflicts"]
     seen, ahead = set[str](), [f"{visit.home}{path}" for path in lists]
     while ahead:
         place = ahead.pop()
