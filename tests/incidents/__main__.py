@@ -1,6 +1,7 @@
 """Every incident on real processes, and what was said of it: `make incidents`."""
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from tests.incidents.incident import Incident, Outcome, play
 from tests.incidents.postgresql import build_library
 from tests.incidents.stage import Stage, staged
-from tests.incidents.table import INCIDENTS, NOT_PLAYED, by_stage, render
+from tests.incidents.table import INCIDENTS, NOT_PLAYED, by_stage, render, render_row
 
 
 def main() -> int:
@@ -79,7 +80,10 @@ def _play(incidents: Sequence[Incident]) -> list[Outcome]:
         for outcome in outcomes:
             outcome.complaints.append(f"not played: {what}")
     complaints = [text for outcome in outcomes for text in outcome.complaints]
-    print(f"{names}: {time.monotonic() - began:.0f} s{_list(complaints)}", flush=True)
+    rows = "\n".join(map(render_row, outcomes))
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    took = f"{time.monotonic() - began:.0f} s, load {load:.0f} a core"
+    print(f"{names}: {took}{_list(complaints)}\n{rows}", flush=True)
     if stage is not None and not complaints:
         shutil.rmtree(stage.logs, ignore_errors=True)
     elif stage is not None:

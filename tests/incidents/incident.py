@@ -1,5 +1,6 @@
 """One incident, from its beginning until all has been said that has to be said about it."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,12 +22,20 @@ NOTICED_WITHIN = 60.0
 PUSH_SLACK = 45.0
 # `for: 1m`, a scrape and an evaluation every 15 seconds.
 PROMETHEUS_WITHIN = 120.0
+# So many processes that want to run, for each core, slow everything down; these say so then.
+BUSY_LOAD = 4.0
+OF_A_BUSY_MACHINE = frozenset({"conditions_not_computed", "webhooks_slow"})
 RECOVERED_WITHIN = 120.0
 
 
 def condition_of(key: str) -> str:
     """The condition of an alert's key."""
     return key.partition("/")[0]
+
+
+def is_busy() -> bool:
+    """Whether the machine has far more to do than it can."""
+    return os.getloadavg()[0] > BUSY_LOAD * (os.cpu_count() or 1)
 
 
 def nothing() -> None:
@@ -228,6 +237,8 @@ def _judge_others(outcomes: Sequence[Outcome], watch: Watch, stage: Stage) -> No
     if any(outcome.incident.disk_megabytes for outcome in outcomes):
         ignored |= {"disk_low"}
     may_show = frozenset[str]().union(*(outcome.incident.may_show for outcome in outcomes))
+    if is_busy():
+        may_show |= OF_A_BUSY_MACHINE
 
     def others(keys: Iterable[str]) -> set[str]:
         return {key for key in keys if key not in expected and condition_of(key) not in ignored}

@@ -30,12 +30,13 @@ HEAD = (
 
 def render(outcomes: Iterable[Outcome]) -> str:
     """The table, as Markdown. Times are seconds since the incident began."""
-    rows = [HEAD, *map(_row, outcomes)]
+    rows = [HEAD, *map(render_row, outcomes)]
     rows += [f"| {row} | | not played: {why} |{' |' * 10}" for row, why in NOT_PLAYED.items()]
     return "\n".join(rows)
 
 
-def _row(outcome: Outcome) -> str:
+def render_row(outcome: Outcome) -> str:
+    """One row of it."""
     incident = outcome.incident
     silent = incident.condition is None
     named = "nothing to say" if silent else "yes" if outcome.named else "NO"

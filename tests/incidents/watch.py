@@ -13,8 +13,8 @@ from typing import Any
 from tests.incidents.listener import PushSeen, alert_key
 from tests.incidents.stage import Stage
 
-EVERY = 1.0
-CHECK_EVERY = 12.0
+EVERY = 2.0
+CHECK_EVERY = 30.0
 
 
 @dataclass
