@@ -85,7 +85,7 @@ def test_following_goes_on_until_ctrl_c_and_says_where_to_go_on(
         second = line(running)
         assert second["courier_order_id"] == "b"
         errors = stop(running)
-    assert errors == f"\nContinue with: ordertrail changes --follow --after {second['cursor']}\n"
+    assert f"--follow --after {second['cursor']}" in errors
     register("c")
     with following(environ, "--after", second["cursor"]) as running:
         assert line(running)["courier_order_id"] == "c"

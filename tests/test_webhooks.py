@@ -951,6 +951,7 @@ def test_without_postgresql_a_wrong_token_is_still_wrong(
     assert_refused(post(client, "tiramizoo", b"{}", secret="wrong"), 401)
 
 
+@pytest.mark.system
 def test_a_web_process_takes_up_its_work_when_postgresql_is_back(
     environ: dict[str, str],
     servers: dict[str, str],
@@ -1017,6 +1018,7 @@ def test_without_redis_messages_are_kept_and_quickly_answered(
     assert [message.outcome for message in messages(sessions)] == [PENDING] * 20
 
 
+@pytest.mark.system
 def test_with_a_redis_that_hangs_messages_are_kept_and_quickly_answered(
     environ: dict[str, str], sessions: Sessions, tmp_path: Path
 ) -> None:
