@@ -83,6 +83,13 @@ def test_an_empty_value_counts_as_not_given() -> None:
     assert Settings.from_env({**empty, **REQUIRED}) == settings()
 
 
+def test_runbook_links_lead_to_the_console_or_to_another_page() -> None:
+    found = settings(PUBLIC_URL="https://ordertrail.shop.example/")
+    assert found.runbook_base == "https://ordertrail.shop.example/ops/runbook"
+    found = settings(RUNBOOK_URL="https://wiki.shop.example/ordertrail")
+    assert found.runbook_base == "https://wiki.shop.example/ordertrail"
+
+
 def test_names_of_others_are_left_alone() -> None:
     assert settings(PATH="/bin", COURIERS="3", SSL_CERT_FILE="/nowhere", LOG_FILE="x") == settings()
 

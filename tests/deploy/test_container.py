@@ -133,6 +133,21 @@ def test_compose_runs_the_procfiles_lines(compose: Any) -> None:
         assert needed == "service_completed_successfully"
 
 
+def test_web_processes_fit_the_memory_on_a_host_of_any_size(compose: Any) -> None:
+    """A web process takes up to 110 MB once warm; for some seconds a reload has twice as many."""
+    web = compose["services"]["web"]
+    assert web["deploy"]["resources"]["limits"]["memory"] == "1g"
+    (environment,) = [line for line in instructions("ENV") if "PORT=" in line]
+    processes = int(web["environment"]["WEB_CONCURRENCY"])
+    assert f"WEB_CONCURRENCY={processes}" in environment.split()
+    assert 2 * processes * 110 < 1024
+    # With those of two workers and the clock, and what psql and the release need.
+    (most,) = re.findall(
+        r"max_connections=(\d+)", " ".join(compose["services"]["postgres"]["command"])
+    )
+    assert 19 * processes + 16 * 3 + 10 < int(most)
+
+
 def test_compose_ends_a_worker_or_clock_that_hangs(compose: Any) -> None:
     (environment,) = [line for line in instructions("ENV") if "PORT=" in line]
     (path,) = re.findall(r"PROGRESS_PATH=(\S+)", environment)

@@ -191,5 +191,14 @@ def test_alerts_can_leave_and_the_shop_can_enter(manifests: list[Any]) -> None:
     assert {"ordertrail-client": "true"} in wanted
 
 
+def test_web_processes_fit_the_memory_on_a_node_of_any_size(pods: dict[str, Any]) -> None:
+    text = (DIRECTORY / "kustomization.yaml").read_text(encoding="utf-8")
+    (processes,) = re.findall(r"WEB_CONCURRENCY=(\d+)", text)
+    (web,) = pods["web"]["containers"]
+    # 110 MB each once warm; a reload has twice as many.
+    assert web["resources"]["limits"]["memory"] == "1Gi"
+    assert 2 * int(processes) * 110 < 1024
+
+
 def test_there_is_one_clock(manifests: list[Any]) -> None:
     assert of_kind(manifests, "Deployment")["clock"]["spec"]["replicas"] == 1

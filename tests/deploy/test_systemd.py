@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.settings import GENERAL
 from receiver.standalone.launch import read_procfile
 from tests.service import ROOT
 from workers.progress import MAX_SILENT_SECONDS
@@ -59,6 +60,12 @@ def test_a_stop_waits_for_longer_than_gunicorn_does() -> None:
     (connections,) = re.findall(r"^worker_connections = (\d+)$", settings, re.MULTILINE)
     # setrlimit is not among the calls that the unit lets through, so it must have enough.
     assert int(files) >= int(connections) + 500
+
+
+def test_the_socket_is_where_web_listens_by_itself() -> None:
+    defaults = {name: field.load_default for name, field in GENERAL.fields.items()}
+    listen = lines("ordertrail-web.socket", "ListenStream")
+    assert listen == [f"{defaults['HOST']}:{defaults['PORT']}"]
 
 
 @pytest.mark.parametrize("name", ["worker", "clock"])
