@@ -10,7 +10,7 @@ from rq import SimpleWorker, worker_registration
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from receiver.logs import exception_fields
+from receiver.logs import exception_fields, failure_fields
 from receiver.queue import redis_check
 from receiver.queue.job_queue import get_queue
 from workers import jobs
@@ -73,6 +73,14 @@ class Worker(SimpleWorker):
                 again.hset(self.key, mapping=self.serialize())
                 worker_registration.register(self, again)
                 again.execute()
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """Log why a job could not be run; RQ would log a traceback, also of one that ran."""
+        error = exc_info[1]
+        if isinstance(error, UnknownJob):
+            log.error("unknown_job_refused", detail=str(error), **exception_fields(error))
+        elif not isinstance(error, jobs.JobFailed):
+            log.error("job_not_run", **failure_fields(error))
 
     def request_stop(self, signum: Any, frame: Any) -> None:
         """Note the signal before RQ handles it, which fails without Redis."""

@@ -41,9 +41,9 @@ POSTGRESQL_SETTINGS = {
     "transaction_read_only": ({"off"}, BROKEN, "DATABASE_URL must name the primary."),
     "TimeZone": ({"UTC", "Etc/UTC"}, WARNING, f"{POOLER}: they set UTC."),
 }
-# Connections that one process may open (its pool, and as many more), and the processes beside the
-# web workers: a worker, a clock, a command.
-CONNECTIONS_PER_PROCESS, OTHER_PROCESSES = 16, 3
+# Connections that one process may open (its pool, and as many more; web stores and reads on further
+# ones), and the processes beside the web workers: a worker, a clock, a command.
+CONNECTIONS_PER_WEB_PROCESS, CONNECTIONS_PER_PROCESS, OTHER_PROCESSES = 19, 16, 3
 CONNECTIONS_FULL = 0.8
 
 SERVER_STATE = text("""
@@ -91,7 +91,7 @@ def _check_setting(name: str, value: str) -> Finding:
 
 def _check_connections(limit: int, used: int, environ: Mapping[str, str]) -> Finding:
     web = int(environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
-    needed = (web + OTHER_PROCESSES) * CONNECTIONS_PER_PROCESS
+    needed = web * CONNECTIONS_PER_WEB_PROCESS + OTHER_PROCESSES * CONNECTIONS_PER_PROCESS
     full = used > CONNECTIONS_FULL * limit
     seen = f"{used} of {limit} in use; the processes of this host may need {needed}"
     advice = "Raise max_connections, lower WEB_CONCURRENCY, or use PgBouncer."
