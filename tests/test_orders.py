@@ -103,6 +103,7 @@ def test_order_has_the_shape_of_the_contract(shop: FlaskClient, drain: Drain) ->
             "next_poll_at": None,
             "last_polled_at": None,
             "failures": 0,
+            "unknown_since": None,
             "stopped_at": None,
             "stop_reason": None,
         },

@@ -283,6 +283,32 @@ def test_an_order_that_the_courier_does_not_know_yet_is_polled_again(new_world: 
     assert world.poll(order.id).failures == 0
 
 
+@pytest.mark.parametrize(("kind", "life"), [(ShipmentAPI, ["accepted"]), (Cottoncast, ["N", "L"])])
+def test_an_order_that_the_courier_does_not_know_needs_attention_until_a_message_names_it(
+    new_world: MakeWorld, kind: type[Courier], life: list[str]
+) -> None:
+    """One that was registered by its tracking number alone cannot be polled."""
+    world = new_world(kind)
+    if isinstance(world.courier, ShipmentAPI):
+        world.courier.label_after = timedelta()
+    placed = world.courier.create(evenly(*life, start=START, apart=HOUR))
+    (number,) = placed.names.values()
+    world.register(number)
+    world.live_until(START + 1.9 * HOUR)
+    assert world.poll(number).unknown_since is not None
+    assert not world.order(number).needs_attention
+    world.live_until(START + 5 * HOUR)
+    order = world.order(number)
+    assert (order.needs_attention, order.version, order.last_heard_at) == (True, 2, None)
+    assert world.poll(number).stopped_at is None
+    assert isinstance(world.courier, ShipmentAPI | Cottoncast)
+    world.webhook(world.courier.webhook_message(placed, len(life) - 1).body)
+    order = world.order(number)
+    assert (order.needs_attention, order.identifiers["id"]) == (False, placed.id)
+    world.live_until(START + 8 * HOUR)
+    assert (world.poll(number).unknown_since, world.poll(number).failures) == (None, 0)
+
+
 def test_an_order_that_the_courier_never_knew_is_given_up_after_a_day(world: World) -> None:
     world.register("nobody-knows-it")
     world.live_until(START + 24 * HOUR)

@@ -10,14 +10,13 @@ from receiver.alerts.condition import CRITICAL, WARNING, Alert, condition
 from receiver.alerts.context import AlertContext, key_table, lateral_groups
 from receiver.db.models import AccountState, Order, Poll
 from receiver.db.pagination import MOST_COUNTED
+from receiver.orders.poll_plan import UNKNOWN_TOO_LONG
 from receiver.text import count_noun, duration_text
 
 # A courier may be unavailable for so long before it is worth an alert.
 FAILING_TOO_LONG = timedelta(minutes=10)
 # A courier may ask for a pause for so long.
 LIMITED_TOO_LONG = timedelta(hours=1)
-# A courier may not know an order for so long after it was placed.
-UNKNOWN_TOO_LONG = timedelta(hours=2)
 # Orders given up longer ago need nobody's attention any more.
 GIVEN_UP_WITHIN = timedelta(days=7)
 # After an outage every order is due at once, and polled at the courier's pace.

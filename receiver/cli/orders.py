@@ -136,16 +136,21 @@ def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
         yield "milestones", f"{format_time(time)}  {status_name}"
     for key, value in order["metadata"].items():
         yield "metadata", f"{key}={value}"
-    polling = order["polling"]
     yield "last message", format_time(order["last_heard_at"]) or "never"
+    yield from _polling_facts(order["polling"])
+    created = f"created {format_time(order['created_at'])}"
+    yield ("version", f"{order['version']}, updated {format_time(order['updated_at'])}; {created}")
+
+
+def _polling_facts(polling: output.JsonObject) -> Iterator[output.Fact]:
     yield "last polled", format_time(polling["last_polled_at"])
     if failures := polling["failures"]:
         yield "", f"{count_noun(failures, 'failed poll')} in a row"
+    if unknown_since := polling["unknown_since"]:
+        yield "", f"the courier does not know its id, since {format_time(unknown_since)}"
     yield "next poll", format_time(polling["next_poll_at"])
     if polling["stopped_at"]:
         yield ("polling ended", f"{format_time(polling['stopped_at'])}: {polling['stop_reason']}")
-    created = f"created {format_time(order['created_at'])}"
-    yield ("version", f"{order['version']}, updated {format_time(order['updated_at'])}; {created}")
 
 
 def _parcel_facts(order: output.JsonObject, name: str) -> Iterator[output.Fact]:

@@ -51,7 +51,7 @@ FEW = 5000
 
 Filters = Mapping[str, Any]
 
-NOT_LISTED = {"details", "further_parcels", "conflicts"}
+NOT_LISTED = {"details", "further_parcels", "conflicts", "registrations"}
 ORDER_COLUMNS: list[Any] = [
     column.class_attribute
     for column in Order.__mapper__.column_attrs
@@ -62,6 +62,7 @@ ROWS = select(
     Poll.due_at,
     Poll.polled_at,
     func.coalesce(Poll.failures, 0).label("failures"),
+    Poll.unknown_since,
     Poll.stopped_at,
     Poll.stop_reason,
 ).outerjoin(Poll, Poll.order_id == Order.id)

@@ -54,6 +54,7 @@ def render_order(order: Any, poll: Any) -> dict[str, Any]:
             "next_poll_at": rfc3339(poll.due_at) if poll else None,
             "last_polled_at": rfc3339(poll.polled_at) if poll else None,
             "failures": poll.failures if poll else 0,
+            "unknown_since": rfc3339(poll.unknown_since) if poll else None,
             "stopped_at": rfc3339(poll.stopped_at) if poll else None,
             "stop_reason": poll.stop_reason if poll else None,
         },
@@ -121,7 +122,7 @@ def order_etag(row: Any) -> str:
     """
     unversioned = (
         *(row.last_heard_at, row.due_at, row.polled_at),
-        *(row.failures, row.stopped_at, row.stop_reason),
+        *(row.failures, row.unknown_since, row.stopped_at, row.stop_reason),
     )
     digest = hashlib.blake2b(repr(unversioned).encode(), digest_size=6).hexdigest()
     return f"{row.id}-{row.version}-{digest}"

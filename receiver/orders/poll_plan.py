@@ -22,6 +22,8 @@ from receiver.statuses import find_status
 
 # Orders that changed at the same moment are spread over this share of their interval.
 JITTER = 0.1
+# A courier may not know an order for so long after it was placed.
+UNKNOWN_TOO_LONG = timedelta(hours=2)
 NOT_ACCEPTED = {statuses.PENDING, statuses.UNKNOWN}
 # Between two polls of one order, however often it is to be confirmed or refreshed.
 MINIMUM_INTERVAL = timedelta(seconds=30)

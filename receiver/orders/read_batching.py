@@ -22,7 +22,7 @@ READ_SECONDS = 5.0
 # What order_etag() needs.
 VERSION_COLUMNS: LiteralString = """
     orders.id, courier_order_id, version, last_heard_at, due_at, polled_at,
-    coalesce(failures, 0) AS failures, stopped_at, stop_reason
+    coalesce(failures, 0) AS failures, unknown_since, stopped_at, stop_reason
 """
 # What render_order() shows.
 COLUMNS: LiteralString = f"""

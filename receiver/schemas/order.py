@@ -84,6 +84,11 @@ class PollingSchema(Answer):
     )
     last_polled_at = time("When the last poll was made; null: none yet.", null=True)
     failures = integer("How many polls have failed in a row since the last success.", 0)
+    unknown_since = time(
+        "Since when the courier answers that it does not know the id; null: it knows it, or was not"
+        " polled yet. If it is a tracking number, register the courier's id of the order.",
+        null=True,
+    )
     stopped_at = time("When polling was given up; null: never.", "2026-05-16T07:00:00Z", null=True)
     stop_reason = text(
         "Why polling was given up; null: it was not.",

@@ -207,9 +207,10 @@ def _set_state(order: AnyOrder, result: FoldResult, entries: Sequence[TimelineEn
     order.reason = result.reason
     order.milestones = {name: rfc3339(at) for name, at in result.milestones.items()}
     order.conflicts = conflicts.merge_conflicts(order.conflicts, result.conflicts)
-    order.needs_attention = find_status(result.status).attention or conflicts.any_open(
-        order.conflicts
-    )
+    # An order that its courier does not know needs attention until a message is about it.
+    is_unknown = order.needs_attention and order.last_heard_at is None
+    needed = find_status(result.status).attention or conflicts.any_open(order.conflicts)
+    order.needs_attention = needed or is_unknown
     order.source = _source(result, entries)
 
 

@@ -200,10 +200,10 @@ class AccountPoller:
             self._record_answers(permit, [answer], result)
             return True
         with self._sessions.begin() as session:
-            self.recorder.record_unknown_order(session, lease, asked_at)
             if permit is not None:
                 # No request was sent: no URL can be made of this id.
                 circuit_breaker.return_permit(session, permit, self._now())
+            self.recorder.record_unknown_order(session, lease, asked_at)
         return True
 
     def _order_urls(self, lease: Lease) -> Iterator[str]:

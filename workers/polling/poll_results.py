@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from receiver.changes.feed import record_changes
+from receiver.changes.order_version import touch_order
 from receiver.couriers import DRIVERS
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import Decoded
@@ -20,7 +22,7 @@ from receiver.inbox.json_body import parse_body
 from receiver.orders.find import load_orders
 from receiver.orders.matching import parked_names
 from receiver.orders.names import spell
-from receiver.orders.poll_plan import needs_confirmation, plan_next_poll
+from receiver.orders.poll_plan import UNKNOWN_TOO_LONG, needs_confirmation, plan_next_poll
 from receiver.settings import Account
 from receiver.statuses import TERMINAL_STATUSES
 from workers.polling.leases import Lease, lock_leased_polls
@@ -186,10 +188,13 @@ class ResultRecorder:
         """Plan the next poll of an order that the courier does not know: not yet, or no longer.
 
         A new order is given up after schedule.unknown_for; one that the courier has reported
-        before, like any other without news.
+        before, like any other without news. An order of which no message has come needs attention
+        once the courier has not known it for some time: its id may be none of this courier's.
         """
+        # Before the row of `polls`, as whoever folds the order does.
+        orders = load_orders(session, [lease.order_id], lock=True)
         for poll in lock_leased_polls(session, [lease]):
-            order = load_orders(session, [poll.order_id])[poll.order_id]
+            order = orders[poll.order_id]
             unconfirmed = needs_confirmation(order, self.account)
             poll.leased_until = None
             poll.failures += 1
@@ -204,6 +209,11 @@ class ResultRecorder:
                 _stop(poll, asked_at, "given up: the courier does not know this order")
             else:
                 self._stop_without_news(poll, asked_at)
+            is_lasting = unknown_for >= UNKNOWN_TOO_LONG * self.factor
+            if is_lasting and order.last_heard_at is None and not order.needs_attention:
+                order.needs_attention = True
+                change = touch_order(order, ["needs_attention"], asked_at)
+                record_changes(session, [change], asked_at)
 
     def _plan_unchanged(
         self, poll: Poll, lease: Lease, order: Order, asked_at: datetime, may_finish: bool = True
