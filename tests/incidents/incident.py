@@ -151,11 +151,12 @@ def _watch(incidents: Sequence[Incident], watch: Watch, stage: Stage) -> list[Ou
             undone.append(incident.begin(stage))
             outcomes.append(Outcome(incident))
         _wait_until_said(incidents, began, watch, stage)
+        said_at = time.monotonic()
         for outcome in outcomes:
             if outcome.incident.then is not None:
                 outcome.incident.then(stage, watch, outcome)
         for outcome in outcomes:
-            _judge(outcome, began[outcome.incident.name], watch, stage)
+            _judge(outcome, began[outcome.incident.name], said_at, watch, stage)
         _judge_others(outcomes, watch, stage)
     finally:
         for undo in reversed(undone):
@@ -193,7 +194,8 @@ def _patience(incident: Incident) -> float:
     return max(incident.holds, incident.noticed_within + max(pushed, fires)) + 5
 
 
-def _judge(outcome: Outcome, began: float, watch: Watch, stage: Stage) -> None:
+def _judge(outcome: Outcome, began: float, said_at: float, watch: Watch, stage: Stage) -> None:
+    """said_at: when all was said, before further claims were made."""
     incident, name = outcome.incident, outcome.incident.condition
     if incident.readyz in watch.readyz:
         outcome.readyz = max(0.0, watch.readyz[incident.readyz] - began)
@@ -225,7 +227,8 @@ def _judge(outcome: Outcome, began: float, watch: Watch, stage: Stage) -> None:
         told = [push for push in pushes if re.search(incident.words, push.text)]
         outcome.claim(not pushes or bool(told), f"the push says {[it.text for it in pushes]}")
     else:
-        outcome.claim(not pushes, "pushed, which it should not be")
+        early = [push for push in pushes if push.at < said_at]
+        outcome.claim(not early, "pushed, which it should not be")
     if stage.prometheus is not None and incident.prometheus:
         outcome.claim(outcome.fired is not None, "no Prometheus rule fires")
 

@@ -124,7 +124,8 @@ def replicate(stage: Stage) -> None:
         "--write-recovery-conf",
     ]  # fmt: skip
     home.make_private(replica.data.parent)
-    subprocess.run(command, check=True, user=home.user[0] if home.user else None, cwd="/")
+    user, group = home.user or (os.geteuid(), os.getegid())
+    subprocess.run(command, check=True, user=user, group=group, extra_groups=[group], cwd="/")
     process = replica.start()
     replica.wait_ready(process)
     _replicas[stage.port] = replica, process
