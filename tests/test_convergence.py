@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers.snapshot import Event
-from receiver.orders.fold import fold_events, sort_position
+from receiver.orders.fold import fold_events, fold_order, sort_position
 from receiver.orders.timeline import TimelineEntry
+from receiver.statuses import VOCABULARY
 from tests.lives import Life, all_lives, cut, folded, messages, timed_lives, without_arrival
 from workers.folding.refold import merge_snapshots
 
@@ -35,6 +36,31 @@ def test_when_a_message_arrives_does_not_matter(life: Life, choose: random.Rando
     last = max(sent.at for sent in life.sent)
     late = [last + timedelta(minutes=choose.randrange(60 * 24 * 25)) for _ in life.sent]
     assert without_arrival(folded([messages(life, late)])) == without_arrival(in_order)
+
+
+@given(timed_lives, randoms)
+def test_an_earlier_event_never_undoes_a_later_one(life: Life, choose: random.Random) -> None:
+    """Unless the earlier one ended the order: then the table says what may still follow.
+
+    With its time, too, which events that are not of a whole life may change.
+    """
+    events = timeline(life)
+    kept = [event for event in events if choose.random() < 0.6]
+    assume(kept)
+    before, _ = fold_order(kept)
+    assume(before.set_by is not None)
+    setter = kept[before.set_by or 0]
+    earlier = [
+        event
+        for event in events
+        if event not in kept
+        and sort_position(event) < sort_position(setter)
+        and not VOCABULARY[event.status].terminal
+    ]
+    # An event of a parcel may hold back the delivery of the whole.
+    assume(not any(event.parcel for event in events))
+    after, _ = fold_order([*earlier, *kept])
+    assert (after.status, after.status_at) == (before.status, before.status_at)
 
 
 def timeline(life: Life) -> list[Event]:
