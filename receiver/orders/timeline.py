@@ -152,7 +152,7 @@ def is_shown_change(stored: EventRow | None, values: Mapping[str, Any]) -> bool:
 
 
 def event_values(order_id: int, entry: TimelineEntry, verdict: Verdict) -> dict[str, Any]:
-    """Return the values of an entry's row of `events`."""
+    """Return the values of an entry's row of `events`, in the order of its columns."""
     event = entry.event
     return {
         "order_id": order_id,

@@ -273,7 +273,7 @@ def _lock_ids(session: Session, ids: Sequence[int]) -> Sequence[Message]:
 
 
 def _lock(session: Session, messages: Select[Message], limit: int) -> Sequence[Message]:
-    rows = session.execute(
+    rows = session.connection().execute(
         messages.with_only_columns(*COLUMNS)
         .order_by(Message.id)
         .limit(limit)

@@ -182,9 +182,12 @@ def apply_fold(
     order: AnyOrder,
     known: details.KnownDetails,
     entries: Sequence[TimelineEntry],
-    stored: Mapping[str, Event],
+    stored: Mapping[str, Any],
 ) -> list[EventRow]:
-    """Set an order's columns from its details and entries; return the event rows to write."""
+    """Set an order's columns from its details and entries; return the event rows to write.
+
+    stored: the rows of `events` that are stored, by the events' keys, as tuples.
+    """
     result, parcel_statuses = fold_order(
         [entry.event for entry in entries],
         known.get("parcels", ()),
@@ -195,7 +198,7 @@ def apply_fold(
     rows = []
     for entry, verdict in zip(entries, result.verdicts, strict=True):
         values = timeline.event_values(order.id, entry, verdict)
-        if stored.get(entry.event.key) != StoredEvent(**values):
+        if stored.get(entry.event.key) != tuple(values.values()):
             rows.append(values)
     return rows
 
