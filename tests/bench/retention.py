@@ -3,13 +3,14 @@
     .venv/bin/python -m tests.bench.retention [--orders N] [--seconds N]
 
 Orders with eight webhooks each are folded as workers do, and the tables are measured, written anew
-by VACUUM FULL, at three ages. In between retention runs as the clock starts it: a run every few
-seconds, beside a backlog of all kinds. 7,500 orders take some minutes and 200 MB.
+by VACUUM FULL, at three ages. The pace is that of the job as the clock starts it, a run every few
+seconds, with a backlog of 60,000 bodies and 60,000 changes at once, and of orders to archive.
 """
 
 import argparse
 import logging
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.engine import create_engine_for, session_factory
 from receiver.db.migrate import migrate
+from receiver.retention.expired import measure_lag
 from receiver.settings import Settings
 from tests.bench.drain import of_lives, put_in
 from tests.servers import running
@@ -35,10 +37,28 @@ from workers.upkeep.retention import Retention
 Sessions = sessionmaker[Session]
 
 HOOKS = 8
+ROWS = 60_000
 INTERVAL = SCHEDULE["workers.jobs.retain"]
 # The example shop of deploy/docs/capacity.md, rows a second of each kind.
 SHOP = 100_000 / 86_400
 RATES = {"bodies": HOOKS * SHOP, "changes": HOOKS * SHOP, "personal_data": SHOP, "orders": SHOP}
+BACKLOG = (
+    """
+    INSERT INTO messages (account, topic, kind, trust, body, body_sha256, received_at,
+                          last_seen_at, outcome, processed_at, courier_order_id)
+    SELECT 'tiramizoo', 'orders', 'webhook', 'token',
+           convert_to((SELECT string_agg(md5((n * k)::text), '') FROM generate_series(1, 70) k),
+                      'UTF8'),
+           sha256(n::text::bytea), now(), now(), 'applied', now(), 'o-' || n
+    FROM generate_series(1, %(rows)s) AS n
+    """,
+    """
+    INSERT INTO changes (order_id, version, status, changed, changed_at)
+    SELECT 1000000 + n %% (%(rows)s / 8), n, 'in_transit', '{status,events}', now()
+    FROM generate_series(1, %(rows)s) AS n
+    """,
+    "VACUUM ANALYZE",
+)
 SIZES = """
     SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables
     WHERE pg_total_relation_size(relid) > 100000 ORDER BY 2 DESC
@@ -79,6 +99,26 @@ def show_pace(sessions: Sessions, settings: Settings, now: datetime, seconds: in
     say(f"  in {took:.0f} s, of which a worker was busy {used:.1f} s")
 
 
+def put_backlog(url: str, rows: int) -> None:
+    """Put in so many messages, with bodies as large as couriers', and changes that are replaced."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in BACKLOG:
+            connection.execute(statement, {"rows": rows})
+
+
+def show_lag(sessions: Sessions, settings: Settings, now: datetime) -> None:
+    """Print how long it takes to find out how far retention is behind."""
+    times = []
+    lags: dict[str, timedelta] = {}
+    for _ in range(20):
+        with sessions() as session:
+            started = time.perf_counter()
+            lags = measure_lag(session, settings, now)
+            times.append(time.perf_counter() - started)
+    behind = ", ".join(f"{kind} {lag.days} days" for kind, lag in lags.items() if lag)
+    say(f"  behind: {behind}; found in {statistics.median(times) * 1000:.1f} ms")
+
+
 def finish(sessions: Sessions, settings: Settings, now: datetime) -> None:
     """Remove all that is left."""
     while Retention(settings).drop_due(sessions, now, 60):
@@ -103,10 +143,7 @@ def measure(directory: Path, orders: int, seconds: int) -> None:
             pass
         show_sizes(url, orders, "new")
 
-        inbox = replace(settings, personal_data_retention_days=3650)
         later = now + timedelta(days=91)
-        say(f"backlog of {orders * HOOKS:,} bodies and {orders * (HOOKS - 1):,} changes:")
-        show_pace(sessions, inbox, later, seconds)
         finish(sessions, settings, later)
         show_sizes(url, orders, "after 90 days")
 
@@ -115,12 +152,18 @@ def measure(directory: Path, orders: int, seconds: int) -> None:
         archive.mkdir()
         limits = replace(settings, order_retention_days=365, archive_dir=archive)
         say(f"backlog of {orders:,} orders to archive and remove:")
+        show_lag(sessions, limits, later)
         show_pace(sessions, limits, later, seconds)
         finish(sessions, limits, later)
-        lines = [line for file in archive.iterdir() for line in file.read_bytes().splitlines()]
-        size = sum(map(len, lines)) / max(1, len(lines))
-        say(f"archive: {len(lines):,} lines, {size:,.0f} bytes an order")
+        written = b"".join(file.read_bytes() for file in archive.iterdir())
+        lines = len(written.splitlines())
+        say(f"archive: {lines:,} lines, {len(written) / orders:,.0f} bytes an order")
         show_sizes(url, orders, "after 365 days")
+
+        put_backlog(url, ROWS)
+        say(f"backlog of {ROWS:,} bodies and as many changes:")
+        show_lag(sessions, limits, later)
+        show_pace(sessions, limits, later, seconds)
         engine.dispose()
 
 
@@ -129,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--orders", type=int, default=7_500)
+    parser.add_argument("--orders", type=int, default=2_000)
     parser.add_argument("--seconds", type=int, default=30, help="of each pace")
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
