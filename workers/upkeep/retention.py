@@ -98,7 +98,7 @@ class Retention:
         deadline = time.monotonic() + seconds
         dropped: Counter[str] = Counter()
         used = dict.fromkeys(self._kinds(), 0.0)
-        errors = []
+        errors: list[tuple[str, Exception]] = []
         while used:
             kind = min(used, key=lambda name: used[name])
             began = time.monotonic()
@@ -110,8 +110,7 @@ class Retention:
                         break
                     count, more = self._kinds()[kind](session, now)
             except Exception as error:  # noqa: BLE001 (raised below)
-                errors.append(error)
-                log.error("retention_failed", kind=kind, **exception_fields(error))  # noqa: TRY400 (without its text)
+                errors.append((kind, error))
                 count, more = 0, False
             dropped[kind] += count
             used[kind] += time.monotonic() - began
@@ -119,8 +118,11 @@ class Retention:
                 del used[kind]
         if +dropped:
             log.info("expired_data_dropped", **+dropped)
+        # The first is logged as the job's failure.
+        for failed, why in errors[1:]:
+            log.error("retention_failed", kind=failed, **exception_fields(why))
         if errors:
-            raise errors[0]
+            raise errors[0][1]
         return +dropped
 
     def _kinds(self) -> Mapping[str, Callable[[Session, datetime], Removed]]:
