@@ -224,12 +224,15 @@ def folded(batches: Sequence[Sequence[ReceivedSnapshot]]) -> dict[str, Any]:
 
     Goes the way of the drain without its tables: between batches there is nothing but rows.
     """
-    order = Order(id=1, conflicts=[], details={})
+    order = Order(id=1, conflicts=[], details={}, needs_attention=False)
     rows: dict[str, dict[str, Any]] = {}
     for batch in batches:
         stored = {key: StoredEvent(**values) for key, values in rows.items()}
         entries = entries_from_rows(stored.values())
         known = merge_snapshots(entries, order.details, batch)
+        if batch:
+            # As the drain notes it; an order that no message was about may need attention for that.
+            order.last_heard_at = START
         for values in apply_fold(order, known, list(entries.values()), stored):
             rows[values["key"]] = values
     return {
