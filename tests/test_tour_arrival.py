@@ -60,7 +60,7 @@ def plans(draw: st.DrawFn) -> list[Plan]:
     """Plans of two tours in the order in which they are received."""
     # Never at the time of a snapshot.
     drawn, at = [], after(0.5)
-    for _ in range(draw(st.integers(1, 4))):
+    for _ in range(draw(st.integers(1, 5))):
         at += timedelta(minutes=draw(st.integers(1, 60)))
         tour_ids = st.sampled_from(["T1", "T2"])
         drawn.append(Plan({}, at))

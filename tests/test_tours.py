@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -223,6 +224,27 @@ def test_an_order_that_a_newer_plan_of_its_tour_leaves_out_loses_that_eta(
     plan(shop, tour(stop("Z", None), stop("B", 99), note="no time"))
     drain()
     assert eta()["source"] == "order"
+
+
+@pytest.mark.parametrize(("first", "second"), [(60, 70), (70, 60), (60, 60)])
+def test_an_order_that_one_plan_names_in_two_tours_has_both_etas(
+    shop: FlaskClient, drain: Drain, first: int, second: int
+) -> None:
+    """The latest counts; each ends with a newer plan of its tour."""
+    order(shop, uuid=UUID, identifier="Z")
+    tours = [
+        {"id": "T1", "orders": [stop("Z", first)]},
+        {"id": "T2", "orders": [stop("Z", second)]},
+    ]
+    plan(shop, {"tours": tours})
+    shown = []
+    for body in (None, tour(stop("C", 80)), tour(stop("C", 80), tour_id="T2")):
+        if body is not None:
+            plan(shop, body)
+        drain()
+        eta = get(shop, f"/orders/tiramizoo/{UUID}")["eta"]
+        shown.append(eta and datetime.fromisoformat(eta["to"]))
+    assert shown == [after(max(first, second)), after(second), None]
 
 
 def test_one_eta_that_cannot_be_read_costs_that_eta(shop: FlaskClient, drain: Drain) -> None:
