@@ -484,6 +484,16 @@ def test_without_api_there_is_no_refresh(ann: FlaskClient, sessions: Sessions) -
 # Alerts
 
 
+def test_the_runbook_is_a_page_with_the_anchors_of_its_links(ann: FlaskClient) -> None:
+    page = text_of(ann.get("/ops/runbook"))
+    links = set(re.findall(r'href="#([\w-]+)"', page))
+    assert "no-workers" in re.findall(r'<h3 id="([\w-]+)"', page)
+    assert links - {"main"} <= set(re.findall(r' id="([\w-]+)"', page))
+    assert "<strong>Means</strong>" in page
+    for markup in ("**", "](#", "```"):
+        assert markup not in page
+
+
 def open_notice(sessions: Sessions, condition: str) -> int:
     with sessions.begin() as session:
         notice = Notice(

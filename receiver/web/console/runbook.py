@@ -3,41 +3,44 @@
 import functools
 import re
 from importlib.resources import files
-from typing import NamedTuple
+from itertools import pairwise
 
 from flask import Blueprint, render_template
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 runbook = Blueprint("runbook", __name__)
 
-
-class Section(NamedTuple):
-    """A section of the runbook. level: 1 or 2. paragraphs: its text, in plain Markdown."""
-
-    level: int
-    title: str
-    anchor: str
-    text: str
+# The page's own title is above them.
+HEADINGS = {"h1": "h2", "h2": "h3"}
 
 
 @runbook.get("/runbook")
 def show_runbook_page() -> str:
     """Show the runbook of this version."""
-    return render_template("console/runbook.html", sections=read_runbook())
+    return render_template("console/runbook.html", runbook=render_runbook())
 
 
 @functools.cache
-def read_runbook() -> list[Section]:
-    """Return the sections of deploy/runbook.md, from the wheel or from the working tree."""
+def render_runbook() -> Markup:
+    """Return deploy/runbook.md, from the wheel or from the working tree, as HTML."""
     package = files("receiver")
     for place in (package / "standalone" / "installed", package / ".."):
         page = place / "deploy" / "runbook.md"
         if page.is_file():
-            parts = re.split(r"^(##?) (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-            return [
-                Section(len(marks), title, anchor_of(title), text.strip())
-                for marks, title, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
-            ]
-    return []
+            return _render_markdown(page.read_text(encoding="utf-8").removeprefix("# Runbook\n"))
+    return Markup()
+
+
+def _render_markdown(text: str) -> Markup:
+    markdown = MarkdownIt("commonmark", {"html": False})
+    tokens = markdown.parse(text)
+    for token, following in pairwise(tokens):
+        if token.type == "heading_open":
+            token.attrSet("id", anchor_of(following.content))
+        if token.type in {"heading_open", "heading_close"}:
+            token.tag = HEADINGS.get(token.tag, token.tag)
+    return Markup(markdown.renderer.render(tokens, markdown.options, {}))  # noqa: S704 (our own file)
 
 
 def anchor_of(title: str) -> str:
