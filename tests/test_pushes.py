@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 from receiver.alerts import CATALOGUE, Alert, AlertContext
 from receiver.alerts.history import acknowledge_alert
 from receiver.db.models import Message, Notice, Push, Tally
+from receiver.inbox.storage_check import SLOW
 from receiver.queue.job_queue import get_queue
 from receiver.queue.liveness import record_clock_tick, record_sweep
 from receiver.settings import BadSettings, Settings
@@ -451,6 +452,22 @@ def test_a_read_only_postgresql_is_pushed_all_the_same(
         watch.look()
     assert kinds(pager) == ["OPENED", "CLOSED"]
     assert pager.got[0]["alert_uid"] == pager.got[1]["alert_uid"]
+
+
+def test_a_slow_postgresql_is_pushed_without_a_write(
+    environ: dict[str, str],
+    sessions: Sessions,
+    redis: Redis,
+    pager: Pager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work(redis)
+    watch = Watch(environ, sessions, redis, pager.url)
+    monkeypatch.setattr("receiver.inbox.storage_check.StorageCheck.check", lambda _: SLOW)
+    for _ in range(4):
+        watch.look()
+    assert [got["title"].split()[2] for got in pager.got] == ["database_slow"]
+    assert watch.notices() == []
 
 
 # What other services make of it

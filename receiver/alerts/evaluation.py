@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from receiver.alerts.condition import CATALOGUE, CRITICAL, WARNING, Alert, Condition, runbook_link
 from receiver.alerts.context import AlertContext, SystemState
-from receiver.alerts.platform_alerts import TABLES_OUTDATED
+from receiver.alerts.platform_alerts import JOBS_FAILING, TABLES_OUTDATED
 from receiver.logs import exception_fields, failure_fields
 from receiver.text import count_noun
 
@@ -88,8 +88,10 @@ def evaluate_conditions(context: AlertContext, with_database: bool = True) -> Ev
             alerts += [_complete(alert, condition, context) for alert in found]
     if with_database:
         context.session.execute(text(f"SET LOCAL statement_timeout = '{before}'"))
-    # Without tables nothing can be computed, and their absence is an alert.
-    if unknown and not any(alert.condition == TABLES_OUTDATED for alert in alerts):
+    # Without the right tables conditions cannot be computed and jobs fail, and that is an alert.
+    if any(alert.condition == TABLES_OUTDATED for alert in alerts):
+        alerts = [alert for alert in alerts if alert.condition != JOBS_FAILING]
+    elif unknown:
         alerts.append(_complete(_report_unknown(unknown), CATALOGUE[NOT_COMPUTED], context))
     alerts.sort(key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))
     return Evaluation(alerts, unknown | left_out, context.system, with_database)

@@ -11,6 +11,7 @@ from receiver.queue import redis_check
 from receiver.text import duration_text
 
 TABLES_OUTDATED = "tables_outdated"
+JOBS_FAILING = "jobs_failing"
 # Removal goes on every few seconds.
 RETENTION_LATE = timedelta(days=1)
 # A disk is low below both: 8 % of a large disk is still room enough.
@@ -135,7 +136,7 @@ def find_no_workers(context: AlertContext) -> Iterator[Alert]:
 
 
 @condition(
-    "jobs_failing",
+    JOBS_FAILING,
     CRITICAL,
     "See job_failed in the workers' log: it has the error's place.",
     needs_database=False,

@@ -130,6 +130,7 @@ class Inbox:
         If PostgreSQL commits and only its answer is lost, the retry counts as a repetition, and
         the sweep finds the messages for which nobody rang.
         """
+        began_at = time.monotonic()
         try:
             accepted = _insert(self._pool.fetch_all, statement, messages)
         except Exception as error:
@@ -141,7 +142,7 @@ class Inbox:
             if is_database:
                 raise StorageUnavailable("the message could not be stored") from None
             raise
-        self.storage.note_success()
+        self.storage.note_success(time.monotonic() - began_at)
         if any(one is not None and not one.repeated for one in accepted):
             self._ring()
         return accepted

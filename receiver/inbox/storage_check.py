@@ -141,8 +141,10 @@ class StorageCheck:
         if name_fault(error) == DISK_FULL:
             self._full_at = time.monotonic()
 
-    def note_success(self) -> None:
-        """Take into account that a webhook was stored."""
+    def note_success(self, seconds: float) -> None:
+        """Take into account that a webhook was stored; one that took too long was answered 503."""
+        if seconds >= ACCEPT_SECONDS:
+            return
         if self._result != OK or self._misses or self._full_at:
             with self._lock:
                 self._result, self._misses, self._full_at = OK, 0, None

@@ -314,7 +314,7 @@ INCIDENTS = (
     ),
     Incident(
         "processing held", "Hookdeck", "somebody locks the orders' table against writes",
-        hold_processing, "no_progress", "nothing is processed", noticed_within=75,
+        hold_processing, "jobs_failing", "drain", noticed_within=75,
         then=intake_goes_on,
     ),
     Incident(
