@@ -88,11 +88,7 @@ def evaluate_conditions(context: AlertContext, with_database: bool = True) -> Ev
             alerts += [_complete(alert, condition, context) for alert in found]
     if with_database:
         context.session.execute(text(f"SET LOCAL statement_timeout = '{before}'"))
-    # Without the right tables conditions cannot be computed and jobs fail, and that is an alert.
-    if any(alert.condition == TABLES_OUTDATED for alert in alerts):
-        alerts = [alert for alert in alerts if alert.condition != JOBS_FAILING]
-    elif unknown:
-        alerts.append(_complete(_report_unknown(unknown), CATALOGUE[NOT_COMPUTED], context))
+    alerts = _add_unknown(alerts, unknown, context)
     alerts.sort(key=lambda alert: (alert.severity != CRITICAL, alert.account or ""))
     return Evaluation(alerts, unknown | left_out, context.system, with_database)
 
@@ -140,6 +136,20 @@ CATALOGUE[NOT_COMPUTED] = Condition(
     _none,
     needs_database=False,
 )
+
+
+def _add_unknown(
+    alerts: list[Alert], unknown: dict[str, str], context: AlertContext
+) -> list[Alert]:
+    """Add the alert on conditions that could not be computed.
+
+    Without the right tables conditions cannot be computed and jobs fail, and that is an alert.
+    """
+    if any(alert.condition == TABLES_OUTDATED for alert in alerts):
+        return [alert for alert in alerts if alert.condition != JOBS_FAILING]
+    if unknown:
+        return [*alerts, _complete(_report_unknown(unknown), CATALOGUE[NOT_COMPUTED], context)]
+    return alerts
 
 
 def _report_unknown(unknown: dict[str, str]) -> Alert:
