@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -159,12 +159,14 @@ def fail_over(seconds: float) -> Callable[[Stage], Undo]:
 
     def begin(stage: Stage) -> Undo:
         replica, process = _replicas.pop(stage.port)
-        _receiver(process.pid).suspend()
+        receiver = _receiver(process.pid)
+        receiver.suspend()
         time.sleep(seconds)
         stage.hold_down("postgres")
         stage.signal("postgres", signal.SIGKILL)
-        with suppress(psutil.NoSuchProcess):
-            _receiver(process.pid).kill()
+        # Before it reads what the primary still sent.
+        receiver.terminate()
+        receiver.resume()
         stage.to_postgres.lead_to(replica.home.sockets / ".s.PGSQL.5432")
         stage.postgres = replica
         part = stage.parts["postgres"]
@@ -290,6 +292,7 @@ INCIDENTS = (
     Incident(
         "out of connections", "C", "strangers hold all of PostgreSQL's connections",
         faults.take_connections, "database_connections", "no further connection", readyz=503,
+        may_show=frozenset({"database_away"}),
     ),
     Incident(
         "disk full", "A2, faults", "not a byte is free on PostgreSQL's disk", faults.fill_disk,
