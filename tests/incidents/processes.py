@@ -214,7 +214,7 @@ def prometheus_pages(stage: Stage, watch: Watch, outcome: Outcome) -> None:
         outcome.measured.append("not played: no Prometheus is installed")
         return
     began = time.monotonic() - 5
-    for rule in ("host_down", "absent"):
+    for rule in ("all_hosts_down", "absent"):
         fires = sleep_until(lambda rule=rule: rule in watch.firing, 480)  # type: ignore[misc]
         outcome.claim(fires, f"Prometheus' rule {rule} does not fire")
         if fires:
@@ -282,6 +282,6 @@ INCIDENTS = (
     ),
     Incident(
         "no data", "Hook0 NoData", "web is stopped: nothing is scraped", stop_web, holds=5,
-        then=prometheus_pages, may_show=frozenset({"host_down", "absent"}),
+        then=prometheus_pages, may_show=frozenset({"all_hosts_down", "absent"}),
     ),
 )  # fmt: skip
