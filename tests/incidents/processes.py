@@ -72,12 +72,12 @@ def fail_retention(stage: Stage) -> Undo:
         $$ BEGIN RAISE EXCEPTION 'not now'; END $$
     """)
     stage.sql(
-        "CREATE TRIGGER refuse BEFORE DELETE ON changes"
+        "CREATE TRIGGER refuse BEFORE DELETE ON refusals"
         " FOR EACH STATEMENT EXECUTE FUNCTION refuse()"
     )
 
     def undo() -> None:
-        stage.sql("DROP TRIGGER refuse ON changes")
+        stage.sql("DROP TRIGGER refuse ON refusals")
 
     return undo
 
