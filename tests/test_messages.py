@@ -519,6 +519,7 @@ def test_many_are_discarded_by_account_reason_and_time(
     wanted |= {"received_until": (old + timedelta(hours=1)).isoformat(), "note": "a test"}
     counted = shop.post("/v1/messages/discard", json={**wanted, "dry_run": True})
     assert (counted.status_code, counted.get_json()["discarded"]) == (200, 2)
+    assert shop.post("/v1/messages/discard", json={**wanted, "dry_run": 0}).status_code == 422
     assert "discarded" not in outcomes(sessions)
     with capture_logs() as lines:
         done = shop.post("/v1/messages/discard", json={**wanted, "by": "Ann"})

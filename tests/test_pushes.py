@@ -435,6 +435,8 @@ def test_a_read_only_postgresql_is_pushed_all_the_same(
 ) -> None:
     # A connection of the pool is looked at before each use, not only after a second of rest.
     monkeypatch.setattr("receiver.db.engine.IDLE_SECONDS", 0)
+    # The watch's clock goes faster than time: PostgreSQL is probed at each look.
+    monkeypatch.setattr("receiver.inbox.storage_check.FRESH_SECONDS", 0)
     work(redis)
     watch = Watch(environ, sessions, redis, pager.url)
     try:

@@ -55,6 +55,15 @@ class Time(fields.DateTime):
             raise ValidationError("must be in the years 1 to 9999") from None
 
 
+class TrueOrFalse(fields.Boolean):
+    """A boolean of a JSON body: neither a number nor a text that reads like one."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, *args, **kwargs)
+
+
 class Text(fields.String):
     """Text that PostgreSQL can store: without U+0000 and half surrogate pairs."""
 
@@ -129,6 +138,7 @@ time = partial(described, Time)
 
 # Of requests.
 given_text = partial(described, Text)
+given_boolean = partial(described, TrueOrFalse)
 identifier = partial(described, Text, length=(1, 255))
 name = partial(described, Name, length=(1, 255))
 

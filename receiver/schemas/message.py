@@ -9,8 +9,8 @@ from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.schemas import fields
 from receiver.schemas.fields import (
     Answer,
-    boolean,
     described,
+    given_boolean,
     given_text,
     identifier,
     integer,
@@ -126,7 +126,7 @@ class DiscardSchema(Schema):
     received_until = time("Only messages that arrived before this time.")
     by = given_text("Name of the person who decides.", "Ann", load_default="API", length=(1, 100))
     note = given_text("Why.", "sent by a test of theirs", required=True, length=(1, 1000))
-    dry_run = boolean("Whether to only count them.", False, load_default=False)
+    dry_run = given_boolean("Whether to only count them.", False, load_default=False)
     cursor = given_text("The `next_cursor` of the previous response.", "bTQx", length=(1, 200))
 
 
