@@ -30,7 +30,7 @@ from receiver.times import rfc3339
 Explanation = dict[str, Any]
 
 # A message may be the first to report thousands of events: so many of them are named beside it.
-MOST_FIRST_TOLD = 50
+MOST_WORDS = 50
 
 # What the flags of an event mean to people.
 FLAG_TEXTS = {
@@ -188,7 +188,7 @@ def read_messages(
         .limit(limit)
         .offset(before)
     ).all()
-    first_told = _first_told(session, order, [row.id for row in rows])
+    words = _first_reported_words(session, order, [row.id for row in rows])
     return [
         {
             "id": str(row.id),
@@ -201,22 +201,24 @@ def read_messages(
             "last_seen_at": rfc3339(row.last_seen_at),
             "repetitions": row.repetitions,
             "left_out": row.left_out,
-            "first_told": first_told[row.id],
+            "first_told": words[row.id],
         }
         for row in rows
     ]
 
 
-def _first_told(session: Session, order: Order, message_ids: Sequence[int]) -> dict[int, list[str]]:
+def _first_reported_words(
+    session: Session, order: Order, message_ids: Sequence[int]
+) -> dict[int, list[str]]:
     number = func.row_number().over(partition_by=Event.message_id, order_by=EVENT_POSITION)
-    told = (
+    reports = (
         select(Event.message_id, Event.courier_status, number.label("number"))
         .where(Event.order_id == order.id, id_in(Event.message_id, message_ids))
         .subquery()
     )
     words: dict[int, list[str]] = defaultdict(list)
-    rows = select(told.c.message_id, told.c.courier_status).order_by(told.c.number)
-    for message_id, word in session.execute(rows.where(told.c.number <= MOST_FIRST_TOLD)):
+    rows = select(reports.c.message_id, reports.c.courier_status).order_by(reports.c.number)
+    for message_id, word in session.execute(rows.where(reports.c.number <= MOST_WORDS)):
         words[message_id].append(word)
     return words
 

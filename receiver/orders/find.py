@@ -134,8 +134,8 @@ def find_ids_of_spelled_references(
         return []
     # An identifier may be a reference that the order has no more, or its name.
     rows = select(Order.id, Order.reference).where(id_in(Order.id, {each for _, each in meant}))
-    spelled = {order_id: spell(told) for order_id, told in session.execute(rows) if told}
-    return [(told, order_id) for told, order_id in meant if spelled.get(order_id) == spell(told)]
+    spelled = {order_id: spell(name) for order_id, name in session.execute(rows) if name}
+    return [(name, order_id) for name, order_id in meant if spelled.get(order_id) == spell(name)]
 
 
 def find_orders_of_accounts(
