@@ -127,6 +127,7 @@ class Watch:
         for line in printed.splitlines():
             words = line.split()
             if len(words) > 1 and words[0] in {"critical", "warning"}:
-                account = re.search(r"\(account ([\w-]+)", line)
+                # The details stand at the end; a summary may name an account, too.
+                account = re.search(r"\(account ([\w-]+)[^()]*\)$", line)
                 key = alert_key(words[1], account[1] if account else None)
                 self.checked.setdefault(key, now)
