@@ -89,6 +89,14 @@ def test_many_answers_that_fail_or_are_late_are_an_alert(
     assert conditions(shop) == expected
 
 
+def test_answers_that_failed_because_they_were_late_say_so(shop: FlaskClient, redis: Redis) -> None:
+    record(redis, 503, 5.0, 3)
+    alerts: Any = shop.get("/v1/alerts").json
+    [alert] = [it for it in alerts["alerts"] if it["condition"] == "webhooks_failing"]
+    assert "3 only after more than 1 second" in alert["summary"]
+    assert "latency of PostgreSQL's disk" in alert["what_to_do"]
+
+
 def test_the_latest_answers_count_also_where_no_more_came(redis: Redis) -> None:
     record(redis, 503, 5.0, 4)
     for minutes, total in ((0, 4), (10, 4), (20, 0)):

@@ -31,6 +31,12 @@ FLOOD_FACTOR, FLOOD_WEBHOOKS = 3, 1_000
 FLOOD_LEARNING = timedelta(days=7)
 
 
+LATENCY = (
+    "Look at the latency of PostgreSQL's disk and at what else writes to it; add web processes if"
+    " the CPUs are at their limit."
+)
+
+
 @condition(
     "webhooks_failing",
     CRITICAL,
@@ -43,17 +49,18 @@ def find_webhooks_failing(context: AlertContext) -> Iterator[Alert]:
     answers = context.system.answers
     total = sum(counts.total for counts in answers.values())
     failed = sum(counts.failed for counts in answers.values())
-    if context.system.database == OK and _is_share(failed, total):
-        yield Alert(None, _describe_answers("were answered 5xx", failed, total), count=failed)
+    slow = sum(counts.slow for counts in answers.values())
+    if context.system.database != OK or not _is_share(failed, total):
+        return
+    summary, what_to_do = _describe_answers("were answered 5xx", failed, total), ""
+    if _is_share(slow, total):
+        # Some took so long that they were given up.
+        summary += f", and {slow:,} only after more than {SLOW_SECONDS:g} second"
+        what_to_do = LATENCY
+    yield Alert(None, summary, count=failed, what_to_do=what_to_do)
 
 
-@condition(
-    "webhooks_slow",
-    WARNING,
-    "Look at the latency of PostgreSQL's disk and at what else writes to it; add web processes if"
-    " the CPUs are at their limit.",
-    needs_database=False,
-)
+@condition("webhooks_slow", WARNING, LATENCY, needs_database=False)
 def find_webhooks_slow(context: AlertContext) -> Iterator[Alert]:
     """Find out whether couriers wait long for an answer, of whatever status."""
     answers = context.system.answers

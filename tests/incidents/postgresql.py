@@ -270,7 +270,7 @@ INCIDENTS = (
     ),
     Incident(
         "flush 1.5 s", "A2", "each flush to disk takes 1.5 s longer", slow_flush(1.5),
-        SLOW, "more than 1 second", severity="warning",
+        FAILING, "more than 1 second", may_show=frozenset({SLOW, FAILING}),
     ),
     Incident(
         "flush 7 s", "A2, C", "each flush takes 7 s longer", slow_flush(7), "database_slow",
