@@ -251,13 +251,12 @@ def hold_one_message(stage: Stage) -> Undo:
     """One message cannot be taken, while all others are processed."""
     stage.hold_down("worker")
     os.kill(stage.pid("worker"), signal.SIGTERM)
-    wait_until(lambda: stage.sql("SELECT FROM messages WHERE outcome = 'pending'"), 30)
     stack = ExitStack()
     database = stack.enter_context(stage.database())
     database.execute("BEGIN")
-    database.execute(
-        "SELECT FROM messages WHERE outcome = 'pending' ORDER BY id LIMIT 1 FOR UPDATE"
-    )
+    lock = "SELECT id FROM messages WHERE outcome = 'pending' LIMIT 1 FOR UPDATE SKIP LOCKED"
+    # None is found as long as the worker that ends still has them.
+    wait_until(lambda: database.execute(lock).fetchall(), 30)
     stage.let_up("worker")
     return stack.close
 
