@@ -115,6 +115,14 @@ def test_refusals_in_a_row_end_with_a_right_one(redis: Redis) -> None:
     assert (found.total, found.refused) == (14, 0)
 
 
+def test_refusals_of_one_second_count_after_the_last_right_one(redis: Redis) -> None:
+    recorder = AnswerRecorder(redis, ACCOUNTS)
+    for status in (401, 401, 200, *[401] * 40):
+        recorder.record("tiramizoo", "orders", status, 0.01)
+    recorder.close()
+    assert read_answers(redis, datetime.now(UTC))["tiramizoo"].refused == 40
+
+
 @pytest.mark.system
 def test_webhooks_are_answered_where_they_cannot_be_counted(
     environ: Mapping[str, str], sessions: object, redis: Redis, tmp_path: Path

@@ -94,6 +94,7 @@ class AnswerRecorder:
             self._counts[f"{account} failed"] += 1
         elif status == "2xx":
             self._accepted.add(account)
+            self._refused[account] = 0
         elif status_code == HTTPStatus.UNAUTHORIZED:
             self._refused[account] += 1
         if seconds > SLOW_SECONDS:
@@ -111,10 +112,9 @@ class AnswerRecorder:
         pipeline.expire(_key(now), KEPT_FOR + timedelta(seconds=BUCKET_SECONDS))
         for account in accepted:
             pipeline.hset(REFUSED_KEY, account, 0)
+        # Those since the last that was accepted here; it is not known what came last elsewhere.
         for account, number in refused.items():
-            # Which of a second came last is not known.
-            if account not in accepted:
-                pipeline.hincrby(REFUSED_KEY, account, number)
+            pipeline.hincrby(REFUSED_KEY, account, number)
         pipeline.execute()
 
     def close(self) -> None:
