@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from receiver.cli.output import GrowingTable, JsonObject, print_note
 from receiver.cli.session import load_settings, open_database, require_account
 from receiver.db.pagination import MOST_LISTED
+from receiver.schemas.fields import TrueOrFalse
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -65,8 +66,12 @@ def validate_options(schema: Schema, **options: Any) -> JsonObject:
     Raises: click.UsageError, which names the option.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    # Booleans are spelled as in a query string.
-    flags = {name: json.dumps(value) for name, value in given.items() if isinstance(value, bool)}
+    # Those of a query string are texts.
+    flags = {
+        name: json.dumps(value)
+        for name, value in given.items()
+        if isinstance(value, bool) and not isinstance(schema.fields[name], TrueOrFalse)
+    }
     try:
         loaded: JsonObject = schema.load(given | flags)
     except ValidationError as error:
