@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver import audit
 from receiver.alerts.condition import Alert
 from receiver.alerts.evaluation import Evaluation
 from receiver.db.models import Notice
@@ -80,6 +81,7 @@ def acknowledge_alert(
         notice.acknowledged_until = wanted.get("until", now + ACKNOWLEDGED_FOR)
         notice.acknowledged_by, notice.acknowledged_note = wanted["by"], wanted["note"]
         notice.acknowledged_severity = notice.severity
+        audit.record_action(session, audit.ACKNOWLEDGE, account=notice.account or None)
         log.info(
             "alert_acknowledged",
             condition=notice.condition,

@@ -1,6 +1,7 @@
 """What commands share: settings, the database, wake-ups, and finding what a person named."""
 
 import os
+import pwd
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.audit import Actor, act_as
 from receiver.changes import feed
 from receiver.cli.output import print_note
 from receiver.db import engine as db
@@ -50,12 +52,24 @@ def read_environment() -> dict[str, str]:
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[sessionmaker[Session]]:
-    """Connect to the database; yield the factory of sessions."""
+    """Connect to the database; yield the factory of sessions.
+
+    What the command does stands in the audit log with the user of the operating system.
+    """
+    act_as(Actor(f"command line ({_user_name()})"))
     engine = db.create_engine_for(settings.database_url, pool_size=1)
     try:
         yield db.session_factory(engine)
     finally:
         engine.dispose()
+
+
+def _user_name() -> str:
+    """Return the name of the user who runs the command; its number where it has no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def make_bells(settings: Settings) -> Bells:

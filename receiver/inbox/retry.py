@@ -1,4 +1,7 @@
-"""Retry messages that are not applied, or discard them."""
+"""Retry messages that are not applied, or discard them.
+
+An action on many messages is one entry of the audit log, in its first transaction.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -6,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver import audit
 from receiver.db.bulk import id_in
 from receiver.db.models import APPLIED, DISCARDED, PARKED, PENDING, QUARANTINED, Message
 from receiver.db.pagination import MESSAGES, read_cursor, select_page_ids, write_cursor
@@ -38,6 +42,7 @@ def retry_message(
                 f"message {message_id} cannot be retried: its body is no longer stored"
             )
         _make_pending(session, [message.id], now)
+        _record(session, audit.RETRY, message)
     bells.doorbell()
     return 1
 
@@ -61,6 +66,8 @@ def retry_messages(
         with sessions.begin() as session:
             ids = chunks.lock_next(session, Message.body.is_not(None))
             _make_pending(session, ids, now)
+            if ids and not retried:
+                audit.record_action(session, audit.RETRY, account=wanted.get("account"))
         retried += len(ids)
         bells.doorbell()
     return {"retried": retried, "next_cursor": chunks.next_cursor}
@@ -79,6 +86,7 @@ def discard_message(
         message = find_message(session, message_id, lock=True)
         if message.outcome in {QUARANTINED, PARKED}:
             _discard(session, [message.id], remark, now)
+            _record(session, audit.DISCARD, message)
             log.info("message_discarded", message_id=message_id, by=remark["by"])
         elif message.outcome != DISCARDED:
             raise WrongOutcome(
@@ -114,6 +122,8 @@ def discard_messages(
             ids = chunks.lock_next(session, *conditions)
             if not wanted["dry_run"]:
                 _discard(session, ids, wanted, now)
+                if ids and not discarded:
+                    audit.record_action(session, audit.DISCARD, account=wanted.get("account"))
         discarded += len(ids)
     if discarded and not wanted["dry_run"]:
         which = {"outcome": wanted["outcome"], "account": wanted.get("account")}
@@ -169,6 +179,17 @@ def _discard(session: Session, ids: Any, remark: Mapping[str, Any], now: datetim
         .where(id_in(Message.id, ids))
         .values(outcome=DISCARDED, reason=reason, processed_at=now)
         .execution_options(synchronize_session=False)
+    )
+
+
+def _record(session: Session, action: str, message: Row[Any]) -> None:
+    """Record an action on one message."""
+    audit.record_action(
+        session,
+        action,
+        account=message.account,
+        courier_order_id=message.courier_order_id,
+        message_id=message.id,
     )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import cast, func, select
 from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver import audit
 from receiver.changes.feed import record_changes
 from receiver.changes.order_version import changed_names, copy_shown, touch_order
 from receiver.db.models import Order
@@ -140,5 +141,8 @@ def close_conflict(
         order.needs_attention = find_status(order.status).attention or any_open(order.conflicts)
         changed = changed_names(before, order)
         record_changes(session, [touch_order(order, changed, now)], now)
+        audit.record_action(
+            session, audit.CLOSE, account=order.account, courier_order_id=order.courier_order_id
+        )
     bells.feed()
     return next(conflict for conflict in order.conflicts if conflict["id"] == conflict_id)

@@ -21,6 +21,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, or_, select, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver import audit
 from receiver.changes.feed import record_changes
 from receiver.changes.order_version import (
     EVENTS,
@@ -77,6 +78,9 @@ def erase_personal_data(
         order = find_order(session, account, order_id, lock=True)
         record_changes(session, erase_from_orders(session, [order], now), now)
         names = list_names(session, order)
+        audit.record_action(
+            session, audit.ERASE, account=order.account, courier_order_id=order.courier_order_id
+        )
     with sessions.begin() as session:
         read = select_messages_of([order], Message.outcome != PENDING)
         drop_bodies(session, session.scalars(read).all())

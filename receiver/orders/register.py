@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver import statuses
+from receiver import audit, statuses
 from receiver.changes.feed import record_changes
 from receiver.changes.order_version import CREATED, changed_names, copy_shown, touch_order
 from receiver.couriers import DRIVERS
@@ -58,6 +58,9 @@ def register_order(
             factor = settings.poll_interval_factor
             plan_polls(session, [OrderNews(order, webhook=True)], settings.accounts, factor, now)
             session.refresh(order, ["poll"])
+        audit.record_action(
+            session, audit.REGISTER, account=order.account, courier_order_id=order.courier_order_id
+        )
     bells.doorbell()
     bells.feed()
     return order, is_new
@@ -211,6 +214,9 @@ def request_refresh(
                 " API_TOKEN, API_USER or API_URL is not set"
             )
         due_at = schedule_poll_now(session, order, now, settings.poll_interval_factor)
+        audit.record_action(
+            session, audit.REFRESH, account=order.account, courier_order_id=order.courier_order_id
+        )
         paused_until = session.scalar(
             select(AccountState.paused_until).where(AccountState.account == contract.slug)
         )

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
+from receiver import audit
 from receiver.cli.options import account_option
 from receiver.cli.output import print_line
 from receiver.cli.session import load_settings, open_database, require_account
@@ -42,6 +43,7 @@ def poll_command(all_open: bool, account: str | None) -> None:
         for slug in polled:
             with sessions.begin() as session:
                 circuit_breaker.start_account(session, slug, now)
+                audit.record_action(session, audit.REFRESH, account=slug)
             added = sum(outage_recovery.add_missing_polls(sessions, slug, now))
             due = outage_recovery.make_open_orders_due(sessions, slug, now, stopped=True)
             count = added + sum(due)

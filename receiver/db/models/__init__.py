@@ -17,6 +17,7 @@ from receiver.db.models.accounts import (
     Tally,
     UnmappedWord,
 )
+from receiver.db.models.audit import AuditEntry
 from receiver.db.models.inbox import (
     APPLIED,
     DISCARDED,
