@@ -203,6 +203,17 @@ def test_what_should_not_be_so_is_a_warning(given: dict[str, str], check: str, s
     finding = examined(alone(away, **given))["settings", check]
     assert finding.level == WARNING
     assert seen in finding.seen
+    # Whose token is to be replaced is no courier.
+    assert "courier" not in finding.mend or "COURIER" in finding.mend
+
+
+def test_an_archive_that_cannot_be_written_is_broken(tmp_path: Path) -> None:
+    away = {"DATABASE_URL": "postgresql://127.0.0.1:9/x", "REDIS_URL": "redis://127.0.0.1:9"}
+    (tmp_path / "file").touch()
+    for name, level in (("", OK), ("nothing", BROKEN), ("file", BROKEN)):
+        finding = examined(alone(away, ARCHIVE_DIR=str(tmp_path / name)))["settings", "ARCHIVE_DIR"]
+        assert finding.level == level, finding
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_nobody_to_push_alerts_to_is_only_noted() -> None:

@@ -443,17 +443,28 @@ def test_a_read_only_postgresql_is_pushed_all_the_same(
         read_only(environ, is_on=True)
         sessions.kw["bind"].dispose()
         watch.restart()
-        for _ in range(6):
-            watch.now += 15 * SECOND
-            watch.alert_watch.check(watch.now)
+        with capture_logs() as lines:
+            for _ in range(6):
+                watch.now += 15 * SECOND
+                watch.alert_watch.check(watch.now)
         assert [got["title"].split()[2] for got in pager.got] == ["database_read_only"]
     finally:
         read_only(environ, is_on=False)
         sessions.kw["bind"].dispose()
-    for _ in range(7):
-        watch.look()
+    with capture_logs() as later_lines:
+        for _ in range(7):
+            watch.look()
     assert kinds(pager) == ["OPENED", "CLOSED"]
     assert pager.got[0]["alert_uid"] == pager.got[1]["alert_uid"]
+    # Each is logged once, and a failure names its place, not the way to it.
+    logged = [(it["event"], it["condition"]) for it in [*lines, *later_lines] if "condition" in it]
+    assert sorted(logged) == [
+        ("alert_closed", "database_read_only"),
+        ("alert_opened", "database_read_only"),
+    ]
+    failures = [it for it in lines if it["event"] == "alerts_not_recorded"]
+    assert {it["sqlstate"] for it in failures} == {"25006"}
+    assert not any("frames" in it for it in failures)
 
 
 def test_a_slow_postgresql_is_pushed_without_a_write(

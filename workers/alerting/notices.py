@@ -5,8 +5,9 @@ grace time. It is pushed again when it gets worse, and once a day while it lasts
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import func, select
@@ -39,15 +40,25 @@ def grace_of(alert: Alert) -> timedelta:
 
 
 class Notices:
-    """Records alerts in a transaction of the caller. targets: the names of ALERT_URLS."""
+    """Records alerts in a transaction of the caller. targets: the names of ALERT_URLS.
+
+    log_lines: to be called after the commit, since what is not recorded happens again.
+    """
 
     def __init__(self, session: Session, targets: Iterable[str], now: datetime) -> None:
         self._session, self._targets, self._now = session, list(targets), now
+        self.log_lines: list[Callable[[], object]] = []
 
-    def update(self, evaluation: Evaluation, pushed: dict[tuple[str, str], datetime]) -> None:
+    def update(
+        self,
+        evaluation: Evaluation,
+        pushed: Mapping[tuple[str, str], datetime],
+        logged: Collection[tuple[str, str]],
+    ) -> None:
         """Open, continue and close notices, and plan their pushes.
 
-        pushed: alerts that were pushed while PostgreSQL could not be used, and when.
+        pushed: alerts that were pushed while PostgreSQL could not be used, and when. logged: those
+        whose opening was logged meanwhile.
         """
         unclosed = select(Notice).where(Notice.closed_at.is_(None)).order_by(Notice.id)
         rows = self._session.scalars(unclosed)
@@ -56,7 +67,11 @@ class Notices:
         for alert in evaluation.alerts:
             key = alert.condition, alert.account or ""
             seen.add(key)
-            notice = known.get(key) or self._open(alert, pushed.get(key))
+            notice = known.get(key)
+            if notice is None:
+                notice = self._open(alert, pushed.get(key))
+                if key not in logged:
+                    self.log_lines.append(partial(log_opened, alert))
             self._continue(notice, alert)
         for key in known.keys() - seen:
             # One whose condition cannot be computed may hold still.
@@ -76,7 +91,6 @@ class Notices:
             self._note_pushed(notice, alert)
             notice.pushed_at = pushed_at
         self._session.add(notice)
-        log.warning("alert_opened", **log_fields(alert), count=alert.count)
         return notice
 
     def _continue(self, notice: Notice, alert: Alert) -> None:
@@ -85,7 +99,8 @@ class Notices:
             notice.held_since = self._now
         notice.gone_since = None
         if notice.severity == WARNING and alert.severity == CRITICAL:
-            log.warning("alert_worse", **log_fields(alert), count=alert.count)
+            line = partial(log.warning, "alert_worse", **log_fields(alert), count=alert.count)
+            self.log_lines.append(line)
         for name in ("severity", "summary", "what_to_do", "example", "count", "since"):
             setattr(notice, name, getattr(alert, name))
         if self._is_acknowledged(notice):
@@ -138,7 +153,8 @@ class Notices:
         if notice.pushed_at is not None:
             self._add_pushes(notice, CLOSED)
         held = (notice.gone_since - notice.opened_at).total_seconds()
-        log.info("alert_closed", **log_fields(notice), seconds=round(held))
+        line = partial(log.info, "alert_closed", **log_fields(notice), seconds=round(held))
+        self.log_lines.append(line)
 
     def _add_pushes(self, notice: Notice, kind: str) -> None:
         self._session.add_all(
@@ -168,6 +184,10 @@ def _was_snoozed(notice: Notice) -> bool:
 def _causes(alert: Alert) -> list[str]:
     """Return what an alert is about, by names that reveal nothing: causes may quote a courier."""
     return [hashlib.sha256(cause.encode()).hexdigest()[:12] for cause in alert.causes]
+
+
+def log_opened(alert: Alert) -> None:
+    log.warning("alert_opened", **log_fields(alert), count=alert.count)
 
 
 def log_fields(alert: Alert | Notice) -> dict[str, str | None]:

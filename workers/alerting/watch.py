@@ -27,11 +27,11 @@ from receiver.db.group_commit import AutocommitPool
 from receiver.db.locks import ALERTS_LOCK, try_lock
 from receiver.db.models import Notice, Push
 from receiver.inbox.storage_check import OK, SLOW, StorageCheck
-from receiver.logs import exception_fields, failure_fields
+from receiver.logs import exception_fields
 from receiver.settings import Settings
 from receiver.stats import totals
 from receiver.stats.history import delete_old_history
-from workers.alerting.notices import Notices, grace_of, log_fields
+from workers.alerting.notices import Notices, grace_of, log_fields, log_opened
 from workers.alerting.pushes import CLOSED, OPENED, PushText, Target, write_push
 
 log = structlog.get_logger(__name__)
@@ -82,8 +82,11 @@ class AlertWatch:
         self._held_since: dict[Key, datetime] = {}
         self._pushed: dict[Key, tuple[Alert, datetime]] = {}
         self._gone_since: dict[Key, datetime] = {}
-        # The alerts whose notices were pushed when PostgreSQL was read last.
+        # The alerts that had notices when PostgreSQL was read last, and those that were pushed.
+        self._recorded: set[Key] = set()
         self._pushed_before: set[Key] = set()
+        # The alerts whose opening was logged since, and which were not pushed.
+        self._opened: dict[Key, Alert] = {}
         self._thread = BackgroundThread(
             "alert_check", self._check_now, delay=INTERVAL_SECONDS, retry_seconds=0
         )
@@ -106,6 +109,9 @@ class AlertWatch:
         evaluation = self._reader.read(now)
         holding = {(alert.condition, alert.account or "") for alert in evaluation.alerts}
         self._held_since = {key: self._held_since.get(key, now) for key in holding}
+        for key in self._opened.keys() - holding:
+            if key[0] not in evaluation.unknown:
+                log.info("alert_closed", **log_fields(self._opened.pop(key)))
         if evaluation.system.database == SLOW:
             # A check would take minutes: each commit waits for the disk.
             self._push_from_memory(evaluation, now)
@@ -116,7 +122,7 @@ class AlertWatch:
                 if is_ours:
                     self._send_due_pushes(now)
             except SQLAlchemyError as error:
-                log.warning("alerts_not_recorded", **failure_fields(error))
+                log.warning("alerts_not_recorded", **exception_fields(error))
                 self._push_from_memory(evaluation, now)
         self._beat(evaluation, now)
 
@@ -126,31 +132,40 @@ class AlertWatch:
             if not try_lock(session, ALERTS_LOCK):
                 return False
             pushed = {key: at for key, (_, at) in self._pushed.items()}
-            Notices(session, self._targets, now).update(evaluation, pushed)
+            notices = Notices(session, self._targets, now)
+            notices.update(evaluation, pushed, pushed.keys() | self._opened.keys())
             session.flush()
-            is_pushed = Notice.closed_at.is_(None) & Notice.pushed_at.is_not(None)
-            rows = session.execute(select(Notice.condition, Notice.account).where(is_pushed))
-            self._pushed_before = {(condition, account) for condition, account in rows}
+            columns = (Notice.condition, Notice.account, Notice.pushed_at)
+            rows = session.execute(select(*columns).where(Notice.closed_at.is_(None))).all()
             if self._cleaned_up_at is None or now - self._cleaned_up_at >= CLEAN_UP_EVERY:
                 delete_old_history(session, now)
                 old = (Notice.opened_at < now - KEPT_FOR, Notice.closed_at < now - KEPT_FOR)
                 session.execute(delete(Notice).where(*old))
                 self._cleaned_up_at = now
+        for log_line in notices.log_lines:
+            log_line()
+        self._recorded = {(row.condition, row.account) for row in rows}
+        self._pushed_before = {(row.condition, row.account) for row in rows if row.pushed_at}
         for key in pushed.keys() & self._pushed_before:
             # Its notice closes it.
             del self._pushed[key]
+        for key in self._opened.keys() & self._recorded:
+            del self._opened[key]
         return True
 
     def _push_from_memory(self, evaluation: Evaluation, now: datetime) -> None:
         """Push what has held for its grace time. Of several clocks one does, if Redis answers."""
         for alert in evaluation.alerts:
             key = alert.condition, alert.account or ""
+            if not any(key in known for known in (self._recorded, self._pushed, self._opened)):
+                log_opened(alert)
+                self._opened[key] = alert
             is_new = key not in self._pushed and key not in self._pushed_before
             if is_new and now - self._held_since[key] >= grace_of(alert) and self._is_first(key):
-                log.warning("alert_opened", **log_fields(alert), count=alert.count)
                 push = write_push(self._settings, OPENED, alert)
                 if self._send_to_all(push):
                     self._pushed[key] = alert, now
+                    self._opened.pop(key, None)
         self._close_pushed(evaluation, now)
 
     def _send_to_all(self, push: PushText) -> bool:

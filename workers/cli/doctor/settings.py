@@ -1,7 +1,11 @@
-"""Check the environment: faults, accounts that are off or not polled, secrets that are weak."""
+"""Check the environment: faults, accounts that are off or not polled, secrets that are weak,
+and a directory that cannot be written.
+"""
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryFile
 
 from receiver.couriers import DRIVERS
 from receiver.settings import ACCOUNT_NAME, Account, BadSettings, Settings
@@ -56,11 +60,24 @@ def check_settings(settings: Settings, faults: list[str], environ: Mapping[str, 
         seen = f"{settings.poll_interval_factor:g}: couriers are polled more often than agreed"
         advice = "Remove it, unless this is a demonstration."
         yield Finding("POLL_INTERVAL_FACTOR", WARNING, seen, advice)
+    if settings.archive_dir is not None:
+        yield _check_archive(settings.archive_dir)
     if not settings.alert_urls:
         yield Finding("ALERT_URLS", NOTE, "not set: alerts are shown, but not sent to anyone")
     elif not settings.heartbeat_url:
         seen = "not set: no outside monitor notices when the clock, which pushes alerts, is dead"
         yield Finding("HEARTBEAT_URL", NOTE, seen)
+
+
+def _check_archive(directory: Path) -> Finding:
+    """Check that orders can be archived; without that none is removed."""
+    try:
+        with TemporaryFile(dir=directory):
+            return Finding("ARCHIVE_DIR", OK, f"{directory} can be written")
+    except OSError as error:
+        seen = f"{directory} cannot be written ({error.strerror}): no order is removed"
+        advice = "Create it, or let the workers' user write it; run this on a host with a worker."
+        return Finding("ARCHIVE_DIR", BROKEN, seen, advice)
 
 
 def _check_accounts(settings: Settings, environ: Mapping[str, str]) -> Findings:
