@@ -65,6 +65,15 @@ def test_hooks_and_refused_requests_are_counted_per_account(
     assert account["last_heard_at"] == account["last_webhook_at"] is not None
 
 
+def test_lists_that_cost_more_requests_than_they_saved_have_saved_none(
+    shop: FlaskClient, sessions: sessionmaker[Session]
+) -> None:
+    with sessions.begin() as session:
+        row = "INSERT INTO accounts (account, requests_saved) VALUES ('tiramizoo', -3)"
+        session.execute(text(row))
+    assert couriers(shop)["tiramizoo"]["poll_requests_saved"] == 0
+
+
 @pytest.mark.parametrize(("minutes", "breaker"), [(1, "open"), (-1, "half_open")])
 def test_a_pause_is_shown_with_its_reason(
     shop: FlaskClient, sessions: sessionmaker[Session], minutes: int, breaker: str

@@ -20,7 +20,8 @@ class Proxy:
         self._clients: set[asyncio.StreamWriter] = set()
         self._mute: set[asyncio.StreamWriter] = set()
         self._is_mute = False
-        self._delay = 0.0
+        # Seconds that each piece takes on its way to the server, and back.
+        self._delay_to = self._delay_back = 0.0
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=200)
         self.port: int = self._listening.getsockname()[1]
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -34,9 +35,10 @@ class Proxy:
         """Swallow whatever comes. What was connected meanwhile stays so for good."""
         self._call(self._set_mute(is_mute))
 
-    def slow(self, seconds: float) -> None:
-        """Let each piece take so long, either way."""
-        self._delay = seconds
+    def slow(self, seconds: float, back: bool = True) -> None:
+        """Let each piece take so long, either way or only on its way to the server."""
+        self._delay_to = seconds
+        self._delay_back = seconds if back else 0.0
 
     def lead_to(self, upstream: Path) -> None:
         """From now on connections lead to another socket."""
@@ -102,7 +104,8 @@ class Proxy:
             while data := await source.read(CHUNK):
                 if client in self._mute:
                     continue
-                if self._delay:
-                    await asyncio.sleep(self._delay)
+                delay = self._delay_back if sink is client else self._delay_to
+                if delay:
+                    await asyncio.sleep(delay)
                 sink.write(data)
                 await sink.drain()

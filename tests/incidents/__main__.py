@@ -15,21 +15,22 @@ from pathlib import Path
 from tests.incidents.incident import Incident, Outcome, play
 from tests.incidents.postgresql import build_library
 from tests.incidents.stage import Stage, staged
-from tests.incidents.table import INCIDENTS, NOT_PLAYED, by_stage, render, render_row
+from tests.incidents.table import INCIDENTS, ONLY_TESTED, by_stage, render, render_list, render_row
 
 
 def main() -> int:
     """Returns the exit code: 0 where each incident was told as it should be, and nothing lost."""
     wanted = argparse.ArgumentParser(prog="make incidents", description=__doc__)
     wanted.add_argument("names", nargs="*", help="incidents by name (default: all)")
-    wanted.add_argument("--list", action="store_true", help="name the incidents, and end")
+    wanted.add_argument(
+        "--list", action="store_true", help="name the incidents and what they play, and end"
+    )
     wanted.add_argument(
         "--at-once", type=int, default=3, help="incidents at the same time (default: 3)"
     )
     asked = wanted.parse_args()
     if asked.list:
-        for incident in INCIDENTS:
-            print(f"{incident.name}  ({incident.rows}): {incident.did}")
+        print(render_list())
         return 0
     unknown = set(asked.names) - {incident.name for incident in INCIDENTS}
     if unknown:
@@ -55,7 +56,7 @@ def main() -> int:
     print(
         f"\n{len(outcomes)} incidents played, {len(wrong)} wrong{': ' if wrong else ''}"
         f"{', '.join(wrong)}; {sum(outcome.lost for outcome in outcomes)} bodies lost;"
-        f" {len(NOT_PLAYED)} not played."
+        f" {len(ONLY_TESTED)} more are played by tests."
     )
     return int(bool(wrong))
 
@@ -72,7 +73,8 @@ def _play(incidents: Sequence[Incident]) -> list[Outcome]:
                 if incident.around is not None:
                     environ |= stack.enter_context(incident.around())
             disk = max((incident.disk_megabytes or 0 for incident in incidents), default=0)
-            stage = stack.enter_context(staged(environ, disk or None))
+            rate = max(incident.rate for incident in incidents)
+            stage = stack.enter_context(staged(environ, rate, disk or None))
             outcomes = play(incidents, stage)
     except Exception as error:  # noqa: BLE001 (a row of the table: the others are played all the same)
         print(traceback.format_exc(limit=-4, chain=False), file=sys.stderr)

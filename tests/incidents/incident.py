@@ -46,7 +46,7 @@ def nothing() -> None:
 class Incident:
     """One thing that breaks, and what has to be said about it.
 
-    rows: the places of the research that it plays. did: what is done, for the table.
+    did: what is done, for the table.
     prepare: what is there before; begin: lets it happen, and returns what ends it.
     condition: what it has to be called, as alert_key names it; None where nothing may be said.
     words: a regular expression that the alert's text has to contain: the cause by its name.
@@ -58,11 +58,11 @@ class Incident:
     ends: whether its alert is over soon after it. closes: whether that is pushed.
     around: what else runs meanwhile, with the settings that the service needs for it.
     beside: the name of a stage that it shares with others; none: a stage of its own.
+    rate: how many webhooks are posted a second.
     loses: how many bodies may be lost, where that is no defect: None for any.
     """
 
     name: str
-    rows: str
     did: str
     begin: Callable[[Stage], Undo]
     condition: str | None = None
@@ -81,6 +81,7 @@ class Incident:
     beside: str = ""
     around: Callable[[], AbstractContextManager[Mapping[str, str]]] | None = None
     disk_megabytes: int | None = None
+    rate: float = 5.0
     loses: int | None = 0
     prometheus: bool = True
 

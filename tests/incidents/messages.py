@@ -231,45 +231,45 @@ REFUSED = "credentials_refused"
 
 INCIDENTS = (
     Incident(
-        "secret rotated", "C, catalyst 401", "the courier uses a secret that is not ours",
+        "secret rotated", "the courier uses a secret that is not ours",
         rotate_secret, f"{REFUSED}/tiramizoo", "wrong credential", severity="critical", ends=False,
     ),
     Incident(
-        "refused after one", "A7", "one refused, one right, forty refused in a row",
+        "refused after one", "one refused, one right, forty refused in a row",
         refuse_after_one, f"{REFUSED}/tiramizoo", "no webhook has been accepted since",
         severity="critical", ends=False,
     ),
     Incident(
-        "strangers", "A6", "three POSTs by a stranger with a wrong token", strangers,
+        "strangers", "three POSTs by a stranger with a wrong token", strangers,
         f"{REFUSED}/tiramizoo", "3 requests were refused", severity="warning", pushed=False,
         ends=False, holds=330, beside="strangers",
     ),
     Incident(
-        "quiet courier refused", "A7", "four refused, none right since, 20 minutes ago by SQL",
+        "quiet courier refused", "four refused, none right since, 20 minutes ago by SQL",
         refuse_quiet_courier, f"{REFUSED}/shipmentapi", "4 requests were refused",
         severity="warning", pushed=False, ends=False, beside="strangers",
     ),
     Incident(
-        "courier silent", "C, catalyst tunnel",
+        "courier silent",
         "261 open orders, four weeks of past and 14.5 minutes of silence by SQL", fall_silent,
         "courier_silent/tiramizoo", "no webhook since", prepare=open_orders, noticed_within=90,
     ),
     Incident(
-        "flood", "Hook0", "1,200 webhooks at once, after four weeks of 40 in ten minutes", flood,
+        "flood", "1,200 webhooks at once, after four weeks of 40 in ten minutes", flood,
         "hooks_flooding/tiramizoo", "webhooks arrived within", ends=False, noticed_within=90,
         prepare=learn_past,
     ),
     Incident(
-        "unknown word", "C, A5, C rebuild", "a word without a status; later a second one",
+        "unknown word", "a word without a status; later a second one",
         unknown_word, "word_unmapped/shipmentapi", "beamed", then=second_word, beside="messages",
     ),
     Incident(
-        "poison bodies", "C, A5", "3 bodies without an id; later 100 of another reason", poison,
+        "poison bodies", "3 bodies without an id; later 100 of another reason", poison,
         "messages_quarantined/tiramizoo", "could not be read", then=second_reason, ends=False,
         beside="messages",
     ),
     Incident(
-        "driver raises", "C", "the driver raises KeyError at one message", raise_in_driver,
+        "driver raises", "the driver raises KeyError at one message", raise_in_driver,
         "messages_quarantined/shipmentapi", "could not be read", then=retry_after_fix,
         may_show=frozenset({"no_workers"}),
     ),

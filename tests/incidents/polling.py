@@ -100,27 +100,27 @@ def fails(courier: Tiramizoo, kind: str, ago: str = "0 s") -> Callable[[Stage], 
 
 INCIDENTS = (
     Incident(
-        "courier answers 500", "C", "a courier's API answers 500; ten minutes pass by SQL",
+        "courier answers 500", "a courier's API answers 500; ten minutes pass by SQL",
         fails(ERRS, "status", "10 min"), "poll_failing/errs", "API failed", ends=False,
         beside="polling", around=polled, prepare=register,
     ),
     Incident(
-        "courier hangs", "C", "a courier's API never answers; ten minutes pass by SQL",
+        "courier hangs", "a courier's API never answers; ten minutes pass by SQL",
         fails(HANGS, "hang", "10 min"), "poll_failing/hangs", "API failed", ends=False,
         beside="polling",
     ),
     Incident(
-        "certificate", "C", "a courier's certificate is not trusted; ten minutes pass by SQL",
+        "certificate", "a courier's certificate is not trusted; ten minutes pass by SQL",
         fails(UNTRUSTED, "certificate", "10 min"), "poll_failing/untrusted", "API failed",
         ends=False, beside="polling",
     ),
     Incident(
-        "courier limits", "A9", "a courier answers 429 to everything; an hour passes by SQL",
+        "courier limits", "a courier answers 429 to everything; an hour passes by SQL",
         fails(LIMITS, "too_many", "1 h"), "poll_limited/limits", "limited our requests",
         ends=False, beside="polling",
     ),
     Incident(
-        "wrong API token", "C", "a courier refuses our API token", fails(REFUSES, "refuse"),
+        "wrong API token", "a courier refuses our API token", fails(REFUSES, "refuse"),
         "poll_refused/refuses", "refuses our credentials", ends=False, beside="polling",
     ),
 )  # fmt: skip

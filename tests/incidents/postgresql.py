@@ -263,74 +263,74 @@ def hold_one_message(stage: Stage) -> Undo:
 
 INCIDENTS = (
     Incident(
-        "read-only", "A1, C", "`default_transaction_read_only = on`",
+        "read-only", "`default_transaction_read_only = on`",
         set_server("default_transaction_read_only", "on"),
         "database_read_only", "read-only", readyz=503, closes=True,
     ),
     Incident(
-        "flush 1.5 s", "A2", "each flush to disk takes 1.5 s longer", slow_flush(1.5),
+        "flush 1.5 s", "each flush to disk takes 1.5 s longer", slow_flush(1.5),
         FAILING, "more than 1 second", may_show=frozenset({SLOW, FAILING}),
     ),
     Incident(
-        "flush 7 s", "A2, C", "each flush takes 7 s longer", slow_flush(7), "database_slow",
+        "flush 7 s", "each flush takes 7 s longer", slow_flush(7), "database_slow",
         "longer .* than a webhook waits", readyz=503, may_show=frozenset({SLOW, FAILING}),
     ),
     Incident(
-        "flush 20 s", "A2", "each flush takes 20 s longer", slow_flush(20), "database_slow",
+        "flush 20 s", "each flush takes 20 s longer", slow_flush(20), "database_slow",
         "longer .* than a webhook waits", readyz=503, may_show=frozenset({SLOW, FAILING}),
     ),
     Incident(
-        "PostgreSQL stopped", "A3, C", "PostgreSQL is stopped",
+        "PostgreSQL stopped", "PostgreSQL is stopped",
         faults.down("postgres", signal.SIGQUIT), "database_away", "cannot be used", readyz=503,
         prepare=wait_for_heartbeat, then=heartbeats_stop,
     ),
     Incident(
-        "PostgreSQL frozen", "C", "SIGSTOP to all of PostgreSQL's processes",
+        "PostgreSQL frozen", "SIGSTOP to all of PostgreSQL's processes",
         faults.freeze("postgres"), "database_slow", "",
         readyz=503, may_show=frozenset({SLOW, FAILING}),
     ),
     Incident(
-        "out of connections", "C", "strangers hold all of PostgreSQL's connections",
+        "out of connections", "strangers hold all of PostgreSQL's connections",
         faults.take_connections, "database_connections", "no further connection", readyz=503,
         may_show=frozenset({"database_away"}),
     ),
     Incident(
-        "disk full", "A2, faults", "not a byte is free on PostgreSQL's disk", faults.fill_disk,
+        "disk full", "not a byte is free on PostgreSQL's disk", faults.fill_disk,
         "database_full", "disk of PostgreSQL is full", readyz=503, disk_megabytes=400,
         may_show=frozenset({FAILING, "database_away"}),
     ),
     Incident(
-        "big inbox", "A4", f"{PENDING:,} messages at once, beside {ORDERS:,} orders", flood_inbox,
+        "big inbox", f"{PENDING:,} messages at once, beside {ORDERS:,} orders", flood_inbox,
         "backlog", "waiting", prepare=fill_with_orders, noticed_within=90, then=alerts_are_quick,
         before=frozenset({"orders_stuck", "orders_in_conflict", "messages_quarantined",
                           "messages_parked", "courier_silent"}),
     ),
     Incident(
-        "synchronous replica dies", "C failover", "the only synchronous standby dies",
+        "synchronous replica dies", "the only synchronous standby dies",
         replica_dies, "database_slow", "longer .* than a webhook waits", readyz=503,
         prepare=synchronous, may_show=frozenset({SLOW, FAILING}),
     ),
     Incident(
-        "failover that lags", "C failover", "an asynchronous standby, 8 s behind, is promoted",
+        "failover that lags", "an asynchronous standby, 8 s behind, is promoted",
         fail_over(8), prepare=replicate, holds=60, then=count_lost, loses=None,
         may_show=frozenset({"database_away", FAILING}),
     ),
     Incident(
-        "processing held", "Hookdeck", "somebody locks the orders' table against writes",
+        "processing held", "somebody locks the orders' table against writes",
         hold_processing, "jobs_failing", "drain", noticed_within=75,
         then=intake_goes_on,
     ),
     Incident(
-        "one message held", "Svix throttling", "one message cannot be taken; all others can",
+        "one message held", "one message cannot be taken; all others can",
         hold_one_message, "backlog", "waiting", noticed_within=75,
         may_show=frozenset({"no_workers"}),
     ),
     Incident(
-        "wrong DATABASE_URL", "C", "five kinds of a wrong DATABASE_URL", lambda _: nothing,
+        "wrong DATABASE_URL", "five kinds of a wrong DATABASE_URL", lambda _: nothing,
         then=wrong_urls, beside="commands",
     ),
     Incident(
-        "ordinary role", "B doctor", "a database role without further rights", lambda _: nothing,
+        "ordinary role", "a database role without further rights", lambda _: nothing,
         then=owner_only, beside="commands",
     ),
 )  # fmt: skip

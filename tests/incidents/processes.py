@@ -82,19 +82,27 @@ def fail_retention(stage: Stage) -> Undo:
     return undo
 
 
+def migrate(stage: Stage, *arguments: str) -> None:
+    code, printed = stage.command("migrate", *arguments)
+    assert code == 0, printed
+
+
+def migrate_back(stage: Stage) -> None:
+    """The tables are those of the revision before."""
+    migrate(stage, "--to", f"{int(newest_revision()) - 1:04}")
+
+
 def forget_release(stage: Stage) -> Undo:
     """The tables are those of the version before, and the processes new."""
-    before = stage.sql("SELECT version_num FROM alembic_version")[0][0]
-    assert before == newest_revision()
-    code, printed = stage.command("migrate", "--to", f"{int(before) - 1:04}")
-    assert code == 0, printed
+    migrate_back(stage)
     stage.restart("web", "worker", "clock")
+    return lambda: migrate(stage)
 
-    def undo() -> None:
-        code, printed = stage.command("migrate")
-        assert code == 0, printed
 
-    return undo
+def upgrade(stage: Stage) -> Undo:
+    """The release step, and then a restart of each part."""
+    migrate(stage)
+    return deploy(stage)
 
 
 def lose_tables(stage: Stage) -> Undo:
@@ -223,65 +231,70 @@ def prometheus_pages(stage: Stage, watch: Watch, outcome: Outcome) -> None:
 
 INCIDENTS = (
     Incident(
-        "worker stopped", "C", "the only worker ends (SIGTERM) and stays away", away("worker"),
+        "worker stopped", "the only worker ends (SIGTERM) and stays away", away("worker"),
         "no_workers", "No worker is running", may_show=frozenset({"backlog"}),
     ),
     Incident(
-        "worker frozen", "C, A5", "SIGSTOP to the only worker", faults.freeze("worker"),
+        "worker frozen", "SIGSTOP to the only worker", faults.freeze("worker"),
         "no_workers", "", noticed_within=75, may_show=frozenset({"no_progress"}),
     ),
     Incident(
-        "restart, then a hang", "A5", "the only worker restarts, and then ends for good",
+        "restart, then a hang", "the only worker restarts, and then ends for good",
         flicker_and_hang, "no_workers", "No worker is running",
     ),
     Incident(
-        "clock stopped", "A3", "the only clock is killed", faults.down("clock"), "no_clock",
+        "clock stopped", "the only clock is killed", faults.down("clock"), "no_clock",
         "no clock", pushed=False, noticed_within=75, prepare=wait_for_heartbeat,
         then=heartbeats_stop,
     ),
     Incident(
-        "worker restarts", "A6", "the only worker restarts twice, each time away for 4 s",
+        "worker restarts", "the only worker restarts twice, each time away for 4 s",
         restart_worker, holds=120, may_show=AWAY,
     ),
     Incident(
-        "deploy", "A6, C SIGTERM", "SIGTERM to clock, worker and web in turn, SIGHUP to web",
+        "deploy", "SIGTERM to clock, worker and web in turn, SIGHUP to web",
         deploy, holds=100, may_show=AWAY,
     ),
     Incident(
-        "SIGHUP", "B", "SIGHUP to worker and clock", hang_up, holds=60, beside="SIGHUP",
+        "migrate while serving", "`migrate` from the revision before, and then a deploy",
+        upgrade, prepare=migrate_back, holds=100, then=answers_all,
+        may_show=AWAY | {"tables_outdated"},
     ),
     Incident(
-        "a job fails", "A10", "each run of `retain` fails", fail_retention, "jobs_failing",
+        "SIGHUP", "SIGHUP to worker and clock", hang_up, holds=60, beside="SIGHUP",
+    ),
+    Incident(
+        "a job fails", "each run of `retain` fails", fail_retention, "jobs_failing",
         "retain", may_show=frozenset(),
     ),
     Incident(
-        "release forgotten", "A11", "new code, and the tables of the revision before",
+        "release forgotten", "new code, and the tables of the revision before",
         forget_release, "tables_outdated", "revision", readyz=200, noticed_within=90,
         may_show=AWAY,
     ),
     Incident(
-        "no tables", "B readyz", "DATABASE_URL names an empty database", lose_tables,
+        "no tables", "DATABASE_URL names an empty database", lose_tables,
         "tables_outdated", "no tables", readyz=503, noticed_within=90, then=says_missing,
         may_show=AWAY,
     ),
     Incident(
-        "metrics directory", "B", "PROMETHEUS_MULTIPROC_DIR is removed, then SIGHUP to web",
+        "metrics directory", "PROMETHEUS_MULTIPROC_DIR is removed, then SIGHUP to web",
         lose_metrics, holds=40, then=answers_all,
     ),
     Incident(
-        "open files", "B", "web may open 64 files, 120 connections are idle", use_up_files,
+        "open files", "web may open 64 files, 120 connections are idle", use_up_files,
         holds=60, then=answers_honestly, prometheus=False,
     ),
     Incident(
-        "wrong clock", "C", "the clock of web's host is 600 s late", wrong_clock, holds=60,
+        "wrong clock", "the clock of web's host is 600 s late", wrong_clock, holds=60,
         then=doctor_sees_clock, may_show=AWAY,
     ),
     Incident(
-        "pushes fail", "A12", "the receiver of pushes answers 500 while the worker is away",
+        "pushes fail", "the receiver of pushes answers 500 while the worker is away",
         break_listener, "no_workers", "", pushed=False, holds=75, then=push_failures_show,
     ),
     Incident(
-        "no data", "Hook0 NoData", "web is stopped: nothing is scraped", stop_web, holds=5,
+        "no data", "web is stopped: nothing is scraped", stop_web, holds=5,
         then=prometheus_pages, may_show=frozenset({"all_hosts_down", "absent"}),
     ),
 )  # fmt: skip

@@ -69,6 +69,26 @@ def folds(stage: Stage, watch: Watch, outcome: Outcome) -> None:
     outcome.measured.append(f"folded after {seconds:.1f} s, {waiting(stage)} wait")
 
 
+# Of the messages that arrived within so many seconds.
+FOLDED = """
+    SELECT count(*), count(*) FILTER (WHERE processed_at IS NULL),
+           extract(epoch FROM percentile_disc(0.5) WITHIN GROUP (ORDER BY age)),
+           extract(epoch FROM max(age))
+    FROM (SELECT processed_at, coalesce(processed_at, now()) - received_at AS age FROM messages
+          WHERE received_at > now() - %s * interval '1 second') AS arrived
+"""
+
+
+def folds_all(stage: Stage, watch: Watch, outcome: Outcome) -> None:
+    """Every message that arrived all the while was folded within seconds."""
+    count, pending, median, worst = stage.sql(FOLDED, [outcome.incident.holds])[0]
+    outcome.claim(worst < FOLDED_WITHIN, f"a message was folded after {worst:.0f} s")
+    outcome.measured.append(
+        f"of {count} messages half were folded within {median:.1f} s, the last after {worst:.1f} s;"
+        f" {pending} wait"
+    )
+
+
 def blip(seconds: float, wiped: bool) -> Callable[[Stage], Undo]:
     """Redis is away for a moment, and comes back with or without its data."""
 
@@ -108,41 +128,41 @@ SINCE_REDIS: dict[str, Any] = {"then": folds}
 
 INCIDENTS = (
     Incident(
-        "Redis out of memory", "A8, C", "maxmemory is reached, with noeviction", refuse_writes,
-        "redis_refuses", "no memory left", holds=180, **SINCE_REDIS,
+        "Redis out of memory", "maxmemory is reached, with noeviction", refuse_writes,
+        "redis_refuses", "no memory left", holds=180, rate=40, then=folds_all,
     ),
     Incident(
-        "Redis a replica", "A8, C", "Redis has become a replica", become_replica,
+        "Redis a replica", "Redis has become a replica", become_replica,
         "redis_refuses", "replica", **SINCE_REDIS,
     ),
     Incident(
-        "Redis password", "A8, C", "Redis' password is changed", change_password,
+        "Redis password", "Redis' password is changed", change_password,
         "redis_refuses", "password", **SINCE_REDIS,
     ),
     Incident(
-        "Redis frozen", "C", "SIGSTOP to Redis", freeze, "redis_away", "cannot be reached",
+        "Redis frozen", "SIGSTOP to Redis", freeze, "redis_away", "cannot be reached",
         **SINCE_REDIS,
     ),
     Incident(
-        "Redis away", "Vexa", "Redis is killed and stays away", die, "redis_away",
+        "Redis away", "Redis is killed and stays away", die, "redis_away",
         "cannot be reached", **SINCE_REDIS,
     ),
     Incident(
-        "Redis flushed", "C", "FLUSHALL", faults.flush_valkey,
+        "Redis flushed", "FLUSHALL", faults.flush_valkey,
         holds=75, beside="Redis blips", **SINCE_REDIS,
     ),
     Incident(
-        "Redis blip", "Outpost", "Redis is killed, and is back after 3 s",
+        "Redis blip", "Redis is killed, and is back after 3 s",
         blip(3, wiped=False), holds=75, beside="Redis blip", may_show=frozenset({"redis_away"}),
         **SINCE_REDIS,
     ),
     Incident(
-        "Redis restarted empty", "Svix", "Redis is killed, and is back without its data after 3 s",
+        "Redis restarted empty", "Redis is killed, and is back without its data after 3 s",
         blip(3, wiped=True), holds=75, beside="Redis blips",
         may_show=frozenset({"redis_away", "no_workers", "no_clock"}), **SINCE_REDIS,
     ),
     Incident(
-        "Redis evicts", "C", "no append-only file, and allkeys-lru", doctor_warns, holds=5,
+        "Redis evicts", "no append-only file, and allkeys-lru", doctor_warns, holds=5,
         then=doctor_names_both, beside="commands",
     ),
 )  # fmt: skip

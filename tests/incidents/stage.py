@@ -29,7 +29,6 @@ from tests.faults.verdict import find_lost
 from tests.incidents.listener import Listener, alert_key
 from tests.service import ROOT, Answer, Web, free_port, wait_until
 
-RATE = 5.0
 COMMAND_SECONDS = 90
 STARTING = threading.Lock()
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
@@ -56,7 +55,9 @@ class Stage(Stand):
     # Set for the data directory of the PostgreSQL whose flushes are to be slow.
     slow_library: Path | None = None
 
-    def __init__(self, directory: Path, data_dir: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, data_dir: Path, environ: Mapping[str, str], rate: float
+    ) -> None:
         super().__init__(directory, data_dir)
         self.listener = Listener()
         self.environ |= {
@@ -66,7 +67,7 @@ class Stage(Stand):
             **environ,
         }
         self.ledger = Ledger(directory / "ledger.jsonl")
-        self.poster = Poster(self.connect, self.ledger, RATE, readers=0)
+        self.poster = Poster(self.connect, self.ledger, rate, readers=0)
         self.prometheus: int | None = None
         self.web = Web(self.port, directory / "web.log")
 
@@ -173,8 +174,10 @@ def _is_sample(line: str, name: str) -> bool:
 
 
 @contextmanager
-def staged(environ: Mapping[str, str], disk_megabytes: int | None = None) -> Iterator[Stage]:
-    """A stage that runs, with no alert open.
+def staged(
+    environ: Mapping[str, str], rate: float, disk_megabytes: int | None = None
+) -> Iterator[Stage]:
+    """A stage that runs, with no alert open. rate: how many webhooks are posted a second.
 
     Raises: OSError where a small disk is asked for and cannot be had.
     """
@@ -183,7 +186,7 @@ def staged(environ: Mapping[str, str], disk_megabytes: int | None = None) -> Ite
     with ExitStack() as stack:
         # Alembic migrates one database of a process at a time.
         with STARTING:
-            make = partial(Stage, environ=environ)
+            make = partial(Stage, environ=environ, rate=rate)
             stage = stack.enter_context(standing_as(make, logs, disk_megabytes))
         stack.enter_context(stage.scraped())
         wait_until(lambda: not _open(stage), START_SECONDS)

@@ -1,9 +1,10 @@
-"""All incidents, those that are not played here, and the table of what came of them."""
+"""All incidents, and the table of what came of them."""
 
 from collections.abc import Iterable, Sequence
 
 from tests.incidents import messages, polling, postgresql, processes, redis
 from tests.incidents.incident import Incident, Outcome
+from tests.incidents.research import RESEARCH, places_of
 
 INCIDENTS: tuple[Incident, ...] = (
     *postgresql.INCIDENTS,
@@ -13,14 +14,8 @@ INCIDENTS: tuple[Incident, ...] = (
     *polling.INCIDENTS,
 )
 
-# The rows of the research that are played elsewhere, or cannot be played here.
-NOT_PLAYED = {
-    "B PagerDuty": "needs PagerDuty: tests/test_pushes.py reads what Apprise sends to it",
-    "B Kubernetes": "no cluster: tests/deploy checks the manifests",
-    "B Compose": "no Docker: tests/deploy checks compose.yaml",
-    "C migrate while serving": "tests/system/test_upgrades.py plays it with both releases",
-    "C pg_dump, pg_restore": "tests/system/test_backup.py plays both under load",
-}
+# What the research describes and only tests play.
+ONLY_TESTED = [one for one in RESEARCH if len(one.tests) == len(one.played_by)]
 
 HEAD = (
     "| incident | row | what was done | /v1/alerts | check | /readyz | push | Prometheus"
@@ -28,10 +23,20 @@ HEAD = (
 )
 
 
+def render_list() -> str:
+    """Every incident, and what plays each of those that the research describes."""
+    names = [f"{incident.name}: {incident.did}" for incident in INCIDENTS]
+    rows = [f"{one.place}, {one.what} -> {', '.join(one.played_by)}" for one in RESEARCH]
+    return "\n".join([*names, "", "What the research describes, and what plays it:", *rows])
+
+
 def render(outcomes: Iterable[Outcome]) -> str:
     """The table, as Markdown. Times are seconds since the incident began."""
     rows = [HEAD, *map(render_row, outcomes)]
-    rows += [f"| {row} | | not played: {why} |{' |' * 10}" for row, why in NOT_PLAYED.items()]
+    rows += [
+        f"| {one.what} | {one.place} | played by {', '.join(one.tests)} |{' |' * 10}"
+        for one in ONLY_TESTED
+    ]
     return "\n".join(rows)
 
 
@@ -43,7 +48,7 @@ def render_row(outcome: Outcome) -> str:
     readyz = "" if outcome.readyz is None else f"{incident.readyz} at {outcome.readyz:.0f} s"
     cells = (
         incident.name,
-        incident.rows,
+        places_of(incident.name),
         incident.did,
         "none" if silent else _said(outcome.shown, incident.condition or ""),
         "none" if silent else _seconds(outcome.checked),
