@@ -3,7 +3,7 @@
 import os
 from typing import Any, TypeVar
 
-from flask import Flask, Response
+from flask import Flask, Response, g
 
 from receiver import telemetry
 from receiver.accounts.refused_credentials import CredentialRecorder
@@ -23,9 +23,11 @@ from receiver.web import api, console, problems, webhooks
 from receiver.web.attempt_limit import API_ATTEMPTS, SIGN_IN_ATTEMPTS, AttemptLimit
 from receiver.web.context import AppContext
 from receiver.web.encoded_slashes import keep_encoded_slashes
+from receiver.web.front_page import front_page
 from receiver.web.health import ops
 from receiver.web.metrics_collector import MetricsCollector
 from receiver.web.openapi.docs_page import docs
+from receiver.web.request_id import HEADER as REQUEST_ID
 from receiver.web.request_log import RequestLog, note_start, trace_requests
 
 Function = TypeVar("Function")
@@ -101,12 +103,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     if settings.otel_exporter_otlp_endpoint:
         trace_requests(app)
-    app.after_request(_add_security_headers)  # first, because these hooks run in reverse
+    app.after_request(_add_headers_of_every_answer)  # first, because these hooks run in reverse
     app.before_request(note_start)
     problems.init_app(app)
     if settings.request_log == "on":
         RequestLog(settings.accounts).init_app(app)
     app.register_blueprint(ops)
+    app.register_blueprint(front_page)
     api.init_app(app)
     app.register_blueprint(docs, url_prefix="/v1")
     console.init_app(app)
@@ -114,9 +117,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def _add_security_headers(answer: Response) -> Response:
+def _add_headers_of_every_answer(answer: Response) -> Response:
     headers = answer.headers
     # A look for each header costs more than the rest of an answer, so one tells pages apart.
     is_page = POLICY in headers
     headers.extend({n: v for n, v in SECURITY_HEADERS.items() if not (is_page and n in headers)})
+    headers.add(REQUEST_ID, g.request_id)
     return answer

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 import structlog
+from structlog.contextvars import clear_contextvars
 
 from receiver.logs import failure_fields
 
@@ -61,6 +62,8 @@ class BackgroundThread:
             self._thread.join(timeout)
 
     def _run(self) -> None:
+        # Under gevent the thread would go on with the context of the request that started it.
+        clear_contextvars()
         failing, seconds = False, None
         failure_event, recovery_event = f"{self._name}_failed", f"{self._name}_recovered"
         while True:

@@ -92,6 +92,10 @@ class MissingBearerToken(OrdertrailError):
     """A request needs a valid bearer token and has none."""
 
 
+class ReadOnlyToken(OrdertrailError):
+    """The token is a read token, which may not do this."""
+
+
 class TooManyAttempts(OrdertrailError):
     """An address sent too many wrong tokens. seconds: how long to wait."""
 

@@ -17,14 +17,19 @@ from zoneinfo import available_timezones
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
+from receiver.access.tokens import (
+    TOKEN_CHARACTERS,
+    Token,
+    find_faults,
+    find_repetitions,
+    read_tokens,
+)
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Access
 from receiver.couriers.snapshot import MessageContext
 from receiver.errors import OrdertrailError
 
 # A token is part of a URL's path: these characters need no encoding there.
-# The tokens of the API and of the metrics are at least so long.
-TOKEN_CHARACTERS = 16
 URL_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
 # The address of this machine to connect to where the service listens on all of its addresses.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound to
@@ -81,7 +86,8 @@ class Settings:
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
-    api_tokens: tuple[str, ...] = field(repr=False)
+    api_tokens: tuple[Token, ...]
+    read_tokens: tuple[Token, ...]
     accounts: Mapping[str, Account]
     host: str
     port: int
@@ -101,6 +107,11 @@ class Settings:
     progress_path: Path | None
     sentry_dsn: str | None = field(repr=False)
     otel_exporter_otlp_endpoint: str | None
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """All bearer tokens: those that may do everything, and those that may only read."""
+        return self.api_tokens + self.read_tokens
 
     @property
     def url(self) -> str:
@@ -147,6 +158,23 @@ class CommaList(fields.Field[tuple[str, ...]]):
 
     def _deserialize(self, value: str, *args: Any, **kwargs: Any) -> tuple[str, ...]:
         return tuple(item.strip() for item in value.split(",") if item.strip())
+
+
+class TokenList(fields.Field[tuple[Token, ...]]):
+    """A comma-separated list of `token` or `name:token`. kind: `api` or `read`."""
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        super().__init__(validate=self._check, **options)
+        self._kind = kind
+
+    def _deserialize(self, value: str, *args: Any, **kwargs: Any) -> tuple[Token, ...]:
+        items = (item.strip() for item in value.split(","))
+        return read_tokens([item for item in items if item], self._kind)
+
+    @staticmethod
+    def _check(tokens: tuple[Token, ...]) -> None:
+        if faults := list(find_faults(tokens)) if tokens else ["contains no token"]:
+            raise ValidationError(faults)
 
 
 class JsonObject(fields.Field[dict[str, Any]]):
@@ -218,16 +246,17 @@ def _installed(package: str, extra: str) -> Callable[[str], None]:
     return check
 
 
-def _long_tokens(tokens: Iterable[str]) -> None:
-    """Check tokens; a short one is reported by its number, for it may be in use elsewhere."""
-    short = [str(place) for place, token in enumerate(tokens, 1) if len(token) < TOKEN_CHARACTERS]
-    if short:
+def _long_token(token: str) -> None:
+    if len(token) < TOKEN_CHARACTERS:
         least = f"{TOKEN_CHARACTERS} characters: create one with `openssl rand -hex 32`"
-        raise ValidationError(f"token no. {', '.join(short)} has fewer than {least}")
+        raise ValidationError(f"has fewer than {least}")
 
 
-def _required(field: type[fields.Field[Any]], *checks: Callable[[Any], Any]) -> fields.Field[Any]:
-    return field(required=True, validate=checks, error_messages={"required": "is not set"})
+NOT_SET: dict[str, Any] = {"required": "is not set"}
+
+
+def _required(*checks: Callable[[str], Any]) -> fields.String:
+    return fields.String(required=True, validate=checks, error_messages=NOT_SET)
 
 
 def _text(default: str | None = None, *checks: Callable[[str], Any]) -> fields.String:
@@ -242,20 +271,29 @@ def _positive(default: int, most: int | None = None) -> fields.Integer:
     return fields.Integer(load_default=default, validate=validate.Range(1, most))
 
 
+class _GeneralSchema(Schema):
+    @validates_schema(skip_on_field_errors=False)
+    def check_that_tokens_differ(self, general: dict[str, Any], **_options: Any) -> None:
+        tokens: tuple[Token, ...] = general.get("API_TOKENS", ())
+        among_api_tokens = list(find_repetitions(tokens))
+        both = find_repetitions(tokens + general.get("READ_TOKENS", ()))
+        with_read_tokens = [fault for fault in both if fault not in among_api_tokens]
+        faults = {"API_TOKENS": among_api_tokens, "READ_TOKENS": with_read_tokens}
+        if any(faults.values()):
+            raise ValidationError({name: found for name, found in faults.items() if found})
+
+
 # An empty value counts as not set, so that a line `NAME=` in an env file restores the default.
-GENERAL = Schema.from_dict(
+GENERAL = _GeneralSchema.from_dict(
     {
-        "DATABASE_URL": _required(
-            fields.String, _scheme("postgresql", "postgres", "postgresql+psycopg")
-        ),
-        "REDIS_URL": _required(fields.String, _scheme("redis", "rediss", "unix", "redis+sentinel")),
-        "API_TOKENS": _required(
-            CommaList, validate.Length(1, error="contains no token"), _long_tokens
-        ),
+        "DATABASE_URL": _required(_scheme("postgresql", "postgres", "postgresql+psycopg")),
+        "REDIS_URL": _required(_scheme("redis", "rediss", "unix", "redis+sentinel")),
+        "API_TOKENS": TokenList("api", required=True, error_messages=NOT_SET),
+        "READ_TOKENS": TokenList("read", load_default=()),
         "HOST": _text("127.0.0.1"),
         "PORT": _positive(8000, most=65535),
         "DATA_DIR": _text(".data"),
-        "METRICS_TOKEN": _text(None, lambda token: _long_tokens([token])),
+        "METRICS_TOKEN": _text(None, _long_token),
         "MAX_BODY_BYTES": _positive(1_048_576),
         "POLL_INTERVAL_FACTOR": fields.Float(
             load_default=1.0, validate=validate.Range(min=0, min_inclusive=False, max=1000)

@@ -8,6 +8,7 @@ from flask import Request
 from flask.testing import FlaskClient
 from werkzeug.test import EnvironBuilder
 
+from receiver.access.tokens import Token
 from receiver.errors import TooManyAttempts
 from receiver.web import attempt_limit
 from receiver.web.attempt_limit import API_ATTEMPTS, SIGN_IN_ATTEMPTS, AttemptLimit, client_address
@@ -163,7 +164,9 @@ def test_requests_without_a_token_and_webhooks_are_not_slowed(client: FlaskClien
     while guess_sign_in(client, "wrong") != 429:
         pass
     client.set_cookie(
-        COOKIE, create_session_cookie(API_TOKEN, "Ann", datetime.now(UTC)), path="/ops"
+        COOKIE,
+        create_session_cookie(Token("api-1", API_TOKEN), "Ann", datetime.now(UTC)),
+        path="/ops",
     )
     assert client.get("/ops/orders").status_code == 200
 

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.access.tokens import Token
 from receiver.db.models import EndedSession, Message, Notice, Order
 from receiver.web.console.session_guard import COOKIE, HEADERS, create_session_cookie
 from tests.bodies import after, cottoncast_status, life, raw, tiramizoo_order
@@ -177,7 +178,9 @@ def test_a_session_ends_after_twelve_hours(client: FlaskClient) -> None:
         (timedelta(hours=13), 303),
         (-timedelta(1), 303),
     ):
-        client.set_cookie(COOKIE, create_session_cookie(API_TOKEN, "Ann", now - ago), path="/ops")
+        client.set_cookie(
+            COOKIE, create_session_cookie(Token("api-1", API_TOKEN), "Ann", now - ago), path="/ops"
+        )
         assert client.get("/ops/orders").status_code == opens
 
 
@@ -197,7 +200,7 @@ def test_removing_a_token_ends_its_sessions_and_no_others(new_app: NewApp) -> No
 
 
 def test_a_forged_cookie_is_refused(client: FlaskClient) -> None:
-    true = create_session_cookie(API_TOKEN, "Ann", datetime.now(UTC))
+    true = create_session_cookie(Token("api-1", API_TOKEN), "Ann", datetime.now(UTC))
     payload, _, signature = true.rpartition(".")
     for cookie in ("", "x", payload, f"{payload}.", f"{payload}x.{signature}", f"{true}x", "a.b.c"):
         client.set_cookie(COOKIE, cookie, path="/ops")

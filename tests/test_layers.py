@@ -30,6 +30,7 @@ FILES = sorted(
 
 # What every package may import.
 GROUND = {
+    "access",
     *("errors", "logs", "log_writer", "statuses", "times", "text", "telemetry"),
     "background_thread",
 }

@@ -70,7 +70,11 @@ def test_what_is_given_counts() -> None:
         ALERT_URLS="json://a,json://b",
     )
     assert (read.host, read.port, read.data_dir) == ("::1", 9000, Path("/srv/order trail"))
-    assert read.api_tokens == (f"one{LONG}", f"two{LONG}", f"three{LONG}")
+    assert [(token.name, token.value) for token in read.api_tokens] == [
+        ("api-1", f"one{LONG}"),
+        ("api-2", f"two{LONG}"),
+        ("api-3", f"three{LONG}"),
+    ]
     assert (read.metrics_token, read.max_body_bytes) == (f"scrape{LONG}", 1000)
     assert read.poll_interval_factor == 0.001
     assert (read.inbox_retention_days, read.personal_data_retention_days) == (7, 30)
@@ -221,13 +225,15 @@ def test_a_value_may_come_from_a_file(tmp_path: Path) -> None:
         }
     )
     assert read.database_url == REQUIRED["DATABASE_URL"]
-    assert (read.api_tokens, read.port) == ((f"one{LONG}", f"two{LONG}"), 9000)
+    assert [token.value for token in read.api_tokens] == [f"one{LONG}", f"two{LONG}"]
+    assert read.port == 9000
     assert read.accounts["tiramizoo-munich"].secrets == ("new", "old")
 
 
 def test_a_token_of_sixteen_characters_is_long_enough_and_a_short_one_is_not_shown() -> None:
     read = settings(API_TOKENS="0123456789abcdef", METRICS_TOKEN="fedcba9876543210")
-    assert (read.api_tokens, read.metrics_token) == (("0123456789abcdef",), "fedcba9876543210")
+    assert read.api_tokens[0].value == "0123456789abcdef"
+    assert read.metrics_token == "fedcba9876543210"
     told = fault(API_TOKENS="0123456789abcdef,hunter2")
     assert "no. 2" in told
     assert "hunter2" not in told

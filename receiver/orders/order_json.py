@@ -115,14 +115,17 @@ def _pick(values: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str,
     return None if values is None else {name: values[name] for name in names if name in values}
 
 
-def order_etag(row: Any) -> str:
-    """Return the ETag of a row of read_order() or read_version().
+def order_etag(order: Any, poll: Any) -> str:
+    """Return the ETag of an order: it covers what render_order() shows of it and of its polling.
 
-    It covers what the order shows: its version, and what changes without one.
+    order, poll: as for render_order(); or a row of read_version() as both.
     """
-    unversioned = (
-        *(row.last_heard_at, row.due_at, row.polled_at),
-        *(row.failures, row.unknown_since, row.stopped_at, row.stop_reason),
-    )
+    polled: tuple[Any, ...] = (None, None, 0, None, None, None)
+    if poll:
+        times = (poll.due_at, poll.polled_at, poll.unknown_since, poll.stopped_at)
+        due_at, polled_at, unknown_since, stopped_at = map(rfc3339, times)
+        polled = due_at, polled_at, poll.failures, unknown_since, stopped_at, poll.stop_reason
+    # All that changes without a new version.
+    unversioned = (rfc3339(order.last_heard_at), *polled)
     digest = hashlib.blake2b(repr(unversioned).encode(), digest_size=6).hexdigest()
-    return f"{row.id}-{row.version}-{digest}"
+    return f"{order.id}-{order.version}-{digest}"

@@ -206,6 +206,14 @@ class ProblemSchema(Answer):
     title = text("The name of the HTTP status.", "Not Found")
     status = integer("The HTTP status code.", 404)
     detail = text("What went wrong, as a text for people.", "there is no message 7")
+    code = text(
+        "What went wrong, as a word for programs, which never changes. More may be added.",
+        "message_not_found",
+    )
+    request_id = text(
+        "The `X-Request-ID` of the answer: name it when you report a problem.",
+        "0b1c4f0e9a2d47c3a1f2",
+    )
     errors = described(
         fields.Dict,
         "The invalid parameters (under `query`) or fields (under `json`): by name, a list of"

@@ -31,7 +31,7 @@ def banner_text(settings: Settings, places: Mapping[str, str], logs: Iterable[Pa
         "data": str(settings.data_dir),
         **places,
         "logs": ", ".join(["this terminal (JSON lines)", *map(str, logs)]),
-        "API token": ", ".join(settings.api_tokens),
+        "API token": ", ".join(token.value for token in settings.api_tokens),
     }
     accounts = settings.accounts
     rows |= {f"webhook {slug}": _webhook_url(url, account) for slug, account in accounts.items()}
@@ -72,5 +72,5 @@ def _send_commands(url: str, accounts: Iterable[Account]) -> Iterator[str]:
 def _read_commands(settings: Settings) -> Iterator[str]:
     for account in list(settings.accounts.values())[:1]:
         order = f"{account.slug}/{DRIVERS[account.driver].sample_order_id}"
-        token = f"-H 'Authorization: Bearer {settings.api_tokens[0]}'"
+        token = f"-H 'Authorization: Bearer {settings.api_tokens[0].value}'"
         yield f"curl -sS {token} {settings.url}/v1/orders/{order}"

@@ -21,9 +21,12 @@ from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.http import errors
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
+from structlog.contextvars import bind_contextvars
 
 from receiver.log_writer import WRITER
 from receiver.logs import failure_fields
+from receiver.web.http_problems import find_code
+from receiver.web.request_id import HEADER, choose_request_id
 
 log = structlog.get_logger("gunicorn.error")
 
@@ -136,6 +139,9 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that did not reach the application, or at which it crashed."""
+        # Its headers were not read, or not understood.
+        request_id = choose_request_id(None)
+        bind_contextvars(request_id=request_id)
         if isinstance(exc, errors.ParseException) and not isinstance(exc, APPLICATION_ERRORS):
             status, detail = PARSE_ERRORS.get(type(exc), (400, "the request is not valid HTTP"))
             log.warning("invalid_request_refused", error=type(exc).__name__)
@@ -145,7 +151,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
         path = getattr(req, "path", None) or ""
         with suppress(OSError):
             client.settimeout(LINGER_SECONDS)
-            client.sendall(_render_response(HTTPStatus(status), detail, path))
+            client.sendall(_render_response(HTTPStatus(status), detail, path, request_id))
             client.shutdown(SHUT_WR)
             remaining, ends_at = LINGER_BYTES, time.monotonic() + LINGER_SECONDS
             while remaining > 0 and time.monotonic() < ends_at:
@@ -155,7 +161,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn ships no types
                 remaining -= len(received)
 
 
-def _render_response(status: HTTPStatus, detail: str, path: str) -> bytes:
+def _render_response(status: HTTPStatus, detail: str, path: str, request_id: str) -> bytes:
     """Return an error response in the shape that this part of the URL space has (problems.py)."""
     if path.startswith("/webhooks/"):
         content_type = "application/json"
@@ -163,9 +169,11 @@ def _render_response(status: HTTPStatus, detail: str, path: str) -> bytes:
     else:
         content_type = "application/problem+json"
         problem = {"type": "about:blank", "title": status.phrase, "status": status.value}
-        body = orjson.dumps({**problem, "detail": detail})
+        more = {"detail": detail, "code": find_code(status), "request_id": request_id}
+        body = orjson.dumps({**problem, **more})
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
-        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+        f"{HEADER}: {request_id}\r\n\r\n"
     )
     return head.encode() + body

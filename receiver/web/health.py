@@ -10,6 +10,7 @@ from redis import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from receiver.access.tokens import Token
 from receiver.errors import MissingBearerToken
 from receiver.inbox.pending import read_progress
 from receiver.inbox.storage_check import OK, UNREACHABLE
@@ -17,7 +18,7 @@ from receiver.queue import redis_check
 from receiver.queue.liveness import count_live_workers
 from receiver.stats.counters import render_counts
 from receiver.times import rfc3339
-from receiver.web.auth import has_bearer_token
+from receiver.web.auth import admit, find_bearer_token
 from receiver.web.context import app_context
 
 # What else is shown must not keep the answer waiting.
@@ -67,11 +68,15 @@ def show_readiness() -> tuple[dict[str, Any], int]:
 def show_metrics() -> Response:
     """Return the metrics as Prometheus text; needs METRICS_TOKEN or an API token."""
     settings = app_context().settings
-    tokens = settings.api_tokens + ((settings.metrics_token,) if settings.metrics_token else ())
-    if not has_bearer_token(request, tokens):
+    tokens = settings.tokens
+    if settings.metrics_token:
+        tokens = (Token("metrics", settings.metrics_token), *tokens)
+    token = find_bearer_token(request, tokens)
+    if token is None:
         raise MissingBearerToken(
             "the request has no valid token: send METRICS_TOKEN or one of API_TOKENS"
         )
+    admit(token, is_open_to_readers=False)
     collected = CollectorRegistry()
     collected.register(app_context().metrics_collector)
     text_format = render_counts() + generate_latest(collected)

@@ -12,8 +12,11 @@ from typing import Any
 
 import orjson
 from flask import Flask, Response, g, request
+from structlog.contextvars import bind_contextvars
 
+from receiver.audit import Actor, act_as
 from receiver.log_writer import WRITER
+from receiver.web.request_id import choose_request_id
 
 # Machines request these every few seconds.
 UNLOGGED_ROUTES = {"/livez", "/readyz", "/metrics", "/ops/static/<path:filename>"}
@@ -47,6 +50,7 @@ class RequestLog:
             "method": request.method,
             "route": route,
             "status": answer.status_code,
+            "request_id": g.request_id,
             "ms": round((time.perf_counter() - g.request_started) * 1000, 2),
             **{name: arguments[name] for name in LOGGED_ARGUMENTS if name in arguments},
             **g.get("log_fields", {}),
@@ -79,5 +83,8 @@ def trace_requests(app: Flask) -> None:
 
 
 def note_start() -> None:
-    """Note when the current request began, for its log line and for the webhooks' statistics."""
+    """Note when the current request began, and its id; nobody acts before a token was checked."""
     g.request_started = time.perf_counter()
+    g.request_id = choose_request_id(request.environ.get("HTTP_X_REQUEST_ID"))
+    bind_contextvars(request_id=g.request_id)
+    act_as(Actor(request_id=g.request_id))

@@ -158,7 +158,7 @@ def test_the_whole_service_works_through_it(
     """Two web processes, two workers, two clocks: far more connections than there are."""
     env = {**environ, "DATABASE_URL": pool_url}
     sessions = open_sessions(pool)
-    bearer = {"Authorization": f"Bearer {Settings.from_env(env).api_tokens[0]}"}
+    bearer = {"Authorization": f"Bearer {Settings.from_env(env).api_tokens[0].value}"}
     path = "/webhooks/tiramizoo/orders/tiramizoo-token"
     with ExitStack() as stack:
         webs = [

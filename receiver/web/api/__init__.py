@@ -4,7 +4,7 @@ from flask import Flask
 
 from receiver.web.api import alerts, changes, conflicts, couriers, messages, orders, statuses, tours
 from receiver.web.api.blueprint import CONVERTERS
-from receiver.web.auth import require_api_token
+from receiver.web.auth import require_token_at_unknown_path
 from receiver.web.problems import guard_unknown_paths
 
 BLUEPRINTS = (
@@ -18,4 +18,4 @@ def init_app(app: Flask) -> None:
     app.url_map.converters.update(CONVERTERS)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint, url_prefix="/v1")
-    guard_unknown_paths(app, "/v1", require_api_token)
+    guard_unknown_paths(app, "/v1", require_token_at_unknown_path)

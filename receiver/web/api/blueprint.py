@@ -4,11 +4,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from inspect import cleandoc
 from typing import Any, TypeVar
 
 import orjson
-from flask import Request, Response
+from flask import Request, Response, request
 from flask_smorest import Blueprint
 from marshmallow import RAISE, Schema, ValidationError
 from webargs import missing
@@ -16,10 +17,11 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.routing import BaseConverter, PathConverter
 
-from receiver.web.auth import require_api_token
+from receiver.web.auth import require_token
 from receiver.web.context import app_context
 from receiver.web.encoded_slashes import decode_slashes, encode_slashes
-from receiver.web.openapi.components import PATH_PARAMETERS, describe_problem
+from receiver.web.http_problems import find_code
+from receiver.web.openapi.components import PATH_PARAMETERS, SECURITY, describe_problem
 from receiver.web.request_body import read_body
 
 MAX_API_BODY_BYTES = 262_144
@@ -123,12 +125,21 @@ def _keep_private(answer: Response) -> Response:
     return answer
 
 
+# What does not exist, by the parameter of the path that names it: the first one of these.
+NOT_FOUND = {
+    "order_id": "OrderNotFound",
+    "tour_id": "TourNotFound",
+    "message_id": "MessageNotFound",
+    "alert_id": "AlertNotFound",
+    "account": "AccountNotFound",
+}
+
+
 def _shared_problems(path: list[str], arguments: list[dict[str, Any]]) -> dict[int, str]:
     """Name the errors that an operation shares with others. path: names of its parameters."""
     problems = {401: "Unauthorized", 429: "TooManyAttempts", 503: "Unavailable"}
     locations = {argument["in"] for argument in arguments}
-    if path:
-        problems |= {404: "NotFound"}
+    problems |= next(({404: found} for name, found in NOT_FOUND.items() if name in path), {})
     if "order_id" in path:
         problems |= {409: "Ambiguous"}
     if path or "query" in locations:
@@ -141,17 +152,33 @@ def _shared_problems(path: list[str], arguments: list[dict[str, Any]]) -> dict[i
 
 
 class ApiBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest is not typed
-    """A blueprint that requires a token and documents what all of its operations share."""
+    """A blueprint that requires a token and documents what all of its operations share.
+
+    A read token is enough for every GET, unless the route says otherwise.
+    """
 
     ARGUMENTS_PARSER = Parser()
 
     def __init__(self, name: str, description: str) -> None:
         super().__init__(name, __name__, description=description)
-        self.before_request(require_api_token)
+        self._open_to_readers: set[str] = set()
+        self.before_request(self._require_token)
         self.after_request(_keep_private)
 
-    def route(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Register a view; its parameters, errors and operation id are documented by themselves."""
+    def _require_token(self) -> None:
+        is_open = request.method == "OPTIONS" or request.endpoint in self._open_to_readers
+        require_token(is_open_to_readers=is_open)
+
+    def route(
+        self, rule: str, *, is_open_to_readers: bool | None = None, **options: Any
+    ) -> Callable[[View], View]:
+        """Register a view; its parameters, errors and operation id are documented by themselves.
+
+        is_open_to_readers: whether a read token is enough; by default for GET only.
+        """
+        is_open = is_open_to_readers
+        if is_open is None:
+            is_open = list(options.get("methods", ["GET"])) == ["GET"]
         names = re.findall(r"<(?:\w+:)?(\w+)>", rule)
         parameters = [{"in": "path", "name": name, **PATH_PARAMETERS[name]} for name in names]
         register = super().route(rule, parameters=parameters, **options)
@@ -159,8 +186,16 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest is not type
         def document(view: View) -> View:
             docs = getattr(view, "_apidoc", {})
             problems = _shared_problems(names, docs.get("arguments", {}).get("parameters", []))
+            if is_open:
+                self._open_to_readers.add(f"{self.name}.{view.__name__}")
+            else:
+                problems |= {403: "ReadOnlyToken"}
             responses = problems | docs.get("manual_doc", {}).get("responses", {})
-            described = self.doc(operationId=view.__name__, responses=responses)(view)
+            described = self.doc(
+                operationId=view.__name__,
+                responses=responses,
+                security=SECURITY if is_open else SECURITY[:1],
+            )(view)
             registered: View = register(described)
             return registered
 
@@ -178,9 +213,15 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest is not type
         description = cleandoc(schema.__doc__) if schema else "Done. The response has no body."
         return super().response(status_code, schema, **({"description": description} | options))
 
-    def problem(self, status: int, description: str, detail: str) -> Callable[[View], View]:
-        """Document an error of one operation. detail: of its example."""
+    def problem(
+        self, status: int, description: str, detail: str, code: str | None = None
+    ) -> Callable[[View], View]:
+        """Document an error of one operation.
+
+        detail, code: of its example; without a code, that of the status.
+        """
+        code = code or find_code(HTTPStatus(status))
         documented: Callable[[View], View] = self.doc(
-            responses={status: describe_problem(status, description, detail)}
+            responses={status: describe_problem(status, code, description, detail)}
         )
         return documented

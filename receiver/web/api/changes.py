@@ -31,6 +31,7 @@ READ_SECONDS = 30.0
     503,
     "Too many clients are waiting for changes.",
     "too many clients are waiting for changes: retry later, or omit wait",
+    "too_many_waiting",
 )
 def follow_changes(filters: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Read the changes of all orders, oldest first.

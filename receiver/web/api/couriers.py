@@ -49,6 +49,7 @@ def list_refusals() -> dict[str, Any]:
     "The account cannot be polled, or several orders have this identifier.",
     "account 'tiramizoo' cannot be polled: it is off, its courier has no API, or its API_TOKEN,"
     " API_USER or API_URL is not set",
+    "account_not_polled",
 )
 def refresh_order(account: str, order_id: str) -> dict[str, Any]:
     """Poll the courier for an order now, even if polling was given up.

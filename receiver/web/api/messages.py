@@ -26,7 +26,7 @@ def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
         return browse.list_messages(session, filters)
 
 
-@messages.get("/messages/<number:message_id>")
+@messages.get("/messages/<number:message_id>", is_open_to_readers=False)
 @messages.response(200, schemas.MessageSchema)
 def get_message(message_id: str) -> Response:
     """Show one message with its body.
@@ -46,6 +46,7 @@ def get_message(message_id: str) -> Response:
     409,
     "The body is no longer stored.",
     "message 184467 cannot be retried: its body is no longer stored",
+    "wrong_outcome",
 )
 def retry_message(message_id: str) -> dict[str, Any]:
     """Process a quarantined, parked or discarded message again.
@@ -78,6 +79,7 @@ def retry_messages(selection: dict[str, Any]) -> dict[str, Any]:
     409,
     "The message is applied or pending.",
     "message 184467 is applied: only quarantined or parked messages can be discarded",
+    "wrong_outcome",
 )
 def discard_message(note: dict[str, str], message_id: str) -> dict[str, Any]:
     """Discard a quarantined or parked message, and record who decided it and why.

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from flask import Response, request
+from flask import Response, request, url_for
 from marshmallow import Schema, ValidationError
 from sqlalchemy.orm import Session
 
@@ -64,11 +64,12 @@ def get_order(account: str, order_id: str) -> Response:
     """
     reader, known = app_context().reader, request.if_none_match
     if known:
-        etag = order_etag(reader.read_version(account, order_id))
+        version = reader.read_version(account, order_id)
+        etag = order_etag(version, version)
         if known.contains_weak(etag):
             return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
     row = reader.read_order(account, order_id)
-    return _tagged(json_answer(render_order(row, row)), order_etag(row))
+    return _tagged(json_answer(render_order(row, row)), order_etag(row, row))
 
 
 def _tagged(answer: Response, etag: str) -> Response:
@@ -117,7 +118,7 @@ def list_orders(filters: dict[str, Any]) -> Response:
     return json_answer(render_order_page(page))
 
 
-@orders.post("/orders/lookup")
+@orders.post("/orders/lookup", is_open_to_readers=True)
 @orders.arguments(schemas.LookupSchema, example={"references": ["41", "42"]})
 @orders.response(200, schemas.LookupAnswerSchema)
 def look_up(lookup: dict[str, Any]) -> Response:
@@ -165,13 +166,14 @@ def _invalid_item(error: ValidationError) -> Problem:
 
 @orders.post("/orders")
 @orders.arguments(schemas.NewOrderSchema, example=NEW_ORDER)
-@orders.response(201, schemas.OrderSchema)
-@orders.alt_response(200, schema=schemas.OrderSchema, description="The order was already known.")
-@orders.problem(
-    404,
-    "The account does not exist or is off.",
-    "account 'nobody' is not configured: GET /v1/couriers lists the accounts",
+@orders.response(201, schemas.OrderSchema, headers={"ETag": "ETag", "Location": "Location"})
+@orders.alt_response(
+    200,
+    schema=schemas.OrderSchema,
+    description="The order was already known.",
+    headers={"ETag": "ETag"},
 )
+@orders.doc(responses={404: "AccountNotFound"})
 def register_order(new: dict[str, Any]) -> Response:
     """Register an order that was given to a courier.
 
@@ -182,7 +184,13 @@ def register_order(new: dict[str, Any]) -> Response:
     """
     app, now = app_context(), datetime.now(UTC)
     order, is_new = register.register_order(app.sessions, app.settings, app.bells, new, now)
-    return json_answer(render_order(order, order.poll), 201 if is_new else 200)
+    answer = json_answer(render_order(order, order.poll), 201 if is_new else 200)
+    answer.set_etag(order_etag(order, order.poll))
+    if is_new:
+        answer.headers["Location"] = url_for(
+            "orders.get_order", account=order.account, order_id=order.courier_order_id
+        )
+    return answer
 
 
 @orders.delete("/orders/<account>/<path:order_id>/personal-data")

@@ -109,5 +109,6 @@ def render_problem_page(problem: Problem) -> Response:
         title=problem.status.phrase,
         message=problem.detail,
         what_to_do=WHAT_TO_DO.get(problem.status, ""),
+        request_id=g.request_id,
     )
     return add_headers(make_response(page))

@@ -28,9 +28,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, Forbidden, UnsupportedMediaType
 from werkzeug.wrappers import Response as AnyResponse
 
+from receiver import audit
+from receiver.access.tokens import Token
+from receiver.audit import Actor, act_as
 from receiver.db.models import EndedSession
 from receiver.errors import MissingBearerToken
-from receiver.web.auth import has_bearer_token
+from receiver.web.auth import admit, find_bearer_token
 from receiver.web.context import app_context
 from receiver.web.request_body import read_body
 
@@ -67,11 +70,14 @@ HEADERS = {
 class User:
     """Who sent the current request.
 
+    name: what somebody signed in with; the token's name without one.
+    token_name: the name of the API token of the session or the request.
     form_token: the session's id, in every form that is shown to it. Empty for a client with a
     bearer token, which is no browser, so no other site can act through it.
     """
 
-    name: str = ""
+    name: str
+    token_name: str
     since: datetime | None = None
     form_token: str = field(default="", repr=False)
 
@@ -95,6 +101,7 @@ def check_request() -> AnyResponse | None:
             raise MissingBearerToken("you are not signed in, or your session has expired")
         target = request.full_path.rstrip("?")
         return redirect(url_for("console.signin.show_sign_in_page", to=target), 303)
+    act_as(Actor(g.user.name, g.user.token_name, g.request_id))
     if is_change and g.user.form_token:
         offered = read_form().get(FORM_TOKEN, "").encode()
         if not hmac.compare_digest(g.user.form_token.encode(), offered):
@@ -103,10 +110,15 @@ def check_request() -> AnyResponse | None:
 
 
 def _find_user() -> User | None:
-    tokens = app_context().settings.api_tokens
+    settings = app_context().settings
     if "Authorization" in request.headers:
-        return User() if has_bearer_token(request, tokens) else None
-    user = read_session_cookie(request.cookies.get(COOKIE, ""), tokens, datetime.now(UTC))
+        token = find_bearer_token(request, settings.tokens)
+        if token is None:
+            return None
+        admit(token, is_open_to_readers=False)
+        return User(token.name, token.name)
+    cookie = request.cookies.get(COOKIE, "")
+    user = read_session_cookie(cookie, settings.api_tokens, datetime.now(UTC))
     return None if user is None or _was_signed_out(user) else user
 
 
@@ -127,6 +139,7 @@ def end_session(user: User, now: datetime) -> None:
     Rows that are older than any session are dropped here: signing out is rare.
     """
     with app_context().sessions.begin() as session:
+        audit.record_action(session, audit.SIGN_OUT)
         expired = now - SESSION_DURATION - MAX_CLOCK_DIFFERENCE
         session.execute(delete(EndedSession).where(EndedSession.ended_at < expired))
         ended = insert(EndedSession).values(id=user.form_token, ended_at=now)
@@ -172,20 +185,20 @@ def add_headers(answer: Response) -> Response:
     return answer
 
 
-def create_session_cookie(api_token: str, name: str, now: datetime) -> str:
-    """Return the cookie of a new session."""
+def create_session_cookie(api_token: Token, name: str, now: datetime) -> str:
+    """Return the cookie of a new session. name: may be empty."""
     content = {"id": secrets.token_hex(16), "name": name, "since": int(now.timestamp())}
     return str(_serializer(api_token).dumps(content))
 
 
-def read_session_cookie(cookie: str, api_tokens: Iterable[str], now: datetime) -> User | None:
+def read_session_cookie(cookie: str, api_tokens: Iterable[Token], now: datetime) -> User | None:
     """Return the user of a session cookie; None if it is not ours or has expired."""
     # A list: every token is tried, also after one that fits.
     found = [user for token in api_tokens if (user := _read_cookie(cookie, token, now)) is not None]
     return found[0] if found else None
 
 
-def _read_cookie(cookie: str, api_token: str, now: datetime) -> User | None:
+def _read_cookie(cookie: str, api_token: Token, now: datetime) -> User | None:
     try:
         content = _serializer(api_token).loads(cookie)
     except BadData:
@@ -193,11 +206,12 @@ def _read_cookie(cookie: str, api_token: str, now: datetime) -> User | None:
     since = datetime.fromtimestamp(content["since"], UTC)
     if not -MAX_CLOCK_DIFFERENCE <= now - since <= SESSION_DURATION:
         return None
-    return User(content["name"], since, form_token=content["id"])
+    name = content["name"] or api_token.name
+    return User(name, api_token.name, since, form_token=content["id"])
 
 
-def _serializer(api_token: str) -> URLSafeSerializer:
-    key = hmac.new(api_token.encode(), KEY_PURPOSE, hashlib.sha256).digest()
+def _serializer(api_token: Token) -> URLSafeSerializer:
+    key = hmac.new(api_token.value.encode(), KEY_PURPOSE, hashlib.sha256).digest()
     return URLSafeSerializer(
         key,
         salt=b"visit",

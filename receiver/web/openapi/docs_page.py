@@ -4,7 +4,7 @@ Everything comes from this service: Swagger UI is an installed package, and the
 Content-Security-Policy forbids other sources.
 
 A browser cannot send a bearer token when somebody opens an address. So these routes also accept
-HTTP Basic with any user name and an API token as the password. They only describe the API. No
+HTTP Basic with any user name and a token as the password. They only describe the API. No
 other route accepts a password: browsers send it with requests that other sites' pages make, too.
 """
 
@@ -16,7 +16,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
 from receiver.errors import MissingBearerToken
-from receiver.web.auth import is_right_token, require_api_token
+from receiver.web.auth import admit, check_attempt, require_token
 from receiver.web.context import app_context
 from receiver.web.openapi.document import build_document
 
@@ -44,7 +44,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-CHALLENGE = 'Basic realm="ordertrail docs: the password is an API token", charset="UTF-8"'
+CHALLENGE = 'Basic realm="ordertrail docs: the password is a token of the API", charset="UTF-8"'
 
 
 @docs.before_request
@@ -53,9 +53,12 @@ def require_token_or_password() -> None:
     given = request.authorization
     password = given.password if given and given.type == "basic" else None
     if password is None:
-        require_api_token()
-    elif not is_right_token(request, password, app_context().settings.api_tokens):
-        raise MissingBearerToken("the password is none of the service's API tokens")
+        require_token(is_open_to_readers=True)
+        return
+    token = check_attempt(request, password, app_context().settings.tokens)
+    if token is None:
+        raise MissingBearerToken("the password is none of the service's tokens")
+    admit(token, is_open_to_readers=True)
 
 
 @docs.after_request

@@ -14,14 +14,10 @@ from marshmallow import fields
 from receiver.schemas.fields import ProblemSchema, Text
 from receiver.web.api import BLUEPRINTS
 from receiver.web.api.blueprint import CONVERTERS
-from receiver.web.openapi.components import HEADERS, PROBLEMS
+from receiver.web.openapi.components import HEADERS, PROBLEMS, SECURITY, SECURITY_SCHEMES
+from receiver.web.problems import list_codes
 
 GUIDE = Path(__file__).parent / "page" / "guide.md"
-BEARER = {
-    "type": "http",
-    "scheme": "bearer",
-    "description": "One of the service's API tokens (`API_TOKENS`).",
-}
 
 
 class DescribedApi(Api):  # type: ignore[misc] # flask-smorest is not typed
@@ -45,15 +41,15 @@ def build_document() -> bytes:
     app.url_map.converters.update(CONVERTERS)
     info = {
         "summary": "The status of every order, as reported by its courier.",
-        "description": GUIDE.read_text(encoding="utf-8"),
+        "description": f"{GUIDE.read_text(encoding='utf-8')}\n{_render_codes()}",
         "license": {"name": "MIT", "identifier": "MIT"},
     }
     servers = [{"url": "/", "description": "This service"}]
-    security: list[dict[str, list[str]]] = [{"bearer": []}]
-    api = DescribedApi(app, spec_kwargs={"info": info, "servers": servers, "security": security})
+    api = DescribedApi(app, spec_kwargs={"info": info, "servers": servers, "security": SECURITY})
     components, converter = api.spec.components, api.ma_plugin.converter
     converter.add_attribute_function(_describe_keys)
-    components.security_scheme("bearer", BEARER)
+    for name, scheme in SECURITY_SCHEMES.items():
+        components.security_scheme(name, scheme)
     for name, header in HEADERS.items():
         components.header(name, header)
     for name, problem in PROBLEMS.items():
@@ -67,6 +63,15 @@ def build_document() -> bytes:
     # flask-smorest registers it, and nothing uses it.
     del components.schemas["PaginationMetadata"]
     return json.dumps(api.spec.to_dict()).encode()
+
+
+def _render_codes() -> str:
+    """Return the codes of all problems as a table in Markdown."""
+    rows = [
+        f"| `{code}` | {status.value} | {meaning} |"
+        for code, (status, meaning) in list_codes().items()
+    ]
+    return "\n".join(["| `code` | status | meaning |", "|---|---|---|", *rows, ""])
 
 
 def _describe_keys(converter: Any, field: Any, **kwargs: Any) -> dict[str, Any]:

@@ -113,7 +113,13 @@ def _check_polling(account: Account) -> Finding:
 
 def _check_secrets(settings: Settings) -> Findings:
     """Check for secrets that can be guessed, or that are used more than once."""
-    named = {"API_TOKENS": settings.api_tokens}
+    named = {
+        name: tuple(token.value for token in tokens)
+        for name, tokens in (
+            ("API_TOKENS", settings.api_tokens),
+            ("READ_TOKENS", settings.read_tokens),
+        )
+    }
     if settings.metrics_token:
         named["METRICS_TOKEN"] = (settings.metrics_token,)
     for account in settings.accounts.values():

@@ -1,0 +1,1 @@
+"""Bearer tokens: their names, and what each kind may do."""
