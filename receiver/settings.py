@@ -274,11 +274,11 @@ def _positive(default: int, most: int | None = None) -> fields.Integer:
 class _GeneralSchema(Schema):
     @validates_schema(skip_on_field_errors=False)
     def check_that_tokens_differ(self, general: dict[str, Any], **_options: Any) -> None:
-        tokens: tuple[Token, ...] = general.get("API_TOKENS", ())
-        among_api_tokens = list(find_repetitions(tokens))
-        both = find_repetitions(tokens + general.get("READ_TOKENS", ()))
-        with_read_tokens = [fault for fault in both if fault not in among_api_tokens]
-        faults = {"API_TOKENS": among_api_tokens, "READ_TOKENS": with_read_tokens}
+        api_tokens: tuple[Token, ...] = general.get("API_TOKENS", ())
+        known = list(find_repetitions(api_tokens))
+        of_both = find_repetitions(api_tokens + general.get("READ_TOKENS", ()))
+        added = [fault for fault in of_both if fault not in known]
+        faults = {"API_TOKENS": known, "READ_TOKENS": added}
         if any(faults.values()):
             raise ValidationError({name: found for name, found in faults.items() if found})
 

@@ -13,7 +13,7 @@ FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
 
 
 def sign_in(client: FlaskClient, token: str = API_TOKEN, **more: str) -> TestResponse:
-    return client.post("/ops/signin", data={"name": "Ann", "token": token, **more})
+    return client.post("/ops/signin", data={"name": "Ann", "token": token} | more)
 
 
 def form_token(client: FlaskClient) -> str:

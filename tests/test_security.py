@@ -84,6 +84,7 @@ def test_every_answer_of_the_api_is_json_that_nobody_keeps(
 def test_without_a_token_the_api_does_not_say_what_there_is(client: FlaskClient) -> None:
     def told(path: str, token: str | None) -> tuple[int, bytes, str | None]:
         headers = {"Authorization": token} if token is not None else {}
+        headers["X-Request-ID"] = "the-same"
         answer = client.get(path, headers=headers)
         return answer.status_code, answer.data, answer.headers.get("WWW-Authenticate")
 

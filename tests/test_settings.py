@@ -239,6 +239,43 @@ def test_a_token_of_sixteen_characters_is_long_enough_and_a_short_one_is_not_sho
     assert "hunter2" not in told
 
 
+def test_a_token_may_have_a_name_before_its_first_colon() -> None:
+    read = settings(
+        API_TOKENS="shop: 0123456789abcdef:1,fedcba9876543210", READ_TOKENS="00112233445566778"
+    )
+    tokens = [(token.name, token.value, token.may_write) for token in read.tokens]
+    assert tokens == [
+        ("shop", "0123456789abcdef:1", True),
+        ("api-2", "fedcba9876543210", True),
+        ("read-1", "00112233445566778", False),
+    ]
+    assert "0123456789abcdef" not in repr(read)
+
+
+@pytest.mark.parametrize(
+    ("api_tokens", "read_tokens", "name"),
+    [
+        ("sh\x1bop:0123456789abcdef", "", "API_TOKENS"),
+        (f"{'x' * 65}:0123456789abcdef", "", "API_TOKENS"),
+        (":0123456789abcdef", "", "API_TOKENS"),
+        ("shop:0123456789abcde", "", "API_TOKENS"),
+        ("shop:0123456789abcdef,shop:fedcba9876543210", "", "API_TOKENS"),
+        ("api-2:0123456789abcdef,fedcba9876543210", "", "API_TOKENS"),
+        ("a:0123456789abcdef,b:0123456789abcdef", "", "API_TOKENS"),
+        ("0123456789abcdef", "0123456789abcdef", "READ_TOKENS"),
+        ("shop:0123456789abcdef", "shop:fedcba9876543210", "READ_TOKENS"),
+        ("0123456789abcdef", "short", "READ_TOKENS"),
+        ("0123456789abcdef", ",", "READ_TOKENS"),
+    ],
+)
+def test_tokens_that_cannot_be_told_apart_or_named_are_faults(
+    api_tokens: str, read_tokens: str, name: str
+) -> None:
+    told = fault(API_TOKENS=api_tokens, READ_TOKENS=read_tokens)
+    assert told.startswith(f"{name}: ")
+    assert "0123456789abcde" not in told
+
+
 def test_a_name_given_twice_is_a_fault(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("x")

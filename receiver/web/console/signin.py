@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 signin = Blueprint("signin", __name__)
 
 MAX_NAME_CHARACTERS = 100
-WRONG = "The token is wrong."
+WRONG = "The API token is wrong."
 READ_ONLY = "This is a read token. The console can change things, so it needs one of API_TOKENS."
 
 
