@@ -187,6 +187,18 @@ def inbox(engine: Engine, sessions: Sessions, rings: list[int]) -> Iterator[Inbo
     inbox._pool.close()
 
 
+def test_only_what_is_stored_shows_that_postgresql_stores(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To find that a body is there already waits for no flush, however slow the disk is."""
+    stored: list[float] = []
+    monkeypatch.setattr(inbox.storage, "note_success", stored.append)
+    inbox.accept(incoming())
+    assert len(stored) == 1
+    inbox.accept(incoming())
+    assert len(stored) == 2
+
+
 @contextmanager
 def table_locked(sessions: Sessions) -> Iterator[None]:
     """Lock the table of messages inside."""

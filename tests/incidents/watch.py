@@ -72,6 +72,11 @@ class Watch:
             if push.key == key and push.at >= since and push.state == "alerting"
         ]
 
+    def fired_at(self, key: str) -> float | None:
+        """When a Prometheus rule of this name first fired, of any account where it names none."""
+        found = [at for name, at in self.firing.items() if key in {name, name.partition("/")[0]}]
+        return min(found, default=None)
+
     def is_open(self, key: str) -> bool:
         """Whether the latest answer of /v1/alerts had it."""
         seen = self.alerts.get(key)
@@ -122,8 +127,11 @@ class Watch:
                 self.firing.setdefault(key, time.monotonic())
 
     def _check(self) -> None:
-        _, printed = self._stage.command("check")
+        began = time.monotonic()
+        code, printed = self._stage.command("check")
         now = time.monotonic()
+        with (self._stage.logs / "check.log").open("a") as log:
+            log.write(f"{now:.0f}: {code} after {now - began:.0f} s\n{printed}\n")
         for line in printed.splitlines():
             words = line.split()
             if len(words) > 1 and words[0] in {"critical", "warning"}:

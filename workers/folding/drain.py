@@ -202,7 +202,8 @@ class _Drain:
                             raise
                         folded = FoldedBatch({message_id: _report_failure(error, message_id)})
                     record_outcomes(session, batch, folded, self.now)
-                self.marks.clear([message_id])
+                # None where another process looks at it just now: the mark is taken back then.
+                self.marks.clear(message.id for message in batch)
                 return
             except ConcurrentChange:
                 continue
