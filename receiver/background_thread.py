@@ -54,12 +54,17 @@ class BackgroundThread:
                 thread.start()
                 self._thread = thread
 
-    def close(self, timeout: float | None = None) -> None:
-        """Do the work one last time, if the thread was ever started, and end the thread."""
+    def close(self, timeout: float | None = None) -> bool:
+        """Do the work one last time, if the thread was ever started, and end the thread.
+
+        Return whether it has ended; it goes on where the work takes longer than the timeout.
+        """
         self._closed.set()
         self._woken.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
+        if self._thread is None:
+            return True
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         # Under gevent the thread would go on with the context of the request that started it.

@@ -5,6 +5,7 @@ All faults are reported together, so that they can be corrected in one go.
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +30,10 @@ from receiver.couriers.contract import Access
 from receiver.couriers.snapshot import MessageContext
 from receiver.errors import OrdertrailError
 
+# A secret of Standard Webhooks: this, and a key in base64.
+WEBHOOK_SECRET = "whsec_"  # noqa: S105 (no secret)
+WEBHOOK_KEY_BYTES = range(24, 65)
+NEW_SECRET = 'create one with `echo "whsec_$(openssl rand -base64 32)"`'  # noqa: S105
 # A token is part of a URL's path: these characters need no encoding there.
 URL_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
 # The address of this machine to connect to where the service listens on all of its addresses.
@@ -101,6 +106,8 @@ class Settings:
     archive_dir: Path | None
     alert_urls: tuple[str, ...] = field(repr=False)
     heartbeat_url: str | None = field(repr=False)
+    push_url: str | None = field(repr=False)
+    push_secret: tuple[str, ...] = field(repr=False)
     public_url: str | None
     runbook_url: str | None
     request_log: str
@@ -125,6 +132,11 @@ class Settings:
         return f"{(self.public_url or self.url).rstrip('/')}/ops"
 
     @property
+    def shown_push_url(self) -> str:
+        """PUSH_URL for people and logs: without its query, which may hold a token."""
+        return (self.push_url or "").partition("?")[0]
+
+    @property
     def installation(self) -> str:
         """The name of this installation, for people who look after several."""
         return urlsplit(self.public_url or self.url).netloc
@@ -143,6 +155,8 @@ class Settings:
         values, faults = _with_files(environ)
         general = _load(GENERAL, values, faults)
         accounts = _accounts(values, faults)
+        if general.get("PUSH_URL") and not general["PUSH_SECRET"]:
+            faults.append(f"PUSH_URL: needs PUSH_SECRET, which signs what is sent: {NEW_SECRET}")
         if faults:
             raise BadSettings(sorted(faults))
         for name in ("DATA_DIR", "PROGRESS_PATH", "ARCHIVE_DIR"):
@@ -207,12 +221,26 @@ def _scheme(*schemes: str) -> Callable[[str], None]:
 
 def _base_address(url: str) -> None:
     """Check an address to which paths are appended and which is logged: no user, query or space."""
-    _scheme("http", "https")(url)
+    _address(url)
     parts = urlsplit(url)
-    if not parts.hostname:
-        raise ValidationError("must contain a host")
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValidationError("must end with its path and contain no user name, `?` or `#`")
+
+
+def _push_address(url: str) -> None:
+    """Check the address that the change feed is pushed to. The signature shows who sends it."""
+    _address(url)
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValidationError("must contain no user and password: the shop checks the signature")
+    if parts.fragment:
+        raise ValidationError("must contain no `#`")
+
+
+def _address(url: str) -> None:
+    _scheme("http", "https")(url)
+    if not urlsplit(url).hostname:
+        raise ValidationError("must contain a host")
     if not url.isascii() or any(character.isspace() for character in url):
         raise ValidationError("must not contain spaces or characters that need percent-encoding")
 
@@ -250,6 +278,22 @@ def _long_token(token: str) -> None:
     if len(token) < TOKEN_CHARACTERS:
         least = f"{TOKEN_CHARACTERS} characters: create one with `openssl rand -hex 32`"
         raise ValidationError(f"has fewer than {least}")
+
+
+def _webhook_secrets(secrets: Iterable[str]) -> None:
+    """Check secrets of Standard Webhooks; a bad one is reported by its number."""
+    bad = [str(place) for place, secret in enumerate(secrets, 1) if not _is_webhook_secret(secret)]
+    if bad:
+        form = f"whsec_ and 24 to 64 bytes in base64: {NEW_SECRET}"
+        raise ValidationError(f"secret no. {', '.join(bad)} is not {form}")
+
+
+def _is_webhook_secret(secret: str) -> bool:
+    try:
+        key = b64decode(secret.removeprefix(WEBHOOK_SECRET), validate=True)
+    except ValueError:
+        return False
+    return secret.startswith(WEBHOOK_SECRET) and len(key) in WEBHOOK_KEY_BYTES
 
 
 NOT_SET: dict[str, Any] = {"required": "is not set"}
@@ -305,6 +349,8 @@ GENERAL = _GeneralSchema.from_dict(
         "ARCHIVE_DIR": _text(),
         "ALERT_URLS": CommaList(load_default=(), validate=_apprise_addresses),
         "HEARTBEAT_URL": _text(None, _scheme("http", "https")),
+        "PUSH_URL": _text(None, _push_address),
+        "PUSH_SECRET": CommaList(load_default=(), validate=_webhook_secrets),
         "PUBLIC_URL": _text(None, _base_address),
         "RUNBOOK_URL": _text(None, _scheme("http", "https")),
         "REQUEST_LOG": _choice("on", "off"),

@@ -65,10 +65,12 @@ ALLOWED: dict[str, set[str]] = {
     "workers.polling": DOMAIN | {"workers.folding"},
     "workers.upkeep": DOMAIN | {"workers.folding"},
     "workers.alerting": DOMAIN | {"alerts"},
+    "workers.pushing": DOMAIN | {"schemas", "workers.polling"},
     "workers.jobs": DOMAIN
     | {"workers.runtime", "workers.folding", "workers.polling", "workers.upkeep"},
     "workers.worker": DOMAIN | {"workers.progress", "workers.runtime", "workers.jobs"},
-    "workers.clock": DOMAIN | {"workers.runtime", "workers.folding", "workers.alerting"},
+    "workers.clock": DOMAIN
+    | {"workers.runtime", "workers.folding", "workers.alerting", "workers.pushing"},
     "workers.cli": DOMAIN
     | {
         "alerts",
@@ -79,6 +81,7 @@ ALLOWED: dict[str, set[str]] = {
         "workers.clock",
         "workers.polling",
         "workers.progress",
+        "workers.pushing",
         "workers.upkeep",
     },
 }

@@ -1,7 +1,8 @@
 """The clock process, `python -m workers.clock`: it queues the jobs that are due.
 
-It also watches for alerts (workers/alerting.py), which must not depend on workers. Where Redis is
-away or refuses writes, nobody can wake a worker: the clock folds messages itself then.
+It also watches for alerts (workers/alerting), which must not depend on workers, and pushes the
+change feed to the shop (workers/pushing). Where Redis is away or refuses writes, nobody can wake a
+worker: the clock folds messages itself then.
 
 Any number of clocks may run: whichever sets a job's key in Redis first queues the job. RQ's own
 cron would do, but it can only pickle its jobs.
@@ -20,6 +21,7 @@ from receiver.queue.liveness import record_clock_tick
 from workers.alerting import AlertWatch
 from workers.folding.drain import drain_inbox
 from workers.folding.poison import CrashGuard
+from workers.pushing import FeedSender
 from workers.runtime import STOP, Runtime, start_process
 
 log = structlog.get_logger(__name__)
@@ -67,12 +69,24 @@ def drain_alone(runtime: Runtime, guard: CrashGuard) -> None:
         log.warning("drain_failed", **failure_fields(error))
 
 
+def start_sender(runtime: Runtime) -> FeedSender | None:
+    """Start to push the change feed, where PUSH_URL is set."""
+    settings = runtime.settings
+    if settings.push_url is None:
+        return None
+    log.info("shop_push_started", url=settings.shown_push_url)
+    sender = FeedSender(settings.push_url, settings.push_secret, runtime.sessions, runtime.redis)
+    sender.start()
+    return sender
+
+
 def main() -> None:
     """Queue jobs and watch for alerts until the process is to stop."""
     runtime, progress = start_process("clock")
     log.info("clock_started")
     watch = AlertWatch(runtime.settings, runtime.sessions, runtime.redis)
     watch.start()
+    sender = start_sender(runtime)
     guard, fault = CrashGuard(), redis_check.OK
     while not STOP.wait(TICK_SECONDS):
         if not watch.hangs():
@@ -87,6 +101,8 @@ def main() -> None:
                 fault = redis_check.name_redis_fault(error)
                 log.warning("redis_unreachable", fault=fault, **exception_fields(error))
             drain_alone(runtime, guard)
+    if sender is not None:
+        sender.close()
     log.info("clock_stopped")
 
 

@@ -10,6 +10,7 @@ from receiver.alerts import (  # noqa: F401 (each puts its conditions into CATAL
     order_alerts,
     platform_alerts,
     polling_alerts,
+    push_alerts,
     webhook_alerts,
 )
 from receiver.alerts.condition import CATALOGUE, CRITICAL, WARNING, Alert, runbook_link

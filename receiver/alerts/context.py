@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from receiver.alerts.backlog import Backlog, BacklogMeter
+from receiver.changes.feed_push import PushProgress, read_push_progress
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver
 from receiver.db.models import AccountState, Heartbeat
@@ -114,6 +115,13 @@ class AlertContext:
     def retention_lags(self) -> Mapping[str, timedelta]:
         """By kind of row, how long the oldest that is to be removed is past its term."""
         return measure_lag(self.session, self.settings, self.now)
+
+    @cached_property
+    def push_progress(self) -> PushProgress | None:
+        """How far the change feed was pushed to the shop; None where none is pushed."""
+        if self.settings.push_url is None:
+            return None
+        return read_push_progress(self.session, self.now)
 
     @property
     def last_fold_at(self) -> datetime | None:

@@ -84,24 +84,24 @@ def read_changes(session: Session, after: int, limit: int) -> Sequence[RowMappin
 
 
 def start_reading(
-    session: Session, after: str | None, limit: int
+    session: Session, after: str | None, limit: int, name: str = "after"
 ) -> tuple[int, Sequence[RowMapping]]:
     """Return the number at which a reader starts, and the changes after it.
 
-    after: a cursor, NOW, or None for the beginning.
+    after: a cursor, NOW, or None for the beginning. name: the parameter's name, for messages.
 
     Raises: InvalidCursor.
     """
     if after == NOW:
         return latest_change(session), []
-    number = 0 if after is None else read_cursor(after, CHANGES, "after")
+    number = 0 if after is None else read_cursor(after, CHANGES, name)
     rows = read_changes(session, number, limit)
     # A number that was never assigned, or only before a backup was restored. The sequence knows it
     # even if the changes themselves have been deleted.
     if not rows and number > session.scalar(LAST_ASSIGNED):
         raise InvalidCursor(
-            "after is newer than every change (was a backup restored?): start again without it",
-            "after",
+            f"{name} is newer than every change (was a backup restored?): start again without it",
+            name,
         )
     return number, rows
 

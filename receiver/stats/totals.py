@@ -24,6 +24,7 @@ EVENTS = "events"
 POLLS = "polls"
 JOB_FAILURES = "job_failures"
 PUSH_FAILURES = "push_failures"
+FEED_PUSHES = "feed_pushes"
 # What was lost and recovered: wake-ups for messages, next polls, leases of dead workers.
 MENDED = "mended"
 RINGS, NEXT_POLLS, LEASES = "rings", "next_polls", "leases"
@@ -32,6 +33,11 @@ RINGS, NEXT_POLLS, LEASES = "rings", "next_polls", "leases"
 ANSWERED, UNREADABLE, UNKNOWN, NONSENSE = "answered", "unreadable", "unknown", "nonsense"
 BUSY, REFUSED, UNAVAILABLE = "busy", "refused", "unavailable"
 POLL_RESULTS = (ANSWERED, UNREADABLE, UNKNOWN, NONSENSE, BUSY, REFUSED, UNAVAILABLE)
+
+# The results of a request to the shop's PUSH_URL.
+ACCEPTED, REJECTED, REDIRECTED = "accepted", "rejected", "redirected"
+TIMED_OUT, UNREACHABLE, BROKEN = "timed_out", "unreachable", "broken"
+PUSH_RESULTS = (ACCEPTED, REJECTED, REDIRECTED, TIMED_OUT, UNREACHABLE, BROKEN)
 
 # The label of values above the last bound.
 INFINITE = "+Inf"

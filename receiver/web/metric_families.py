@@ -211,6 +211,28 @@ def _retention_metrics(context: AlertContext) -> Iterator[Metric]:
     yield gauge("retention_lag_seconds", lag_text, lags, "kind")
 
 
+def _push_metrics(context: AlertContext) -> Iterator[Metric]:
+    found = totals.read_totals(context.session)
+    results = {
+        result: found.get((totals.FEED_PUSHES, "", result), 0) for result in totals.PUSH_RESULTS
+    }
+    yield _counter("push_attempts", "Requests to PUSH_URL, by result.", results, "result")
+    progress = context.push_progress
+    for name, help_text, value in (
+        (
+            "push_lag_seconds",
+            "Age of the oldest change that the shop has not accepted; 0: there is none.",
+            progress.lag.total_seconds() if progress else 0.0,
+        ),
+        (
+            "push_lag_changes",
+            "Changes that the shop has not accepted; up to 10,000.",
+            progress.waiting if progress else 0,
+        ),
+    ):
+        yield gauge(name, help_text, {(): value})
+
+
 def describe_evaluation(evaluation: Evaluation) -> Iterator[Metric]:
     """Yield what is known also where PostgreSQL cannot be read."""
     writable = "Whether webhooks can be stored: PostgreSQL answers, takes writes, and in time."
@@ -251,4 +273,5 @@ PARTS: Mapping[str, Callable[[AlertContext], Iterator[Metric]]] = {
     "accounts": _account_metrics,
     "orders": _order_metrics,
     "retention": _retention_metrics,
+    "push": _push_metrics,
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.push_shop import SECRET
 from tests.service import ROOT
 from tests.test_main_job import is_ready, wait_for
 
@@ -109,6 +110,7 @@ def test_the_hour_of_the_developers_page_works(place: Path) -> None:
     environ = {
         "ORDERTRAIL_URL": here(place, "http://127.0.0.1:8000"),
         "ORDERTRAIL_TOKEN": secrets["API_TOKENS"],
+        "PUSH_SECRET": SECRET,
     }
     for command in blocks(page, "sh"):
         assert "200 in" in run(place, "bash", "-eu", text=here(place, command))

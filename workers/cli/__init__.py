@@ -5,6 +5,7 @@ COMMANDS = {
     "The service": {
         "alive": ("workers.cli.alive", "Say whether a worker or clock makes progress."),
         "alerts": ("workers.cli.alerts", "List open alerts; acknowledge or snooze one."),
+        "push": ("workers.cli.push", "Show how far the change feed was pushed to the shop."),
         "doctor": ("workers.cli.doctor.command", "Examine an installation; say what to correct."),
         "rebuild": ("workers.cli.rebuild", "Recompute orders from the stored messages."),
     },

@@ -49,7 +49,7 @@ KEEP_ALIVE_SECONDS = 15.0
 VALID_URL = re.compile(r"[!\"$-~]+")
 VALID_HEADER = re.compile(rb"[!-~\x80-\xff]([ -~\x80-\xff]*[!-~\x80-\xff])?")
 
-# Raised where the courier or the network on the way to it is at fault.
+# Raised where the server or the network on the way to it is at fault.
 FAILURES = (
     TimeoutError,
     httpcore.TimeoutException,
@@ -127,7 +127,7 @@ class CourierApi:
         try:
             return self._run(self._fetch(url, max_bytes, now))
         except FAILURES as error:
-            raise errors.CourierUnavailable(self._message(_describe(error))) from None
+            raise errors.CourierUnavailable(self._message(describe_failure(error))) from None
 
     def _check(self, url: str) -> None:
         """Allow no URL outside the account's own API, not by a driver's mistake either."""
@@ -249,8 +249,8 @@ def connect_error_reason(error: httpcore.ConnectError) -> str:
     return str(getattr(error.__context__, "__cause__", None) or error)
 
 
-def _describe(error: Exception) -> str:
-    """Describe a failure. Text that the courier sent is not quoted: it may echo the token."""
+def describe_failure(error: Exception) -> str:
+    """Describe one of FAILURES. Text that a server sent is not quoted: it may echo a token."""
     if isinstance(error, httpcore.ConnectTimeout):
         return "did not accept a connection in time"
     if isinstance(error, TimeoutError | httpcore.TimeoutException):

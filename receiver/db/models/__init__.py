@@ -40,6 +40,7 @@ from receiver.db.models.orders import (
     Change,
     Cursor,
     Event,
+    FeedPush,
     Identifier,
     Order,
     Tour,

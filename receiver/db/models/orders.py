@@ -213,6 +213,37 @@ class Cursor(Base):
     position: Mapped[int] = mapped_column(BigInteger)
 
 
+class FeedPush(Base):
+    """How far the change feed was pushed to the shop, and the batch that is being pushed.
+
+    There is one row, whose name is SHOP of receiver/changes/feed_push.py.
+
+    position: the number of the last change that the shop accepted; placed_at: when the pushes
+    began, or a person last moved the position.
+    batch_id, batch_end: the batch that comes next, as soon as it was sent once: its webhook-id, and
+    the number of its last change. A batch that is sent again is the same one.
+    leased_until: a process sends the batch now; until then no other process does.
+    result, detail: of the last attempt; see receiver.stats.totals.PUSH_RESULTS.
+    failures: attempts in a row that the shop did not accept, since failing_since.
+    """
+
+    __tablename__ = "feed_pushes"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger)
+    placed_at: Mapped[datetime]
+    batch_id: Mapped[str | None]
+    batch_end: Mapped[int | None] = mapped_column(BigInteger)
+    leased_until: Mapped[datetime | None]
+    attempted_at: Mapped[datetime | None]
+    accepted_at: Mapped[datetime | None]
+    result: Mapped[str | None]
+    detail: Mapped[str | None]
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    failing_since: Mapped[datetime | None]
+    next_attempt_at: Mapped[datetime | None]
+
+
 class Tour(Base):
     """A tour, as the newest plan that names it describes it."""
 
