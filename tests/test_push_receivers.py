@@ -69,7 +69,7 @@ def receiver(
     if request.param == "python":
         program = where / "shop.py"
         program.write_text(block("python") + RUN_FLASK.format(port=port))
-        command = (sys.executable, "-u", str(program))
+        command: tuple[str, ...] = (sys.executable, "-u", str(program))
     else:
         php = shutil.which("php")
         if php is None:

@@ -395,7 +395,7 @@ def test_of_several_senders_one_sends_at_a_time_and_nothing_twice(
                 pushing.push_next()
                 time.sleep(0.01)
 
-        at_once(*(lambda one=one: push_all(one) for one in senders))  # type: ignore[misc]
+        at_once(*(lambda one=one: push_all(one) for one in senders))
         assert slow_shop.most_at_once == 1
         assert [entry["version"] for entry in slow_shop.changes()] == [1, 2, 3, 4, 1, 2, 3, 4]
         assert len(slow_shop.seen) == 4
