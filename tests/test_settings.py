@@ -579,3 +579,72 @@ def test_account_is_polled_where_all_that_its_courier_asks_for_is_given(
     own = {f"COURIER_{account}_{name}": value for name, value in given.items()}
     read = settings(**{f"COURIER_{account}_SECRETS": "s", **own})
     assert (read.accounts[account.lower()].access is not None) == polled
+
+
+# Pushing to the shop
+
+SHOP = {"PUSH_URL": "https://shop.example/hooks?shop=1"}
+WEBHOOK_SECRET = "whsec_" + "A" * 32
+
+
+def test_a_push_needs_an_address_and_secrets_of_standard_webhooks() -> None:
+    other = f"whsec_{'Ab+/' * 21}Aw=="
+    read = settings(**SHOP, PUSH_SECRET=f"{WEBHOOK_SECRET}, {other}")
+    assert (read.push_url, read.push_secret) == (SHOP["PUSH_URL"], (WEBHOOK_SECRET, other))
+    assert read.shown_push_url == "https://shop.example/hooks"
+    assert "shop=1" not in repr(read)
+    assert WEBHOOK_SECRET not in repr(read)
+    # A secret alone does no harm: an address that is empty switches the push off.
+    assert settings(PUSH_URL="", PUSH_SECRET=WEBHOOK_SECRET).push_url is None
+
+
+def test_a_push_without_a_secret_is_refused_with_how_to_make_one() -> None:
+    told = fault(**SHOP)
+    assert told.startswith("PUSH_URL: needs PUSH_SECRET")
+    assert "openssl rand" in told
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "hunter-2",
+        "A" * 32,
+        "whsec_",
+        "whsec_!!!!",
+        "whsec_" + "A" * 28,
+        "whsec_" + "A" * 33,
+        "whsec_" + "A" * 88,
+        "WHSEC_" + "A" * 32,
+        "whsec_" + "-_-_" * 10,
+        f"{WEBHOOK_SECRET},whsec_x",
+    ],
+)
+def test_what_is_no_secret_of_standard_webhooks_is_refused_and_not_shown(secret: str) -> None:
+    told = fault(**SHOP, PUSH_SECRET=secret)
+    assert re.match(r"PUSH_SECRET: secret no\. [12] is not whsec_", told)
+    assert (secret.removeprefix("whsec_") or "nothing") not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "shop.example/hooks",
+        "ftp://shop.example/hooks",
+        "https:///hooks",
+        "https://shop.example:0/hooks",
+        "https://shop.example:port/hooks",
+        "https://ann:password@shop.example/hooks",
+        "https://shop.example/hooks#part",
+        "https://shop.example/ho oks",
+        "https://shöp.example/hooks",
+    ],
+)
+def test_what_is_no_address_to_push_to_is_refused_and_not_shown(url: str) -> None:
+    told = fault(PUSH_URL=url, PUSH_SECRET=WEBHOOK_SECRET)
+    assert told.startswith("PUSH_URL: ")
+    assert "password@" not in told
+
+
+def test_a_private_address_may_be_pushed_to() -> None:
+    for url in ("http://10.1.2.3/hooks", "http://127.0.0.1:8080/", "https://[fd00::1]/hooks"):
+        assert settings(PUSH_URL=url, PUSH_SECRET=WEBHOOK_SECRET).push_url == url
