@@ -39,6 +39,7 @@ COMMANDS: CommandTable = {
     },
     "The service": {
         "run": ("receiver.cli.main", "Run the whole service on this machine."),
+        "audit": ("receiver.cli.audit", "List what people and clients of the API did."),
         "check": ("receiver.cli.check", "List the alerts that are open now."),
         "migrate": ("receiver.cli.main", "Bring the database schema up to date."),
     },

@@ -34,6 +34,7 @@ CONFLICTS = "k"
 ORDERS = "o"
 CHANGES = "c"
 MESSAGES = "m"
+AUDIT = "a"
 # Of the lists that belong to one order the number is how many entries came before.
 PARCELS = "p"
 EVENTS = "e"

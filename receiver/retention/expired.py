@@ -9,6 +9,7 @@ tour_stops      likewise
 changes         INBOX_RETENTION_DAYS after a newer change of the order replaced it
 refusals        30 days; unused secrets 90
 orders          ORDER_RETENTION_DAYS after the order's end and the last that was heard or changed
+audit_entries   ORDER_RETENTION_DAYS after the action
 messages        ORDER_RETENTION_DAYS after processing; only the rows without a body that belong to
                 no single order, because an order's go with it
 
@@ -39,6 +40,7 @@ CHANGES = "changes"
 REFUSALS = "refusals"
 ORDERS = "orders"
 MESSAGES = "messages"
+AUDIT_ENTRIES = "audit_entries"
 
 # Polling gives up an order that was silent for so long (Schedule.give_up).
 SILENT_FOR = timedelta(days=30)
@@ -146,6 +148,7 @@ UNOWNED_MESSAGES = ExpiredRows(
     since="processed_at",
     indexed=f"{UNOWNED} AND processed_at < :before",
 )
+AUDIT_ROWS = ExpiredRows("audit_entries", "id", "at", "at < :before")
 # Up to which change the feed has been searched for changes that newer ones replaced.
 CHANGES_CURSOR = "changes_retention"
 _NEXT_CHANGE = f"""
@@ -167,6 +170,7 @@ _OLDEST: Mapping[str, str] = {
     REFUSALS: _OLDEST_REFUSAL,
     ORDERS: CLOSED_ORDERS.select_oldest(ORDERS),
     MESSAGES: UNOWNED_MESSAGES.select_oldest(MESSAGES),
+    AUDIT_ENTRIES: AUDIT_ROWS.select_oldest(AUDIT_ENTRIES),
 }
 
 
@@ -185,7 +189,7 @@ def find_terms(settings: Settings) -> dict[str, timedelta]:
         kept = timedelta(days=settings.order_retention_days)
         # An archive must not outlive the personal data in it.
         terms[PERSONAL_DATA] = min(terms[PERSONAL_DATA], kept)
-        terms |= {ORDERS: kept, MESSAGES: kept}
+        terms |= {ORDERS: kept, MESSAGES: kept, AUDIT_ENTRIES: kept}
     return terms
 
 

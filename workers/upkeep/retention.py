@@ -66,6 +66,7 @@ SILENT_ORDERS = limited(expired.SILENT_ORDERS.select_batch("NO KEY UPDATE"))
 DROP_TOURS = _delete(expired.EXPIRED_TOURS)
 DROP_STOPS = _delete(expired.EXPIRED_STOPS)
 DROP_MESSAGES = _delete(expired.UNOWNED_MESSAGES)
+DROP_AUDIT_ENTRIES = _delete(expired.AUDIT_ROWS)
 
 # Those that a change within (:after, :upto] replaced; changes are numbered in the order of time.
 DROP_CHANGES = text("""
@@ -135,6 +136,7 @@ class Retention:
             expired.REFUSALS: self.drop_refusals,
             expired.ORDERS: self.remove_orders,
             expired.MESSAGES: self.drop_messages,
+            expired.AUDIT_ENTRIES: self.drop_audit_entries,
         }
         return {kind: kinds[kind] for kind in expired.find_terms(self.settings)}
 
@@ -173,6 +175,10 @@ class Retention:
     def drop_messages(self, session: Session, now: datetime) -> Removed:
         """Drop the rows of messages that belong to no single order."""
         return self._drop(session, DROP_MESSAGES, expired.MESSAGES, now, ROWS)
+
+    def drop_audit_entries(self, session: Session, now: datetime) -> Removed:
+        """Drop entries of the audit log."""
+        return self._drop(session, DROP_AUDIT_ENTRIES, expired.AUDIT_ENTRIES, now, ROWS)
 
     def drop_changes(self, session: Session, now: datetime) -> Removed:
         """Search the next part of the feed, and drop the changes that those in it replaced.

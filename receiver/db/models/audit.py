@@ -29,8 +29,8 @@ class AuditEntry(Base):
     request_id: Mapped[str | None]
 
     __table_args__ = (
-        index("audit_entries_at_idx", ["at"]),
-        index("audit_entries_who_idx", ["who", "id"]),
-        index("audit_entries_action_idx", ["action", "id"]),
-        index("audit_entries_order_idx", ["account", "courier_order_id", "id"]),
+        index("audit_entries_at_idx", ["at", "id"]),
+        index("audit_entries_who_idx", ["who", "at", "id"]),
+        index("audit_entries_action_idx", ["action", "at", "id"]),
+        index("audit_entries_order_idx", ["account", "courier_order_id", "at", "id"]),
     )

@@ -2,14 +2,24 @@
 
 from flask import Flask
 
-from receiver.web.api import alerts, changes, conflicts, couriers, messages, orders, statuses, tours
+from receiver.web.api import (
+    alerts,
+    audit,
+    changes,
+    conflicts,
+    couriers,
+    messages,
+    orders,
+    statuses,
+    tours,
+)
 from receiver.web.api.blueprint import CONVERTERS
 from receiver.web.auth import require_token_at_unknown_path
 from receiver.web.problems import guard_unknown_paths
 
 BLUEPRINTS = (
     *(orders.orders, messages.messages, conflicts.conflicts, changes.changes),
-    *(tours.tours, statuses.statuses, couriers.couriers, alerts.alerts),
+    *(tours.tours, statuses.statuses, couriers.couriers, alerts.alerts, audit.audit),
 )
 
 

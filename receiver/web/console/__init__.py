@@ -12,6 +12,7 @@ from jinja2 import StrictUndefined
 from receiver.statuses import find_status
 from receiver.web.console import forms, session_guard, template_filters
 from receiver.web.console.alerts import alerts
+from receiver.web.console.audit import audit
 from receiver.web.console.conflicts import conflicts
 from receiver.web.console.dashboard import dashboard
 from receiver.web.console.messages import messages
@@ -32,7 +33,7 @@ console = Blueprint(
 console.before_request(session_guard.check_request)
 console.after_request(session_guard.add_headers)
 console.context_processor(forms.shared_context)
-for blueprint in (signin, dashboard, alerts, orders, messages, conflicts, runbook):
+for blueprint in (signin, dashboard, alerts, orders, messages, conflicts, audit, runbook):
     console.register_blueprint(blueprint)
 
 

@@ -31,11 +31,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("audit_entries_pkey")),
     )
     # The table is empty, so its indexes are built in no time.
-    op.create_index("audit_entries_at_idx", "audit_entries", ["at"])
-    op.create_index("audit_entries_who_idx", "audit_entries", ["who", "id"])
-    op.create_index("audit_entries_action_idx", "audit_entries", ["action", "id"])
+    op.create_index("audit_entries_at_idx", "audit_entries", ["at", "id"])
+    op.create_index("audit_entries_who_idx", "audit_entries", ["who", "at", "id"])
+    op.create_index("audit_entries_action_idx", "audit_entries", ["action", "at", "id"])
     op.create_index(
-        "audit_entries_order_idx", "audit_entries", ["account", "courier_order_id", "id"]
+        "audit_entries_order_idx", "audit_entries", ["account", "courier_order_id", "at", "id"]
     )
 
 
