@@ -31,7 +31,12 @@ TICK_SECONDS = 0.5
 DRAIN_SECONDS = 5.0
 
 # The job, and its interval in seconds.
-SCHEDULE = {"workers.jobs.sweep": 3, "workers.jobs.poll": 1, "workers.jobs.retain": 3}
+SCHEDULE = {
+    "workers.jobs.sweep": 3,
+    "workers.jobs.poll": 1,
+    "workers.jobs.retain": 3,
+    "workers.jobs.count": 3,
+}
 # A job that no worker takes is dropped after so many seconds. Longer than a drain, or a worker that
 # runs one drain after another would never find another job in the queue.
 JOB_TTL_SECONDS = 15

@@ -20,6 +20,7 @@ from workers.folding.drain import drain_inbox
 from workers.folding.poison import CrashGuard
 from workers.polling.account_poller import AccountPoller
 from workers.runtime import STOP, get_runtime
+from workers.upkeep.performance import count_performance
 from workers.upkeep.retention import Retention
 from workers.upkeep.sweep import find_overdue_messages, is_being_folded
 
@@ -27,8 +28,9 @@ log = structlog.get_logger(__name__)
 
 # A drain ends after this long even if messages are left, so that the worker can be stopped.
 DRAIN_SECONDS = 5.0
-# While a worker drops old data it does not drain.
+# While a worker drops old data, or counts performance, it does not drain.
 RETENTION_SECONDS = 0.25
+PERFORMANCE_SECONDS = 0.25
 
 Job = Callable[[], None]
 # The names that an RQ job may have.
@@ -127,6 +129,12 @@ def retain() -> None:
     """Drop what is past its retention; the rest waits for the next time."""
     process = get_runtime()
     Retention(process.settings).drop_due(process.sessions, datetime.now(UTC), RETENTION_SECONDS)
+
+
+@job
+def count() -> None:
+    """Add what ended orders count for to the daily sums of couriers' performance."""
+    count_performance(get_runtime().sessions, PERFORMANCE_SECONDS)
 
 
 def close() -> None:

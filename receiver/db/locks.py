@@ -8,6 +8,7 @@ TOURS_LOCK = 7_203_118_403
 FEED_LOCK = 7_203_118_404
 ALERTS_LOCK = 7_203_118_409
 RETENTION_LOCK = 7_203_118_410
+PERFORMANCE_LOCK = 7_203_118_420
 
 
 def take_lock(session: Session, key: int | str, shared: bool = False) -> None:

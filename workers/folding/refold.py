@@ -1,7 +1,7 @@
 """Adds snapshots to their orders and folds each order again from all its events."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,6 +21,8 @@ from receiver.orders.find import find_meant
 from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
 from receiver.orders.matching import release_parked
 from receiver.orders.names import NameOfKind, current_names, snapshot_names, store_names
+from receiver.orders.performance.counters import has_ended, is_state_of_order
+from receiver.orders.performance.record import record_orders
 from receiver.orders.poll_plan import OrderNews, polling_schedule
 from receiver.orders.timeline import StoredEvent, TimelineEntry
 from receiver.orders.tour_etas import add_etas
@@ -91,14 +93,13 @@ def refold_orders(
 
     result = FoldedBatch()
     rows: dict[int, list[EventRow]] = {}
-    gone: list[tuple[int, str]] = []
+    keys: dict[int, Collection[str]] = {}
     new_names = {}
     for order in orders:
         items = assigned.by_order.get(order.order_key, ())
         new_names[order.id] = _new_names(order, items) | taken_names.get(order.id, set())
         known = stored.get(order.id, {})
-        rows[order.id], keys = _add_snapshots(order, items, known)
-        gone += [(order.id, key) for key in known.keys() - keys]
+        rows[order.id], keys[order.id] = _add_snapshots(order, items, known)
         result.new_events += [row for row in rows[order.id] if row["key"] not in known]
         result.missed[order.account] += _count_missed(order, rows[order.id], known, accounts)
         if order.erased_at is not None:
@@ -118,8 +119,23 @@ def refold_orders(
             result.news.append(OrderNews(order, by_webhook))
     order_store.insert_orders(session, created)
     order_store.update_orders(session, locked, before)
-    order_store.delete_events(session, gone)
+    order_store.delete_events(
+        session,
+        [
+            (order.id, key)
+            for order in orders
+            for key in stored.get(order.id, {}).keys() - keys[order.id]
+        ],
+    )
     order_store.write_events(session, [*chain(*rows.values())])
+    record_orders(
+        session,
+        [
+            (order, current_events(stored.get(order.id, {}), rows[order.id], keys[order.id]))
+            for order in orders
+            if has_ended(order.status) or has_ended(before[order.id].status)
+        ],
+    )
     _store_new_names(session, orders, new_names, accounts)
     delete_registrations(session, locked, assigned)
     return result
@@ -217,6 +233,17 @@ def _set_state(order: AnyOrder, result: FoldResult, entries: Sequence[TimelineEn
     order.source = _source(result, entries)
 
 
+def current_events(
+    stored: Mapping[str, Any], rows: Iterable[EventRow], keys: Collection[str]
+) -> list[Any]:
+    """Return the rows of an order's events as they are after a fold.
+
+    stored: those before it, by key. rows: the new and changed ones. keys: those of all.
+    """
+    current = {**stored, **{row["key"]: StoredEvent(**row) for row in rows}}
+    return [event for key, event in current.items() if key in keys]
+
+
 def _source(result: FoldResult, entries: Sequence[TimelineEntry]) -> dict[str, Any] | None:
     """Return the first message with the status, with the best trust of those that repeated it."""
     if result.set_by is None:
@@ -258,7 +285,7 @@ def _count_missed(
 ) -> int:
     """Count an order's new states that only a poll reported, though a webhook should have.
 
-    A parcel's state counts where it set the order's: webhooks report whole orders.
+    Performance counts them by the same rule (receiver/orders/performance/counters.py).
     """
     schedule = polling_schedule(accounts[order.account])
     if schedule is None or (schedule.calls_once and stored):
@@ -269,11 +296,7 @@ def _count_missed(
         if row["kind"] == "poll"
         and row["applied"]
         and row["key"] not in stored
-        and (
-            not row["parcel"]
-            or (row["courier_status"], timeline.shown_at(StoredEvent(**row)))
-            == (order.courier_status, order.status_at)
-        )
+        and is_state_of_order(StoredEvent(**row), order)
     ]
     return min(len(missed), 1) if schedule.calls_once else len(missed)
 

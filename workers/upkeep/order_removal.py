@@ -1,8 +1,9 @@
 """Removes orders that have been closed for long: they are archived, where set, and deleted.
 
-With an order go its events, names, polls, changes and the rows of its messages. What is still to
-come about it makes a new order: couriers repeat a webhook for up to three weeks, and orders are
-kept at least thirty days after the last that was heard of them.
+With an order go its events, names, polls, changes and the rows of its messages. What it counted for
+in its courier's performance stays. What is still to come about it makes a new order: couriers
+repeat a webhook for up to three weeks, and orders are kept at least thirty days after the last that
+was heard of them.
 """
 
 from collections.abc import Collection
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 from receiver.db.bulk import array_text, id_in, pairs_in
 from receiver.db.models import Change, Event, Identifier, Message, Order, Poll
 from receiver.orders.names import lock_names_if_free
+from receiver.orders.performance.record import settle_orders
 from receiver.retention.expired import CLOSED_ORDERS, limited
 from receiver.settings import Settings
 from workers.upkeep.order_archive import append_orders
@@ -52,6 +54,8 @@ def remove_orders(
     unlocked = select(Message.id).where(id_in(Message.id, message_ids))
     locked = session.scalars(unlocked.with_for_update(skip_locked=True)).all()
     if len(locked) < len(message_ids):
+        return 0
+    if not settle_orders(session, ids):
         return 0
     if settings.archive_dir is not None:
         append_orders(session, settings.archive_dir, ids, now)

@@ -22,6 +22,8 @@ from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
 from receiver.orders import details, timeline
 from receiver.orders.names import current_names, snapshot_names, store_names
+from receiver.orders.performance.counters import has_ended
+from receiver.orders.performance.record import record_orders
 from receiver.orders.poll_plan import OrderNews, plan_polls
 from receiver.orders.timeline import TimelineEntry
 from receiver.orders.tour_etas import add_etas, lock_tours
@@ -36,7 +38,7 @@ from workers.folding.order_store import (
     update_orders,
     write_events,
 )
-from workers.folding.refold import EventRow, apply_fold, merge_snapshots
+from workers.folding.refold import EventRow, apply_fold, current_events, merge_snapshots
 from workers.folding.tour_plans import store_tours
 from workers.upkeep.rebuild_report import RebuildReport, decode_or_report, describe_failure
 from workers.upkeep.rebuild_tours import Plan, rebuild_tours
@@ -129,12 +131,7 @@ def _rebuild_locked(
     session: Session, orders: Sequence[OrderState], settings: Settings, now: datetime
 ) -> RebuildReport:
     report = RebuildReport(orders=len(orders))
-    messages = defaultdict(list)
-    about = pairs_in(
-        Message.account, Message.courier_order_id, [order.order_key for order in orders]
-    )
-    for message in session.scalars(select(Message).where(about, Message.outcome == APPLIED)):
-        messages[message.account, message.courier_order_id].append(message)
+    messages = _load_messages(session, orders)
     stored = load_events(session, [order.id for order in orders])
     before = {order.id: copy(order) for order in orders}
     entries: dict[int, dict[str, TimelineEntry]] = {}
@@ -158,12 +155,14 @@ def _rebuild_locked(
     add_etas(session, orders)
 
     rows: list[EventRow] = []
+    events: dict[int, list[Any]] = {}
     removed: list[tuple[int, str]] = []
     changes, news = [], []
     for order in orders:
         known = stored.get(order.id, {})
         changed = apply_fold(order, order.details, list(entries[order.id].values()), known)
         vanished = known.keys() - entries[order.id].keys()
+        events[order.id] = current_events(known, changed, entries[order.id].keys())
         rows += changed
         removed += [(order.id, key) for key in vanished]
         difference = _describe_difference(before[order.id], order, changed, known, len(vanished))
@@ -176,12 +175,34 @@ def _rebuild_locked(
         changes.append(touch_order(order, names, now))
         if order.status != before[order.id].status:
             news.append(OrderNews(order, webhook=False))
-    update_orders(session, orders, before)
     write_events(session, rows)
     delete_events(session, removed)
+    _write_orders(session, orders, before, events)
     plan_polls(session, news, settings.accounts, settings.poll_interval_factor, now)
     feed.record_changes(session, changes, now)
     return report
+
+
+def _load_messages(
+    session: Session, orders: Sequence[OrderState]
+) -> Mapping[tuple[str, str], Sequence[Message]]:
+    messages = defaultdict(list)
+    keys = [order.order_key for order in orders]
+    about = pairs_in(Message.account, Message.courier_order_id, keys)
+    for message in session.scalars(select(Message).where(about, Message.outcome == APPLIED)):
+        messages[message.account, message.courier_order_id or ""].append(message)
+    return messages
+
+
+def _write_orders(
+    session: Session,
+    orders: Sequence[OrderState],
+    before: Mapping[int, OrderState],
+    events: Mapping[int, Collection[Any]],
+) -> None:
+    update_orders(session, orders, before)
+    ended = [o for o in orders if has_ended(o.status) or has_ended(before[o.id].status)]
+    record_orders(session, [(order, events[order.id]) for order in ended])
 
 
 def _store_names(session: Session, order: OrderState, items: Sequence[ReceivedSnapshot]) -> None:

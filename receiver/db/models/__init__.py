@@ -51,3 +51,4 @@ from receiver.db.models.orders import (
     is_open,
     spelling,
 )
+from receiver.db.models.performance import DailyPerformance, OrderPerformance
