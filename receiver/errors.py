@@ -80,6 +80,14 @@ class InvalidCursor(OrdertrailError):
         self.parameter = parameter
 
 
+class InvalidPeriod(OrdertrailError):
+    """A period that ends before it begins or is too long. parameter: the one to correct."""
+
+    def __init__(self, message: str, parameter: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
 class TooManyWaiting(OrdertrailError):
     """As many readers as allowed wait for changes already."""
 

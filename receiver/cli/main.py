@@ -34,6 +34,10 @@ COMMANDS: CommandTable = {
     "Couriers": {
         "couriers": ("receiver.cli.couriers", "Show the state of each courier account."),
         "send": ("receiver.cli.send", "Send a webhook as a courier would."),
+        "performance": (
+            "receiver.cli.performance",
+            "Show how fast and how reliably couriers deliver.",
+        ),
         "tour": ("receiver.cli.couriers", "Show the latest plan of a tour."),
         "statuses": ("receiver.cli.couriers", "List our statuses and couriers' words for them."),
     },
@@ -93,13 +97,13 @@ class LazyGroup(click.Group):
             raise
         except Exception as error:
             from receiver.cli.session import describe_failure
-            from receiver.errors import InvalidCursor
+            from receiver.errors import InvalidCursor, InvalidPeriod
 
             message = describe_failure(error)
             if message is None:
                 raise
             click.echo(f"ordertrail: {message}", err=True)
-            ctx.exit(2 if isinstance(error, InvalidCursor) else 1)
+            ctx.exit(2 if isinstance(error, InvalidCursor | InvalidPeriod) else 1)
 
 
 @click.group(cls=LazyGroup, epilog=EXIT_CODES)

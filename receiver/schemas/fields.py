@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from receiver.times import rfc3339
 
 IDENTIFIER = validate.Length(1, 255)
 DIGITS = re.compile(r"-?[0-9]+")
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 NO_NUL = validate.Regexp(r"^[^\u0000]*$", error="must not contain U+0000")
 
 
@@ -53,6 +54,17 @@ class Time(fields.DateTime):
             return at.astimezone(UTC)
         except OverflowError:
             raise ValidationError("must be in the years 1 to 9999") from None
+
+
+class Day(fields.Date):
+    """A UTC day, as YYYY-MM-DD; a time of RFC 3339 stands for its UTC day."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
+        if isinstance(value, str) and "T" in value:
+            return Time().deserialize(value).date()
+        if not isinstance(value, str) or not DAY.fullmatch(value):
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE)
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class TrueOrFalse(fields.Boolean):
@@ -135,6 +147,8 @@ text_map = partial(described, fields.Dict, keys=fields.String(), values=fields.S
 integer = partial(described, fields.Integer)
 boolean = partial(described, fields.Boolean)
 time = partial(described, Time)
+day = partial(described, Day)
+ratio = partial(described, fields.Float)
 
 # Of requests.
 given_text = partial(described, Text)

@@ -53,6 +53,7 @@ ERRORS: dict[type[Exception], ErrorKind] = {
     errors.UnknownMessage: ErrorKind(HTTPStatus.NOT_FOUND, "message_not_found"),
     errors.WrongOutcome: ErrorKind(HTTPStatus.CONFLICT, "wrong_outcome"),
     errors.InvalidCursor: ErrorKind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_cursor"),
+    errors.InvalidPeriod: ErrorKind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_period"),
     errors.TooManyWaiting: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, "too_many_waiting"),
     errors.NotPolled: ErrorKind(HTTPStatus.CONFLICT, "account_not_polled"),
     errors.MissingBearerToken: ErrorKind(HTTPStatus.UNAUTHORIZED, "missing_token"),
@@ -116,7 +117,7 @@ def classify(error: Exception) -> Problem:
         return _classify_http_exception(error)
     if kind := ERRORS.get(type(error)):
         fields = None
-        if isinstance(error, errors.InvalidCursor):
+        if isinstance(error, errors.InvalidCursor | errors.InvalidPeriod):
             location = "query" if error.parameter in request.args else "json"
             fields = {location: {error.parameter: [str(error)]}}
         return Problem(kind.status, str(error), fields, kind.code)

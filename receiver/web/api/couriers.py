@@ -5,9 +5,11 @@ from typing import Any
 
 from receiver.accounts.account_status import list_account_statuses
 from receiver.accounts.refused_credentials import read_refusals
+from receiver.orders.performance.report import choose_period, report_account
 from receiver.orders.register import request_refresh
 from receiver.schemas import account
 from receiver.schemas.order import RefreshedSchema
+from receiver.schemas.performance import PerformanceFiltersSchema, PerformanceSchema
 from receiver.web.api.blueprint import ApiBlueprint
 from receiver.web.context import app_context
 
@@ -26,6 +28,21 @@ def list_couriers() -> dict[str, Any]:
     app.credential_recorder.flush()
     with app.sessions() as session:
         return list_account_statuses(session, app.settings.accounts, datetime.now(UTC))
+
+
+@couriers.get("/couriers/<account>/performance")
+@couriers.arguments(PerformanceFiltersSchema, location="query")
+@couriers.response(200, PerformanceSchema)
+def read_performance(filters: dict[str, Any], account: str) -> dict[str, Any]:
+    """Report how fast and how reliably an account's courier delivered.
+
+    An order counts on the UTC day on which it was delivered, cancelled or returned, by its
+    courier's clock. Orders that were removed after ORDER_RETENTION_DAYS still count.
+    """
+    app = app_context()
+    period = choose_period(filters, datetime.now(UTC))
+    with app.sessions() as session:
+        return report_account(session, app.settings.accounts, account, period)
 
 
 @couriers.get("/refusals")
