@@ -24,6 +24,7 @@ def context_of(app: Flask) -> AppContext:
 def forget(app: Flask) -> None:
     """Give the application new objects for those that remember what an earlier test did."""
     old = context_of(app)
+    routes = list_routes(old.settings.accounts)
     storage = old.inbox.storage
     fresh = vars(StorageCheck(storage._writer))
     vars(storage).update({name: fresh[name] for name in fresh.keys() - {"_lock", "_thread"}})
@@ -32,7 +33,7 @@ def forget(app: Flask) -> None:
         old,
         credential_recorder=CredentialRecorder(old.sessions, old.settings.accounts),
         feed_waiters=FeedWaiters(old.sessions, old.redis),
-        answer_recorder=AnswerRecorder(old.redis, list_routes(old.settings.accounts)),
+        answer_recorder=AnswerRecorder(old.redis, routes, storage.finds_disk_full),
         alert_reader=reader,
         metrics_collector=MetricsCollector(old.settings, old.sessions, old.redis, reader),
         attempt_limit=AttemptLimit(API_ATTEMPTS),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -58,7 +59,7 @@ def test_each_answer_is_counted_by_account_route_and_status(
 
 
 def record(redis: Redis, status: int, seconds: float, times: int) -> None:
-    recorder = AnswerRecorder(redis, ACCOUNTS)
+    recorder = AnswerRecorder(redis, ACCOUNTS, lambda: False)
     for _ in range(times):
         recorder.record("tiramizoo", "orders", status, seconds)
     recorder.close()
@@ -67,6 +68,21 @@ def record(redis: Redis, status: int, seconds: float, times: int) -> None:
 def conditions(shop: FlaskClient) -> set[str]:
     alerts: Any = shop.get("/v1/alerts").json
     return {it["condition"] for it in alerts["alerts"]} & {"webhooks_failing", "webhooks_slow"}
+
+
+def test_a_full_disk_that_a_webhook_finds_is_known_everywhere(
+    client: FlaskClient, app: Flask, new_app: Callable[..., Flask]
+) -> None:
+    storage = app.extensions["ordertrail"].inbox.storage
+    storage.note_failure(psycopg.errors.DiskFull())
+    assert client.get(TIRAMIZOO).status_code == 405  # any answer is recorded
+    elsewhere = new_app().test_client()
+
+    def found() -> set[str]:
+        alerts: Any = elsewhere.get("/v1/alerts", headers=API).json
+        return {it["condition"] for it in alerts["alerts"] if it["condition"] != "no_workers"}
+
+    assert wait_until(found) == {"database_full"}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +132,7 @@ def test_refusals_in_a_row_end_with_a_right_one(redis: Redis) -> None:
 
 
 def test_refusals_of_one_second_count_after_the_last_right_one(redis: Redis) -> None:
-    recorder = AnswerRecorder(redis, ACCOUNTS)
+    recorder = AnswerRecorder(redis, ACCOUNTS, lambda: False)
     for status in (401, 401, 200, *[401] * 40):
         recorder.record("tiramizoo", "orders", status, 0.01)
     recorder.close()

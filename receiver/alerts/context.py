@@ -29,7 +29,7 @@ from receiver.queue.job_failures import read_job_failures
 from receiver.queue.liveness import SWEEP, clock_alive_since, count_live_workers
 from receiver.retention.expired import measure_lag
 from receiver.settings import Account, Settings
-from receiver.stats.answers import AnswerCounts, read_answers
+from receiver.stats.answers import AnswerCounts, read_answers, read_disk_full
 
 # A job that failed so often in a row is no slip.
 LEAST_FAILURES = 3
@@ -47,7 +47,8 @@ class SystemState:
     database: receiver.inbox.storage_check.OK, or what keeps webhooks from being stored.
     database_detail: PostgreSQL's own words about it.
     job_failures: how often in a row each job has failed.
-    answers: how webhooks were answered lately, by account.
+    answers: how webhooks were answered lately, by account. webhooks_find_disk_full: also those of
+    other processes and hosts.
 
     clock_since: since when the clock has been ticking without a break; None: it is not ticking.
     disk_free, disk_size: bytes of the fullest of the disks with our data.
@@ -62,6 +63,7 @@ class SystemState:
     database: str = OK
     database_detail: str = ""
     answers: Mapping[str, AnswerCounts] = field(default_factory=dict)
+    webhooks_find_disk_full: bool = False
     job_failures: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -75,10 +77,20 @@ class SystemState:
         try:
             workers, clock_since = count_live_workers(redis), clock_alive_since(redis)
             answers, failures = read_answers(redis, now), read_job_failures(redis)
+            is_full = read_disk_full(redis)
         except (RedisError, OSError) as error:
             fault = redis_check.name_redis_fault(error)
             return cls(False, None, None, free, size, redis=fault)
-        return cls(True, workers, clock_since, free, size, answers=answers, job_failures=failures)
+        return cls(
+            True,
+            workers,
+            clock_since,
+            free,
+            size,
+            answers=answers,
+            webhooks_find_disk_full=is_full,
+            job_failures=failures,
+        )
 
     def with_disk(self, directory: Path | None) -> Self:
         """Return the state with a further disk, where that is fuller."""

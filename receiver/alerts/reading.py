@@ -11,7 +11,14 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.alerts.backlog import BacklogMeter
 from receiver.alerts.context import AlertContext, SystemState, find_postgres_directory
 from receiver.alerts.evaluation import Evaluation, evaluate_conditions
-from receiver.inbox.storage_check import OK, UNREACHABLE, StorageCheck, describe_error, name_fault
+from receiver.inbox.storage_check import (
+    DISK_FULL,
+    OK,
+    UNREACHABLE,
+    StorageCheck,
+    describe_error,
+    name_fault,
+)
 from receiver.settings import Settings
 
 
@@ -36,6 +43,8 @@ class AlertReader:
         """
         database = self._storage.settle() if settle else self._storage.check()
         system = SystemState.read(self._settings, self._redis, now)
+        if database == OK and system.webhooks_find_disk_full:
+            database = DISK_FULL
         system = replace(system, database=database, database_detail=self._storage.detail)
         with self._sessions() as session:
             if database != UNREACHABLE:

@@ -157,9 +157,16 @@ class StorageCheck:
         waited = 0 if self._began_at is None else int((now - self._began_at) / ACCEPT_SECONDS)
         if self._misses + waited >= MOST_MISSES:
             return SLOW
-        if self._result == OK and self._full_at and now - self._full_at < FULL_SECONDS:
+        if self._result == OK and self._found_full(now):
             return DISK_FULL
         return self._result
+
+    def finds_disk_full(self) -> bool:
+        """Return whether the latest webhook found the disk full."""
+        return self._found_full(time.monotonic())
+
+    def _found_full(self, now: float) -> bool:
+        return self._full_at is not None and now - self._full_at < FULL_SECONDS
 
     def _probe(self) -> float | None:
         with self._lock:

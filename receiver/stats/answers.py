@@ -6,7 +6,7 @@ also while PostgreSQL takes no writes, so each process adds its counts to Redis 
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -29,6 +29,8 @@ ANSWER_SECONDS = Histogram(
 STATUSES = ("2xx", "4xx", "5xx")
 # How many answers in a row were 401, by account.
 REFUSED_KEY = "ordertrail:refused-in-a-row"
+# Exists while webhooks find PostgreSQL's disk full: clock and commands, which store none, learn it.
+DISK_FULL_KEY = "ordertrail:disk-full"
 # The account of requests that name none of ours.
 NO_ACCOUNT = ""
 
@@ -40,6 +42,8 @@ BUCKET_SECONDS = 10
 # couriers have stopped to send. Older ones count no more.
 BUCKETS_JUDGED = 6
 KEPT_FOR = timedelta(minutes=15)
+# Couriers send again what was refused, which finds the disk still full.
+DISK_FULL_FOR = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,17 @@ class AnswerCounts:
 class AnswerRecorder:
     """Counts the answers of one process."""
 
-    def __init__(self, redis: Redis, accounts: Mapping[str, tuple[str, ...]]) -> None:
-        """accounts: the routes of each account, so that its metrics are there from the start."""
-        self._redis = redis
+    def __init__(
+        self,
+        redis: Redis,
+        accounts: Mapping[str, tuple[str, ...]],
+        finds_disk_full: Callable[[], bool],
+    ) -> None:
+        """accounts: the routes of each account, so that its metrics are there from the start.
+
+        finds_disk_full: whether the latest webhook of this process found PostgreSQL's disk full.
+        """
+        self._redis, self._finds_disk_full = redis, finds_disk_full
         self._counts: Counter[str] = Counter()
         self._accepted: set[str] = set()
         self._refused: Counter[str] = Counter()
@@ -115,11 +127,21 @@ class AnswerRecorder:
         # Those since the last that was accepted here; it is not known what came last elsewhere.
         for account, number in refused.items():
             pipeline.hincrby(REFUSED_KEY, account, number)
+        if self._finds_disk_full():
+            pipeline.set(DISK_FULL_KEY, 1, ex=DISK_FULL_FOR)
         pipeline.execute()
 
     def close(self) -> None:
         """Write the rest and end the thread."""
         self._thread.close()
+
+
+def read_disk_full(redis: Redis) -> bool:
+    """Return whether webhooks find PostgreSQL's disk full, on any host.
+
+    Raises: RedisError, OSError.
+    """
+    return bool(redis.exists(DISK_FULL_KEY))
 
 
 def read_answers(redis: Redis, now: datetime) -> dict[str, AnswerCounts]:

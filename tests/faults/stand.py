@@ -51,7 +51,7 @@ class Stand:
         self.environ_of: dict[str, dict[str, str]] = {}
         home = Home.make(data_dir)
         self.postgres = self.make_postgres(home)
-        self.valkey = Valkey(home)
+        self.valkey = self.make_valkey(home)
         self.to_postgres = Proxy(home.sockets / ".s.PGSQL.5432")
         self.to_valkey = Proxy(self.valkey.socket)
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -83,6 +83,9 @@ class Stand:
 
     def make_postgres(self, home: Home) -> Postgres:
         return Postgres(home, POSTGRES)
+
+    def make_valkey(self, home: Home) -> Valkey:
+        return Valkey(home)
 
     def _start(self, name: str, arguments: tuple[str, ...]) -> "subprocess.Popen[bytes]":
         with (self.logs / f"{name}.log").open("ab") as log:

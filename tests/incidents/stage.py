@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from receiver.standalone.embedded import Postgres
+from receiver.standalone.embedded import Postgres, Valkey
 from receiver.standalone.home import Home
 from tests import service
 from tests.command import process
@@ -73,6 +73,10 @@ class Stage(Stand):
 
     def make_postgres(self, home: Home) -> Postgres:
         return SlowPostgres(home, POSTGRES)
+
+    def make_valkey(self, home: Home) -> Valkey:
+        """Not on PostgreSQL's disk, which may be full."""
+        return Valkey(Home.make(self.logs / "redis"))
 
     def stop(self) -> None:
         self.poster.give_up()
