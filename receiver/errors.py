@@ -96,6 +96,18 @@ class NotPolled(OrdertrailError):
     """The account cannot be polled: its courier has no API, or its credentials are not set."""
 
 
+class SampleNotPolled(OrdertrailError):
+    """The order is a sample, which its courier does not know."""
+
+
+class TrackingStopped(OrdertrailError):
+    """The shop has stopped the tracking of the order, so its courier is not polled."""
+
+
+class OrderReported(OrdertrailError):
+    """The courier has reported the order, so it cannot be deleted; its tracking can be stopped."""
+
+
 class MissingBearerToken(OrdertrailError):
     """A request needs a valid bearer token and has none."""
 

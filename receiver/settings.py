@@ -64,6 +64,7 @@ class Account:
     zone: str | None = None
     order_path: str = "/orders/{id}"
     confirm: str = "none"
+    test: bool = False
 
     def env_name(self, setting: str) -> str:
         """Return the environment variable of one of the account's settings, such as SECRETS."""
@@ -87,13 +88,18 @@ class Account:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that differs between installations."""
+    """Everything that differs between installations.
+
+    accounts: those that are on, by slug. test_accounts: the slugs of all test accounts, also of
+    those that are off: their orders stay apart.
+    """
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
     api_tokens: tuple[Token, ...]
     read_tokens: tuple[Token, ...]
     accounts: Mapping[str, Account]
+    test_accounts: frozenset[str]
     host: str
     port: int
     data_dir: Path
@@ -114,6 +120,10 @@ class Settings:
     progress_path: Path | None
     sentry_dsn: str | None = field(repr=False)
     otel_exporter_otlp_endpoint: str | None
+
+    def left_out_accounts(self, with_test: bool) -> frozenset[str]:
+        """Return the accounts that lists leave out. with_test: test accounts were asked for."""
+        return frozenset() if with_test else self.test_accounts
 
     @property
     def tokens(self) -> tuple[Token, ...]:
@@ -154,7 +164,7 @@ class Settings:
         """
         values, faults = _with_files(environ)
         general = _load(GENERAL, values, faults)
-        accounts = _accounts(values, faults)
+        accounts, test_accounts = _accounts(values, faults)
         if general.get("PUSH_URL") and not general["PUSH_SECRET"]:
             faults.append(f"PUSH_URL: needs PUSH_SECRET, which signs what is sent: {NEW_SECRET}")
         if faults:
@@ -164,6 +174,7 @@ class Settings:
         return cls(
             **{name.lower(): value for name, value in general.items()},
             accounts=MappingProxyType(accounts),
+            test_accounts=test_accounts,
         )
 
 
@@ -378,6 +389,7 @@ class _AccountSchema(Schema):
         validate.Regexp(r"^/.*\{id\}.*$", error="must start with / and contain {{id}}"),
     )
     CONFIRM = _choice("none", "terminal", "all")
+    TEST = _choice("off", "on")
 
     @validates_schema
     def check_with_driver(self, account: dict[str, Any], **_options: Any) -> None:
@@ -437,8 +449,10 @@ def _load(
         return {}
 
 
-def _accounts(values: Mapping[str, str], faults: list[str]) -> dict[str, Account]:
-    """Return the accounts that have secrets, by slug."""
+def _accounts(
+    values: Mapping[str, str], faults: list[str]
+) -> tuple[dict[str, Account], frozenset[str]]:
+    """Return the accounts that have secrets, by slug, and the slugs of all test accounts."""
     named: dict[str, dict[str, str]] = {}
     for name, value in values.items():
         if not name.startswith("COURIER_"):
@@ -448,15 +462,19 @@ def _accounts(values: Mapping[str, str], faults: list[str]) -> dict[str, Account
             faults.append(f"{name} is not a setting: see deploy/env.example for the names")
             continue
         named.setdefault(match["account"], {})[match["setting"]] = value
-    accounts = {}
+    accounts, test_accounts = {}, set()
     for name, given in named.items():
         account = _load(ACCOUNT, {"DRIVER": name.lower(), **given}, faults, f"COURIER_{name}_")
+        slug = name.lower().replace("_", "-")
+        is_test = account.pop("TEST", "off") == "on"
+        if is_test:
+            test_accounts.add(slug)
         if account.get("SECRETS"):
-            slug = name.lower().replace("_", "-")
             accounts[slug] = Account(
                 slug=slug,
                 parks_unknown_orders=account.pop("UNKNOWN_ORDERS") == "park",
                 field_map=account.pop("FIELDS"),
+                test=is_test,
                 **{setting.lower(): value for setting, value in account.items()},
             )
-    return accounts
+    return accounts, frozenset(test_accounts)

@@ -75,6 +75,7 @@ def put_in(shop: FlaskClient, sessions: sessionmaker[Session], drain: Callable[[
         )
     deliver(shop, cottoncast_status("Z", after(60), order_id="a word"), account="cottoncast")
     deliver(shop, shipmentapi_order(), account="shipmentapi")
+    deliver(shop, tiramizoo_order("ORDERTRAIL-SAMPLE-T", life("created")))
     deliver(shop, cottoncast_status("N", order_id="parked"), account="cottoncast-parking")
     new = {"account": "shipmentapi", "courier_order_id": "SA-1", "metadata": {"shop": "munich"}}
     assert shop.post("/v1/orders", json=new).status_code == 201

@@ -28,6 +28,8 @@ PAGES = ["/ops", "/ops/", "/ops/alerts", "/ops/orders", "/ops/messages", "/ops/c
 ACTIONS = [
     "/ops/signout",
     "/ops/refresh?account=tiramizoo&id=u-1",
+    "/ops/correct?account=tiramizoo&id=u-1",
+    "/ops/delete?account=tiramizoo&id=u-1",
     "/ops/erase?account=tiramizoo&id=u-1",
     "/ops/messages/1/retry",
     "/ops/messages/1/discard",
@@ -488,6 +490,35 @@ def test_an_order_is_erased_only_where_that_is_confirmed(
     assert answer.status_code == 400
     with sessions() as session:
         assert session.scalars(select(Order.erased_at)).one() is None
+
+
+def test_an_order_is_corrected_stopped_resumed_and_deleted(
+    ann: FlaskClient, sessions: Sessions
+) -> None:
+    fill(sessions, {"courier_order_id": "u-1"})
+    path = "account=tiramizoo&id=u-1"
+
+    def stored() -> Order:
+        with sessions() as session:
+            return session.scalars(select(Order)).one()
+
+    for fields, expected in (
+        ({"reference": " T-7 "}, ("T-7", False)),
+        ({"tracking": "stopped"}, ("T-7", True)),
+        ({"reference": ""}, (None, True)),
+        ({"tracking": "active"}, (None, False)),
+    ):
+        assert send(ann, f"/ops/correct?{path}", **fields).status_code == 303
+        assert (stored().reference, stored().tracking_stopped_at is not None) == expected
+        page = seen(ann.get(f"/ops/order?{path}"))
+        assert ("Resume tracking" in page) == expected[1]
+    for bad in ({}, {"tracking": "off"}, {"reference": "x" * 256}):
+        assert send(ann, f"/ops/correct?{path}", **bad).status_code == 422
+    assert send(ann, f"/ops/delete?{path}", confirm="u-2").status_code == 400
+    assert send(ann, f"/ops/delete?{path}", confirm="u-1").location == "/ops/orders?done=deleted"
+    with sessions() as session:
+        assert session.scalars(select(Order)).all() == []
+    assert send(ann, f"/ops/delete?{path}", confirm="u-1").status_code == 404
 
 
 def test_without_api_there_is_no_refresh(ann: FlaskClient, sessions: Sessions) -> None:

@@ -20,6 +20,7 @@ from receiver.orders.matching import SILENT
 from receiver.orders.order_json import order_etag, render_order
 from receiver.orders.read_batching import ORDER, REFERENCED, VERSION, OrderReader
 from receiver.schemas.order import OrderSchema
+from receiver.settings import Settings
 from tests.bodies import raw, tiramizoo_order
 from tests.service import Web, wait_until, waiting_for
 from tests.shop import fill as put_orders
@@ -30,7 +31,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def reader(engine: Engine) -> Iterator[OrderReader]:
-    reader = OrderReader(engine)
+    reader = OrderReader(engine, ())
     yield reader
     reader._pool.close()
 
@@ -135,7 +136,7 @@ def test_those_who_ask_together_are_answered_each_his_own(
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
 def test_the_orders_of_a_reference_are_what_their_page_would_be(
-    sessions: sessionmaker[Session], reader: OrderReader, limit: int
+    sessions: sessionmaker[Session], settings: Settings, reader: OrderReader, limit: int
 ) -> None:
     put_orders(
         sessions, *({"reference": told} for told in ("S", "S-1", "S-1", "S-1", "S-10", "S-2", None))
@@ -143,7 +144,7 @@ def test_the_orders_of_a_reference_are_what_their_page_would_be(
     for reference in ("S", "S-1", "S-10", "S-3"):
         page = reader.list_by_reference(reference, limit)
         with sessions() as session:
-            plain = list_orders(session, {"reference": reference, "limit": limit})
+            plain = list_orders(session, settings, {"reference": reference, "limit": limit})
         assert page["next_cursor"] == plain["next_cursor"]
         assert [render_order(row, row) for row in page["orders"]] == [
             render_order(row, row) for row in plain["orders"]
@@ -191,11 +192,11 @@ def test_each_is_found_by_its_key_whatever_postgresql_believes(
 
 
 def plan_of(session: Session, mode: str, statement: str) -> str:
-    for number, name in enumerate(("accounts", "names", "most", "kinds"), 1):
+    for number, name in enumerate(("accounts", "names", "most", "kinds", "left_out"), 1):
         statement = statement.replace(f"%({name})s", f"${number}")
     run = session.connection().exec_driver_sql
     run(f"SET LOCAL plan_cache_mode = {mode}")
-    run(f"PREPARE one (text[], text[], bigint, text[]) AS {statement}")
-    plan = "\n".join(run("EXPLAIN EXECUTE one ('{a,a}', '{7,9}', 2, '{name}')").scalars())
+    run(f"PREPARE one (text[], text[], bigint, text[], text[]) AS {statement}")
+    plan = "\n".join(run("EXPLAIN EXECUTE one ('{a,a}', '{7,9}', 2, '{name}', '{t}')").scalars())
     run("DEALLOCATE one")
     return plan

@@ -240,7 +240,7 @@ def test_a_crash_between_archive_and_removal_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("workers.upkeep.order_removal._delete_orders", dies)
+        patch.setattr("workers.upkeep.order_removal.delete_orders", dies)
         with pytest.raises(KeyboardInterrupt):
             remove(sessions, settings, KEPT + 1, tmp_path)
     assert counts(sessions)["orders"] == 1

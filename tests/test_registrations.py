@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import NAME, Change, Order
 from receiver.db.order_state import OrderState
+from receiver.orders.corrections.shop_values import add_registration
 from receiver.orders.names import spell
-from receiver.orders.register import add_registration
 from receiver.settings import Settings
 from tests.bodies import START, after, life, tiramizoo_order
 from tests.one_transaction import Trial, trial

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from receiver import statuses
 from receiver.couriers import DRIVERS
+from receiver.db.models import UNWATCHED_SQL
 from receiver.db.pagination import HIGHEST_ID
 from receiver.settings import Account
 from receiver.stats.history import BUCKET
@@ -39,12 +40,13 @@ MOST_ORDERS = 1_000
 
 # The ranges are written as the whole order of an index (see receiver/db/pagination.py), or
 # PostgreSQL would read the table from its start where one status holds nearly all orders.
-# By account, the open orders that a webhook is expected of, and what the account sent before.
+# By account, the open orders that a webhook is expected of (no samples, and none whose tracking is
+# stopped), and what the account sent before.
 # last_at, known_at: when its newest webhook came, folded or not, and when its first one came.
 # missed: states that only polls have found since the silence began. per_day: mean webhooks a day.
 # weeks: webhooks in the same hours one, two, ... weeks ago, of those weeks that are known. Only
 # buckets that lie wholly within count: all their webhooks may have come at the very start.
-_SILENCES = text("""
+_SILENCES = text(f"""
     WITH counted AS (
         SELECT account, zone, count(*) AS orders, min(id) AS oldest_id, max(id) AS newest_id
         FROM unnest(CAST(:accounts AS text[]), CAST(:zones AS text[]), CAST(:statuses AS text[]))
@@ -57,7 +59,9 @@ _SILENCES = text("""
             ORDER BY status DESC, account DESC, needs_attention DESC, id DESC
             LIMIT :most
         ) AS newest
-        WHERE updated_at > :fresh
+        WHERE updated_at > :fresh AND NOT EXISTS (
+            SELECT FROM orders AS unwatched WHERE unwatched.id = newest.id AND ({UNWATCHED_SQL})
+        )
         GROUP BY 1, 2
     ), silent AS (
         SELECT *,
@@ -96,7 +100,7 @@ _SILENCES = text("""
         ) AS weeks
     FROM silent
     ORDER BY account
-""")
+""")  # noqa: S608 (all of it stands here)
 
 
 def read_silences(

@@ -102,13 +102,25 @@ class SystemState:
 
 @dataclass(frozen=True)
 class AlertContext:
-    """What a condition may look at. meter: the process's, which knows more than a new one."""
+    """What a condition may look at.
+
+    meter: the process's, which knows more than a new one.
+    with_test: also test accounts, as the metrics have them; they raise no alert.
+    """
 
     session: Session
     settings: Settings
     now: datetime
     system: SystemState
     meter: BacklogMeter = field(default_factory=BacklogMeter)
+    with_test: bool = False
+
+    @cached_property
+    def watched(self) -> Mapping[str, Account]:
+        """The accounts that this is about, by slug."""
+        left_out = self.settings.left_out_accounts(self.with_test)
+        accounts = self.settings.accounts.items()
+        return {slug: account for slug, account in sorted(accounts) if slug not in left_out}
 
     @cached_property
     def account_states(self) -> Mapping[str, AccountState]:
@@ -169,12 +181,12 @@ class AlertContext:
 
     def accounts(self) -> Iterator[tuple[Account, Driver, AccountState | None]]:
         """Yield each account with its driver, and its row where there is one yet."""
-        for slug, account in sorted(self.settings.accounts.items()):
+        for slug, account in self.watched.items():
             yield account, DRIVERS[account.driver], self.account_states.get(slug)
 
     def account_keys(self) -> sa.TableValuedAlias:
         """Return a table with a row for each account."""
-        return key_table([(slug,) for slug in sorted(self.settings.accounts)], account=sa.Text)
+        return key_table([(slug,) for slug in self.watched], account=sa.Text)
 
     def rows(self, statement: Rows) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         return self.session.execute(statement).all()

@@ -8,7 +8,14 @@ from sqlalchemy import Interval, Text, func, select, text
 
 from receiver.alerts.condition import WARNING, Alert, condition
 from receiver.alerts.context import AlertContext, Rows, key_table, lateral_groups
-from receiver.db.models import Order, account_and_status, eta_end, in_status_since, is_open
+from receiver.db.models import (
+    Order,
+    account_and_status,
+    eta_end,
+    in_status_since,
+    is_open,
+    is_watched,
+)
 from receiver.db.pagination import HIGHEST_ID, MOST_COUNTED
 from receiver.orders.conflicts import OPEN_CONFLICT
 from receiver.statuses import OPEN_STATUSES, find_status
@@ -84,6 +91,7 @@ def select_stuck_orders(context: AlertContext) -> Rows:
     keys = key_table(limits, account=Text, status=Text, longest=Interval)
     rows = select(in_status_since.label("since"), _EXAMPLE).where(
         is_open,
+        is_watched,
         account_and_status == func.concat(keys.c.account, " ", keys.c.status),
         in_status_since < context.now - keys.c.longest,
         in_status_since > context.now - STUCK_WITHIN,
@@ -97,6 +105,7 @@ def select_late_orders(context: AlertContext) -> Rows:
     keys = context.account_keys()
     rows = select(eta_end.label("eta"), _EXAMPLE).where(
         is_open,
+        is_watched,
         Order.account == keys.c.account,
         rfc3339(context.now - ETA_GRACE) > eta_end,
         rfc3339(context.now - ETA_WITHIN) < eta_end,
@@ -109,7 +118,7 @@ def select_orders_in_conflict(context: AlertContext) -> Rows:
     """Select the orders with an open conflict, by account, the newest first."""
     keys = context.account_keys()
     rows = select(_EXAMPLE, Order.updated_at.label("since")).where(
-        Order.conflicts != [], OPEN_CONFLICT, Order.account == keys.c.account
+        Order.conflicts != [], OPEN_CONFLICT, is_watched, Order.account == keys.c.account
     )
     return lateral_groups(keys, rows, Order.id.desc())
 
@@ -135,7 +144,7 @@ _OPEN_ORDERS = text("""
 def count_open_orders(context: AlertContext) -> Mapping[tuple[str, str], int]:
     """Count the open orders by account and status; up to MOST_COUNTED of each."""
     values = {
-        "accounts": list(context.settings.accounts),
+        "accounts": list(context.watched),
         "statuses": OPEN_STATUSES,
         "most": MOST_COUNTED,
         "highest": HIGHEST_ID,

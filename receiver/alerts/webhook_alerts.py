@@ -89,7 +89,7 @@ def _describe_answers(what: str, part: int, total: int) -> str:
 def find_courier_silent(context: AlertContext) -> Iterator[Alert]:
     """Find accounts whose silence is unusual; one whose every webhook is refused is not silent."""
     refused = {alert.account for alert, is_everything in _read_refusals(context) if is_everything}
-    accounts = context.settings.accounts.values()
+    accounts = context.watched.values()
     for row in read_silences(context.session, accounts, context.now):
         reason = explain_silence(row, context.now - row.since)
         if reason is None or row.account in refused:
@@ -118,7 +118,7 @@ def find_credentials_refused(context: AlertContext) -> Iterator[Alert]:
 def _read_refusals(context: AlertContext) -> Iterator[tuple[Alert, bool]]:
     """Yield each account's alert, and whether all that its courier sends at present is refused."""
     statement = select(Refusal).where(
-        Refusal.account.in_(context.settings.accounts),
+        Refusal.account.in_(context.watched),
         Refusal.reason.in_(refused_credentials.CREDENTIAL_REASONS),
         Refusal.day >= (context.now - timedelta(days=1)).date(),
     )
@@ -197,7 +197,7 @@ def find_hooks_flooding(context: AlertContext) -> Iterator[Alert]:
     """Find accounts that send far more than ever; a flood is a backlog until it is folded."""
     recent = start_of_step(context.now, FLOOD_STEP) - FLOOD_STEP
     parameters = {
-        "accounts": list(context.settings.accounts),
+        "accounts": list(context.watched),
         "recent": recent,
         "kept": context.now - KEPT_FOR,
         "learned": context.now - FLOOD_LEARNING,

@@ -35,7 +35,7 @@ SHOWN = {
         "milestones",
         "conflicts",
     )
-} | {"shop_metadata": "metadata"}
+} | {"shop_metadata": "metadata", "tracking_stopped_at": "tracking"}
 
 _shown_values = attrgetter(*SHOWN)
 

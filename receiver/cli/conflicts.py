@@ -14,6 +14,7 @@ from receiver.schemas import history as schemas
 
 @click.group(invoke_without_command=True)
 @options.account_option
+@options.test_option
 @options.page_options
 @click.pass_context
 def conflicts_command(ctx: click.Context, /, **given: Any) -> None:
@@ -35,7 +36,9 @@ def conflicts_command(ctx: click.Context, /, **given: Any) -> None:
     options.print_pages(
         table,
         schemas.ConflictFiltersSchema(),
-        lambda *read: schemas.ConflictPageSchema().dump(conflicts.list_conflicts(*read)),
+        lambda session, filters: schemas.ConflictPageSchema().dump(
+            conflicts.list_conflicts(session, load_settings(), filters)
+        ),
         **given,
     )
 

@@ -23,6 +23,14 @@ COMMANDS: CommandTable = {
         "explain": ("receiver.cli.explain", "Explain why an order has its current status."),
         "conflicts": ("receiver.cli.conflicts", "List open conflicts, or close one."),
         "register": ("receiver.cli.orders", "Register an order."),
+        "correct": (
+            "receiver.cli.corrections",
+            "Correct an order, or stop or resume its tracking.",
+        ),
+        "delete": (
+            "receiver.cli.corrections",
+            "Delete an order that was registered by mistake, a test order or a sample.",
+        ),
         "refresh": ("receiver.cli.orders", "Poll the courier for an order now."),
         "changes": ("receiver.cli.changes", "Show the change feed, or follow it."),
     },

@@ -19,15 +19,18 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON in the same shape as the HTTP API."
 )
 account_option = click.option("--account", help="Only this account.")
+test_option = click.option(
+    "--test", is_flag=True, default=None, help="Also those of test accounts."
+)
 
 
 class Name(click.ParamType[str]):
-    """An identifier from the shell, which must be valid UTF-8."""
+    """An identifier from the shell, without surrounding blanks, which must be valid UTF-8."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value)
+        text = str(value).strip()
         try:
             text.encode()
         except UnicodeEncodeError:

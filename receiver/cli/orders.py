@@ -59,6 +59,7 @@ from receiver.text import count_noun
     metavar="TIME",
     help="Only updated at or after this time, with its zone: 2026-04-16T07:00:00Z.",
 )
+@options.test_option
 @options.page_options
 def orders_command(**given: Any) -> None:
     """List orders, newest first.
@@ -82,7 +83,7 @@ def orders_command(**given: Any) -> None:
     options.print_pages(
         table,
         OrderFiltersSchema(),
-        lambda session, filters: render_order_page(list_orders(session, filters)),
+        lambda session, filters: render_order_page(list_orders(session, load_settings(), filters)),
         **given,
     )
 
@@ -98,11 +99,13 @@ def order_command(account: str, order_id: str, as_json: bool) -> None:
     """
     with open_order(account, order_id) as (_, found):
         order = render_order(found, found.poll)
-    output.print_json(order) if as_json else _print_order(order)
+    output.print_json(order) if as_json else print_order(order)
 
 
-def _print_order(order: output.JsonObject) -> None:
-    output.print_line(f"Order {order['courier_order_id']} of {order['account']}", "bold")
+def print_order(order: output.JsonObject) -> None:
+    """Print an order of the API as facts."""
+    sample = " (a sample)" if order["sample"] else ""
+    output.print_line(f"Order {order['courier_order_id']} of {order['account']}{sample}", "bold")
     output.print_facts(_order_facts(order))
 
 
@@ -121,7 +124,7 @@ def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
     yield "reference", order["reference"]
     for kind, value in order["identifiers"].items():
         yield kind.replace("_", " "), str(value)
-    yield "tracking", order["tracking_url"]
+    yield "tracking page", order["tracking_url"]
     yield "label", order["label_url"]
     yield "pickup at", format_time(order["pickup_at"])
     if eta := order["eta"]:
@@ -136,6 +139,8 @@ def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
         yield "milestones", f"{format_time(time)}  {status_name}"
     for key, value in order["metadata"].items():
         yield "metadata", f"{key}={value}"
+    if order["tracking"] == "stopped":
+        yield "tracking", f"stopped; resume: ordertrail correct {name} --tracking active"
     yield "last message", format_time(order["last_heard_at"]) or "never"
     yield from _polling_facts(order["polling"])
     created = f"created {format_time(order['created_at'])}"
@@ -244,7 +249,7 @@ def register_command(
     the order are processed. Registering an order again changes only what is given.
     """
     given = {"account": account, "courier_order_id": order_id, "reference": reference}
-    metadata = _read_metadata(pairs)
+    metadata = read_metadata(pairs)
     new_order = options.validate_options(NewOrderSchema(), **given, metadata=metadata)
     settings = load_settings()
     require_account(settings, account)
@@ -257,10 +262,11 @@ def register_command(
         return
     known = "Already registered; the given values were updated."
     output.print_note("Registered." if created else known)
-    _print_order(order)
+    print_order(order)
 
 
-def _read_metadata(pairs: tuple[str, ...]) -> dict[str, str] | None:
+def read_metadata(pairs: tuple[str, ...]) -> dict[str, str] | None:
+    """Return the values of --metadata; None where there are none. Raises: click.UsageError."""
     metadata: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

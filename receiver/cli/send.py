@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -19,6 +19,7 @@ import click
 import httpcore
 
 from receiver.cli.options import Name, json_option
+from receiver.cli.order_finder import find_couriers_id
 from receiver.cli.output import print_facts, print_json, print_line, print_note
 from receiver.cli.session import read_environment
 from receiver.couriers import DRIVERS
@@ -26,6 +27,7 @@ from receiver.couriers.contract import Driver, SampleState
 from receiver.couriers.parsing import hmac_sha256_hex
 from receiver.couriers.snapshot import MessageContext
 from receiver.errors import Undecodable
+from receiver.orders.names import is_sample
 from receiver.settings import Account, BadSettings, Settings
 from receiver.standalone.launch import PLACEHOLDERS
 
@@ -74,8 +76,8 @@ class WebhookResponse:
 @click.option("--url", help="Address of the installation.  [default: the one on this machine]")
 @click.option("--file", "file", type=click.File("rb"), help="Send this body unchanged; - is stdin.")
 @click.option("--status", metavar="WORD", help="The courier's word for the status, or our status.")
-@click.option("--order", help="The courier's id of the order.")
-@click.option("--reference", help="The shop's order number.")
+@click.option("--order", type=Name(), help="Any name of an order, or of a sample.")
+@click.option("--reference", type=Name(), help="The shop's number of an order.")
 @click.option(
     "--at",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]),
@@ -102,14 +104,19 @@ def send_command(
 ) -> None:
     """Send a webhook as a courier would.
 
-    Signed, or with the token in the URL. Without --file the body is a sample. The secret is read
-    from --secret-file, else from COURIER_<ACCOUNT>_SECRETS (or _FILE), else from the `make run` on
-    this machine; if there are several, the first is used. No other setting is needed, so --url can
-    be any installation.
+    Signed, or with the token in the URL. Without --file the message is about a sample order, which
+    raises no alert and can be deleted; a name that begins with ORDERTRAIL-SAMPLE- is that of a
+    sample, too. Any other --order, or --reference, changes the order that has it: it is looked up
+    with the first of API_TOKENS.
+
+    The secret is read from --secret-file, else from COURIER_<ACCOUNT>_SECRETS (or _FILE), else from
+    the `make run` on this machine; if there are several, the first is used. No other setting is
+    needed, so --url can be any installation.
 
     Exit code 0 if every response was 200, which means stored.
     """
-    settings, sender = _sender_settings(read_environment(), account, courier, secret_file)
+    environ = read_environment()
+    settings, sender = _sender_settings(environ, account, courier, secret_file)
     driver = DRIVERS[sender.driver]
     if url is not None and not INSTALLATION_URL.fullmatch(url):
         raise click.UsageError(
@@ -117,7 +124,12 @@ def send_command(
             " the path is added, and a secret must not be on a command line"
         )
     base_url = settings.url if url is None else url.rstrip("/")
-    topic, body = content["topic"], _build_body(driver, **content)
+
+    def find(order_id: str | None, reference: str | None) -> str:
+        token = _api_token(environ)
+        return find_couriers_id(base_url, token, sender.slug, order_id, reference)
+
+    topic, body = content["topic"], _build_body(driver, find=find, **content)
     request = build_request(sender, driver, topic, base_url, body)
     if dry_run or not as_json:
         _print_request(request, as_json)
@@ -178,10 +190,34 @@ def _sender_settings(
     return settings, settings.accounts[slug]
 
 
-def _build_body(driver: Driver, topic: str, file: IO[bytes] | None, **changes: Any) -> bytes:
-    """Return the file's bytes, or the courier's sample with a status that was just reached.
+def _api_token(environ: Mapping[str, str]) -> str:
+    """Return the first API token of the environment. Raises: click.UsageError."""
+    names = ("API_TOKENS", "API_TOKENS_FILE")
+    given = {name: environ[name] for name in names if environ.get(name)}
+    if not given:
+        raise click.UsageError(
+            "--order and --reference name an order of the installation, which is looked up by its"
+            " API: set API_TOKENS to one of its tokens; or send a sample, or a --file"
+        )
+    others = {name: value for name, value in PLACEHOLDERS.items() if name not in names}
+    try:
+        return Settings.from_env(others | given).api_tokens[0]
+    except BadSettings as error:
+        raise click.UsageError("\n  ".join(error.faults)) from None
 
-    Raises: click.UsageError.
+
+def _build_body(
+    driver: Driver,
+    topic: str,
+    file: IO[bytes] | None,
+    find: Callable[[str | None, str | None], str],
+    **changes: Any,
+) -> bytes:
+    """Return the file's bytes, or a message about a status that an order has just reached.
+
+    find: returns the courier's id of the order with this id and this reference.
+
+    Raises: click.UsageError; and what `find` raises.
     """
     if topic not in driver.topics:
         topics = ", ".join(driver.topics)
@@ -196,9 +232,14 @@ def _build_body(driver: Driver, topic: str, file: IO[bytes] | None, **changes: A
     order_id, word = driver.sample_order
     if changes["status"]:
         word = _find_word(driver, changes["status"])
-    reference = changes["reference"] or f"SAMPLE-{driver.name[0].upper()}"
     at = (changes["at"] or datetime.now(UTC)).replace(microsecond=0)
-    return driver.sample_body(SampleState(changes["order"] or order_id, word, reference, at))
+    given, reference = changes["order"], changes["reference"]
+    if given is not None and is_sample(given):
+        order_id, given = given, None
+    if given is None and reference is None:
+        return driver.sample_body(SampleState(order_id, word, order_id, at))
+    order_id = find(given, reference)
+    return driver.sample_body(SampleState(order_id, word, None, at, is_sample=False))
 
 
 def _find_word(driver: Driver, status: str) -> str:

@@ -91,12 +91,17 @@ SAMPLE_AT = datetime(2026, 4, 16, 8, 10, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class SampleState:
-    """What a sample message reports: an order has reached a state, in the courier's own word."""
+    """What a message for a trial reports: an order has reached a state, in the courier's own word.
+
+    is_sample: the order exists for the trial only, so the message invents identifiers and parcels;
+    about any other order it must report the state alone.
+    """
 
     order_id: str
     word: str
-    reference: str
+    reference: str | None
     at: datetime
+    is_sample: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,8 @@ class Driver:
     words       their words to our statuses, in the order in which an order passes through them
     topics      decodes the webhooks of each topic
     make_sample       a webhook about an order as the courier sends it, for trying an installation
-    sample_order      an order id that the courier never uses, and its state in the courier's word
+    sample_order      the id of a sample, which begins with ORDERTRAIL-SAMPLE- and marks it as one
+                      (receiver/orders/names.py), and its state in the courier's word
     signature_header  the header with the hex HMAC-SHA256 of the raw body, where the courier signs;
                 otherwise the account's token is in the URL
     identify_order    where the courier documents a 404 for an order that the shop does not know:
@@ -162,7 +168,5 @@ class Driver:
 
     def sample_body(self, state: SampleState | None = None) -> bytes:
         """Return the bytes of a sample webhook; without a state always the same ones."""
-        state = state or SampleState(
-            *self.sample_order, f"SAMPLE-{self.name[0].upper()}", SAMPLE_AT
-        )
+        state = state or SampleState(*self.sample_order, self.sample_order_id, SAMPLE_AT)
         return json.dumps(self.make_sample(state), separators=(",", ":")).encode()

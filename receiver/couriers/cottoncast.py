@@ -259,16 +259,20 @@ def _identify_order(body: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _make_sample(sample: SampleState) -> dict[str, Any]:
+    status = {"code": sample.word, "timestamp": int(sample.at.timestamp())}
+    if not sample.is_sample:
+        return {"orderID": sample.order_id, "status": status}
+    tracking_code = f"{sample.order_id}-PARCEL"
     return {
         "orderID": sample.order_id,
         "ref": sample.reference,
-        "status": {"code": sample.word, "timestamp": int(sample.at.timestamp())},
+        "status": status,
         "shipments": [
             {
                 "carrier": "postnl",
                 "carrierName": "Postnl",
-                "trackingcode": "3SCEBU123456789",
-                "trackingurl": "https://jouw.postnl.nl/track-and-trace/3SCEBU123456789-NL-1000AB",
+                "trackingcode": tracking_code,
+                "trackingurl": f"https://jouw.postnl.nl/track-and-trace/{tracking_code}-NL-1000AB",
                 "new": True,
             }
         ],
@@ -299,5 +303,5 @@ driver = Driver(
         statuses.AWAITING_PICKUP: timedelta(days=3),
     },
     make_sample=_make_sample,
-    sample_order=("SAMPLE-C", "E"),
+    sample_order=("ORDERTRAIL-SAMPLE-C", "E"),
 )

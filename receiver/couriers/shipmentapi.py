@@ -200,13 +200,18 @@ SCHEDULE = Schedule(
 
 def _make_sample(sample: SampleState) -> dict[str, Any]:
     """Return a body in the shape of the default field map."""
-    return {
+    state = {
         "order_reference": sample.order_id,
-        "client_reference": sample.reference,
         "status": sample.word,
         "status_changed_at": rfc3339(sample.at),
+    }
+    if not sample.is_sample:
+        return state
+    return {
+        **state,
+        "client_reference": sample.reference,
         "carrier": "DPD",
-        "tracking_number": "01405012345678",
+        "tracking_number": f"{sample.order_id}-PARCEL",
         "label_url": "https://example.com/labels/sample.pdf",
     }
 
@@ -228,5 +233,5 @@ driver = Driver(
     # It reports that an order is accepted; of its later life only what a field map is set up for.
     stuck_after={name: STUCK_AFTER[name] for name in (statuses.PENDING, statuses.INFO_RECEIVED)},
     make_sample=_make_sample,
-    sample_order=("SAMPLE-S", "accepted"),
+    sample_order=("ORDERTRAIL-SAMPLE-S", "accepted"),
 )

@@ -532,14 +532,17 @@ def _read_retry_after(text: str) -> float | None:
 
 
 def _make_sample(sample: SampleState) -> dict[str, Any]:
-    """Return a snapshot with half an hour between the states that lead to its own."""
+    """Return a snapshot, of a sample with half an hour between the states that lead to its own."""
+    if not sample.is_sample:
+        column = {f"{sample.word}_at": sample.at.isoformat()} if sample.word in COLUMNS else {}
+        return {"uuid": sample.order_id, "timezone": ZONE, "state": sample.word, **column}
     usual = ("created", "dispatched", "picked_up")
     passed = [word for word in usual if STEPS[word] < STEPS.get(sample.word, 0)]
     reached = [word for word in [*passed, sample.word] if word in COLUMNS]
     return {
         "uuid": sample.order_id,
-        "identifier": "OT4TRY",
-        "tracking_code": "ORDER-TRAI-LTRY",
+        "identifier": f"{sample.order_id}-IDENTIFIER",
+        "tracking_code": f"{sample.order_id}-TRACKING",
         "external_id": sample.reference,
         "timezone": ZONE,
         "state": sample.word,
@@ -547,7 +550,7 @@ def _make_sample(sample: SampleState) -> dict[str, Any]:
             f"{word}_at": (sample.at - number * timedelta(minutes=30)).isoformat()
             for number, word in enumerate(reversed(reached))
         },
-        "packages": [{"identifier": "18A24901BE5D49C3", "state": "pending"}],
+        "packages": [{"identifier": f"{sample.order_id}-PACKAGE", "state": "pending"}],
     }
 
 
@@ -577,5 +580,5 @@ driver = Driver(
         statuses.DELIVERY_FAILED: timedelta(hours=24),
     },
     make_sample=_make_sample,
-    sample_order=("0b5ad38b-6c4c-4b6a-9f0e-0d6f7c1f2a55", "picked_up"),
+    sample_order=("ORDERTRAIL-SAMPLE-T", "picked_up"),
 )

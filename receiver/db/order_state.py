@@ -49,6 +49,8 @@ class OrderState:
     details: dict[str, Any] = field(default_factory=dict)
     shop_metadata: dict[str, Any] = field(default_factory=dict)
     registrations: list[Any] = field(default_factory=list)
+    corrections: dict[str, Any] = field(default_factory=dict)
+    tracking_stopped_at: datetime | None = None
     last_heard_at: datetime | None = None
     erased_at: datetime | None = None
     version: int = 1

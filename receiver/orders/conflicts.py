@@ -16,11 +16,13 @@ from receiver import audit
 from receiver.changes.feed import record_changes
 from receiver.changes.order_version import changed_names, copy_shown, touch_order
 from receiver.db.models import Order
+from receiver.db.order_state import AnyOrder
 from receiver.db.pagination import CONFLICTS, read_cursor, write_cursor
 from receiver.errors import UnknownConflict
 from receiver.orders.find import find_order
 from receiver.orders.fold import Conflict
 from receiver.queue.doorbell import Bells
+from receiver.settings import Settings
 from receiver.statuses import find_status
 from receiver.times import rfc3339
 
@@ -75,18 +77,34 @@ def any_open(conflicts: Iterable[ConflictJson]) -> bool:
     return any(map(is_open, conflicts))
 
 
+def needs_attention(order: AnyOrder) -> bool:
+    """Return whether a person should look into an order whose courier has reported it.
+
+    Nobody should while the shop has stopped its tracking.
+    """
+    if order.tracking_stopped_at is not None:
+        return False
+    return find_status(order.status).attention or any_open(order.conflicts)
+
+
 OPEN_CONFLICT = func.jsonb_path_exists(
     Order.conflicts, cast("$[*] ? (@.settled_at == null && @.closed_at == null)", JSONPATH)
 )
 
 
-def list_conflicts(session: Session, filters: dict[str, Any]) -> dict[str, Any]:
+def list_conflicts(
+    session: Session, settings: Settings, filters: Mapping[str, Any]
+) -> dict[str, Any]:
     """List open conflicts with their orders, the newest order first.
 
-    filters: as schemas.ConflictFilters loads them; limit counts orders.
+    filters: as schemas.ConflictFilters loads them; limit counts orders. Without `test` the orders
+        of test accounts are left out.
     """
     limit = filters["limit"]
     statement = select(Order).where(Order.conflicts != [], OPEN_CONFLICT)
+    left_out = settings.left_out_accounts(filters.get("test", False))
+    if left_out:
+        statement = statement.where(Order.account.not_in(left_out))
     if "account" in filters:
         statement = statement.where(Order.account == filters["account"])
     if "cursor" in filters:
@@ -138,7 +156,7 @@ def close_conflict(
             conflict | closing if conflict["id"] == conflict_id else conflict
             for conflict in order.conflicts
         ]
-        order.needs_attention = find_status(order.status).attention or any_open(order.conflicts)
+        order.needs_attention = needs_attention(order)
         changed = changed_names(before, order)
         record_changes(session, [touch_order(order, changed, now)], now)
         audit.record_action(

@@ -42,6 +42,7 @@ from receiver.db.models import (
     Message,
     Order,
 )
+from receiver.orders.corrections.shop_values import read_shop_values, set_shop_values
 from receiver.orders.find import find_meant, find_order
 from receiver.orders.names import list_names, spell
 from receiver.queue.doorbell import Bells
@@ -105,8 +106,8 @@ def erase_from_orders(
     for order in orders:
         before = copy_shown(order)
         order.erased_at = order.erased_at or now
-        order.shop_metadata, order.reason = {}, _code_or_none(order.reason)
-        order.registrations = [each | {"metadata": None} for each in order.registrations]
+        order.reason = _code_or_none(order.reason)
+        set_shop_values(order, *read_shop_values(order))
         for event in personal[order.id]:
             event.proofs, event.reason = [], _code_or_none(event.reason)
             event.reason_source = event.reason_source if event.reason else None

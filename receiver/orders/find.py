@@ -108,23 +108,31 @@ def find_orders(session: Session, names: Collection[Name]) -> dict[Name, list[Or
 
 
 def find_orders_by_reference(
-    session: Session, references: Collection[str]
+    session: Session, references: Collection[str], left_out: Collection[str] = ()
 ) -> dict[str, list[Order]]:
-    """Find the orders of each reference, the newest first: up to MOST_ORDERS, and one more."""
-    ids = select_pages(Order.id, {Order.reference: sorted(set(references))}, MOST_ORDERS + 1)
+    """Find the orders of each reference, the newest first: up to MOST_ORDERS, and one more.
+
+    left_out: without the orders of these accounts.
+    """
+    wanted = {Order.reference: sorted(set(references))}
+    conditions = [Order.account.not_in(left_out)] if left_out else []
+    ids = select_pages(Order.id, wanted, MOST_ORDERS + 1, *conditions)
     found = [(reference, order_id) for reference, order_id in session.execute(ids)]
     if missing := {*references} - {reference for reference, _ in found}:
-        found += find_ids_of_spelled_references(session, missing)
+        found += find_ids_of_spelled_references(session, missing, left_out)
     return {
         reference: orders[: MOST_ORDERS + 1] for reference, orders in _group(session, found).items()
     }
 
 
 def find_ids_of_spelled_references(
-    session: Session, references: Collection[str]
+    session: Session, references: Collection[str], left_out: Collection[str] = ()
 ) -> list[tuple[str, int]]:
-    """Return the pairs of a reference and the id of each order that has it in some spelling."""
-    accounts = distinct_values(session, Order.account)
+    """Return the pairs of a reference and the id of each order that has it in some spelling.
+
+    left_out: without the orders of these accounts.
+    """
+    accounts = {*distinct_values(session, Order.account)} - {*left_out}
     pairs = [(account, reference) for account in accounts for reference in references]
     meant = [
         (reference, order_id)
@@ -139,19 +147,26 @@ def find_ids_of_spelled_references(
 
 
 def find_orders_of_accounts(
-    session: Session, names: Collection[str], account: str | None = None
+    session: Session, names: Collection[str], left_out: Collection[str] = ()
 ) -> dict[str, list[Order]]:
-    """Find the orders of each name in an account, None for all accounts, as find_orders() does."""
-    ids = find_ids_of_accounts(session, names, MOST_ORDERS + 1, account)
+    """Find the orders of each name in all accounts but those left out, as find_orders() does."""
+    ids = find_ids_of_accounts(session, names, MOST_ORDERS + 1, left_out=left_out)
     return _group(session, ids)
 
 
 def find_ids_of_accounts(
-    session: Session, names: Collection[str], most: int, account: str | None = None
+    session: Session,
+    names: Collection[str],
+    most: int,
+    account: str | None = None,
+    left_out: Collection[str] = (),
 ) -> list[tuple[str, int]]:
-    """Return the pairs of a name and an order's id; account: None for all accounts."""
+    """Return the pairs of a name and an order's id.
+
+    account: None for all accounts but those left out.
+    """
     accounts = [account] if account is not None else distinct_values(session, Order.account)
-    pairs = {(each, name) for each in accounts for name in names}
+    pairs = {(each, name) for each in accounts if each not in left_out for name in names}
     return [(name, order_id) for (_, name), order_id in _find_ids(session, pairs, most)]
 
 

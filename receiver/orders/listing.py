@@ -5,7 +5,7 @@ The pages of one order are cut by PostgreSQL, so that an order with thousands of
 does not block the process that shows it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -42,6 +42,7 @@ from receiver.db.pagination import (
 )
 from receiver.orders.find import find_ids_of_accounts, find_ids_of_spelled_references
 from receiver.orders.fold import REPEATED_OBSERVATION
+from receiver.settings import Settings
 
 # The day of an order's last change, as the index orders_updated_idx spells it.
 UPDATED_ON = literal_column("((orders.updated_at AT TIME ZONE 'UTC')::date)", Date)
@@ -51,7 +52,7 @@ FEW = 5000
 
 Filters = Mapping[str, Any]
 
-NOT_LISTED = {"details", "further_parcels", "conflicts", "registrations"}
+NOT_LISTED = {"details", "further_parcels", "conflicts", "registrations", "corrections"}
 ORDER_COLUMNS: list[Any] = [
     column.class_attribute
     for column in Order.__mapper__.column_attrs
@@ -68,16 +69,17 @@ ROWS = select(
 ).outerjoin(Poll, Poll.order_id == Order.id)
 
 
-def list_orders(session: Session, filters: Filters) -> dict[str, Any]:
+def list_orders(session: Session, settings: Settings, filters: Filters) -> dict[str, Any]:
     """List orders, the newest first. Must begin the transaction.
 
-    filters: as OrderFiltersSchema loads them.
+    filters: as OrderFiltersSchema loads them; without `test` those of test accounts are left out.
     Shape: {"orders": [a row with the columns of an order and of its polling], "next_cursor"}
     """
     limit = filters["limit"]
     before = read_cursor(filters["cursor"]) if "cursor" in filters else None
     begin_consistent_read(session)
-    ids = select_order_ids(session, filters, before, limit + 1).subquery()
+    left_out = settings.left_out_accounts(filters.get("test", False))
+    ids = select_order_ids(session, filters, before, limit + 1, left_out).subquery()
     rows = session.execute(ROWS.join(ids, Order.id == ids.c.id).order_by(Order.id.desc())).all()
     return {
         "orders": rows[:limit],
@@ -157,11 +159,18 @@ def next_offset(found: int, page: Filters, kind: str) -> str | None:
 
 
 def select_order_ids(
-    session: Session, filters: Filters, before: int | None, most: int
+    session: Session,
+    filters: Filters,
+    before: int | None,
+    most: int,
+    left_out: Collection[str] = (),
 ) -> Select[int]:
-    """Select the ids of the newest orders that fit. before: only those with a lower id."""
+    """Select the ids of the newest orders that fit.
+
+    before: only those with a lower id. left_out: without the orders of these accounts.
+    """
     conditions: list[ColumnElement[bool]] = []
-    wanted = _values_by_column(filters)
+    wanted = _values_by_column(session, filters, left_out)
     narrowed = [column.in_(values) for column, values in wanted.items()]
     days = _days_since(session, filters["updated_since"]) if "updated_since" in filters else None
     if days is not None:
@@ -177,7 +186,9 @@ def select_order_ids(
     elif wanted:
         values: IndexValues = {
             Order.status: wanted.get(Order.status, list(statuses.VOCABULARY)),
-            Order.account: wanted.get(Order.account) or distinct_values(session, Order.account),
+            Order.account: wanted[Order.account]
+            if Order.account in wanted
+            else distinct_values(session, Order.account),
             Order.needs_attention: wanted.get(Order.needs_attention, [True, False]),
         }
         if days is None:
@@ -207,12 +218,17 @@ def _has_reference(session: Session, reference: str) -> ColumnElement[bool]:
     return Order.id.in_([order_id for _, order_id in spelled])
 
 
-def _values_by_column(filters: Filters) -> dict[Column, Sequence[Any]]:
+def _values_by_column(
+    session: Session, filters: Filters, left_out: Collection[str]
+) -> dict[Column, Sequence[Any]]:
     wanted: dict[Column, Sequence[Any]] = {
         column: [filters[column.key]]
         for column in (Order.account, Order.status, Order.needs_attention)
         if column.key in filters
     }
+    if left_out:
+        accounts = wanted.get(Order.account) or distinct_values(session, Order.account)
+        wanted[Order.account] = [slug for slug in accounts if slug not in left_out]
     if "status_group" in filters:
         wanted[Order.status] = [
             status.name

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 from receiver.couriers.snapshot import Snapshot
 from receiver.db.bulk import insert_rows
 from receiver.db.locks import take_lock, try_lock
-from receiver.db.models import NAME, REFERENCE, TOUR, Identifier
+from receiver.db.models import NAME, REFERENCE, SAMPLE_SPELLING, TOUR, Identifier
 from receiver.db.order_state import AnyOrder
 from receiver.orders import details
+from receiver.text import storable_name
 
 # A detail, and not a column: only tour plans need it.
 TOUR_DETAIL = "tour_identifier"
@@ -28,14 +29,36 @@ def spell(name: str) -> str:
     return name.strip(" ").replace("-", "").lower()
 
 
+def is_sample(name: str) -> bool:
+    """Return whether a name is reserved for sample orders, such as ORDERTRAIL-SAMPLE-1.
+
+    An order is a sample where its courier_order_id is such a name, and nothing else makes it one.
+    A sample has no other names than these, and other orders have none of them: so no message can
+    make a sample of another order, and no sample is found by a name of another order.
+    """
+    return spell(name).startswith(SAMPLE_SPELLING)
+
+
+def find_reference(order: AnyOrder, known: details.KnownDetails) -> str | None:
+    """Return the reference of an order: the shop's own, or what its courier reported.
+
+    A sample that was reported under the reference of another order does not show it.
+    """
+    reported: str | None = details.detail_value(known, "reference")
+    if reported and is_sample(order.courier_order_id) and not is_sample(reported):
+        reported = None
+    return order.shop_reference or reported
+
+
 def snapshot_names(snapshot: Snapshot) -> set[NameOfKind]:
     """Return the names of an order that a snapshot gives."""
     names = {snapshot.courier_order_id, *snapshot.identifiers.values(), *snapshot.parcels}
-    return {
+    given = {
         *((name, NAME) for name in names),
         *([(snapshot.reference, REFERENCE)] if snapshot.reference else []),
         *([(tour, TOUR)] if (tour := snapshot.details.get(TOUR_DETAIL)) else []),
     }
+    return _keep_own(snapshot.courier_order_id, given)
 
 
 def current_names(order: AnyOrder) -> set[NameOfKind]:
@@ -44,11 +67,18 @@ def current_names(order: AnyOrder) -> set[NameOfKind]:
     names = {order.courier_order_id, *order.identifiers.values(), *known.get("parcels", {})}
     references = {order.reference, order.shop_reference, details.detail_value(known, "reference")}
     tour = details.detail_value(known, TOUR_DETAIL)
-    return {
+    current = {
         *((name, NAME) for name in names),
         *((reference, REFERENCE) for reference in references if reference),
         *([(tour, TOUR)] if tour else []),
     }
+    return _keep_own(order.courier_order_id, current)
+
+
+def _keep_own(courier_order_id: str, names: set[NameOfKind]) -> set[NameOfKind]:
+    """Leave out names that only a sample may have; or those that a sample may not."""
+    kept = is_sample(courier_order_id)
+    return {(name, kind) for name, kind in names if is_sample(name) is kept}
 
 
 def store_names(session: Session, names: Iterable[tuple[AnyOrder, Collection[NameOfKind]]]) -> None:
@@ -91,4 +121,4 @@ def lock_names_if_free(session: Session, accounts: Collection[str]) -> set[str]:
 
 
 def _names_lock(account: str) -> str:
-    return f"names of {account}"
+    return f"names of {storable_name(account)}"

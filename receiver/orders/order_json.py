@@ -10,7 +10,9 @@ from operator import itemgetter
 from typing import Any
 
 from receiver.db.models import Tour
+from receiver.orders.corrections.shop_values import ACTIVE, STOPPED
 from receiver.orders.details import MOST_PARCELS, count_parcels
+from receiver.orders.names import is_sample
 from receiver.statuses import find_status
 from receiver.times import rfc3339
 
@@ -58,6 +60,8 @@ def render_order(order: Any, poll: Any) -> dict[str, Any]:
             "stopped_at": rfc3339(poll.stopped_at) if poll else None,
             "stop_reason": poll.stop_reason if poll else None,
         },
+        "tracking": ACTIVE if order.tracking_stopped_at is None else STOPPED,
+        "sample": is_sample(order.courier_order_id),
         "last_heard_at": rfc3339(order.last_heard_at),
         "metadata": order.shop_metadata,
         "version": order.version,

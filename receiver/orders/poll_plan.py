@@ -1,6 +1,7 @@
 """When each order is polled next: news of an order restarts its schedule in the table `polls`.
 
-Only orders of accounts whose courier can be polled have a row there. workers/polling polls them.
+Only orders of accounts whose courier can be polled have a row there, and neither samples nor orders
+whose tracking is stopped. workers/polling polls them.
 """
 
 from collections.abc import Collection, Mapping
@@ -8,15 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from receiver import statuses
 from receiver.couriers import DRIVERS
 from receiver.couriers.schedule import Backoff, Schedule
-from receiver.db.bulk import insert_rows
+from receiver.db.bulk import id_in, insert_rows
 from receiver.db.models import Poll
 from receiver.db.order_state import AnyOrder
+from receiver.orders.names import is_sample
 from receiver.settings import Account
 from receiver.statuses import find_status
 
@@ -35,6 +37,11 @@ class OrderNews:
 
     order: AnyOrder
     webhook: bool
+
+
+def is_tracked(order: AnyOrder) -> bool:
+    """Return whether an order may be polled: not a sample, nor one whose tracking is stopped."""
+    return order.tracking_stopped_at is None and not is_sample(order.courier_order_id)
 
 
 def polling_schedule(account: Account) -> Schedule | None:
@@ -119,17 +126,20 @@ def plan_polls(
     factor: float,
     now: datetime,
 ) -> None:
-    """Restart the schedule of orders that have changed.
+    """Restart the schedule of orders that have changed, and end that of untracked ones.
 
     factor: POLL_INTERVAL_FACTOR.
     """
     rows = []
+    untracked = [news.order.id for news in changed if not is_tracked(news.order)]
+    if untracked:
+        session.execute(delete(Poll).where(id_in(Poll.order_id, untracked)))
     for news in sorted(changed, key=lambda news: news.order.id):
         order = news.order
         account = accounts.get(order.account)
         # A rebuild also changes orders of accounts that are switched off.
         schedule = polling_schedule(account) if account is not None else None
-        if account is None or schedule is None:
+        if account is None or schedule is None or not is_tracked(order):
             continue
         due_at = plan_next_poll(schedule, order, factor)
         if news.webhook and needs_confirmation(order, account):

@@ -5,7 +5,7 @@ costs. The plain versions are find_order() and list_orders(), and the results ar
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, LiteralString
 
 import psycopg
@@ -29,6 +29,7 @@ COLUMNS: LiteralString = f"""
     orders.account, courier, identifiers, reference, status, courier_status, status_at, reason,
     needs_attention, source, tracking_url, eta, label_url, pickup_at, promised,
     parcels, further_parcel_count, milestones, metadata AS shop_metadata, created_at, updated_at,
+    tracking_stopped_at,
     {VERSION_COLUMNS}
 """
 VERSION: LiteralString = f"""
@@ -46,7 +47,8 @@ REFERENCED: LiteralString = f"""
     FROM unnest(%(accounts)s::text[], %(names)s::text[]) AS asked (account, name)
     CROSS JOIN LATERAL (
         SELECT {COLUMNS} FROM orders LEFT JOIN polls ON polls.order_id = orders.id
-        WHERE reference >= asked.name AND (reference, orders.id) <= (asked.name, {HIGHEST_ID})
+        WHERE orders.account <> ALL (%(left_out)s::text[])
+            AND reference >= asked.name AND (reference, orders.id) <= (asked.name, {HIGHEST_ID})
         ORDER BY reference DESC, orders.id DESC LIMIT {MOST_LISTED + 1}
     ) AS found
 """  # noqa: S608
@@ -61,7 +63,8 @@ class OrderReader:
     All methods raise StorageUnavailable where PostgreSQL does not answer.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, test_accounts: Collection[str]) -> None:
+        self._test_accounts = sorted(test_accounts)
         self._pool = AutocommitPool(engine)
         self._batcher: Batcher[Read, list[Any]] = Batcher("read_orders", self._read_batch)
 
@@ -80,7 +83,10 @@ class OrderReader:
         return self._read_one(VERSION, account, name)
 
     def list_by_reference(self, reference: str, limit: int) -> dict[str, Any]:
-        """Return the first page of an exact reference's orders, as list_orders() does."""
+        """Return the first page of an exact reference's orders, as list_orders() does.
+
+        Those of test accounts are left out.
+        """
         rows = self._read(REFERENCED, "", reference)
         return {
             "orders": rows[:limit],
@@ -106,6 +112,7 @@ class OrderReader:
             pairs = {read[1:] for read in reads if read[0] == statement}
             accounts, names = map(list, zip(*pairs, strict=True))
             values = {"accounts": accounts, "names": names, "most": MOST_ORDERS + 1}
+            values |= {"left_out": self._test_accounts}
             for row in self._pool.fetch_all(statement, values):
                 found[statement, row.asked_account, row.asked_name].append(row)
         return [found[read] for read in reads]

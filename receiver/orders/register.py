@@ -1,8 +1,6 @@
 """The shop registers an order, or requests that its courier is polled now."""
 
-from collections.abc import Collection, Iterable
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import select
@@ -14,20 +12,15 @@ from receiver.changes.feed import record_changes
 from receiver.changes.order_version import CREATED, changed_names, copy_shown, touch_order
 from receiver.couriers import DRIVERS
 from receiver.db.models import AccountState, Order
-from receiver.db.order_state import AnyOrder
-from receiver.errors import NotPolled, UnknownAccount
+from receiver.errors import NotPolled, SampleNotPolled, TrackingStopped, UnknownAccount
+from receiver.orders.corrections.shop_values import add_registration
 from receiver.orders.find import find_order, find_orders
 from receiver.orders.matching import release_parked
-from receiver.orders.names import current_names, list_names, lock_names, spell, store_names
+from receiver.orders.names import current_names, is_sample, list_names, lock_names, store_names
 from receiver.orders.poll_plan import OrderNews, plan_polls, schedule_poll_now
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.queue.doorbell import Bells
 from receiver.settings import Settings
-from receiver.times import sortable_time
-
-# What the shop gave under one name: {"name": spelled, "" where an older version did not store it;
-# "at": when it was registered first; "reference"; "metadata"; "metadata_at": when that was given}
-Registration = dict[str, Any]
 
 
 def register_order(
@@ -107,76 +100,6 @@ def record_order(
     return order, is_new
 
 
-def add_registration(
-    order: AnyOrder,
-    name: str,
-    now: datetime,
-    reference: str | None,
-    metadata: dict[str, Any] | None,
-) -> None:
-    """Add to an order what the shop gives under one of its names, or correct it."""
-    new = _registration(name, now, reference, metadata)
-    known = list_registrations(order)
-    if all(each["name"] != new["name"] for each in known):
-        known = [each | {"name": each["name"] or new["name"]} for each in known]
-    set_registrations(order, [*known, new])
-
-
-def _registration(
-    name: str, at: datetime, reference: str | None, metadata: dict[str, Any] | None
-) -> Registration:
-    given_at = sortable_time(at)
-    return {
-        "name": spell(name),
-        "at": given_at,
-        "reference": reference,
-        "metadata": metadata,
-        "metadata_at": None if metadata is None else given_at,
-    }
-
-
-def list_registrations(order: AnyOrder) -> list[Registration]:
-    """Return the registrations of an order.
-
-    Where an older version has written the order, they do not come to what it shows: that counts as
-    one registration then.
-    """
-    shown = order.shop_reference, order.shop_metadata
-    if _combine(order.registrations) == shown:
-        return order.registrations
-    name = order.courier_order_id if order.last_heard_at is None else ""
-    return [_registration(name, order.created_at, *shown)]
-
-
-def set_registrations(order: AnyOrder, registrations: Iterable[Registration]) -> None:
-    """Set the registrations of an order, and the reference and metadata that they come to.
-
-    A later one under the same name corrects the earlier one. Of different names the earliest
-    reference counts, and the metadata of all, of which the one that was given last wins. So it does
-    not matter when a message says that the names are those of one order.
-    """
-    by_name: dict[str, Registration] = {}
-    for new in sorted(registrations, key=lambda each: (each["at"], each["name"])):
-        given = {key: value for key, value in new.items() if value is not None}
-        known = by_name.get(new["name"])
-        by_name[new["name"]] = {**known, **given, "at": known["at"]} if known else new
-    # Metadata may name people, and an erased order must not keep personal data.
-    hidden = {} if order.erased_at is None else {"metadata": None}
-    order.registrations = [each | hidden for each in by_name.values()]
-    order.shop_reference, order.shop_metadata = _combine(order.registrations)
-
-
-def _combine(registrations: Collection[Registration]) -> tuple[str | None, dict[str, Any]]:
-    """Return the reference and the metadata of registrations, which are sorted by their time."""
-    references = (each["reference"] for each in registrations if each["reference"] is not None)
-    given = sorted(
-        (each for each in registrations if each["metadata"] is not None),
-        key=lambda each: (each["metadata_at"], each["name"]),
-    )
-    metadata = dict(chain.from_iterable(each["metadata"].items() for each in given))
-    return next(references, None), metadata
-
-
 def _known_as(session: Session, account: str, courier: str, name: str) -> str:
     """Return the courier's id of the one order that has this name; otherwise the name itself.
 
@@ -192,7 +115,8 @@ def _known_as(session: Session, account: str, courier: str, name: str) -> str:
     }
     if by_reference:
         own = (Order.account == account, Order.reference == name)
-        ids.update(session.scalars(select(Order.courier_order_id).where(*own).limit(2)))
+        found = session.scalars(select(Order.courier_order_id).where(*own).limit(2))
+        ids.update(each for each in found if is_sample(each) is is_sample(name))
     return ids.pop() if len(ids) == 1 else name
 
 
@@ -203,15 +127,24 @@ def request_refresh(
 
     Shape: {"account", "courier_order_id", "next_poll_at"}
 
-    Raises: UnknownOrder, AmbiguousIdentifier; NotPolled.
+    Raises: UnknownOrder, AmbiguousIdentifier; NotPolled, SampleNotPolled, TrackingStopped.
     """
     with sessions.begin() as session:
-        order = find_order(session, account, order_id)
+        order = find_order(session, account, order_id, lock=True)
         contract = settings.accounts.get(account)
         if contract is None or contract.access is None:
             raise NotPolled(
                 f"account {account!r} cannot be polled: it is off, its courier has no API, or its"
                 " API_TOKEN, API_USER or API_URL is not set"
+            )
+        if is_sample(order.courier_order_id):
+            raise SampleNotPolled(
+                f"order {order.courier_order_id!r} is a sample: its courier does not know it"
+            )
+        if order.tracking_stopped_at is not None:
+            raise TrackingStopped(
+                f"the tracking of order {order.courier_order_id!r} is stopped, so its courier is"
+                ' not polled: PATCH the order with {"tracking": "active"} first'
             )
         due_at = schedule_poll_now(session, order, now, settings.poll_interval_factor)
         audit.record_action(

@@ -196,6 +196,14 @@ TRUST = text(
 NEXT_CURSOR = text("Send it as `cursor` for the next page; null: last page.", "bzQx", null=True)
 
 
+TEST = boolean(
+    "`true`: also those of test accounts (`COURIER_<ACCOUNT>_TEST`), which are left out otherwise.",
+    True,
+    truthy={"true", "1"},
+    falsy={"false", "0"},
+)
+
+
 class PageFilters(Schema):
     """The filter and the position that all lists have."""
 

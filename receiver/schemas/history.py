@@ -101,6 +101,8 @@ class ConflictPageSchema(Answer):
 class ConflictFiltersSchema(fields.PageFilters):
     """Which conflicts to list."""
 
+    test = fields.TEST
+
 
 class ConflictNoteSchema(Schema):
     """Who takes the decision, and why."""

@@ -25,6 +25,7 @@ from receiver.statuses import GROUPS, VOCABULARY
 
 MOST_METADATA_KEYS = 50
 MOST_LOOKED_UP = 100
+TRACKING = ("active", "stopped")
 
 
 class EventSourceSchema(Answer):
@@ -149,6 +150,17 @@ class OrderSchema(OrderFields):
         values=fields.Time(),
     )
     polling = nested(PollingSchema, "How it is polled. Not covered by `version`.")
+    tracking = text(
+        "`stopped`: the shop has stopped the tracking of the order, so it is not polled and raises"
+        " no alert until it is `active` again. Webhooks count all the same.",
+        "active",
+        choices=TRACKING,
+    )
+    sample = boolean(
+        "Whether it is a sample order, as `ordertrail send` makes them: its `courier_order_id`"
+        " begins with `ORDERTRAIL-SAMPLE-`. A sample raises no alert and can always be deleted.",
+        False,
+    )
     last_heard_at = time(
         "When its last message arrived, by our clock; null: none yet. Not covered by `version`.",
         "2026-04-16T07:00:01Z",
@@ -184,6 +196,7 @@ class OrderFiltersSchema(fields.PageFilters):
         truthy={"true", "1"},
         falsy={"false", "0"},
     )
+    test = fields.TEST
     updated_since = time(
         "Only orders that changed then or later. A time zone is required; in a URL, `+` is `%2B`."
     )
@@ -205,6 +218,22 @@ def _validate_size(metadata: dict[str, Any]) -> None:
         raise ValidationError(f"must not have more than {MOST_METADATA_KEYS} keys")
 
 
+def _given_metadata(further: str, **options: Any) -> Any:
+    """Make a field of the shop's data. further: what else to say of it."""
+    return described(
+        Dict,
+        "Anything that the shop wants to store with the order: at most 50 keys of 1 to 100"
+        f" characters, each with a text of at most 1,000 characters. {further}",
+        {"shop": "munich"},
+        null=True,
+        keywords={"maxProperties": MOST_METADATA_KEYS},
+        keys=Text(validate=validate.Length(1, 100)),
+        values=Text(validate=validate.Length(max=1000)),
+        validate=_validate_size,
+        **options,
+    )
+
+
 class NewOrderSchema(Schema):
     """An order that the shop has given to a courier."""
 
@@ -215,19 +244,34 @@ class NewOrderSchema(Schema):
         required=True,
     )
     reference = name(fields.A_REFERENCE, "41", null=True, load_default=None)
-    metadata = described(
-        Dict,
-        "Anything that the shop wants to store with the order: at most 50 keys of 1 to 100"
-        " characters, each with a text of at most 1,000 characters. Replaces what was given under"
-        " this name of the order before.",
-        {"shop": "munich"},
-        null=True,
-        keywords={"maxProperties": MOST_METADATA_KEYS},
-        keys=Text(validate=validate.Length(1, 100)),
-        values=Text(validate=validate.Length(max=1000)),
-        load_default=None,
-        validate=_validate_size,
+    metadata = _given_metadata(
+        "Replaces what was given under this name of the order before.", load_default=None
     )
+
+
+class OrderChangesSchema(Schema):
+    """What to correct of an order: at least one of these. What is left out stays as it is."""
+
+    reference = name(
+        f"{fields.A_REFERENCE} null: the shop gives none, and the courier's own counts again.",
+        "41",
+        null=True,
+    )
+    metadata = _given_metadata(
+        "Replaces all that the order has, whatever it was given under; null: removes all of it. An"
+        " order whose personal data was erased keeps none."
+    )
+    tracking = given_text(
+        "`stopped`: the order is not polled any more and raises no alert; what its courier sends is"
+        " processed all the same. `active`: it is tracked again.",
+        "stopped",
+        choices=TRACKING,
+    )
+
+    @validates_schema
+    def _at_least_one(self, changes: dict[str, Any], **kwargs: Any) -> None:
+        if not changes:
+            raise ValidationError("give at least one of reference, metadata and tracking")
 
 
 class OrderNameSchema(Schema):

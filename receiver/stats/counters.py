@@ -1,7 +1,7 @@
 """The Prometheus metrics that each web process counts by itself; /metrics shows them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from prometheus_client import (
     multiprocess,
 )
 
+from receiver.stats.labelled_registry import LabelledRegistry
 from receiver.stats.metric_files import lock_files
 
 DIRECTORY = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -58,17 +59,17 @@ def begin_at_zero(topics: Mapping[str, Sequence[str]]) -> None:
             REFUSED.labels(account, reason)
 
 
-def render_counts() -> bytes:
+def render_counts(test_accounts: Collection[str]) -> bytes:
     """Return what all web processes of this host have counted, as Prometheus text."""
     if not DIRECTORY:
-        return generate_latest(REGISTRY)
+        return generate_latest(LabelledRegistry(REGISTRY, test_accounts))
     # Under gunicorn each worker counts in files of its own.
     registry, directory = CollectorRegistry(), Path(DIRECTORY)
     if not directory.is_dir():
         return generate_latest(registry)
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     with lock_files(directory):
-        return generate_latest(registry)
+        return generate_latest(LabelledRegistry(registry, test_accounts))
 
 
 def increment(counter: Counter, *labels: str) -> None:

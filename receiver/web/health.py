@@ -17,6 +17,7 @@ from receiver.inbox.storage_check import OK, UNREACHABLE
 from receiver.queue import redis_check
 from receiver.queue.liveness import count_live_workers
 from receiver.stats.counters import render_counts
+from receiver.stats.labelled_registry import LabelledRegistry
 from receiver.times import rfc3339
 from receiver.web.auth import admit, find_bearer_token
 from receiver.web.context import app_context
@@ -79,5 +80,7 @@ def show_metrics() -> Response:
     admit(token, is_open_to_readers=False)
     collected = CollectorRegistry()
     collected.register(app_context().metrics_collector)
-    text_format = render_counts() + generate_latest(collected)
+    test_accounts = settings.test_accounts
+    text_format = render_counts(test_accounts)
+    text_format += generate_latest(LabelledRegistry(collected, test_accounts))
     return current_app.response_class(text_format, content_type=CONTENT_TYPE_LATEST)

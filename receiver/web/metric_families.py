@@ -50,7 +50,7 @@ def _age(context: AlertContext, since: datetime | None) -> float:
 
 def _counts(context: AlertContext, statement: Rows) -> dict[str, int]:
     """Return the totals of `lateral_groups` by account; also of the accounts that have no rows."""
-    counts = dict.fromkeys(context.settings.accounts, 0)
+    counts = dict.fromkeys(context.watched, 0)
     for row in context.rows(statement):
         counts[row.account] += row.total
     return counts
@@ -72,7 +72,7 @@ def _platform_metrics(context: AlertContext) -> Iterator[Metric]:
 
 def _totals_metrics(context: AlertContext) -> Iterator[Metric]:
     found = totals.read_totals(context.session)
-    accounts = context.settings.accounts
+    accounts = context.watched
     polled = [slug for slug, account in accounts.items() if account.access]
     expected = {
         totals.PROCESSED: [(slug, outcome) for slug in accounts for outcome in OUTCOMES],
@@ -152,7 +152,7 @@ def _inbox_metrics(context: AlertContext) -> Iterator[Metric]:
         statement = inbox_alerts.select_unprocessed_messages(context, outcome)
         counted = f"Messages that {reason}; up to 10,000."
         yield gauge(f"messages_{outcome}", counted, _counts(context, statement), "account")
-        ages = dict.fromkeys(context.settings.accounts, 0.0)
+        ages = dict.fromkeys(context.watched, 0.0)
         ages |= {row.account: _age(context, row.received_at) for row in context.rows(statement)}
         age_text = f"Age of the oldest {outcome} message."
         yield gauge(f"oldest_{outcome}_seconds", age_text, ages, "account")
@@ -201,7 +201,7 @@ def _order_metrics(context: AlertContext) -> Iterator[Metric]:
         help_text = f"Orders {meaning}; up to 10,000."
         yield gauge(f"orders_{name}", help_text, _counts(context, statement), "account")
     unmapped = inbox_alerts.read_unmapped_words(context)
-    words = {slug: len(unmapped.get(slug, ())) for slug in context.settings.accounts}
+    words = {slug: len(unmapped.get(slug, ())) for slug in context.watched}
     yield gauge("unmapped_words", "Recent words that are mapped to no status.", words, "account")
 
 

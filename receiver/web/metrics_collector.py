@@ -114,7 +114,9 @@ class MetricsCollector(Collector):
         Raises: DBAPIError where the connection to PostgreSQL is lost.
         """
         now, meter = datetime.now(UTC), self._alert_reader.meter
-        context = AlertContext(session, self._settings, now, evaluation.system, meter)
+        context = AlertContext(
+            session, self._settings, now, evaluation.system, meter, with_test=True
+        )
         ends_at = measurement.started_at + PATIENCE
         failed = dict.fromkeys(PARTS, 0.0)
         for part, measure in PARTS.items():

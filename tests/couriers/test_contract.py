@@ -26,6 +26,7 @@ from receiver.couriers.schedule import Backoff
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.errors import Undecodable, UnknownToCourier
 from receiver.orders.fold import fold_events, fold_order
+from receiver.orders.names import is_sample
 from tests.bodies import cottoncast_shipment, cottoncast_status, shipmentapi_order, tiramizoo_order
 from tests.couriers.case import TOKEN, USER, Bodies, Case
 from tests.hostile import HOSTILE
@@ -184,7 +185,9 @@ def test_sample_decodes_to_the_order_it_names(name: str) -> None:
     assert driver.sample_body() == driver.sample_body()
     (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body()), CONTEXT).orders
     assert snapshot.courier_order_id == driver.sample_order_id
-    assert snapshot.reference == f"SAMPLE-{name[0].upper()}"
+    # Whatever names it has make no other order found.
+    names = {snapshot.courier_order_id, *snapshot.identifiers.values(), *snapshot.parcels}
+    assert all(map(is_sample, {*names, snapshot.reference or ""}))
     folded = fold_events([event for event in snapshot.events if not event.parcel])
     assert folded.status == driver.words[driver.sample_order[1]]
 
@@ -212,6 +215,13 @@ def test_sample_tells_whatever_word_it_is_to_tell(name: str, word: str) -> None:
     state = SampleState("an id", word, "41", CONTEXT.received_at - timedelta(hours=3))
     (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body(state)), CONTEXT).orders
     assert (snapshot.courier_order_id, snapshot.reference) == ("an id", "41")
+    (of_order,) = driver.topics["orders"](
+        json.loads(driver.sample_body(dataclasses.replace(state, reference=None, is_sample=False))),
+        CONTEXT,
+    ).orders
+    # About an order that exists it says the state alone.
+    assert [event.status for event in of_order.events] == [driver.words[word]]
+    assert (of_order.reference, of_order.identifiers, of_order.parcels) == (None, {}, {})
     folded = fold_events([event for event in snapshot.events if not event.parcel])
     assert (folded.status, folded.courier_status) == (driver.words[word], word)
 

@@ -19,7 +19,10 @@ from receiver.orders.matching import OrderKey
 from receiver.orders.timeline import StoredEvent
 
 # The columns that are left to the shop, and those that a fold never changes.
-SHOPS_COLUMNS = {"shop_reference", "shop_metadata", "registrations", "erased_at"}
+SHOPS_COLUMNS = {
+    *("shop_reference", "shop_metadata", "registrations", "corrections", "tracking_stopped_at"),
+    "erased_at",
+}
 CONSTANT_COLUMNS = {"account", "courier", "created_at"}
 # Columns that few orders have a value in, which may be megabytes: written where they change.
 RARE_COLUMNS = ["further_parcels", "further_parcel_count"]

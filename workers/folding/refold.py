@@ -20,14 +20,19 @@ from receiver.orders.erasure import erase_from_snapshot
 from receiver.orders.find import find_meant
 from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
 from receiver.orders.matching import release_parked
-from receiver.orders.names import NameOfKind, current_names, snapshot_names, store_names
+from receiver.orders.names import (
+    NameOfKind,
+    current_names,
+    find_reference,
+    snapshot_names,
+    store_names,
+)
 from receiver.orders.performance.counters import has_ended, is_state_of_order
 from receiver.orders.performance.record import record_orders
 from receiver.orders.poll_plan import OrderNews, polling_schedule
 from receiver.orders.timeline import StoredEvent, TimelineEntry
 from receiver.orders.tour_etas import add_etas
 from receiver.settings import Account
-from receiver.statuses import find_status
 from receiver.times import rfc3339
 from workers.folding import order_store
 from workers.folding.order_identity import AssignedSnapshots, ReceivedSnapshot, check_assignment
@@ -228,8 +233,7 @@ def _set_state(order: AnyOrder, result: FoldResult, entries: Sequence[TimelineEn
     order.conflicts = conflicts.merge_conflicts(order.conflicts, result.conflicts)
     # An order that its courier does not know needs attention until a message is about it.
     is_unknown = order.needs_attention and order.last_heard_at is None
-    needed = find_status(result.status).attention or conflicts.any_open(order.conflicts)
-    order.needs_attention = needed or is_unknown
+    order.needs_attention = conflicts.needs_attention(order) or is_unknown
     order.source = _source(result, entries)
 
 
@@ -264,7 +268,7 @@ def _set_details(
 ) -> None:
     pickup_at = details.detail_value(known, "pickup_at")
     order.details = known
-    order.reference = order.shop_reference or details.detail_value(known, "reference")
+    order.reference = find_reference(order, known)
     order.identifiers = details.identifier_values(known)
     order.tracking_url = details.detail_value(known, "tracking_url")
     order.label_url = details.detail_value(known, "label_url")

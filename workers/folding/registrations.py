@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from receiver.db.bulk import id_in, update_rows
 from receiver.db.models import Identifier, Order, Poll
 from receiver.db.order_state import OrderState
+from receiver.orders.corrections.shop_values import merge_shop_values
 from receiver.orders.names import NameOfKind, current_names
-from receiver.orders.register import list_registrations, set_registrations
 from workers.folding.order_identity import AssignedSnapshots
 
 # What the feed says of an order that took in another one.
@@ -39,7 +39,7 @@ def merge_registrations(
         parts = [order, *merged]
         erased_at = (each.erased_at for each in parts if each.erased_at is not None)
         order.erased_at = min(erased_at, default=None)
-        set_registrations(order, chain.from_iterable(map(list_registrations, parts)))
+        merge_shop_values(order, parts)
         order.created_at = min(each.created_at for each in parts)
     gone = {*chain(*assigned.merged.values())}
     return [order for order in locked if order.id not in gone], names
@@ -61,6 +61,8 @@ def delete_registrations(
             "shop_reference": order.shop_reference,
             "metadata": order.shop_metadata,
             "registrations": order.registrations,
+            "corrections": order.corrections,
+            "tracking_stopped_at": order.tracking_stopped_at,
             "erased_at": order.erased_at,
             "created_at": order.created_at,
         }

@@ -19,7 +19,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 from receiver.accounts.learned_silence import LEAST_SILENCE, explain_silence, read_silences
 from receiver.couriers.schedule import Schedule
 from receiver.db.bulk import id_in
-from receiver.db.models import AccountState, Order, Poll
+from receiver.db.models import AccountState, Order, Poll, is_watched
 from receiver.db.pagination import IndexValues, select_page_ids
 from receiver.settings import Account
 from receiver.stats import totals
@@ -166,6 +166,8 @@ def add_missing_polls(
             columns = ["order_id", "account", "placed_at", "due_at"]
             orders = select(Order.id, Order.account, Order.created_at, literal(now))
             missing = orders.where(id_in(Order.id, ids), ~exists().where(Poll.order_id == Order.id))
+            # Locked, so that tracking is not stopped meanwhile.
+            missing = missing.where(is_watched).order_by(Order.id).with_for_update(read=True)
             added = insert(Poll).from_select(columns, missing).on_conflict_do_nothing()
             count = len(session.execute(added.returning(Poll.order_id)).all())
         yield count

@@ -6,14 +6,14 @@ repeat a webhook for up to three weeks, and orders are kept at least thirty days
 was heard of them.
 """
 
-from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from receiver.db.bulk import array_text, id_in, pairs_in
-from receiver.db.models import Change, Event, Identifier, Message, Order, Poll
+from receiver.db.bulk import array_text, id_in
+from receiver.db.models import Order
+from receiver.orders.corrections.delete import delete_orders, lock_messages_of_orders
 from receiver.orders.names import lock_names_if_free
 from receiver.orders.performance.record import settle_orders
 from receiver.retention.expired import CLOSED_ORDERS, limited
@@ -48,23 +48,12 @@ def remove_orders(
     names = session.execute(
         select(Order.account, Order.courier_order_id).where(id_in(Order.id, ids))
     ).all()
-    about = pairs_in(Message.account, Message.courier_order_id, [(row[0], row[1]) for row in names])
-    message_ids = session.scalars(select(Message.id).where(about)).all()
-    # As in erase_orders(): this must not wait for a message.
-    unlocked = select(Message.id).where(id_in(Message.id, message_ids))
-    locked = session.scalars(unlocked.with_for_update(skip_locked=True)).all()
-    if len(locked) < len(message_ids):
+    message_ids = lock_messages_of_orders(session, [(row[0], row[1]) for row in names])
+    if message_ids is None:
         return 0
     if not settle_orders(session, ids):
         return 0
     if settings.archive_dir is not None:
         append_orders(session, settings.archive_dir, ids, now)
-    _delete_orders(session, ids, message_ids)
+    delete_orders(session, ids, message_ids)
     return len(ids)
-
-
-def _delete_orders(session: Session, ids: Collection[int], message_ids: Collection[int]) -> None:
-    owned = (Event.order_id, Identifier.order_id, Poll.order_id, Change.order_id, Order.id)
-    for column in owned:
-        session.execute(delete(column.class_).where(id_in(column, ids)))
-    session.execute(delete(Message).where(id_in(Message.id, message_ids)))

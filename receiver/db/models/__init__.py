@@ -35,8 +35,10 @@ from receiver.db.models.orders import (
     ENDED_SINCE_SQL,
     NAME,
     REFERENCE,
+    SAMPLE_SPELLING,
     TERMINAL_SQL,
     TOUR,
+    UNWATCHED_SQL,
     Change,
     Cursor,
     Event,
@@ -49,6 +51,7 @@ from receiver.db.models.orders import (
     eta_end,
     in_status_since,
     is_open,
+    is_watched,
     spelling,
 )
 from receiver.db.models.performance import DailyPerformance, OrderPerformance

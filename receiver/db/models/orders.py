@@ -35,6 +35,15 @@ def spelling(name: LiteralString) -> LiteralString:
     return f"lower(replace(btrim({name}), '-', ''))"
 
 
+# What the id of a sample order begins with (receiver/orders/names.py), as spelling() has it.
+SAMPLE_SPELLING: LiteralString = "ordertrailsample"
+# Sample orders, and those whose tracking the shop has stopped.
+UNWATCHED_SQL: LiteralString = (
+    "tracking_stopped_at IS NOT NULL OR"
+    f" starts_with({spelling('courier_order_id')}, '{SAMPLE_SPELLING}')"
+)
+
+
 class Order(Base):
     """One order of one account: the fold of its events and its newest details.
 
@@ -42,8 +51,9 @@ class Order(Base):
     pickup_at, eta and parcels are copies of its values, for reading. parcels holds the first
     MOST_PARCELS (orders/details.py), further_parcels the others, so that an order with thousands of
     parcels is read as fast as any other. Objects load it and details only when they are used.
-    registrations: what the shop gave, by name (receiver/orders/register.py); shop_reference and
-    shop_metadata are what they come to.
+    registrations: what the shop gave, by name (receiver/orders/register.py); corrections: what it
+    said afterwards of the whole order (receiver/orders/corrections/shop_values.py);
+    shop_reference, shop_metadata and tracking_stopped_at are what they come to.
     erased_at: when its personal data was erased; no personal data is stored afterwards.
     """
 
@@ -75,6 +85,8 @@ class Order(Base):
     details: Mapped[dict[str, Any]] = mapped_column(server_default="{}", deferred=True)
     shop_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default="{}")
     registrations: Mapped[list[Any]] = mapped_column(server_default="[]")
+    corrections: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    tracking_stopped_at: Mapped[datetime | None]
     last_heard_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
@@ -106,6 +118,8 @@ class Order(Base):
             where="last_heard_at IS NULL",
         ),
         index("orders_conflicts_idx", ["id"], where="conflicts <> '[]'::jsonb"),
+        # The few orders that raise no alert.
+        index("orders_unwatched_idx", ["id"], where=UNWATCHED_SQL),
         # Orders whose personal data is stored, terminal or not, for retention.
         index(
             "orders_ended_since_idx",
@@ -134,6 +148,8 @@ is_open = text(_OPEN)
 account_and_status = literal_column(_ACCOUNT_AND_STATUS, Text)
 in_status_since = literal_column(_IN_STATUS_SINCE, TIMESTAMP(timezone=True))
 eta_end = literal_column(_ETA_TO, Text)
+# Whether alerts are raised about an order.
+is_watched = text(f"NOT ({UNWATCHED_SQL})")
 
 
 # The kinds of names. Of a name that is of two kinds the one that sorts first counts.

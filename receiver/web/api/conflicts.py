@@ -37,7 +37,7 @@ def explain_order(page: dict[str, Any], account: str, order_id: str) -> Response
 def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
     """List open conflicts: reported facts that contradict, such as picked up after cancelled."""
     with app_context().sessions() as session:
-        return order_conflicts.list_conflicts(session, filters)
+        return order_conflicts.list_conflicts(session, app_context().settings, filters)
 
 
 @conflicts.post("/orders/<account>/<path:order_id>/conflicts/<conflict_id>/close")

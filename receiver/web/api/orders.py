@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from receiver.db.models import Order
 from receiver.db.pagination import begin_consistent_read
 from receiver.orders import erasure, listing, register
+from receiver.orders.corrections import change, delete
 from receiver.orders.find import (
     MOST_ORDERS,
     find_order,
@@ -24,7 +25,7 @@ from receiver.schemas import order as schemas
 from receiver.schemas.history import EventFiltersSchema, TimelineSchema
 from receiver.web.api.blueprint import ApiBlueprint, json_answer
 from receiver.web.context import app_context
-from receiver.web.openapi.components import IF_NONE_MATCH, ORDER_ID
+from receiver.web.openapi.components import IF_NONE_MATCH, ORDER_ID, SAMPLE_ID
 from receiver.web.problems import Problem, problem_details
 
 CACHE_HEADERS = {"ETag": "ETag", "Cache-Control": "Cache-Control"}
@@ -41,9 +42,11 @@ LOOKED_UP: dict[str, tuple[str | None, Schema]] = {
     "orders": (None, schemas.OrderNameSchema()),
     "tracking_numbers": ("tracking_number", schemas.TrackingNumberSchema()),
 }
-FIND: dict[str, Callable[[Session, Any], Mapping[Any, Sequence[Order]]]] = {
+# Those of test accounts are found by account and name only.
+Find = Callable[[Session, Any, frozenset[str]], Mapping[Any, Sequence[Order]]]
+FIND: dict[str, Find] = {
     "references": find_orders_by_reference,
-    "orders": find_orders,
+    "orders": lambda session, names, _test_accounts: find_orders(session, names),
     "tracking_numbers": find_orders_of_accounts,
 }
 
@@ -114,7 +117,7 @@ def list_orders(filters: dict[str, Any]) -> Response:
         page = app.reader.list_by_reference(filters["reference"], filters["limit"])
     if not page["orders"]:
         with app.sessions() as session:
-            page = listing.list_orders(session, filters)
+            page = listing.list_orders(session, app.settings, filters)
     return json_answer(render_order_page(page))
 
 
@@ -127,7 +130,8 @@ def look_up(lookup: dict[str, Any]) -> Response:
     A request has 1 to 100 items; there is one result per item, in the order of the items. An item
     that cannot be used has a `problem` and costs no other item its answer. A reference may have
     several orders: the newest 10 are returned, and `more` says whether there are others
-    (`GET /v1/orders?reference=` lists them).
+    (`GET /v1/orders?reference=` lists them). Orders of test accounts are only found by account and
+    name.
     """
     ((kind, items),) = lookup.items()
     field, schema = LOOKED_UP[kind]
@@ -143,9 +147,10 @@ def look_up(lookup: dict[str, Any]) -> Response:
             keys.append(None)
             problems[number] = problem_details(_invalid_item(error))
     usable = {key for key in keys if key is not None}
-    with app_context().sessions() as session:
+    app = app_context()
+    with app.sessions() as session:
         begin_consistent_read(session)
-        found: Mapping[Any, Sequence[Order]] = FIND[kind](session, usable)
+        found = FIND[kind](session, usable, app.settings.test_accounts)
         results = [
             {
                 **({"problem": problems[number]} if number in problems else item),
@@ -191,6 +196,44 @@ def register_order(new: dict[str, Any]) -> Response:
             "orders.get_order", account=order.account, order_id=order.courier_order_id
         )
     return answer
+
+
+@orders.patch("/orders/<account>/<order:order_id>")
+@orders.arguments(schemas.OrderChangesSchema, example={"reference": "42"})
+@orders.response(200, schemas.OrderSchema)
+def change_order(changes: dict[str, Any], account: str, order_id: str) -> Response:
+    """Correct the reference or metadata of an order, or stop or resume its tracking.
+
+    A correction is about the whole order, whatever names it has. It replaces what was given before;
+    what is registered again later under a known name counts again. Stopped and resumed tracking is
+    shown as `tracking`: while it is stopped, the order is not polled, needs no attention and raises
+    no alert.
+    """
+    app, now = app_context(), datetime.now(UTC)
+    order = change.change_order(
+        app.sessions, app.settings, app.bells, account, order_id, changes, now
+    )
+    return json_answer(render_order(order, order.poll))
+
+
+@orders.delete("/orders/<account>/<order:order_id>")
+@orders.doc(parameters=[SAMPLE_ID])
+@orders.response(204)
+@orders.problem(
+    409,
+    "The courier has reported the order, or several orders have this name.",
+    f"the courier has reported order '{ORDER_ID}', so it cannot be deleted: stop its tracking"
+    ' instead, by PATCH with {"tracking": "stopped"}',
+)
+def delete_order(account: str, order_id: str) -> None:
+    """Delete an order that was registered by mistake, a test account's order, or a sample.
+
+    Once its courier has reported an order, it can only be deleted if it is a sample or the account
+    is a test account. All that is stored of it goes with it, and the change feed does not show it
+    any more. A message that arrives later makes a new order.
+    """
+    app = app_context()
+    delete.delete_order(app.sessions, app.settings, account, order_id)
 
 
 @orders.delete("/orders/<account>/<path:order_id>/personal-data")

@@ -9,6 +9,7 @@ from pathlib import Path
 from flask import Blueprint, Flask, url_for
 from jinja2 import StrictUndefined
 
+from receiver.orders.names import is_sample
 from receiver.statuses import find_status
 from receiver.web.console import forms, session_guard, template_filters
 from receiver.web.console.alerts import alerts
@@ -48,7 +49,11 @@ def init_app(app: Flask) -> None:
     app.jinja_env.filters.update(template_filters.FILTERS)
     app.jinja_env.tests["web_address"] = template_filters.is_web_address
     app.jinja_env.globals.update(
-        asset=asset_url, order_url=forms.order_url, find_status=find_status
+        asset=asset_url,
+        order_url=forms.order_url,
+        find_status=find_status,
+        is_sample=is_sample,
+        is_test_account=forms.is_test_account,
     )
     app.register_blueprint(console)
     use_renderer(app, HOME, forms.render_problem_page)

@@ -22,7 +22,7 @@ def show_conflicts_page() -> str:
     """List the open conflicts, newest order first."""
     query = forms.read_query()
     with app_context().sessions() as session:
-        page = list_conflicts(session, forms.load_fields(FILTERS, query))
+        page = list_conflicts(session, app_context().settings, forms.load_fields(FILTERS, query))
     return render_template("console/conflicts.html", **page, query=query)
 
 

@@ -17,6 +17,10 @@ from receiver.web.problems import Problem
 # The notices on a page after an action, by the word in its URL: a URL cannot bring its own text.
 NOTICES = {
     "asked": "The courier will be polled as soon as the account's rate limits allow it.",
+    "corrected": "The order was corrected.",
+    "stopped": "The tracking was stopped: the order is not polled and raises no alert.",
+    "active": "The order is tracked again.",
+    "deleted": "The order was deleted.",
     "erased": "The personal data was erased. The status and the timeline remain.",
     "closed": "The conflict was closed.",
     "retried": "The message will be processed again, after new messages.",
@@ -81,6 +85,7 @@ def shared_context() -> dict[str, Any]:
     return {
         "now": datetime.now(UTC),
         "accounts": sorted(app_context().settings.accounts),
+        "test_accounts": app_context().settings.test_accounts,
         "notice": notice and notice.format(messages=messages),
         "user": g.get("user"),
     }
@@ -94,6 +99,11 @@ def read_parameters(*names: str) -> list[str]:
     if not all(request.args.get(name) for name in names):
         raise BadRequest(f"the URL must have the parameters {', '.join(names)}")
     return [request.args[name] for name in names]
+
+
+def is_test_account(slug: str) -> bool:
+    """Return whether the orders of an account are kept apart (COURIER_<ACCOUNT>_TEST)."""
+    return slug in app_context().settings.test_accounts
 
 
 def order_url(account: str, order_id: str, **more: Any) -> str:

@@ -12,14 +12,23 @@ from werkzeug.wrappers import Response
 from receiver.db.pagination import begin_consistent_read
 from receiver.inbox.browse import get_bodies
 from receiver.orders import conflicts, details, explain
+from receiver.orders.corrections.change import change_order
+from receiver.orders.corrections.delete import delete_order, is_deletable
 from receiver.orders.erasure import erase_personal_data
 from receiver.orders.find import LEAST_CHARACTERS, MOST_BEGINNING, find_order, search_orders
 from receiver.orders.listing import list_orders, read_parcels
+from receiver.orders.poll_plan import is_tracked
 from receiver.orders.register import request_refresh
-from receiver.schemas.order import OrderFiltersSchema
+from receiver.schemas.order import OrderChangesSchema, OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
-from receiver.web.console.forms import load_fields, order_url, read_parameters, read_query
+from receiver.web.console.forms import (
+    load_fields,
+    order_url,
+    read_parameters,
+    read_query,
+    redirect_with_notice,
+)
 from receiver.web.console.order_timeline import lay_out_timeline
 from receiver.web.console.session_guard import read_form
 from receiver.web.context import app_context
@@ -27,6 +36,7 @@ from receiver.web.context import app_context
 orders = Blueprint("orders", __name__)
 
 FILTERS = OrderFiltersSchema()
+CHANGES = OrderChangesSchema()
 PERIODS = {
     "1h": ("the last hour", timedelta(hours=1)),
     "24h": ("the last 24 hours", timedelta(days=1)),
@@ -88,7 +98,7 @@ def show_orders_page() -> str | Response:
         since = datetime.now(UTC) - PERIODS[query["changed"]][1]
         query["updated_since"] = since.isoformat()
     with app_context().sessions() as session:
-        page = list_orders(session, load_fields(FILTERS, query))
+        page = list_orders(session, app_context().settings, load_fields(FILTERS, query))
     return render_template(
         "console/orders.html",
         **page,
@@ -154,6 +164,8 @@ def show_order_page(account: str | None = None, order_id: str | None = None) -> 
         milestones=sorted(order.milestones.items(), key=lambda milestone: milestone[1]),
         flags=explain.FLAG_TEXTS,
         is_polled=settings is not None and settings.access is not None,
+        is_tracked=is_tracked,
+        is_deletable=is_deletable(order, app.settings),
         open_conflicts=[each for each in order.conflicts if conflicts.is_open(each)],
     )
 
@@ -177,6 +189,29 @@ def submit_refresh() -> Response:
     app = app_context()
     request_refresh(app.sessions, app.settings, account, order_id, datetime.now(UTC))
     return redirect(order_url(account, order_id, done="asked"), 303)
+
+
+@orders.post("/correct")
+def submit_correction() -> Response:
+    """Correct the reference of an order, or stop or resume its tracking."""
+    account, order_id = read_parameters("account", "id")
+    form = read_form()
+    is_cleared = "reference" in form and not form["reference"].strip()
+    changes = {"reference": None} if is_cleared else load_fields(CHANGES, form)
+    app, now = app_context(), datetime.now(UTC)
+    change_order(app.sessions, app.settings, app.bells, account, order_id, changes, now)
+    return redirect(order_url(account, order_id, done=changes.get("tracking", "corrected")), 303)
+
+
+@orders.post("/delete")
+def submit_deletion() -> Response:
+    """Delete an order, once the user has typed its id to confirm it."""
+    account, order_id = read_parameters("account", "id")
+    if read_form().get("confirm", "").strip() != order_id.strip():
+        raise BadRequest("the typed id is not the id of this order, so nothing was deleted")
+    app = app_context()
+    delete_order(app.sessions, app.settings, account, order_id)
+    return redirect_with_notice("console.orders.show_orders_page", "deleted")
 
 
 @orders.post("/erase")

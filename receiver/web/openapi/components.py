@@ -52,6 +52,14 @@ SECURITY_SCHEMES: dict[str, dict[str, Any]] = {
     },
 }
 
+# Of an order that can be deleted: a sample.
+SAMPLE_ID = {
+    "in": "path",
+    "name": "order_id",
+    "required": True,
+    **PATH_PARAMETERS["order_id"],
+    "example": "ORDERTRAIL-SAMPLE-T",
+}
 IF_NONE_MATCH = {
     "in": "header",
     "name": "If-None-Match",

@@ -60,6 +60,7 @@ def build_document() -> bytes:
         components.schemas[name]["description"] = cleandoc(key[0].__doc__)
     lookups = ("references", "orders", "tracking_numbers")
     components.schemas["Lookup"]["oneOf"] = [{"required": [name]} for name in lookups]
+    components.schemas["OrderChanges"]["minProperties"] = 1
     # flask-smorest registers it, and nothing uses it.
     del components.schemas["PaginationMetadata"]
     return json.dumps(api.spec.to_dict()).encode()

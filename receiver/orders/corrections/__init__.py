@@ -1,0 +1,1 @@
+"""What the shop corrects of an order: its reference, its metadata, its tracking, or that it is."""
