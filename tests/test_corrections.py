@@ -37,8 +37,7 @@ def register(shop: FlaskClient, name: str = UUID, **given: Any) -> None:
 def patch(shop: FlaskClient, name: str = UUID, **changes: Any) -> dict[str, Any]:
     answer = shop.patch(f"/v1/orders/tiramizoo/{name}", json=changes)
     assert answer.status_code == 200, answer.data
-    order: dict[str, Any] = answer.json
-    return order
+    return dict(answer.get_json())
 
 
 def hook(*states: str, **more: Any) -> dict[str, Any]:
@@ -86,7 +85,11 @@ def test_a_correction_holds_after_refold_merging_and_rebuild(
     register(shop, "ZVW8GV", reference="T-1", metadata={"a": "1"})
     register(shop, "ID4K7-EHQX-62RA", reference="T-2", metadata={"b": "2"})
     patch(shop, "ID4K7-EHQX-62RA", reference="T-3", metadata={"c": "3"}, tracking="stopped")
-    names = {"identifier": "ZVW8GV", "tracking_code": "ID4K7-EHQX-62RA", "external_id": "theirs"}
+    names: dict[str, Any] = {
+        "identifier": "ZVW8GV",
+        "tracking_code": "ID4K7-EHQX-62RA",
+        "external_id": "theirs",
+    }
     deliver(shop, hook("created", **names), hook("created", "picked_up", **names))
     drain()
     [order] = get(shop, "/orders")["orders"]
@@ -245,7 +248,11 @@ def test_a_sample_is_deleted_whole_and_hides_no_order(
     shop: FlaskClient, drain: Drain, sessions: Sessions
 ) -> None:
     # Somebody who knows the secret reports a sample with the names of an order.
-    names = {"identifier": "ZVW8GV", "tracking_code": "ID4K7-EHQX-62RA", "external_id": "T-1"}
+    names: dict[str, Any] = {
+        "identifier": "ZVW8GV",
+        "tracking_code": "ID4K7-EHQX-62RA",
+        "external_id": "T-1",
+    }
     register(shop, "ZVW8GV", reference="T-1")
     deliver(
         shop, tiramizoo_order("ORDERTRAIL-SAMPLE-9", life("created", "delivery_failed"), **names)

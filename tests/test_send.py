@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -12,10 +13,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
 from receiver.db.models import Message
-from tests.bodies import raw, tour_plan
+from tests.bodies import life, raw, tiramizoo_order, tour_plan
 from tests.command import process, run_command
+from tests.conftest import API_TOKEN
 from tests.service import Web
-from tests.shop import get
+from tests.shop import deliver, get
 
 Sessions = sessionmaker[Session]
 Drain = Callable[[], int]
@@ -41,7 +43,7 @@ def test_a_sample_is_kept_and_where_to_read_it_is_told(
     web: Web, shop: FlaskClient, drain: Drain, name: str
 ) -> None:
     account = name.removeprefix("COURIER_").removesuffix("_SECRETS").lower()
-    done = send(web, account, "--status", "delivered", "--reference", "T-7")
+    done = send(web, account, "--status", "delivered")
     assert done.exit_code == 0, done.output
     assert "200 in" in done.stdout
     assert f"ordertrail order {account} {DRIVERS[account].sample_order_id}" in done.stdout
@@ -50,16 +52,67 @@ def test_a_sample_is_kept_and_where_to_read_it_is_told(
     path = f"/orders/{account}/{DRIVERS[account].sample_order_id}"
     assert f"http://127.0.0.1:{web.port}/v1{path}" in done.stdout
     order = get(shop, path)
-    assert (order["status"], order["reference"]) == ("delivered", "T-7")
+    assert (order["status"], order["sample"]) == ("delivered", True)
+    assert shop.delete(f"/v1{path}").status_code == 204
 
 
 @pytest.mark.usefixtures("sessions")
 def test_whatever_is_said_of_the_order_is_sent(web: Web, shop: FlaskClient, drain: Drain) -> None:
-    at = "2026-04-16T10:00:00+0200"
-    assert send(web, "cottoncast", "--status", "X", "--order", "a/b", "--at", at).exit_code == 0
+    at, name = "2026-04-16T10:00:00+0200", "ORDERTRAIL-SAMPLE-a/b"
+    assert send(web, "cottoncast", "--status", "X", "--order", name, "--at", at).exit_code == 0
     drain()
-    order = get(shop, "/orders/cottoncast/a%2Fb")
+    order = get(shop, "/orders/cottoncast/ORDERTRAIL-SAMPLE-a%2Fb")
     assert (order["courier_status"], order["status_at"]) == ("X", "2026-04-16T08:00:00Z")
+
+
+@pytest.mark.usefixtures("sessions")
+def test_the_order_that_is_named_changes_and_no_other_is_made(
+    web: Web, shop: FlaskClient, drain: Drain
+) -> None:
+    names: dict[str, Any] = {"identifier": "ZVW8GV", "external_id": "theirs"}
+    deliver(shop, tiramizoo_order("u-1", life("created"), **names))
+    new = {"account": "tiramizoo", "courier_order_id": "u-1", "reference": "T-1001"}
+    assert shop.post("/v1/orders", json=new).status_code == 201
+    drain()
+    before = get(shop, "/orders/tiramizoo/u-1")
+    named = {
+        "delivery_failed": ("--reference", "T-1001"),
+        "picked_up": ("--order", "ZVW8GV"),
+        "delivered": ("--order", " zvw8gv", "--reference", "T-1001"),
+    }
+    for status, options in named.items():
+        done = send(web, "tiramizoo", "--status", status, *options, API_TOKENS=API_TOKEN)
+        assert done.exit_code == 0, done.output
+        drain()
+        [order] = get(shop, "/orders")["orders"]
+        assert order["courier_order_id"] == "u-1"
+    assert order["status"] == "delivered"
+    for name in ("identifiers", "reference", "parcels", "sample"):
+        assert order[name] == before[name]
+
+
+@pytest.mark.usefixtures("sessions")
+def test_an_order_that_is_not_there_is_told_and_nothing_is_sent(
+    web: Web, shop: FlaskClient, sessions: Sessions
+) -> None:
+    for number in (1, 2):
+        new = {"account": "tiramizoo", "courier_order_id": f"u-{number}", "reference": "T-1"}
+        assert shop.post("/v1/orders", json=new).status_code == 201
+    for token, options, told in (
+        (API_TOKEN, ("--reference", "T-9"), "no order with the reference 'T-9'"),
+        (API_TOKEN, ("--reference", "T-1"), "several orders"),
+        (API_TOKEN, ("--order", "u-9"), "no order 'u-9'"),
+        (API_TOKEN, ("--order", "u-1", "--reference", "T-9"), "has the reference 'T-1'"),
+        ("another-token-of-16", ("--order", "u-1"), "401"),
+    ):
+        done = send(web, "tiramizoo", *options, API_TOKENS=token)
+        assert done.exit_code == 1, done.output
+        assert told in done.stderr
+    done = send(web, "tiramizoo", "--order", "u-1")
+    assert done.exit_code == 2
+    assert "API_TOKENS" in done.stderr
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Message)) == 0
 
 
 def test_a_file_is_sent_as_it_is_and_as_often_as_wanted(
@@ -161,7 +214,7 @@ def test_a_dry_run_sends_nothing_and_shows_no_token() -> None:
     shown = json.loads(told.stdout)
     assert shown["url"] == "http://127.0.0.1:8000/webhooks/cottoncast/orders"
     assert len(shown["headers"]["Cottoncast-Authentication"]) == 64
-    assert json.loads(shown["body"])["orderID"] == "SAMPLE-C"
+    assert json.loads(shown["body"])["orderID"] == "ORDERTRAIL-SAMPLE-C"
 
 
 @pytest.mark.usefixtures("sessions")

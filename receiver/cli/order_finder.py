@@ -76,7 +76,10 @@ def _ask(url: str, token: str, account: str, name: str) -> dict[str, Any]:
         detail = (answer or {}).get("detail", "this is not a response of Ordertrail: check --url")
         text = f"the order cannot be looked up ({response.status}): {detail}"
         if response.status == HTTPStatus.UNAUTHORIZED:
-            text = f"the order cannot be looked up (401): {url} does not accept API_TOKENS' first"
+            text = (
+                f"the order cannot be looked up (401): {url} does not accept the first token of"
+                " API_TOKENS or READ_TOKENS"
+            )
         raise click.ClickException(text)
     return answer
 

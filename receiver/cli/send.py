@@ -107,7 +107,7 @@ def send_command(
     Signed, or with the token in the URL. Without --file the message is about a sample order, which
     raises no alert and can be deleted; a name that begins with ORDERTRAIL-SAMPLE- is that of a
     sample, too. Any other --order, or --reference, changes the order that has it: it is looked up
-    with the first of API_TOKENS.
+    with the first of API_TOKENS, or of READ_TOKENS.
 
     The secret is read from --secret-file, else from COURIER_<ACCOUNT>_SECRETS (or _FILE), else from
     the `make run` on this machine; if there are several, the first is used. No other setting is
@@ -191,17 +191,21 @@ def _sender_settings(
 
 
 def _api_token(environ: Mapping[str, str]) -> str:
-    """Return the first API token of the environment. Raises: click.UsageError."""
-    names = ("API_TOKENS", "API_TOKENS_FILE")
+    """Return the first API or read token of the environment. Raises: click.UsageError."""
+    names = ("API_TOKENS", "API_TOKENS_FILE", "READ_TOKENS", "READ_TOKENS_FILE")
     given = {name: environ[name] for name in names if environ.get(name)}
     if not given:
         raise click.UsageError(
-            "--order and --reference name an order of the installation, which is looked up by its"
-            " API: set API_TOKENS to one of its tokens; or send a sample, or a --file"
+            "--order and --reference name an order of the installation, which is looked up through"
+            " its API: set API_TOKENS or READ_TOKENS to one of its tokens; or send a sample"
         )
-    others = {name: value for name, value in PLACEHOLDERS.items() if name not in names}
+    has_api_token = not given.keys().isdisjoint(names[:2])
+    others = dict(PLACEHOLDERS)
+    if has_api_token:
+        del others["API_TOKENS"]
     try:
-        return Settings.from_env(others | given).api_tokens[0]
+        settings = Settings.from_env(others | given)
+        return (settings.api_tokens if has_api_token else settings.read_tokens)[0].value
     except BadSettings as error:
         raise click.UsageError("\n  ".join(error.faults)) from None
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from receiver.db.bulk import id_in
 from receiver.db.models import NAME, REFERENCE, TOUR, Order, spelling
-from receiver.db.pagination import begin_consistent_read, distinct_values, select_pages
+from receiver.db.pagination import IndexValues, begin_consistent_read, distinct_values, select_pages
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
 from receiver.orders.names import spell
 from receiver.text import storable_name
@@ -114,7 +114,7 @@ def find_orders_by_reference(
 
     left_out: without the orders of these accounts.
     """
-    wanted = {Order.reference: sorted(set(references))}
+    wanted: IndexValues = {Order.reference: sorted(set(references))}
     conditions = [Order.account.not_in(left_out)] if left_out else []
     ids = select_pages(Order.id, wanted, MOST_ORDERS + 1, *conditions)
     found = [(reference, order_id) for reference, order_id in session.execute(ids)]

@@ -200,7 +200,7 @@ def register_order(new: dict[str, Any]) -> Response:
 
 @orders.patch("/orders/<account>/<order:order_id>")
 @orders.arguments(schemas.OrderChangesSchema, example={"reference": "42"})
-@orders.response(200, schemas.OrderSchema)
+@orders.response(200, schemas.OrderSchema, headers={"ETag": "ETag"})
 def change_order(changes: dict[str, Any], account: str, order_id: str) -> Response:
     """Correct the reference or metadata of an order, or stop or resume its tracking.
 
@@ -213,7 +213,9 @@ def change_order(changes: dict[str, Any], account: str, order_id: str) -> Respon
     order = change.change_order(
         app.sessions, app.settings, app.bells, account, order_id, changes, now
     )
-    return json_answer(render_order(order, order.poll))
+    answer = json_answer(render_order(order, order.poll))
+    answer.set_etag(order_etag(order, order.poll))
+    return answer
 
 
 @orders.delete("/orders/<account>/<order:order_id>")
@@ -224,6 +226,7 @@ def change_order(changes: dict[str, Any], account: str, order_id: str) -> Respon
     "The courier has reported the order, or several orders have this name.",
     f"the courier has reported order '{ORDER_ID}', so it cannot be deleted: stop its tracking"
     ' instead, by PATCH with {"tracking": "stopped"}',
+    code="order_reported",
 )
 def delete_order(account: str, order_id: str) -> None:
     """Delete an order that was registered by mistake, a test account's order, or a sample.
