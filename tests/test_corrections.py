@@ -276,7 +276,7 @@ def test_a_sample_is_deleted_whole_and_hides_no_order(
     assert shop.delete("/v1/orders/tiramizoo/ORDERTRAIL-SAMPLE-9").status_code == 204
     with sessions() as session:
         assert len(session.scalars(select(Message.id)).all()) == len(before) - 1
-        assert session.scalars(select(Order.courier_order_id)).all() == ["ZVW8GV", "u-1"]
+        assert {*session.scalars(select(Order.courier_order_id))} == {"ZVW8GV", "u-1"}
         owned = {*session.scalars(select(Event.order_id)), *session.scalars(select(Poll.order_id))}
         assert owned <= {*session.scalars(select(Order.id))}
     # A message that comes later makes a new one.

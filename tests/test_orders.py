@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
-from receiver.cli.send import build_request
+from receiver.cli.sending.webhook_request import build_request
 from receiver.couriers import DRIVERS
 from receiver.db.models import Order
 from receiver.settings import Settings

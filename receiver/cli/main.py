@@ -41,7 +41,7 @@ COMMANDS: CommandTable = {
     },
     "Couriers": {
         "couriers": ("receiver.cli.couriers", "Show the state of each courier account."),
-        "send": ("receiver.cli.send", "Send a webhook as a courier would."),
+        "send": ("receiver.cli.sending.command", "Send a webhook as a courier would."),
         "performance": (
             "receiver.cli.performance",
             "Show how fast and how reliably couriers deliver.",

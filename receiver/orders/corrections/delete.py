@@ -18,6 +18,7 @@ from receiver.db.models import APPLIED, DISCARDED, Change, Event, Identifier, Me
 from receiver.errors import OrderReported, StorageUnavailable
 from receiver.orders.find import find_order
 from receiver.orders.names import is_sample, lock_names
+from receiver.orders.performance.record import forget_orders
 from receiver.settings import Settings
 
 # Seconds to wait for a worker that reads one of the order's messages, and between two attempts.
@@ -61,6 +62,7 @@ def _try_to_delete(
         audit.record_action(
             session, audit.DELETE, account=order.account, courier_order_id=order.courier_order_id
         )
+        forget_orders(session, [order.id])
         delete_orders(session, [order.id], message_ids)
     return True
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from receiver.db.bulk import array_text, id_in, insert_rows, row_class
 from receiver.db.locks import PERFORMANCE_LOCK, try_lock
 from receiver.db.models import Event, Order, OrderPerformance
-from receiver.orders.names import spell
+from receiver.orders.names import is_sample
 from receiver.orders.performance.counters import end_day, list_counters
 from receiver.statuses import TERMINAL_STATUSES
 
@@ -150,7 +150,7 @@ def _rows(orders: Iterable[tuple[Any, Collection[Any]]]) -> list[dict[str, Any]]
         {
             "order_id": order.id,
             "account": order.account,
-            "sample": spell(order.courier_order_id).startswith("ordertrailsample"),
+            "sample": is_sample(order.courier_order_id),
             "day": end_day(order),
             "counters": list_counters(order, events),
         }

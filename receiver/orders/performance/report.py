@@ -121,7 +121,7 @@ def read_days(
 
 def _counts(account: Account, period: Period) -> bool:
     """Return whether the orders of an account count."""
-    return period.with_tests or not getattr(account, "test", False)
+    return period.with_tests or not account.test
 
 
 def _limits(accounts: Iterable[Account], period: Period) -> dict[str, Any]:

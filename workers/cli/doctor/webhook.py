@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from receiver.cli.send import build_request
+from receiver.cli.sending.webhook_request import build_request
 from receiver.couriers import DRIVERS
 from receiver.settings import Account, Settings
 from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, judge

@@ -1,41 +1,41 @@
 """`ordertrail send`: send a webhook as a courier would, to try an installation from outside.
 
-This needs nothing but the account's secret: no database, no Redis, no API token.
+This needs nothing but the account's secret: no database and no Redis. Only an order that is named by the
+installation's own names is looked up, which takes a token of its API.
 """
 
-import json
 import re
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import IO, Any
 from urllib.parse import quote
 
 import click
-import httpcore
 
 from receiver.cli.options import Name, json_option
-from receiver.cli.order_finder import find_couriers_id
 from receiver.cli.output import print_facts, print_json, print_line, print_note
+from receiver.cli.sending.order_finder import find_couriers_id
+from receiver.cli.sending.webhook_request import (
+    SHOWN_BYTES,
+    WebhookRequest,
+    WebhookResponse,
+    build_request,
+    find_subject,
+    post_repeatedly,
+)
 from receiver.cli.session import read_environment
 from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Driver, SampleState
-from receiver.couriers.parsing import hmac_sha256_hex
-from receiver.couriers.snapshot import MessageContext
-from receiver.errors import Undecodable
 from receiver.orders.names import is_sample
 from receiver.settings import Account, BadSettings, Settings
 from receiver.standalone.launch import PLACEHOLDERS
 
 MOST_TIMES = 1000
-TIMEOUT_SECONDS = 15.0
 INSTALLATION_URL = re.compile(r"https?://(?!.*/webhooks)[\x00-\x7f]*", re.DOTALL)
-# How much of a response is shown, in bytes.
-SHOWN_BYTES = 2_000
 
 # What to do about a response that is not 200; {name} is the account's setting SECRETS.
 ADVICE = {
@@ -50,25 +50,6 @@ ADVICE = {
     503: "the server cannot reach its PostgreSQL: a courier would retry later",
     504: "the proxy got no response from the server in time",
 }
-
-
-@dataclass(frozen=True)
-class WebhookRequest:
-    """A request; shown_url is its URL without the secret token."""
-
-    url: str
-    shown_url: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True)
-class WebhookResponse:
-    """A response and its text; status None: there was no response, and text says why."""
-
-    status: int | None
-    milliseconds: int
-    text: str
 
 
 @click.command()
@@ -294,55 +275,3 @@ def _print_advice(account: Account, responses: Iterable[WebhookResponse]) -> Non
             advice = ADVICE.get(status, "this is not a response of Ordertrail: check --url")
             name = account.env_name("SECRETS")
             print_note(f"Not stored ({status}): {advice.format(name=name)}")
-
-
-def build_request(
-    account: Account, driver: Driver, topic: str, base_url: str, body: bytes
-) -> WebhookRequest:
-    """Build the request: signed, or with the token in the URL, as the courier does it."""
-    secret = account.secrets[0]
-    url = f"{base_url}/webhooks/{account.slug}/{topic}"
-    headers = {"Content-Type": "application/json", "User-Agent": "ordertrail send"}
-    if driver.signature_header is None:
-        return WebhookRequest(f"{url}/{secret}", f"{url}/<token>", headers, body)
-    signature = {driver.signature_header: hmac_sha256_hex(secret, body)}
-    return WebhookRequest(url, url, {**headers, **signature}, body)
-
-
-def post_repeatedly(request: WebhookRequest, times: int) -> Iterator[WebhookResponse]:
-    """Post a request so many times on one connection; stop when there is no response."""
-    with httpcore.ConnectionPool(ssl_context=httpcore.default_ssl_context()) as pool:
-        for _ in range(times):
-            yield (response := _post(pool, request))
-            if response.status is None:
-                return
-
-
-def _post(pool: httpcore.ConnectionPool, request: WebhookRequest) -> WebhookResponse:
-    timeout = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_SECONDS)
-    started = time.monotonic()
-    try:
-        response = pool.request(
-            "POST",
-            request.url,
-            headers=list(request.headers.items()),
-            content=request.body,
-            extensions={"timeout": timeout},
-        )
-        status, text = response.status, response.content[:SHOWN_BYTES].decode(errors="replace")
-    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-        status, text = None, f"{type(error).__name__}: {error}".rstrip(": ")
-    return WebhookResponse(status, round((time.monotonic() - started) * 1000), text.strip())
-
-
-def find_subject(driver: Driver, topic: str, body: bytes) -> str | None:
-    """Return the id of the first order or tour in a body; None where the driver cannot read it."""
-    try:
-        parsed = json.loads(body)
-        if not isinstance(parsed, dict):
-            return None
-        decoded = driver.topics[topic](parsed, MessageContext(datetime.now(UTC)))
-    except (ValueError, Undecodable):
-        return None
-    orders = [order.courier_order_id for order in decoded.orders]
-    return next(iter([*orders, *(tour.tour_id for tour in decoded.tours)]), None)

@@ -1,0 +1,1 @@
+"""`ordertrail send`: send a webhook as a courier would."""
