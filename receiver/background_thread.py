@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 
 import structlog
-from structlog.contextvars import clear_contextvars
 
 from receiver.logs import failure_fields
 
@@ -67,8 +66,6 @@ class BackgroundThread:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        # Under gevent the thread would go on with the context of the request that started it.
-        clear_contextvars()
         failing, seconds = False, None
         failure_event, recovery_event = f"{self._name}_failed", f"{self._name}_recovered"
         while True:
