@@ -24,7 +24,15 @@ Sessions = sessionmaker[Session]
 Drain = Callable[[], int]
 NewApp = Callable[..., Flask]
 
-PAGES = ["/ops", "/ops/", "/ops/alerts", "/ops/orders", "/ops/messages", "/ops/conflicts"]
+PAGES = [
+    "/ops",
+    "/ops/",
+    "/ops/alerts",
+    "/ops/orders",
+    "/ops/messages",
+    "/ops/conflicts",
+    "/ops/performance",
+]
 ACTIONS = [
     "/ops/signout",
     "/ops/refresh?account=tiramizoo&id=u-1",

@@ -16,7 +16,7 @@ from receiver.stats import totals
 from receiver.stats.process_usage import ProcessUsage
 
 # Counters are shown from 0 on, so that the first of its kind is seen as one.
-JOBS = ("drain", "poll", "sweep", "retain")
+JOBS = ("drain", "poll", "sweep", "retain", "count")
 OUTCOMES = (APPLIED, QUARANTINED, PARKED)
 
 # Values by the tuple of their labels' values, or by their only label's; None: not known.

@@ -106,6 +106,30 @@ REST = (
                 ELSE 'applied' END, updated_at, courier_order_id
     FROM orders ORDER BY id
     """,
+    # As folds record what ended orders count for; the newest are not in the daily sums yet.
+    """
+    INSERT INTO order_performance (order_id, account, sample, day, counters, counted)
+    SELECT id, account, false, (status_at AT TIME ZONE 'UTC')::date,
+           ARRAY['orders', 'reported', 'reported', 'reported', 'reported',
+                 'order_to_pickup ' || 230 + abs(hashint8(id)) % 90,
+                 'webhook_delay ' || 110 + abs(hashint8(id + 1)) % 70,
+                 'webhook_delay ' || 110 + abs(hashint8(id + 2)) % 70]
+           || CASE WHEN id % 40 = 0 THEN ARRAY['missed'] ELSE '{}' END
+           || CASE WHEN status = 'delivered'
+                   THEN ARRAY['delivered', 'pickup_to_delivery ' || 260 + abs(hashint8(id)) % 80]
+                        || CASE WHEN id % 9 < 8 THEN ARRAY['first_attempt'] ELSE '{}' END
+                        || CASE WHEN id % 3 < 2 THEN ARRAY['expected'] ELSE '{}' END
+                        || CASE WHEN id % 7 < 6 AND id % 3 < 2 THEN ARRAY['on_time'] ELSE '{}' END
+                   ELSE '{}' END,
+           id < (SELECT max(id) - 500 FROM orders)
+    FROM orders WHERE status IN ('delivered', 'cancelled', 'returned')
+    """,
+    """
+    INSERT INTO daily_performance (account, day, sample, counter, count)
+    SELECT account, day, sample, counter, count(*)
+    FROM order_performance, unnest(counters) AS counter WHERE counted
+    GROUP BY account, day, sample, counter
+    """,
 )
 
 
@@ -223,6 +247,7 @@ CONSOLE: dict[str, Question] = {
             "orders, attention": "/orders?needs_attention=true&account=&status=",
             "messages, quarantined": "/messages",
             "conflicts": "/conflicts?limit=10",
+            "performance": "/performance",
         }.items()
     },
 }
@@ -245,6 +270,7 @@ def questions() -> dict[str, Question]:
         **{f"messages {name}": listed(path) for name, path in MESSAGES.items()},
         "messages of an order": messages_of_order,
         **CONSOLE,
+        **{f"performance {name}": listed(path) for name, path in PERFORMANCE.items()},
         "one message": lambda side, chance: side.ask(f"/messages/{side.some(chance)}"),
     }
 
@@ -295,6 +321,17 @@ MESSAGES = {
         "account": "account=tiramizoo",
         "account, rare": "account=tiramizoo-rare",
         "account + outcome": "account=tiramizoo-rare&outcome=quarantined",
+    }.items()
+}
+
+
+PERFORMANCE = {
+    name: f"/couriers/tiramizoo/performance?since={(NOW - timedelta(days)).date()}"
+    for name, days in {
+        "of a day": 0,
+        "of 30 days": 29,
+        "of 90 days": 89,
+        "of 400 days": 399,
     }.items()
 }
 

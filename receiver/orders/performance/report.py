@@ -76,6 +76,18 @@ def choose_period(wanted: Mapping[str, Any], now: datetime) -> Period:
     return period
 
 
+def find_account(accounts: Mapping[str, Account], slug: str) -> Account:
+    """Return a configured account.
+
+    Raises: UnknownAccount.
+    """
+    if slug not in accounts:
+        raise UnknownAccount(
+            f"account {slug!r} is not configured: GET /v1/couriers lists the accounts"
+        )
+    return accounts[slug]
+
+
 def report_account(
     session: Session, accounts: Mapping[str, Account], slug: str, period: Period
 ) -> dict[str, Any]:
@@ -85,12 +97,8 @@ def report_account(
 
     Raises: UnknownAccount.
     """
-    if slug not in accounts:
-        raise UnknownAccount(
-            f"account {slug!r} is not configured: GET /v1/couriers lists the accounts"
-        )
-    sums = _read_sums(session, [accounts[slug]], period)
-    return _render(accounts[slug], period, sums[slug])
+    account = find_account(accounts, slug)
+    return _render(account, period, _read_sums(session, [account], period)[slug])
 
 
 def report_accounts(

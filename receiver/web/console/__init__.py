@@ -18,6 +18,7 @@ from receiver.web.console.conflicts import conflicts
 from receiver.web.console.dashboard import dashboard
 from receiver.web.console.messages import messages
 from receiver.web.console.orders import orders
+from receiver.web.console.performance import performance
 from receiver.web.console.runbook import runbook
 from receiver.web.console.session_guard import HOME
 from receiver.web.console.signin import signin
@@ -34,7 +35,9 @@ console = Blueprint(
 console.before_request(session_guard.check_request)
 console.after_request(session_guard.add_headers)
 console.context_processor(forms.shared_context)
-for blueprint in (signin, dashboard, alerts, orders, messages, conflicts, audit, runbook):
+for blueprint in (
+    *(signin, dashboard, alerts, orders, messages, conflicts, performance, audit, runbook),
+):
     console.register_blueprint(blueprint)
 
 

@@ -44,6 +44,7 @@ PAGES = {
     "found": "/ops/orders?q=S-100",
     "messages": "/ops/messages",
     "conflicts": "/ops/conflicts",
+    "performance": "/ops/performance",
     "nothing": "/ops/nothing",
 }
 SCREENS: dict[str, dict[str, Any]] = {
