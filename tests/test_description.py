@@ -3,20 +3,24 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
+from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.app import create_app
 from receiver.settings import Settings
+from receiver.web.problems import list_codes
 from tests.conftest import API_TOKEN, ENVIRON
 from tests.service import Web
 
@@ -295,15 +299,11 @@ def test_the_example_of_an_operation_works(name: str, filled: Web) -> None:
 
 
 def try_example(name: str, filled: Web) -> None:
-    method, _, path = PLACE[name].partition(" ")
     examples = {it["name"]: it for it in parameters(name)}
-    for each in examples.values():
-        if each["in"] == "path":
-            path = path.replace(f"{{{each['name']}}}", quote(each["example"], safe=""))
     body = OPERATIONS[name].get("requestBody", {}).get("content", {}).get("application/json")
     answer = httpx.request(
-        method,
-        f"http://127.0.0.1:{filled.port}{path}",
+        PLACE[name].partition(" ")[0],
+        f"http://127.0.0.1:{filled.port}{example_path(name)}",
         params={
             each["name"]: json.dumps(each["schema"]["examples"][0]).strip('"')
             for each in examples.values()
@@ -313,6 +313,80 @@ def try_example(name: str, filled: Web) -> None:
         headers={"Authorization": f"Bearer {API_TOKEN}"},
     )
     check(name, answer.status_code, answer.text)
+
+
+def problem_examples() -> Iterator[tuple[str, str, Node]]:
+    """The example of every documented problem, with its operation and status."""
+    for name in OPERATIONS:
+        for status, answer in answers(name).items():
+            for content in answer.get("content", {}).values():
+                if "example" in content and status >= "4":
+                    yield name, status, content["example"]
+
+
+def test_every_problem_that_is_documented_has_a_code_of_the_list() -> None:
+    codes = {code: status.value for code, (status, _) in list_codes().items()}
+    for name, status, example in problem_examples():
+        assert codes[example["code"]] == int(status) == example["status"], name
+    for code in codes:
+        assert f"| `{code}` |" in DOCUMENT["info"]["description"]
+
+
+def test_the_problems_of_the_examples_are_what_an_empty_service_answers(
+    new_app: Callable[..., Flask], sessions: sessionmaker[Session]
+) -> None:
+    app = new_app(READ_TOKENS=READ_TOKEN)
+    tried: Counter[str] = Counter()
+    for name, status, example in problem_examples():
+        if status not in CAUSES:
+            continue
+        path, sent = CAUSES[status](name)
+        given = OPERATIONS[name].get("requestBody", {}).get("content", {}).get("application/json")
+        if example["code"] == "account_not_found":
+            path = path.replace("/tiramizoo", "/nobody")
+            given = {"example": {**given["example"], "account": "nobody"}} if given else None
+        sent = {"headers": {"Authorization": f"Bearer {API_TOKEN}"}} | sent
+        if given and sent.keys().isdisjoint({"json", "data"}):
+            sent["json"] = given["example"]
+        answer = app.test_client().open(path, method=PLACE[name].partition(" ")[0].upper(), **sent)
+        told = answer.get_json()
+        assert told.pop("request_id") == answer.headers["X-Request-ID"]
+        assert told == {field: example[field] for field in example if field != "request_id"}, name
+        tried[status] += 1
+    assert tried.keys() == CAUSES.keys()
+
+
+def example_path(name: str) -> str:
+    """The path of an operation with its examples."""
+    path = PLACE[name].partition(" ")[2]
+    for each in parameters(name):
+        if each["in"] == "path":
+            path = path.replace(f"{{{each['name']}}}", quote(each["example"], safe=""))
+    return path
+
+
+def invalid(name: str) -> tuple[str, dict[str, Any]]:
+    """What makes a request of the operation invalid: its body, or else a parameter."""
+    if "requestBody" in OPERATIONS[name]:
+        return example_path(name), {"json": []}
+    return f"{example_path(name)}?colour=red", {}
+
+
+READ_TOKEN = "read-token-of-report"
+JSON = {"content_type": "application/json"}
+# By status, how it is caused: the path of a request, and what is sent.
+CAUSES: Mapping[str, Callable[[str], tuple[str, dict[str, Any]]]] = {
+    "400": lambda name: (example_path(name), {"data": b"x", **JSON}),
+    "401": lambda name: (example_path(name), {"headers": {}}),
+    "403": lambda name: (
+        example_path(name),
+        {"headers": {"Authorization": f"Bearer {READ_TOKEN}"}},
+    ),
+    "404": lambda name: (example_path(name), {}),
+    "413": lambda name: (example_path(name), {"data": b" " * 262_145, **JSON}),
+    "415": lambda name: (example_path(name), {"data": b"x=1", "content_type": "text/plain"}),
+    "422": invalid,
+}
 
 
 def test_the_example_of_the_guide_works(filled: Web) -> None:

@@ -2,6 +2,8 @@
 
 from flask import Blueprint, Response, jsonify, render_template, request, url_for
 
+from receiver.web.console.session_guard import HOME
+
 front_page = Blueprint("front_page", __name__)
 
 HEADERS = {
@@ -18,7 +20,7 @@ def show_front_page() -> Response:
     entrances = {
         "documentation": url_for("docs.show_docs_page"),
         "openapi": url_for("docs.send_openapi_document"),
-        "console": url_for("console.dashboard.show_dashboard"),
+        "console": HOME,
         "readiness": url_for("ops.show_readiness"),
     }
     answer = jsonify({"service": "Ordertrail", **entrances})
