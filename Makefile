@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run demo sandbox dev lint test test-all coverage mutation screenshots faults fuzz hosts incidents bench bench-peers bench-growth lock audit clean
+.PHONY: help run demo sandbox dev lint test test-all coverage mutation screenshots faults pushes fuzz hosts incidents bench bench-peers bench-growth lock audit clean
 .SILENT:
 
 PYTHON ?= python3
@@ -99,6 +99,9 @@ mutation: dev ## small changes to the core that no test notices; an hour; ARGS=r
 
 faults: dev ## every fault there is on real processes, under load, and a table; ten minutes; ARGS=--help
 	.venv/bin/python -m tests.faults $(ARGS)
+
+pushes: dev ## the push to a shop that fails, while processes are killed: two minutes; ARGS=--help
+	.venv/bin/python -m tests.pushing $(ARGS)
 
 incidents: dev ## what breaks in production, on real processes, and which alert said so when; an hour; ARGS=--help
 	.venv/bin/python -m tests.incidents $(ARGS)

@@ -56,7 +56,7 @@ class PushShop(ThreadingHTTPServer):
         self.seconds = seconds
         self.seen: list[PushSeen] = []
         self.refused = self.most_at_once = 0
-        self.resumes = threading.Event()
+        self.resumes, self.away = threading.Event(), threading.Event()
         self._webhook = Webhook(secret)
         self._lock = threading.Lock()
         self._at_once = 0
@@ -113,6 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.away.is_set():
+            # A connection that was open before.
+            self.close_connection = True
+            return
         status = self.server.take({name.lower(): it for name, it in self.headers.items()}, body)
         if status == HANGS:
             self.close_connection = True
@@ -135,6 +139,7 @@ def open_shop(port: int = 0, secret: str = SECRET, seconds: float = 0.0) -> Iter
     try:
         yield shop
     finally:
+        shop.away.set()
         shop.resumes.set()
         shop.shutdown()
         shop.server_close()

@@ -116,7 +116,7 @@ class Poster:
         while not self._stopping.wait(READ_EVERY):
             connection = self._connect()
             started = time.monotonic()
-            said = _said(connection, "GET", "/v1/orders?limit=10", None, AUTHORIZED)
+            said = send_request(connection, "GET", "/v1/orders?limit=10", None, AUTHORIZED)
             connection.close()
             now = time.monotonic()
             self.reads.append(Line(-1, said, now, now - started))
@@ -143,7 +143,7 @@ class Poster:
 
     def _post(self, connection: http.client.HTTPConnection, body: Body) -> bool:
         started = time.monotonic()
-        said = _said(connection, "POST", PATH, body.raw, cottoncast_signature(body.raw))
+        said = send_request(connection, "POST", PATH, body.raw, cottoncast_signature(body.raw))
         self._ledger.write(body.number, said, started)
         if said != KEPT:
             with self._lock:
@@ -153,7 +153,7 @@ class Poster:
         return said == KEPT
 
 
-def _said(
+def send_request(
     connection: http.client.HTTPConnection,
     method: str,
     path: str,
