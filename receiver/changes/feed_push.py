@@ -25,12 +25,14 @@ class PushProgress:
     """The shop's place in the feed, and how the last attempt to push to it ended.
 
     cursor: of the last change that the shop accepted, as GET /v1/changes has it.
+    batch_cursor: of the last change of the batch that was sent and not accepted; None: none was.
     waiting: changes that it has not accepted yet, counted up to MOST_COUNTED; waiting_since: when
     the oldest of them happened; lag: how long that is ago, zero where none waits.
     The other fields are those of receiver.db.models.FeedPush.
     """
 
     cursor: str
+    batch_cursor: str | None
     waiting: int
     waiting_since: datetime | None
     lag: timedelta
@@ -53,6 +55,7 @@ def read_push_progress(session: Session, now: datetime) -> PushProgress | None:
     since = session.scalar(missing.order_by(Change.seq).limit(1))
     return PushProgress(
         cursor=write_cursor(row.position, kind=CHANGES),
+        batch_cursor=write_cursor(row.batch_end, kind=CHANGES) if row.batch_end else None,
         waiting=count_rows(session, missing),
         waiting_since=since,
         lag=max(now - since, timedelta(0)) if since else timedelta(0),

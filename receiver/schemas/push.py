@@ -17,6 +17,11 @@ class PushProgressSchema(Answer):
     """The shop's place in the change feed, and how the last attempt to push to it ended."""
 
     cursor = text("Cursor of the last change that the shop accepted.", "YzQx")
+    batch_cursor = text(
+        "Cursor of the last change of the batch that was sent and not accepted; null: none was.",
+        "YzQ0",
+        null=True,
+    )
     waiting = integer("Changes that it has not accepted yet; counted up to 10,000.", 3)
     waiting_since = time("When the oldest of them happened; null: none waits.", null=True)
     lag_seconds = described(

@@ -77,7 +77,7 @@ def load_or_generate_secrets(data_dir: Path, names: Iterable[str]) -> dict[str, 
 
 def settings_for_commands(given: Mapping[str, str]) -> dict[str, str]:
     """Return the settings of a run that commands in another shell need as well."""
-    wanted = ("COURIER_", "API_TOKENS", "POLL_INTERVAL_FACTOR", "HOST", "PORT")
+    wanted = ("COURIER_", "API_TOKENS", "POLL_INTERVAL_FACTOR", "HOST", "PORT", "PUSH_")
     return {
         name: value
         for name, value in given.items()

@@ -83,6 +83,7 @@ def _print_progress(settings: Settings, progress: PushProgress | None, now: date
             ("To", settings.shown_push_url),
             ("Accepted up to", progress.cursor),
             ("Waiting", waiting),
+            ("Batch up to", progress.batch_cursor),
             ("Last accepted", _show(progress.accepted_at)),
             ("Last attempt", attempt),
             (

@@ -9,11 +9,10 @@ from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Find
 
 CONNECT_SECONDS = 5.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
-NAME = "PUSH_URL"
 
 
 def check_push_url(settings: Settings) -> Findings:
-    """Check that the shop's address can be reached, and say what is unusual about it."""
+    """Check that PUSH_URL can be reached, and say what is unusual about it."""
     if settings.push_url is None:
         return
     parts = urlsplit(settings.push_url)
@@ -24,13 +23,13 @@ def check_push_url(settings: Settings) -> Findings:
     except (OSError, UnicodeError) as error:
         why = "no answer in time" if isinstance(error, TimeoutError) else str(error)
         advice = "Correct PUSH_URL, or let the hosts of the clock reach it (DNS, firewall)."
-        yield Finding(NAME, BROKEN, f"{host} port {port}: {why}", advice)
+        yield Finding("PUSH_URL", BROKEN, f"{host} port {port}: {why}", advice)
         return
     seen = f"{host} port {port} takes connections; `ordertrail push --check` sends a signed test"
-    yield Finding(NAME, OK, seen)
+    yield Finding("PUSH_URL", OK, seen)
     if address.is_private:
         seen = f"{host} is {address}, a private address: right where the shop is in this network"
-        yield Finding(NAME, NOTE, seen)
+        yield Finding("address", NOTE, seen)
     if parts.scheme == "http" and not address.is_loopback:
         seen = "http: whoever is between here and the shop can read the changes"
-        yield Finding(NAME, WARNING, seen, "Use https, unless that network is trusted.")
+        yield Finding("TLS", WARNING, seen, "Use https, unless that network is trusted.")
