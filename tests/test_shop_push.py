@@ -28,7 +28,7 @@ from receiver.changes.feed_push import (
 )
 from receiver.db.models import FeedPush
 from receiver.stats import totals
-from tests.bodies import life, tiramizoo_order
+from tests.bodies import cottoncast_status, life, tiramizoo_order
 from tests.push_shop import HANGS, OLD_SECRET, SECRET, PushShop, open_shop
 from tests.service import at_once, wait_until
 from tests.shop import deliver, get
@@ -154,6 +154,40 @@ def test_while_secrets_are_rotated_each_of_them_signs(
     with open_shop(secret=OLD_SECRET) as old_shop:
         new_sender(old_shop.url, SECRET, OLD_SECRET).push_next()
         assert len(old_shop.accepted()) == 1
+
+
+def test_samples_and_the_orders_of_test_accounts_are_left_out(
+    shop: FlaskClient,
+    receiver_shop: PushShop,
+    change: Change,
+    drain: Callable[[], int],
+    sessions: Sessions,
+    redis: Redis,
+    brief: None,
+) -> None:
+    start(sessions)
+    deliver(shop, tiramizoo_order("ORDERTRAIL-SAMPLE-1", life("created")))
+    deliver(shop, tiramizoo_order("ordertrail-sample2", life("created")))
+    deliver(shop, tiramizoo_order("parked?", life("created")), account="tiramizoo-parking")
+    deliver(shop, cottoncast_status("N"), account="cottoncast")
+    drain()
+    made = FeedSender(receiver_shop.url, [SECRET], sessions, redis, {"cottoncast"})
+    made.push_next()
+    # All that there is, is left out: the shop is not asked to take it, and nothing waits.
+    assert receiver_shop.seen == []
+    with sessions() as session:
+        progress = read_push_progress(session, NOW)
+    assert progress
+    assert progress.waiting == 0
+    change("real")
+    deliver(shop, tiramizoo_order("ORDERTRAIL-SAMPLE-1", life("created", "dispatched")))
+    drain()
+    change("also real")
+    made.push_next()
+    made.push_next()
+    made.close()
+    [push] = receiver_shop.accepted()
+    assert [entry["courier_order_id"] for entry in push.changes] == ["real"] * 4 + ["also real"] * 4
 
 
 # Where it begins

@@ -80,7 +80,13 @@ def start_sender(runtime: Runtime) -> FeedSender | None:
     if settings.push_url is None:
         return None
     log.info("shop_push_started", url=settings.shown_push_url)
-    sender = FeedSender(settings.push_url, settings.push_secret, runtime.sessions, runtime.redis)
+    sender = FeedSender(
+        settings.push_url,
+        settings.push_secret,
+        runtime.sessions,
+        runtime.redis,
+        settings.test_accounts,
+    )
     sender.start()
     return sender
 

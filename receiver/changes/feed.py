@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from redis import Redis
-from sqlalchemy import RowMapping, func, select, text
+from sqlalchemy import ColumnElement, RowMapping, func, select, text
 from sqlalchemy.orm import Session
 
 from receiver.changes.order_version import OrderChange
@@ -62,8 +62,10 @@ def announce_changes(redis: Redis) -> None:
     redis.publish(CHANNEL, b"")
 
 
-def read_changes(session: Session, after: int, limit: int) -> Sequence[RowMapping]:
-    """Read the changes after a number, with the names that the orders have now."""
+def read_changes(
+    session: Session, after: int, limit: int, *conditions: ColumnElement[bool]
+) -> Sequence[RowMapping]:
+    """Read the changes after a number that meet the conditions, with the orders' present names."""
     statement = (
         select(
             Change.seq,
@@ -76,7 +78,7 @@ def read_changes(session: Session, after: int, limit: int) -> Sequence[RowMappin
             Order.reference,
         )
         .join(Order, Order.id == Change.order_id)
-        .where(Change.seq > after)
+        .where(Change.seq > after, *conditions)
         .order_by(Change.seq)
         .limit(limit)
     )

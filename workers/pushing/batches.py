@@ -7,18 +7,18 @@ at a time sends. No transaction is open meanwhile.
 
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import RowMapping
+from sqlalchemy import ColumnElement, RowMapping, func, literal_column, not_
 from sqlalchemy.orm import Session
 
 from receiver.changes import feed
 from receiver.changes.feed_push import lock_feed_push
-from receiver.db.models import FeedPush
+from receiver.db.models import SAMPLE_SPELLING, FeedPush, Order, spelling
 from receiver.schemas.history import ChangePageSchema
 from receiver.stats import totals
 from workers.pushing.shop_client import ShopAnswer
@@ -32,6 +32,10 @@ LEASE = timedelta(seconds=30)
 FIRST_PAUSE, LAST_PAUSE = timedelta(seconds=5), timedelta(minutes=12)
 JITTER = 0.25
 LONGEST_PAUSE = LAST_PAUSE * (1 + JITTER)
+
+IS_NO_SAMPLE: ColumnElement[bool] = not_(
+    func.starts_with(literal_column(spelling("orders.courier_order_id")), SAMPLE_SPELLING)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,12 @@ class NothingDue:
     after: int | None = None
 
 
-def claim_batch(session: Session, now: datetime) -> Batch | NothingDue:
+def claim_batch(
+    session: Session, now: datetime, test_accounts: Collection[str] = ()
+) -> Batch | NothingDue:
     """Lease and return the next batch: the one that was sent before and not accepted, or a new one.
 
-    The caller commits before it sends.
+    The orders of test accounts and sample orders are left out. The caller commits before it sends.
     """
     row = lock_feed_push(session, now)
     # Only a clock that was ahead can have written a later time than these.
@@ -74,7 +80,7 @@ def claim_batch(session: Session, now: datetime) -> Batch | NothingDue:
         return NothingDue(row.next_attempt_at - now)
     # Read before the changes: all up to here are among them, if they are to be pushed at all.
     latest = feed.latest_change(session)
-    rows = _read_batch(session, row)
+    rows = _read_batch(session, row, test_accounts)
     if not rows:
         row.position = max(row.position, latest)
         return NothingDue(timedelta(0), after=row.position)
@@ -85,8 +91,11 @@ def claim_batch(session: Session, now: datetime) -> Batch | NothingDue:
     return Batch(row.batch_id, data, rows[-1]["changed_at"], row.batch_end, row.leased_until)
 
 
-def _read_batch(session: Session, row: FeedPush) -> Sequence[RowMapping]:
-    rows = feed.read_changes(session, row.position, MOST_CHANGES)
+def _read_batch(
+    session: Session, row: FeedPush, test_accounts: Collection[str]
+) -> Sequence[RowMapping]:
+    real = Order.account.not_in(test_accounts), IS_NO_SAMPLE
+    rows = feed.read_changes(session, row.position, MOST_CHANGES, *real)
     if row.batch_end is None:
         return rows
     stored = [change for change in rows if change["seq"] <= row.batch_end]

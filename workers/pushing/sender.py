@@ -5,7 +5,7 @@ folding, and because pushes need no Redis. Where several clocks run, one of them
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from redis import Redis
@@ -30,12 +30,21 @@ STOP_SECONDS = 3.0
 
 
 class FeedSender:
-    """Pushes the feed to one address, from start() to close()."""
+    """Pushes the feed to one address, from start() to close().
+
+    test_accounts: those whose orders are left out.
+    """
 
     def __init__(
-        self, url: str, secrets: Sequence[str], sessions: sessionmaker[Session], redis: Redis
+        self,
+        url: str,
+        secrets: Sequence[str],
+        sessions: sessionmaker[Session],
+        redis: Redis,
+        test_accounts: Collection[str] = (),
     ) -> None:
         self._sessions = sessions
+        self._test_accounts = test_accounts
         self._client = ShopClient(url, secrets)
         self._waiters = FeedWaiters(sessions, redis)
         self._stopping = threading.Event()
@@ -64,7 +73,7 @@ class FeedSender:
         """
         self._record()
         with self._sessions.begin() as session:
-            batch = claim_batch(session, datetime.now(UTC))
+            batch = claim_batch(session, datetime.now(UTC), self._test_accounts)
         if not isinstance(batch, Batch):
             if batch.after is not None:
                 self._waiters.wait(batch.after, IDLE_SECONDS)
