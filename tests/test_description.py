@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.app import create_app
 from receiver.settings import Settings
+from receiver.web.openapi.components import ORDER_ID
 from receiver.web.problems import list_codes
 from tests.conftest import API_TOKEN, ENVIRON
 from tests.service import Web
@@ -356,13 +357,21 @@ def test_the_problems_of_the_examples_are_what_an_empty_service_answers(
     assert tried.keys() == CAUSES.keys()
 
 
-def example_path(name: str) -> str:
-    """The path of an operation with its examples."""
+def example_path(name: str, examples: Mapping[str, Node] | None = None) -> str:
+    """The path of an operation with its examples; examples: others, by the parameters' names."""
     path = PLACE[name].partition(" ")[2]
-    for each in parameters(name):
+    own = {each["name"]: each for each in parameters(name)}
+    for each in (own | dict(examples or {})).values():
         if each["in"] == "path":
             path = path.replace(f"{{{each['name']}}}", quote(each["example"], safe=""))
     return path
+
+
+def missing(name: str) -> tuple[str, dict[str, Any]]:
+    """A request of the operation about what the shared example of a 404 names."""
+    return example_path(
+        name, {"order_id": {"in": "path", "name": "order_id", "example": ORDER_ID}}
+    ), {}
 
 
 def invalid(name: str) -> tuple[str, dict[str, Any]]:
@@ -382,7 +391,7 @@ CAUSES: Mapping[str, Callable[[str], tuple[str, dict[str, Any]]]] = {
         example_path(name),
         {"headers": {"Authorization": f"Bearer {READ_TOKEN}"}},
     ),
-    "404": lambda name: (example_path(name), {}),
+    "404": missing,
     "413": lambda name: (example_path(name), {"data": b" " * 262_145, **JSON}),
     "415": lambda name: (example_path(name), {"data": b"x=1", "content_type": "text/plain"}),
     "422": invalid,
