@@ -306,7 +306,7 @@ def test_bad_input_is_a_problem(shop: FlaskClient, asked: Told, field: str | Non
 
 def test_the_feed_describes_itself(shop: FlaskClient) -> None:
     described = shop.get("/v1/openapi.json").get_json()["paths"]["/v1/changes"]["get"]
-    assert {it["name"] for it in described["parameters"]} == {"after", "limit", "wait"}
+    assert {it["name"] for it in described["parameters"]} == {"after", "limit", "wait", "test"}
     assert {"200", "422", "503"} <= described["responses"].keys()
 
 

@@ -1,5 +1,7 @@
 """COURIER_<ACCOUNT>_TEST=on: the orders of a test account stay apart from the others."""
 
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,11 +12,13 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.db.models import FeedPush
 from receiver.settings import Settings
 from tests.bodies import life, tiramizoo_order
 from tests.conftest import API_TOKEN
 from tests.shop import deliver, get, problem_of
 from workers.folding.drain import drain_batch
+from workers.pushing.batches import Batch, claim_batch
 
 TEST = {"COURIER_TIRAMIZOO_TEST": "on"}
 OF_THE_MACHINE = {"no_workers", "no_clock", "disk_low"}
@@ -96,6 +100,36 @@ def test_they_are_shown_by_name_and_always_deleted(
     assert shop.delete("/v1/orders/tiramizoo/u-1").status_code == 204
     problem_of(shop.get("/v1/orders/tiramizoo/u-1"), 404)
     assert get(shop, "/messages", account="tiramizoo")["messages"] == []
+
+
+def test_the_feed_leaves_them_out_unless_they_are_asked_for(
+    shop: FlaskClient, both: object, sessions: sessionmaker[Session]
+) -> None:
+    page = get(shop, "/changes")
+    assert {*accounts(page["changes"])} == {"tiramizoo-parking"}
+    everything = get(shop, "/changes", test="true")
+    assert {*accounts(everything["changes"])} == {"tiramizoo", "tiramizoo-parking"}
+    # What is left out is passed by once, and wakes nobody.
+    rest = get(shop, "/changes", after=page["next_cursor"])
+    assert rest["changes"] == []
+    assert rest["next_cursor"] == everything["next_cursor"]
+    new = {"account": "tiramizoo", "courier_order_id": "u-2"}
+    started = time.monotonic()
+    timer = threading.Timer(0.3, lambda: shop.post("/v1/orders", json=new))
+    timer.start()
+    waited = get(shop, "/changes", after=rest["next_cursor"], wait=2)
+    timer.join()
+    assert waited["changes"] == []
+    assert time.monotonic() - started > 1.9
+    assert accounts(get(shop, "/changes", after=rest["next_cursor"], test="1")["changes"])
+    # Nor is it pushed.
+    with sessions.begin() as session:
+        move_to_beginning = {"name": "shop", "position": 0, "placed_at": datetime.now(UTC)}
+        session.add(FeedPush(**move_to_beginning))
+    with sessions.begin() as session:
+        batch = claim_batch(session, datetime.now(UTC), {"tiramizoo"})
+    assert isinstance(batch, Batch)
+    assert {*accounts(batch.data["changes"])} == {"tiramizoo-parking"}
 
 
 def test_they_raise_no_alert_and_their_metrics_say_so(shop: FlaskClient, both: object) -> None:

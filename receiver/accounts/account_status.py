@@ -55,6 +55,7 @@ def _render_state(account: Account, state: AccountState, now: datetime) -> dict[
     return {
         "account": account.slug,
         "courier": account.driver,
+        "test": account.test,
         "last_heard_at": max(heard, default=None),
         "last_webhook_at": state.last_hook_at,
         "last_poll_at": state.last_answer_at,

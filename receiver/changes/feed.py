@@ -6,7 +6,7 @@ writer at a time: PostgreSQL releases the lock only once the commit is visible, 
 number sees every lower one that will ever exist. Numbers of a rollback are missing for good.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -85,19 +85,39 @@ def read_changes(
     return session.execute(statement).mappings().all()
 
 
+def read_on(
+    session: Session, after: int, limit: int, left_out: Collection[str] = ()
+) -> tuple[int, Sequence[RowMapping]]:
+    """Read as read_changes() does, and return where the reader is before these changes.
+
+    Where all that there is was left out, the reader is behind it, and does not read it again.
+    left_out: the accounts whose changes are.
+    """
+    # Before the changes, which then include all up to here.
+    latest = latest_change(session) if left_out else after
+    conditions = [Order.account.not_in(left_out)] if left_out else []
+    rows = read_changes(session, after, limit, *conditions)
+    return after if rows else max(after, latest), rows
+
+
 def start_reading(
-    session: Session, after: str | None, limit: int, name: str = "after"
+    session: Session,
+    after: str | None,
+    limit: int,
+    name: str = "after",
+    left_out: Collection[str] = (),
 ) -> tuple[int, Sequence[RowMapping]]:
     """Return the number at which a reader starts, and the changes after it.
 
     after: a cursor, NOW, or None for the beginning. name: the parameter's name, for messages.
+    left_out: without the changes of these accounts.
 
     Raises: InvalidCursor.
     """
     if after == NOW:
         return latest_change(session), []
     number = 0 if after is None else read_cursor(after, CHANGES, name)
-    rows = read_changes(session, number, limit)
+    start, rows = read_on(session, number, limit, left_out)
     # A number that was never assigned, or only before a backup was restored. The sequence knows it
     # even if the changes themselves have been deleted.
     if not rows and number > session.scalar(LAST_ASSIGNED):
@@ -105,7 +125,7 @@ def start_reading(
             f"{name} is newer than every change (was a backup restored?): start again without it",
             name,
         )
-    return number, rows
+    return start, rows
 
 
 def render_changes(after: int, rows: Sequence[RowMapping]) -> dict[str, Any]:

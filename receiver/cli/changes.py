@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
 from receiver.changes.order_version import CREATED
-from receiver.cli.options import json_option, validate_options
+from receiver.cli.options import json_option, test_option, validate_options
 from receiver.cli.output import Columns, GrowingTable, print_json, print_note
 from receiver.cli.session import load_settings, open_database
 from receiver.schemas.history import ChangeFiltersSchema, ChangePageSchema
@@ -30,8 +30,11 @@ PAGE_SIZE = 1000
     help="A cursor, `now` or `beginning`.  [default: now with --follow, else beginning]",
 )
 @click.option("--limit", type=int, help="Page size, 1 to 1000; not with --follow. [default: 100]")
+@test_option
 @json_option
-def changes_command(follow: bool, after: str | None, limit: int | None, as_json: bool) -> None:
+def changes_command(
+    follow: bool, after: str | None, limit: int | None, test: bool | None, as_json: bool
+) -> None:
     """Show the change feed, or follow it.
 
     Oldest first and without gaps. With --follow, --json prints one change per line; Ctrl-C ends it
@@ -43,11 +46,13 @@ def changes_command(follow: bool, after: str | None, limit: int | None, as_json:
     size = PAGE_SIZE if follow else limit
     filters = validate_options(ChangeFiltersSchema(), after=start, limit=size)
     cursor = None if start == BEGINNING else filters["after"]
-    with open_database(load_settings()) as sessions:
+    settings = load_settings()
+    left_out = settings.left_out_accounts(bool(test))
+    with open_database(settings) as sessions:
         with sessions() as session:
-            number, rows = feed.start_reading(session, cursor, filters["limit"])
+            number, rows = feed.start_reading(session, cursor, filters["limit"], left_out=left_out)
         if follow:
-            follow_changes(sessions, number, rows, as_json)
+            follow_changes(sessions, number, rows, as_json, left_out)
             return
     page = ChangePageSchema().dump(feed.render_changes(number, rows))
     if as_json:
@@ -74,11 +79,15 @@ def _new_table() -> GrowingTable:
 
 
 def follow_changes(
-    sessions: sessionmaker[Session], number: int, rows: Sequence[RowMapping], as_json: bool
+    sessions: sessionmaker[Session],
+    number: int,
+    rows: Sequence[RowMapping],
+    as_json: bool,
+    left_out: Collection[str] = (),
 ) -> None:
     """Print changes as they come, until Ctrl-C, or until the reader of our pipe ends.
 
-    number: of the change before these rows.
+    number: of the change before these rows. left_out: without those of these accounts.
     """
     table = _new_table()
     cursor = feed.render_changes(number, [])["next_cursor"]
@@ -94,20 +103,22 @@ def follow_changes(
             # After a full page there are more already.
             if len(rows) < PAGE_SIZE:
                 time.sleep(POLL_SECONDS)
-            rows = _read_new_changes(sessions, number)
+            number, rows = _read_new_changes(sessions, number, left_out)
     except KeyboardInterrupt:
         # Not after a broken pipe: its reader may not have read all that was printed.
         print_note("")
         print_note(f"Continue with: ordertrail changes --follow --after {cursor}")
 
 
-def _read_new_changes(sessions: sessionmaker[Session], number: int) -> Sequence[RowMapping]:
+def _read_new_changes(
+    sessions: sessionmaker[Session], number: int, left_out: Collection[str]
+) -> tuple[int, Sequence[RowMapping]]:
     """Read the new changes; wait while the database cannot be reached."""
     reported = False
     while True:
         try:
             with sessions() as session:
-                rows = feed.read_changes(session, number, PAGE_SIZE)
+                read = feed.read_on(session, number, PAGE_SIZE, left_out)
         except OperationalError:
             if not reported:
                 print_note("PostgreSQL cannot be reached; retrying every second.")
@@ -116,7 +127,7 @@ def _read_new_changes(sessions: sessionmaker[Session], number: int) -> Sequence[
             continue
         if reported:
             print_note("PostgreSQL can be reached again.")
-        return rows
+        return read
 
 
 @contextmanager

@@ -36,6 +36,9 @@ class AccountStandingSchema(Answer):
 
     account = fields.ACCOUNT
     courier = fields.COURIER
+    test = boolean(
+        "Whether it is a test account: its orders stay apart, and can be deleted.", False
+    )
     last_heard_at = time("When the last message of any kind arrived; null: none yet.", null=True)
     last_webhook_at = time("When the last webhook arrived; null: none yet.", null=True)
     last_poll_at = time("When a poll last returned something new; null: none did yet.", null=True)

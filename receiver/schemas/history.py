@@ -206,6 +206,7 @@ class ChangeFiltersSchema(Schema):
     )
     limit = whole_number("The most changes on a page, 1 to 1000.", 100, 1, 1000, default=100)
     wait = whole_number("How many seconds to wait for a change, 0 to 30.", 30, 0, 30, default=0)
+    test = fields.TEST
 
 
 class TourStopSchema(Answer):

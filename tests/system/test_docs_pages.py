@@ -147,6 +147,11 @@ for _ in range(2):
         register("shipmentapi", "SA-10", "S-10")
 assert [change["reference"] for change in seen][-1] == "S-10"
 assert len(seen) == len({change["cursor"] for change in seen})
+assert correct("shipmentapi", "SA-9", reference=None, metadata={"a": "1"})["metadata"] == {"a": "1"}
+assert correct("shipmentapi", "SA-9", tracking="stopped")["tracking"] == "stopped"
+assert take_back("shipmentapi", "SA-9")
+assert where_is("S-9") == []
+assert not take_back("tiramizoo", "2a9eeeb3-16ba-4184-b894-c9734f613e93")
 """
     run(place, sys.executable, "-", text=program, **environ)
 

@@ -1,7 +1,7 @@
 """`ordertrail send`: send a webhook as a courier would, to try an installation from outside.
 
-This needs nothing but the account's secret: no database and no Redis. Only an order that is named by the
-installation's own names is looked up, which takes a token of its API.
+This needs nothing but the account's secret: no database and no Redis. Only to name an order of the
+installation it needs a token of its API.
 """
 
 import re

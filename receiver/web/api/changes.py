@@ -1,6 +1,7 @@
 """GET /v1/changes: the change feed, for services that follow the orders instead of polling them."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -40,14 +41,23 @@ def follow_changes(filters: dict[str, Any]) -> tuple[dict[str, Any], int, dict[s
     and the versions of an order come in their order. Store the cursor after you have processed the
     changes before it: if you read again from an older cursor, you get some changes twice. With
     `wait` the service answers as soon as there is a change, or with an empty list after that many
-    seconds.
+    seconds. The changes of test accounts are left out unless `test=true` is given; a cursor is one
+    of both.
     """
-    limit, wait = filters["limit"], filters["wait"]
+    limit, ends_at = filters["limit"], time.monotonic() + filters["wait"]
+    app = app_context()
+    left_out = app.settings.left_out_accounts(filters.get("test", False))
     with _reading_session() as session:
-        after, rows = feed.start_reading(session, filters.get("after"), limit)
-    if not rows and wait and app_context().feed_waiters.wait(after, wait):
+        after, rows = feed.start_reading(session, filters.get("after"), limit, left_out=left_out)
+    # A change that is left out wakes the reader, too.
+    while not rows and (seconds := ends_at - time.monotonic()) > 0:
+        if not app.feed_waiters.wait(after, seconds):
+            break
+        before = after
         with _reading_session() as session:
-            rows = feed.read_changes(session, after, limit)
+            after, rows = feed.read_on(session, before, limit, left_out)
+        if after == before:
+            break
     if rows:
         age = datetime.now(UTC) - rows[0]["changed_at"]
         counters.FEED_AGE.observe(max(0.0, age.total_seconds()))
