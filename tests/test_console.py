@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.access.tokens import Token
 from receiver.db.models import EndedSession, Message, Notice, Order
+from receiver.orders import search
 from receiver.web.console.session_guard import COOKIE, HEADERS, create_session_cookie
-from tests.bodies import after, cottoncast_status, life, raw, tiramizoo_order
+from tests.bodies import after, cottoncast_shipment, cottoncast_status, life, raw, tiramizoo_order
 from tests.conftest import API_TOKEN
 from tests.console import form_token, seen, send, sign_in, text_of
 from tests.shop import deliver, fill
@@ -334,10 +335,19 @@ def test_nothing_in_a_page_is_inline_or_from_elsewhere(ann: FlaskClient) -> None
 # Errors
 
 
-def test_an_unknown_page_is_a_404_page(ann: FlaskClient) -> None:
-    for page in ("/ops/nothing", "/ops/messages/7", "/ops/order?account=tiramizoo&id=none"):
-        answer = ann.get(page)
-        assert (answer.status_code, answer.mimetype) == (404, "text/html")
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ("/ops/nothing", "The console has no page /ops/nothing"),
+        ("/ops/messages/7", "There is no message 7."),
+        ("/ops/order?account=tiramizoo&id=none", "Account 'tiramizoo' has no order 'none'."),
+        ("/ops/orders/tiramizoo/none", "Search all accounts for none"),
+    ],
+)
+def test_an_unknown_page_says_what_there_is_not(ann: FlaskClient, page: str, says: str) -> None:
+    answer = ann.get(page)
+    assert (answer.status_code, answer.mimetype) == (404, "text/html")
+    assert says in seen(answer)
 
 
 @pytest.mark.parametrize(
@@ -398,7 +408,7 @@ def test_orders_are_filtered(ann: FlaskClient, sessions: Sessions) -> None:
         # As a browser sends a form: what is not chosen is there, and empty.
         told = {"account": "", "status": "", "status_group": "", "changed": "", **chosen}
         listed = text_of(ann.get("/ops/orders", query_string=told))
-        return re.findall(r'<th scope="row"><a [^>]*>([^<]+)</a>', listed)
+        return re.findall(r'<th scope="row"><a [^>]*><bdi[^>]*>([^<]+)</bdi>', listed)
 
     assert shown() == ["three", "two", "one"]
     assert shown(account="cottoncast") == ["three"]
@@ -413,7 +423,7 @@ def test_a_list_goes_on_with_its_filters(ann: FlaskClient, sessions: Sessions) -
     place, found = "/ops/orders?status=lost&limit=2", []
     while place:
         text = text_of(ann.get(place))
-        found += re.findall(r'<th scope="row"><a [^>]*>([^<]+)</a>', text)
+        found += re.findall(r'<th scope="row"><a [^>]*><bdi[^>]*>([^<]+)</bdi>', text)
         following = re.search(r'rel="next" href="([^"]+)"', text)
         place = following[1].replace("&amp;", "&") if following else ""
     assert found == ["n-4", "n-3", "n-2", "n-1", "n-0"]
@@ -449,14 +459,43 @@ def test_names_that_begin_so_are_shown_too(ann: FlaskClient, drain: Drain) -> No
     drain()
     for begun in ("S-12", "ZVW"):
         text = seen(found(ann, begun))
-        assert "No order has this reference" in text
+        assert "3 orders: none has exactly this name, their names begin with it" in text
         assert "S-121" in text
     assert "S-12" not in seen(found(ann, "S-13")).replace("S-13", "")
     assert "3 characters or more" in seen(found(ann, "S-"))
 
 
-def test_a_name_that_no_order_can_have_is_not_found(ann: FlaskClient) -> None:
-    for name in ("\x00", "x" * 300, "%", "' OR 1=1 --"):
+def test_a_search_counts_what_it_finds_and_has_pages(
+    ann: FlaskClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sessions, *({"courier_order_id": f"nr-{number:03}"} for number in range(120)))
+    fill(sessions, {"courier_order_id": "NR0", "reference": "other"})
+    place, names = "/ops/orders?q=nr0", list[str]()
+    while place:
+        text = text_of(ann.get(place))
+        names += re.findall(r'<th scope="row"><a [^>]*><bdi[^>]*>([^<]+)</bdi>', text)
+        following = re.search(r'rel="next" href="([^"]+)"', text)
+        place = following[1].replace("&amp;", "&") if following else ""
+    # The one that has exactly this name is the first.
+    assert names == ["other", *(f"nr-{number:03}" for number in reversed(range(100)))]
+    lead = "101 orders: 1 with exactly this name, 100 with a name that begins with it"
+    assert lead in seen(found(ann, "nr0"))
+    monkeypatch.setattr(search, "ROWS_READ", 40)
+    assert "More than 40 orders" in seen(found(ann, "nr0"))
+    assert seen(ann.get("/ops/orders?q=nr0&page=99999999999")).count("nr-0") > 0
+
+
+def test_a_parcel_is_found_by_how_its_number_begins(ann: FlaskClient, drain: Drain) -> None:
+    shipment = cottoncast_shipment("3SCEBU123456789")
+    deliver(ann, cottoncast_status("C", shipments=[shipment]), account="cottoncast")
+    drain()
+    assert found(ann, "3scebu-123456789").location == "/ops/order?account=cottoncast&id=3AF7"
+    assert "also 3SCEBU123456789" in seen(found(ann, "3SCEBU"))
+
+
+def test_a_name_that_no_order_can_have_is_not_found(ann: FlaskClient, sessions: Sessions) -> None:
+    fill(sessions, {"courier_order_id": "n-1"})
+    for name in ("\x00", "\x00\x00\x00", "x" * 300, "%%%", "---", "' OR 1=1 --"):
         assert "No order has this reference" in seen(found(ann, name))
 
 
@@ -550,11 +589,11 @@ def test_the_runbook_is_a_page_with_the_anchors_of_its_links(ann: FlaskClient) -
         assert markup not in page
 
 
-def open_notice(sessions: Sessions, condition: str) -> int:
+def open_notice(sessions: Sessions, condition: str, account: str = "") -> int:
     with sessions.begin() as session:
         notice = Notice(
             condition=condition,
-            account="",
+            account=account,
             severity="critical",
             summary="No worker is running",
             what_to_do="",
@@ -589,6 +628,37 @@ def test_an_alert_is_acknowledged_snoozed_and_pushed_again(
     assert send(ann, f"/ops/alerts/{'9' * 19}/acknowledge", by="Bob").status_code == 404
 
 
+def test_an_alert_has_buttons_for_what_its_text_says_and_the_orders_reference(
+    ann: FlaskClient, drain: Drain, sessions: Sessions
+) -> None:
+    contradicted = tiramizoo_order("u-1", life("created", "cancelled", "picked_up"))
+    deliver(ann, contradicted | {"external_id": "T-1001"}, BROKEN)
+    drain()
+    open_notice(sessions, "messages_quarantined", "tiramizoo")
+    page = ann.get("/ops")
+    assert "Example: T-1001 u-1" in seen(page)
+    links = dict(
+        re.findall(r'<a class="button quiet small" href="([^"]+)">([^<]+)<', text_of(page))
+    )
+    assert {
+        name: ann.get(url.replace("&amp;", "&")).status_code for url, name in links.items()
+    } == {"Show and close conflicts": 200, "Show or discard messages": 200}
+    pattern = r'<form method="post" action="([^"]+)">(.*?)<button class="small">([^<]+)<'
+    forms = {
+        label: (url, dict(re.findall(r'name="(\w+)" value="([^"]*)"', fields)))
+        for url, fields, label in re.findall(
+            pattern, text_of(page).partition("<main")[2], re.DOTALL
+        )
+    }
+    for label, says in (
+        ("Retry all", "1 message will be processed again"),
+        ("Acknowledge", "Acknowledged by Ann"),
+    ):
+        url, fields = forms[label]
+        assert says in seen(ann.get(ann.post(url, data=fields).location))
+    assert ">Acknowledge<" not in text_of(ann.get("/ops"))
+
+
 # Messages
 
 
@@ -610,7 +680,7 @@ def test_a_message_is_retried(ann: FlaskClient, drain: Drain, sessions: Sessions
     assert answer.location == "/ops/messages/1?done=retried"
     with sessions() as session:
         assert session.scalars(select(Message.outcome)).one() == "pending"
-    assert "will be processed again" in seen(ann.get(answer.location))
+    assert "is processed again" in seen(ann.get(answer.location))
 
 
 def test_all_messages_of_an_account_are_retried(

@@ -14,11 +14,12 @@ from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
 from receiver.db.models import Order, Poll
-from receiver.orders.find import BEGINNING, MEANT, find_order
+from receiver.orders.find import MEANT, find_order
 from receiver.orders.listing import list_orders
 from receiver.orders.matching import SILENT
 from receiver.orders.order_json import order_etag, render_order
 from receiver.orders.read_batching import ORDER, REFERENCED, VERSION, OrderReader
+from receiver.orders.search import BEGINNING
 from receiver.schemas.order import OrderSchema
 from receiver.settings import Settings
 from tests.bodies import raw, tiramizoo_order

@@ -1,18 +1,19 @@
 """The open alerts with what people said to them, and their history; acknowledge an alert."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import audit
 from receiver.alerts.condition import Alert
 from receiver.alerts.evaluation import Evaluation
-from receiver.db.models import Notice
+from receiver.db.models import Notice, Order
 from receiver.db.pagination import HIGHEST_ID
 from receiver.errors import UnknownAlert
 
@@ -21,9 +22,14 @@ log = structlog.get_logger(__name__)
 MOST_LISTED = 200
 # So long an alert that was acknowledged is not pushed again.
 ACKNOWLEDGED_FOR = timedelta(days=1)
+# Conditions whose example is a message; that of all others is an order.
+ABOUT_MESSAGES = frozenset({"backlog", "no_progress", "messages_parked", "messages_quarantined"})
 
 OF_ALERT = ("condition", "severity", "account", "since", "count", "summary", "what_to_do")
 OF_NOTICE = ("id", "acknowledged_at", "acknowledged_until", "acknowledged_by", "acknowledged_note")
+
+# By account and the courier's id of an order.
+References = dict[tuple[str | None, str | None], str | None]
 
 
 def list_alerts(
@@ -36,27 +42,43 @@ def list_alerts(
     Shape: as AlertListSchema shows it.
     """
     notices: dict[tuple[str, str], Notice] = {}
+    references: References = {}
     history = []
     if evaluation.database_answers:
         with suppress(SQLAlchemyError), sessions() as session:
             unclosed = session.scalars(select(Notice).where(Notice.closed_at.is_(None)))
             notices = {(notice.condition, notice.account): notice for notice in unclosed}
+            references = _read_references(session, evaluation.alerts)
             if with_history:
                 newest = select(Notice).order_by(Notice.id.desc()).limit(MOST_LISTED)
                 history = list(session.scalars(newest))
     alerts = [
-        _render_alert(alert, notices.get((alert.condition, alert.account or "")))
+        _render_alert(alert, notices.get((alert.condition, alert.account or "")), references)
         for alert in evaluation.alerts
     ]
     return {"alerts": alerts, **({"history": history} if with_history else {})}
 
 
-def _render_alert(alert: Alert, notice: Notice | None) -> dict[str, Any]:
+def _render_alert(alert: Alert, notice: Notice | None, references: References) -> dict[str, Any]:
     """Return an alert with its id; one that the clock has not recorded yet has none."""
+    is_order = alert.condition not in ABOUT_MESSAGES
     return {
+        "example_reference": references.get((alert.account, alert.example)) if is_order else None,
         **{name: getattr(alert, name) for name in (*OF_ALERT, "runbook", "example")},
         **{name: getattr(notice, name, None) for name in OF_NOTICE},
     }
+
+
+def _read_references(session: Session, alerts: Iterable[Alert]) -> References:
+    """Return the shop's references of the orders that alerts name, by account and id."""
+    named = [
+        (alert.account, alert.example)
+        for alert in alerts
+        if alert.account and alert.example and alert.condition not in ABOUT_MESSAGES
+    ]
+    order_id = tuple_(Order.account, Order.courier_order_id)
+    rows = select(Order.account, Order.courier_order_id, Order.reference).where(order_id.in_(named))
+    return {(account, name): reference for account, name, reference in session.execute(rows)}
 
 
 def acknowledge_alert(

@@ -116,7 +116,7 @@ def find_messages_parked(context: AlertContext) -> Iterator[Alert]:
 @condition(
     "word_unmapped",
     WARNING,
-    "Ask the courier what the word means, map it to a status (deploy/runbook.md), and run"
+    "Ask the courier what the word means, map it to a status (see the runbook), and run"
     " `ordertrail rebuild`.",
 )
 def find_word_unmapped(context: AlertContext) -> Iterator[Alert]:

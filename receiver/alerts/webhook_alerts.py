@@ -83,8 +83,7 @@ def _describe_answers(what: str, part: int, total: int) -> str:
 @condition(
     "courier_silent",
     CRITICAL,
-    "Check that webhooks can reach us (deploy/runbook.md), and ask the courier where it sends"
-    " them.",
+    "Check that webhooks can reach us (see the runbook), and ask the courier where it sends them.",
 )
 def find_courier_silent(context: AlertContext) -> Iterator[Alert]:
     """Find accounts whose silence is unusual; one whose every webhook is refused is not silent."""
@@ -190,7 +189,7 @@ _FLOODS = text("""
 @condition(
     "hooks_flooding",
     WARNING,
-    "Check whether they are repetitions, and tell the courier. Read deploy/runbook.md before you"
+    "Check whether they are repetitions, and tell the courier. Read the runbook before you"
     " refuse any.",
 )
 def find_hooks_flooding(context: AlertContext) -> Iterator[Alert]:

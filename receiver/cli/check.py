@@ -48,9 +48,10 @@ def read_alerts(settings: Settings, with_history: bool = False) -> JsonObject:
 
 
 def _alert_line(alert: JsonObject) -> str:
+    reference = f" (reference {alert['example_reference']})" if alert["example_reference"] else ""
     facts = [
         f"account {alert['account']}" if alert["account"] else "",
-        f"for example {alert['example']}" if alert["example"] else "",
+        f"for example {alert['example']}{reference}" if alert["example"] else "",
         f"since {format_time(alert['since'])}" if alert["since"] else "",
     ]
     details = "; ".join(filter(None, facts))

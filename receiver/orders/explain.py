@@ -118,7 +118,8 @@ def describe_setter(setter: Any, ignored: int) -> str:
     if setter is None:
         return "No event with a known status was received yet."
     events = count_noun(ignored, "event was", "events were")
-    note = f" {events} not applied; each says why." if ignored else ""
+    says = "it says" if ignored == 1 else "each says"
+    note = f" {events} not applied; {says} why." if ignored else ""
     return (
         f"Set by the courier's status {setter.courier_status!r} in message {setter.message_id}, the"
         f" latest of all applied events.{note}"

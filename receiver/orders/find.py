@@ -1,4 +1,4 @@
-"""Find orders: by a name, by reference, or by the beginning of either.
+"""Find orders by a name or by reference.
 
 Names are looked up in three steps, and a step only where those before it found nothing: the exact
 courier's id, the exact further names, the names without regard to capitals, dashes and surrounding
@@ -7,7 +7,6 @@ blanks. Further names are the rows of `identifiers`. References have the last tw
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, LiteralString, TypeVar
 
 from sqlalchemy import select
@@ -15,7 +14,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from receiver.db.bulk import id_in
 from receiver.db.models import NAME, REFERENCE, TOUR, Order, spelling
-from receiver.db.pagination import IndexValues, begin_consistent_read, distinct_values, select_pages
+from receiver.db.pagination import IndexValues, distinct_values, select_pages
 from receiver.errors import AmbiguousIdentifier, UnknownOrder
 from receiver.orders.names import spell
 from receiver.text import storable_name
@@ -24,13 +23,6 @@ from receiver.text import storable_name
 MOST_ORDERS = 10
 # How many rows of one spelling are read: an order may have a name in several spellings.
 MOST_SPELLED = 1000
-
-# A search by the beginning of a name: how many rows of an index are read, how many orders are
-# returned, and how many characters the beginning must have.
-ROWS_READ = 50
-MOST_BEGINNING = 20
-LEAST_CHARACTERS = 3
-MOST_CHARACTERS = 255
 
 Name = tuple[str, str]
 Key = TypeVar("Key")
@@ -73,15 +65,6 @@ MEANT: LiteralString = f"""
         ({_SPELLED} AND kind = ANY (%(kinds)s::text[])
          ORDER BY order_id DESC LIMIT {MOST_SPELLED})
     ) AS meant (order_id)
-"""  # noqa: S608
-# The next names after the beginning of one that begin with it.
-BEGINNING: LiteralString = f"""
-    SELECT order_id FROM {_ASKED} CROSS JOIN LATERAL (
-        SELECT order_id, {spelling("value")} AS spelled FROM identifiers
-        WHERE identifiers.account = asked.account AND kind <> '{TOUR}'
-          AND {spelling("value")} >= {spelling("asked.name")}
-        ORDER BY {spelling("value")} LIMIT %(most)s
-    ) AS following WHERE starts_with(spelled, {spelling("asked.name")})
 """  # noqa: S608
 
 
@@ -217,52 +200,6 @@ def _group(session: Session, pairs: Iterable[tuple[Key, int]]) -> dict[Key, list
         key: [orders[order_id] for order_id in sorted(found, reverse=True) if order_id in orders]
         for key, found in ids.items()
     }
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Orders that have a name, and orders with a name that begins with it, the newest first.
-
-    more: whether more orders have exactly this name.
-    """
-
-    exact: list[Order]
-    more: bool
-    beginning: list[Order]
-
-
-def search_orders(session: Session, text: str) -> SearchResult:
-    """Find orders of all accounts by a name or a reference, or the beginning of one.
-
-    Capitals, dashes and surrounding blanks do not matter. Must begin the transaction.
-    """
-    if not 0 < len(text) <= MOST_CHARACTERS:
-        return SearchResult([], False, [])
-    begin_consistent_read(session)
-    accounts = distinct_values(session, Order.account)
-    named = find_meant(session, [(account, text) for account in accounts], (NAME, REFERENCE))
-    exact = {order_id for _, order_id in named}
-    shown = sorted(exact, reverse=True)[:MOST_ORDERS]
-    beginning = _find_beginning(session, text, accounts) if len(text) >= LEAST_CHARACTERS else set()
-    newest = sorted(beginning - exact, reverse=True)[:MOST_BEGINNING]
-    loaded = load_orders(session, [*shown, *newest])
-    return SearchResult(
-        [loaded[order_id] for order_id in shown],
-        len(exact) > MOST_ORDERS,
-        [loaded[order_id] for order_id in newest],
-    )
-
-
-def _find_beginning(session: Session, text: str, accounts: list[str]) -> set[int]:
-    """Return the ids of the orders that begin with the text, among the next rows of the index.
-
-    The database's collation may sort other rows between them, so only those that are read are
-    found.
-    """
-    rows = session.connection().exec_driver_sql(
-        BEGINNING, {"accounts": accounts, "names": [text] * len(accounts), "most": ROWS_READ}
-    )
-    return {order_id for (order_id,) in rows}
 
 
 def refuse_other_than_one(orders: Sequence[Any], account: str, name: str) -> None:

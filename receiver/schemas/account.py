@@ -153,6 +153,11 @@ class AlertSchema(Answer):
     what_to_do = text("What usually solves the problem.", "Check COURIER_TIRAMIZOO_API_TOKEN")
     runbook = text("The section of the runbook about it.", "deploy/runbook.md#poll-refused")
     example = text("An affected order or message, by id; null: none.", "3AF7", null=True)
+    example_reference = text(
+        "The shop's reference of that order; null: it has none, or it is a message.",
+        "T-1001",
+        null=True,
+    )
     acknowledged_at = ACKNOWLEDGED_AT
     acknowledged_until = ACKNOWLEDGED_UNTIL
     acknowledged_by = ACKNOWLEDGED_BY

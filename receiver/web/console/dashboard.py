@@ -14,12 +14,14 @@ from receiver.db.models import PARKED, PENDING, QUARANTINED
 from receiver.db.pagination import MOST_COUNTED
 from receiver.inbox import browse
 from receiver.inbox.pending import read_progress
-from receiver.web.console.alerts import example_url
+from receiver.web.console.alerts import example_url, list_actions
 from receiver.web.context import AppContext, app_context
 
 dashboard = Blueprint("dashboard", __name__)
 
 MOST_REFUSALS = 20
+# The page of the alerts shows all of them.
+MOST_ALERTS = 10
 
 
 @dashboard.get("")
@@ -40,6 +42,8 @@ def show_dashboard() -> str:
         most=MOST_COUNTED,
         workers=evaluation.system.workers,
         example_url=example_url,
+        list_actions=list_actions,
+        most_alerts=MOST_ALERTS,
         **facts,
     )
 

@@ -23,7 +23,8 @@ NOTICES = {
     "deleted": "The order was deleted.",
     "erased": "The personal data was erased. The status and the timeline remain.",
     "closed": "The conflict was closed.",
-    "retried": "The message will be processed again, after new messages.",
+    "retried": "Retry was requested. The message is processed again after new messages; this page"
+    " then shows the result.",
     "applied": "Nothing to do: the message is already applied or pending.",
     "retried_many": "{messages} will be processed again.",
     "retried_some": "{messages} will be processed again. There are more: press Retry all again.",
@@ -36,7 +37,7 @@ NOTICES = {
 WHAT_TO_DO = {
     HTTPStatus.UNAUTHORIZED: "Sign in, then repeat the action.",
     HTTPStatus.FORBIDDEN: "Reload the page, then send the form from there.",
-    HTTPStatus.NOT_FOUND: "Try another identifier: the search box above finds all of them.",
+    HTTPStatus.NOT_FOUND: "It may have been removed since: go back and reload the list.",
     HTTPStatus.METHOD_NOT_ALLOWED: "Use the button on the page; this address cannot be opened.",
     HTTPStatus.TOO_MANY_REQUESTS: "Wait a few seconds, then go back and try again.",
     HTTPStatus.SERVICE_UNAVAILABLE: "No message is lost: couriers resend what was not accepted."
@@ -117,8 +118,11 @@ def render_problem_page(problem: Problem) -> Response:
         "console/failure.html",
         **shared_context(),
         title=problem.status.phrase,
-        message=problem.detail,
+        message=f"{problem.detail[:1].upper()}{problem.detail[1:]}",
         what_to_do=WHAT_TO_DO.get(problem.status, ""),
         request_id=g.request_id,
+        is_page_missing=problem.status == HTTPStatus.NOT_FOUND and request.routing_exception,
+        # Of the page of an order, and of its forms.
+        wanted_order=(request.view_args or {}).get("order_id") or request.args.get("id"),
     )
     return add_headers(make_response(page))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate, pairwise
+from math import log1p
 from typing import Any
 
 from receiver.statuses import find_status
@@ -27,9 +28,10 @@ MIN_WAIT_WIDTH, MIN_WAIT = 74.0, timedelta(seconds=1)
 
 LANES = {"webhook": "Webhooks", "poll": "Polls", "plan": "Plans"}
 NOUNS = {"webhook": "webhook", "poll": "poll answer", "plan": "tour plan"}
-# The width of a wait grows with its duration to this power, so that a night does not hide the
-# minutes before it. This share of the width is divided equally, so that no wait disappears.
-WAIT_POWER = 0.4
+# The width of a wait grows with the logarithm of its duration, in this unit: a night, or a year,
+# does not hide the minutes before it. This share of the width is divided equally, so that no wait
+# disappears.
+WAIT_UNIT = timedelta(minutes=1)
 EQUAL_SHARE = 0.15
 
 
@@ -89,9 +91,7 @@ def place_moments(moments: Iterable[datetime], left: float, right: float) -> dic
     ordered = sorted(set(moments))
     if len(ordered) == 1:
         return {ordered[0]: (left + right) / 2}
-    waits = [
-        (later - earlier).total_seconds() ** WAIT_POWER for earlier, later in pairwise(ordered)
-    ]
+    waits = [log1p((later - earlier) / WAIT_UNIT) for earlier, later in pairwise(ordered)]
     equal, total = EQUAL_SHARE / len(waits), sum(waits)
     widths = ((right - left) * (wait / total * (1 - EQUAL_SHARE) + equal) for wait in waits)
     positions = accumulate(widths, initial=left)

@@ -1,7 +1,6 @@
 """The pages of orders: search, list, one order with everything about it, and its forms."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,10 +14,11 @@ from receiver.orders import conflicts, details, explain
 from receiver.orders.corrections.change import change_order
 from receiver.orders.corrections.delete import delete_order, is_deletable
 from receiver.orders.erasure import erase_personal_data
-from receiver.orders.find import LEAST_CHARACTERS, MOST_BEGINNING, find_order, search_orders
+from receiver.orders.find import find_order, load_orders
 from receiver.orders.listing import list_orders, read_parcels
 from receiver.orders.poll_plan import is_tracked
 from receiver.orders.register import request_refresh
+from receiver.orders.search import LEAST_CHARACTERS, search_orders
 from receiver.schemas.order import OrderChangesSchema, OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
@@ -30,6 +30,7 @@ from receiver.web.console.forms import (
     redirect_with_notice,
 )
 from receiver.web.console.order_timeline import lay_out_timeline
+from receiver.web.console.parts import read_part
 from receiver.web.console.session_guard import read_form
 from receiver.web.context import app_context
 
@@ -47,44 +48,8 @@ PERIODS = {
 # them is shown as fast as any other. Of parcels not more than an order's row has.
 MOST_EVENTS = MOST_PARCELS = 25
 MOST_MESSAGES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One page of a list of the order's page, by its name in the URL; the first is number 1.
-
-    from_end: page 1 has the end of the list.
-    """
-
-    name: str
-    number: int
-    size: int
-    total: int
-    from_end: bool = False
-
-    @property
-    def pages(self) -> int:
-        """How many pages there are, at least one."""
-        return max(1, -(-self.total // self.size))
-
-    @property
-    def before(self) -> int:
-        """How many entries of the list come before this page."""
-        if self.from_end:
-            return max(0, self.total - self.number * self.size)
-        return (self.number - 1) * self.size
-
-    @property
-    def last(self) -> int:
-        """The position of the page's last entry in the list."""
-        if self.from_end:
-            return self.total - (self.number - 1) * self.size
-        return min(self.before + self.size, self.total)
-
-    @property
-    def length(self) -> int:
-        """How many entries this page has."""
-        return self.last - self.before
+# How many orders a page of a search shows.
+MOST_FOUND = 50
 
 
 @orders.get("/orders")
@@ -93,7 +58,7 @@ def show_orders_page() -> str | Response:
     query = read_query()
     name = query["q"].strip()
     if name:
-        return _search(name)
+        return _show_matches(name)
     if query["changed"] in PERIODS:
         since = datetime.now(UTC) - PERIODS[query["changed"]][1]
         query["updated_since"] = since.isoformat()
@@ -109,13 +74,24 @@ def show_orders_page() -> str | Response:
     )
 
 
-def _search(name: str) -> str | Response:
+def _show_matches(name: str) -> str | Response:
+    """Show the orders that have a name, in parts; a single exact match opens at once."""
     with app_context().sessions() as session:
-        found = search_orders(session, name)
-    if len(found.exact) == 1 and not found.beginning:
-        return redirect(order_url(found.exact[0].account, found.exact[0].courier_order_id), 303)
-    limits = {"least": LEAST_CHARACTERS, "most": MOST_BEGINNING}
-    return render_template("console/found.html", name=name, found=found, **limits)
+        matches = search_orders(session, name)
+        part = read_part("page", MOST_FOUND, len(matches.ids))
+        shown = matches.ids[part.before : part.last]
+        loaded = load_orders(session, shown)
+    orders = [loaded[order_id] for order_id in shown if order_id in loaded]
+    if matches.exact == len(matches.ids) == len(orders) == 1:
+        return redirect(order_url(orders[0].account, orders[0].courier_order_id), 303)
+    return render_template(
+        "console/found.html",
+        name=name,
+        matches=matches,
+        orders=orders,
+        part=part,
+        least=LEAST_CHARACTERS,
+    )
 
 
 @orders.get("/order")
@@ -134,9 +110,9 @@ def show_order_page(account: str | None = None, order_id: str | None = None) -> 
         message_count = explain.count_messages(session, order, known)
         parcel_count = details.count_parcels(order)
         parts = {
-            "events": _part("events", MOST_EVENTS, event_count, from_end=True),
-            "messages": _part("messages", MOST_MESSAGES, message_count),
-            "parcels": _part("parcels", MOST_PARCELS, parcel_count),
+            "events": read_part("events", MOST_EVENTS, event_count, from_end=True),
+            "messages": read_part("messages", MOST_MESSAGES, message_count),
+            "parcels": read_part("parcels", MOST_PARCELS, parcel_count),
         }
         events = explain.read_events(
             session, order, setter, parts["events"].length, parts["events"].before
@@ -168,14 +144,6 @@ def show_order_page(account: str | None = None, order_id: str | None = None) -> 
         is_deletable=is_deletable(order, app.settings),
         open_conflicts=[each for each in order.conflicts if conflicts.is_open(each)],
     )
-
-
-def _part(name: str, size: int, total: int, from_end: bool = False) -> Part:
-    """Return the page of a list that the URL asks for; the last one where it has fewer pages."""
-    given = read_query()[name]
-    number = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 1  # noqa: PLR2004
-    part = Part(name, max(1, number), size, total, from_end)
-    return replace(part, number=min(part.number, part.pages))
 
 
 def _render_body(body: dict[str, str]) -> str | None:

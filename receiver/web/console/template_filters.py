@@ -76,6 +76,11 @@ def _parse_time(value: datetime | str) -> datetime:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
+def breakable(text: str) -> Markup:
+    """Show a word such as recipient_was_not_at_home, which may go on in the next line after a _."""
+    return Markup("_<wbr>").join(escape(part) for part in replace_unprintable(text).split("_"))
+
+
 def render_words(name: str) -> str:
     """Show a name as words: picked_up as "picked up"."""
     return name.replace("_", " ")
@@ -128,6 +133,7 @@ FILTERS: Mapping[str, Any] = {
     "number": number,
     "noun": count_noun,
     "words": render_words,
+    "breakable": breakable,
     "link": link,
     "delay": render_delay,
     "visible": visible,

@@ -8,6 +8,7 @@ from tests.service import Web
 
 DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
+NARROW = {"width": 320, "height": 568}
 
 
 class Visit:
