@@ -25,7 +25,11 @@ from tests.bodies import (
 from tests.shop import deliver
 
 # What the examples need of the service beside its data: a courier that can be asked.
-ENVIRON: Mapping[str, str] = {"COURIER_TIRAMIZOO_API_TOKEN": "made-up"}
+READ_TOKEN = "test-read-token-01"
+ENVIRON: Mapping[str, str] = {
+    "READ_TOKENS": f"report:{READ_TOKEN}",
+    "COURIER_TIRAMIZOO_API_TOKEN": "made-up",
+}
 
 
 def put_in(shop: FlaskClient, sessions: sessionmaker[Session], drain: Callable[[], int]) -> None:

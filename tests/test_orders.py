@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -709,6 +710,23 @@ def test_registration_needs_only_account_and_id(shop: FlaskClient, fields: dict[
     assert answer.status_code == 201
     order = json.loads(answer.data)
     assert (order["reference"], order["metadata"]) == (None, {})
+
+
+def test_registration_names_the_place_and_the_etag_of_the_order(
+    new_app: Callable[..., Flask], sessions: Sessions
+) -> None:
+    """Of an order that is polled, at a time which was computed just now."""
+    shop = new_app(COURIER_TIRAMIZOO_API_TOKEN="made-up").test_client()
+    shop.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
+    new = {"account": "tiramizoo", "courier_order_id": "a/b c"}
+    made = shop.post("/v1/orders", json=new)
+    assert json.loads(made.data)["polling"]["next_poll_at"]
+    assert made.headers["Location"] == "/v1/orders/tiramizoo/a%2Fb%20c"
+    shown = shop.get("/v1/orders/tiramizoo/a%2Fb%20c")
+    assert made.headers["ETag"] == shown.headers["ETag"]
+    again = shop.post("/v1/orders", json=new)
+    assert (again.status_code, again.headers["ETag"]) == (200, shown.headers["ETag"])
+    assert "Location" not in again.headers
 
 
 def test_registering_again_changes_nothing(shop: FlaskClient) -> None:

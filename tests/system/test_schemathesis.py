@@ -17,6 +17,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import API_TOKEN
+from tests.everything import READ_TOKEN
 from tests.service import Web
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
@@ -47,8 +48,9 @@ def news(shop: FlaskClient) -> Iterator[None]:
 
 
 @pytest.mark.timeout(LONGEST + 60)
+@pytest.mark.parametrize("token", [API_TOKEN, READ_TOKEN])
 def test_whatever_is_asked_the_answer_is_as_described(
-    filled: Web, shop: FlaskClient, tmp_path: Path
+    token: str, filled: Web, shop: FlaskClient, tmp_path: Path
 ) -> None:
     arguments = [
         *("--config-file", str(CONFIG)),
@@ -60,7 +62,7 @@ def test_whatever_is_asked_the_answer_is_as_described(
         run = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", *arguments],
             cwd=tmp_path,
-            env={**os.environ, "ORDERTRAIL_TOKEN": API_TOKEN},
+            env={**os.environ, "ORDERTRAIL_TOKEN": token},
             capture_output=True,
             text=True,
             timeout=LONGEST,
