@@ -24,7 +24,7 @@ PUSH_SLACK = 45.0
 PROMETHEUS_WITHIN = 120.0
 # So many processes that want to run, for each core, slow everything down; these say so then.
 BUSY_LOAD = 4.0
-OF_A_BUSY_MACHINE = frozenset({"conditions_not_computed", "webhooks_slow"})
+OF_A_BUSY_MACHINE = frozenset({"conditions_not_computed", "webhooks_slow", "redis_away"})
 RECOVERED_WITHIN = 120.0
 
 

@@ -258,7 +258,8 @@ INCIDENTS = (
     Incident(
         "migrate while serving", "`migrate` from the revision before, and then a deploy",
         upgrade, prepare=migrate_back, holds=100, then=answers_all,
-        may_show=AWAY | {"tables_outdated"},
+        # New code on older tables comes before.
+        may_show=AWAY, before=frozenset({"tables_outdated", "jobs_failing"}),
     ),
     Incident(
         "SIGHUP", "SIGHUP to worker and clock", hang_up, holds=60, beside="SIGHUP",
