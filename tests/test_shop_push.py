@@ -317,6 +317,28 @@ def test_whatever_a_shop_answers_has_a_result(answer: bytes, result: str) -> Non
         assert post(url).result == result
 
 
+@pytest.mark.parametrize(
+    ("asked", "lowest", "highest"),
+    [("60", 60, 60), ("1", 5, 7), ("864000", 900, 900), ("-5", 5, 7), ("9" * 400, 900, 900)],
+)
+def test_a_shop_may_ask_for_a_longer_pause_of_at_most_fifteen_minutes(
+    asked: str, lowest: float, highest: float, change: Change, sessions: Sessions
+) -> None:
+    start(sessions)
+    change("a")
+    head = f"HTTP/1.1 503 x\r\nRetry-After: {asked}\r\nContent-Length: 0\r\n\r\n".encode()
+    with listening(lambda connection: connection.sendall(head)) as url:
+        answer = post(url)
+    with sessions.begin() as session:
+        batch = claim_batch(session, NOW)
+        assert isinstance(batch, Batch)
+        batches.record_answer(session, batch, answer, NOW)
+        row = session.get(FeedPush, "shop")
+        assert row
+        assert row.next_attempt_at
+        assert lowest <= (row.next_attempt_at - NOW).total_seconds() <= highest
+
+
 def test_a_shop_that_never_answers_is_given_up(impatient: None) -> None:
     stop = threading.Event()
     with listening(lambda _: stop.wait(10)) as url:

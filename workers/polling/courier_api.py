@@ -190,7 +190,7 @@ class CourierApi:
         self, response: httpcore.Response, deadline: float, now: datetime
     ) -> float | None:
         """Return how long a 429 asks us to wait, by its header or else by its text."""
-        seconds = parse_retry_after(_header(response, b"retry-after"), now)
+        seconds = parse_retry_after(find_header(response, b"retry-after"), now)
         if seconds is None and self._api.read_retry_after is not None:
             try:
                 body = await _read(response, MAX_ERROR_BYTES, deadline) or b""
@@ -224,13 +224,13 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
 
 
-def _header(response: httpcore.Response, name: bytes) -> str:
+def find_header(response: httpcore.Response, name: bytes) -> str:
     values = (value for key, value in response.headers if key.lower() == name)
     return next(values, b"").decode("latin-1").strip()
 
 
 def _is_uncompressed(response: httpcore.Response) -> bool:
-    return _header(response, b"content-encoding").lower() in {"", "identity"}
+    return find_header(response, b"content-encoding").lower() in {"", "identity"}
 
 
 async def _read(response: httpcore.Response, max_bytes: int, deadline: float) -> bytes | None:

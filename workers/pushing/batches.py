@@ -127,7 +127,8 @@ def record_answer(session: Session, batch: Batch, answer: ShopAnswer, now: datet
         row.batch_id = row.batch_end = None
         row.failures, row.failing_since, row.next_attempt_at = 0, None, None
         return
-    pause = retry_pause(row.failures)
+    asked = timedelta(seconds=min(max(0.0, answer.retry_after), LONGEST_PAUSE.total_seconds()))
+    pause = max(retry_pause(row.failures), asked)
     row.failures += 1
     row.failing_since = row.failing_since or now
     row.next_attempt_at = now + pause

@@ -18,7 +18,13 @@ from standardwebhooks import Webhook
 
 from receiver.stats.totals import ACCEPTED, BROKEN, REDIRECTED, REJECTED, TIMED_OUT, UNREACHABLE
 from receiver.times import rfc3339
-from workers.polling.courier_api import FAILURES, describe_failure, trusted_certificates
+from workers.polling.courier_api import (
+    FAILURES,
+    describe_failure,
+    find_header,
+    parse_retry_after,
+    trusted_certificates,
+)
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
@@ -40,12 +46,14 @@ class ShopAnswer:
 
     result: one of receiver.stats.totals.PUSH_RESULTS. detail: the same for people, without text
     that the shop sent. seconds: how long it took. body: the beginning of the response's body.
+    retry_after: for how many seconds the shop asked not to be sent anything; 0 where it did not.
     """
 
     result: str
     detail: str
     seconds: float
     body: str = ""
+    retry_after: float = 0.0
 
     @property
     def is_accepted(self) -> bool:
@@ -85,7 +93,7 @@ class ShopClient:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": self._sign(message_id, now, body),
         }
-        return self._loop.run_until_complete(self._post(list(headers.items()), body))
+        return self._loop.run_until_complete(self._post(list(headers.items()), body, now))
 
     def close(self) -> None:
         """Close the connections; nothing is being posted."""
@@ -96,16 +104,17 @@ class ShopClient:
         text = body.decode()
         return " ".join(signer.sign(message_id, now, text) for signer in self._signers)
 
-    async def _post(self, headers: list[tuple[str, str]], body: bytes) -> ShopAnswer:
+    async def _post(self, headers: list[tuple[str, str]], body: bytes, now: datetime) -> ShopAnswer:
         began_at = time.monotonic()
         limits = {"connect": CONNECT_SECONDS, "read": READ_SECONDS, "write": READ_SECONDS}
         request = self._pool.stream(
             "POST", self._url, headers=headers, content=body, extensions={"timeout": limits}
         )
-        status, beginning = None, bytearray()
+        status, retry_after, beginning = None, 0.0, bytearray()
         try:
             async with asyncio.timeout(WHOLE_SECONDS), request as response:
                 status = response.status
+                retry_after = parse_retry_after(find_header(response, b"retry-after"), now) or 0.0
                 async with asyncio.timeout(BODY_SECONDS):
                     async for chunk in response.aiter_stream():
                         beginning += chunk
@@ -118,7 +127,8 @@ class ShopClient:
                 return ShopAnswer(result, detail, time.monotonic() - began_at)
         seconds = time.monotonic() - began_at
         result, detail = _classify_status(status or 0)
-        return ShopAnswer(result, detail, seconds, beginning[:BODY_BYTES].decode(errors="replace"))
+        text = beginning[:BODY_BYTES].decode(errors="replace")
+        return ShopAnswer(result, detail, seconds, text, retry_after)
 
 
 def _classify_status(status: int) -> tuple[str, str]:
