@@ -26,8 +26,9 @@ from workers.upkeep.sweep import find_overdue_messages, is_being_folded
 
 log = structlog.get_logger(__name__)
 
-# A drain ends after this long even if messages are left, so that the worker can be stopped.
-DRAIN_SECONDS = 5.0
+# A drain ends after this long even if messages are left: the worker can be stopped, and other jobs
+# have their turn before they are dropped (JOB_TTL_SECONDS of the clock), also on a slow machine.
+DRAIN_SECONDS = 2.0
 # While a worker drops old data, or counts performance, it does not drain.
 RETENTION_SECONDS = 0.25
 PERFORMANCE_SECONDS = 0.25
