@@ -131,12 +131,6 @@ def request_refresh(
     """
     with sessions.begin() as session:
         order = find_order(session, account, order_id, lock=True)
-        contract = settings.accounts.get(account)
-        if contract is None or contract.access is None:
-            raise NotPolled(
-                f"account {account!r} cannot be polled: it is off, its courier has no API, or its"
-                " API_TOKEN, API_USER or API_URL is not set"
-            )
         if is_sample(order.courier_order_id):
             raise SampleNotPolled(
                 f"order {order.courier_order_id!r} is a sample: its courier does not know it"
@@ -144,7 +138,13 @@ def request_refresh(
         if order.tracking_stopped_at is not None:
             raise TrackingStopped(
                 f"the tracking of order {order.courier_order_id!r} is stopped, so its courier is"
-                ' not polled: PATCH the order with {"tracking": "active"} first'
+                " not polled: set its tracking to active first"
+            )
+        contract = settings.accounts.get(account)
+        if contract is None or contract.access is None:
+            raise NotPolled(
+                f"account {account!r} cannot be polled: it is off, its courier has no API, or its"
+                " API_TOKEN, API_USER or API_URL is not set"
             )
         due_at = schedule_poll_now(session, order, now, settings.poll_interval_factor)
         audit.record_action(

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 import click
 import httpcore
 
+from receiver.cli.output import print_note
 from receiver.errors import UnknownOrder
 
 TIMEOUT_SECONDS = 15.0
@@ -38,6 +39,12 @@ def find_couriers_id(
         orders = _ask(f"{api}?{query}", token, account, reference or "")["orders"]
         order = _only_one([each for each in orders if not each["sample"]], account, reference or "")
     courier_order_id: str = order["courier_order_id"]
+    if order["last_heard_at"] is None:
+        print_note(
+            f"Its courier has not reported order {courier_order_id!r} yet, so the message names it"
+            " as it was registered. If that is not the courier's own id, what the courier sends"
+            " later makes another order."
+        )
     return str(order["identifiers"].get("id", courier_order_id))
 
 

@@ -54,7 +54,7 @@ def _try_to_delete(
         if not is_deletable(order, settings):
             raise OrderReported(
                 f"the courier has reported order {order.courier_order_id!r}, so it cannot be"
-                ' deleted: stop its tracking instead, by PATCH with {"tracking": "stopped"}'
+                " deleted: stop its tracking instead"
             )
         message_ids = lock_messages_of_orders(session, [(order.account, order.courier_order_id)])
         if message_ids is None:

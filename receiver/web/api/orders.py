@@ -224,8 +224,8 @@ def change_order(changes: dict[str, Any], account: str, order_id: str) -> Respon
 @orders.problem(
     409,
     "The courier has reported the order, or several orders have this name.",
-    f"the courier has reported order '{ORDER_ID}', so it cannot be deleted: stop its tracking"
-    ' instead, by PATCH with {"tracking": "stopped"}',
+    f"the courier has reported order {ORDER_ID!r}, so it cannot be deleted: stop its tracking"
+    " instead",
     code="order_reported",
 )
 def delete_order(account: str, order_id: str) -> None:
