@@ -1,6 +1,6 @@
 """The formats of times: as the API shows them, and as a text that sorts."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def rfc3339(at: datetime | None) -> str | None:
@@ -14,3 +14,11 @@ def rfc3339(at: datetime | None) -> str | None:
 def sortable_time(at: datetime) -> str:
     """Format a time in UTC, always with microseconds, so that the texts sort as the times do."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def shift_time(at: datetime, by: timedelta) -> datetime:
+    """Return a time that is later by so much, as far as there are years."""
+    try:
+        return at + by
+    except OverflowError:
+        return at

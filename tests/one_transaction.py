@@ -15,9 +15,9 @@ from receiver.db.models import Identifier, Order
 from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.orders.find import find_orders
 from receiver.orders.names import spell
-from receiver.orders.register import record_order
 from receiver.settings import Settings
 from tests.bodies import START, raw
+from tests.shop import record_order
 from workers.folding.drain import lock_batch
 from workers.folding.message_folding import fold_messages, record_outcomes
 

@@ -17,11 +17,11 @@ from sqlalchemy.orm import Session, joinedload, sessionmaker
 from receiver.db.models import AccountState, Message, Order, Poll
 from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.orders.poll_plan import OrderNews, plan_polls
-from receiver.orders.register import record_order
 from receiver.settings import Settings
 from tests import sandbox
 from tests.bodies import START
 from tests.sandbox import Clock, Courier
+from tests.shop import record_order
 from workers.folding.drain import drain_batch
 from workers.polling import circuit_breaker, outage_recovery
 from workers.polling.account_poller import AccountPoller
@@ -72,13 +72,13 @@ class World:
 
     def register(self, name: str, **given: Any) -> None:
         with self.sessions.begin() as session:
-            order, created = record_order(
+            recorded = record_order(
                 session, self.account.slug, self.account.driver, name, now=self.clock(), **given
             )
-            if created:
+            if recorded.is_new:
                 plan_polls(
                     session,
-                    [OrderNews(order, webhook=True)],
+                    [OrderNews(recorded.order, webhook=True)],
                     self.settings.accounts,
                     1.0,
                     self.clock(),

@@ -9,8 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import TestResponse
 
+from receiver.changes.feed import record_changes
+from receiver.changes.order_version import OrderChange
 from receiver.db.models import Identifier, Order
 from receiver.orders.names import current_names
+from receiver.orders.register import NewOrder, RegisteredOrder, record_registrations
 from tests.bodies import cottoncast_signature, raw
 
 Sessions = sessionmaker[Session]
@@ -79,3 +82,15 @@ def put_many(session: Session, count: int) -> None:
         SELECT 'a', 'tiramizoo', n, 'pending', now(), now() FROM generate_series(1, :count) AS n
     """
     session.execute(text(statement), {"count": count})
+
+
+def record_order(
+    session: Session, account: str, courier: str, name: str, now: datetime, **given: Any
+) -> RegisteredOrder:
+    """Register an order in a transaction of the test, without starting to poll it."""
+    changes: list[OrderChange | None] = []
+    (recorded,) = record_registrations(
+        session, [NewOrder(account, courier, name, **given)], now, changes
+    )
+    record_changes(session, changes, now)
+    return recorded

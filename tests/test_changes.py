@@ -19,6 +19,7 @@ from receiver.changes.order_version import OrderChange
 from receiver.cli.main import main
 from receiver.db.models import Change, Order
 from receiver.db.pagination import CHANGES, write_cursor
+from receiver.times import rfc3339
 from tests.bodies import (
     after,
     cottoncast_signature,
@@ -71,12 +72,16 @@ def test_a_change_has_the_shape_of_the_contract(shop: FlaskClient, drain: Drain)
     (change,) = new(shop, drain, tiramizoo_order(external_id="T-1"))
     cursor = change.pop("cursor")
     changed = change.pop("changed")
+    assert change.pop("changed_at").endswith("Z")
     assert change == {
+        "id": "1",
         "account": "tiramizoo",
         "courier_order_id": UUID,
         "reference": "T-1",
         "version": 1,
         "status": "info_received",
+        "status_group": "pre_transit",
+        "status_at": rfc3339(life("created")["created"]),
     }
     assert ask(shop)["next_cursor"] == cursor
     assert changed[0] == "created"
@@ -262,6 +267,102 @@ def test_without_a_token_nobody_follows(client: FlaskClient) -> None:
     assert client.get("/v1/changes", headers={"Authorization": "Bearer x"}).status_code == 401
 
 
+# Filters
+
+
+def test_a_filter_leaves_out_other_changes_and_the_cursor_passes_them(
+    shop: FlaskClient, drain: Drain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "CHUNK", 2)
+    new(shop, drain, tiramizoo_order(uuid="u-1"))
+    new(shop, drain, tiramizoo_order(uuid="u-1", times=life("created", "picked_up")))
+    body = raw(cottoncast_status("N", order_id="C-1", ref=1))
+    shop.post("/webhooks/cottoncast/orders", data=body, headers=cottoncast_signature(body))
+    drain()
+    end = ask(shop)["next_cursor"]
+    versions = {
+        ("account", "tiramizoo"): [1, 2],
+        ("account", "cottoncast"): [1],
+        ("account", "shipmentapi"): [],
+        ("status_group", "in_transit"): [2],
+        ("status_group", " pre_transit , in_transit"): [1, 2, 1],
+        ("changed", "created"): [1, 1],
+        ("changed", "milestones,eta"): [1, 2, 1],
+    }
+    for (name, value), expected in versions.items():
+        page = ask(shop, **{name: value})
+        assert [change["version"] for change in page["changes"]] == expected, (name, value)
+        assert page["next_cursor"] == end
+    both = {"account": "tiramizoo", "status_group": "in_transit"}
+    (change,) = ask(shop, **both, limit=1)["changes"]
+    assert change["cursor"] != end
+    assert ask(shop, **both, after=change["cursor"]) == {"changes": [], "next_cursor": end}
+
+
+def test_an_entry_shows_the_order_as_it_was_after_the_change(
+    shop: FlaskClient, drain: Drain
+) -> None:
+    (first,) = new(shop, drain, tiramizoo_order(external_id=None))
+    registered = {"account": "tiramizoo", "courier_order_id": UUID, "reference": "41"}
+    shop.post("/v1/orders", json=registered)
+    new(shop, drain, tiramizoo_order(times=life("created", "picked_up"), external_id=None))
+    entries = ask(shop)["changes"]
+    assert [entry["reference"] for entry in entries] == [None, "41", "41"]
+    groups = [entry["status_group"] for entry in entries]
+    assert groups == ["pre_transit", "pre_transit", "in_transit"]
+    times = [rfc3339(at) for at in life("created", "picked_up").values()]
+    assert [entry["status_at"] for entry in entries] == [times[0], times[0], times[1]]
+    assert [int(entry["id"]) for entry in entries] == sorted(int(each["id"]) for each in entries)
+    assert first["changed_at"] <= entries[-1]["changed_at"]
+
+
+def test_a_change_of_an_older_release_shows_the_present_reference(
+    shop: FlaskClient, drain: Drain, sessions: Sessions
+) -> None:
+    new(shop, drain, tiramizoo_order(external_id="41"))
+    with sessions.begin() as session:
+        session.execute(update(Change).values(reference=None, status_at=None))
+    (change,) = ask(shop)["changes"]
+    assert (change["reference"], change["status_at"]) == ("41", None)
+
+
+def test_changes_of_an_unknown_account_are_404(shop: FlaskClient) -> None:
+    answer = shop.get("/v1/changes", query_string={"account": "tiramizo"})
+    assert answer.status_code == 404
+    assert "'tiramizo'" in answer.get_json()["detail"]
+
+
+def test_a_waiting_reader_goes_on_waiting_while_others_change(
+    app: Flask, shop: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    read_page = feed.read_page
+
+    def counting(session: Session, after: int, *rest: Any) -> feed.ChangePage:
+        reads.append(after)
+        return read_page(session, after, *rest)
+
+    monkeypatch.setattr(feed, "read_page", counting)
+    found: list[tuple[Told, float]] = []
+    reader = app.test_client()
+    reader.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {API_TOKEN}"
+    wanted = {"account": "cottoncast", "wait": 20}
+    thread = threading.Thread(target=lambda: found.append(timed(reader, **wanted)))
+    thread.start()
+    wait_until(lambda: app.extensions["ordertrail"].feed_waiters._active)
+    for account in ("tiramizoo", "tiramizoo", "cottoncast"):
+        new_order = {"account": account, "courier_order_id": f"u-{len(reads)}"}
+        shop.post("/v1/orders", json=new_order)
+        wait_until(lambda: found or len(reads) > 1)
+    thread.join()
+    page, seconds = found[0]
+    assert [change["account"] for change in page["changes"]] == ["cottoncast"]
+    assert seconds < 19
+    # It does not read again and again what it has passed over.
+    assert len(reads) <= 5
+    assert sorted(reads)[1:] == sorted(set(reads))
+
+
 # Bad input
 
 
@@ -281,6 +382,11 @@ def test_without_a_token_nobody_follows(client: FlaskClient) -> None:
         ({"wait": "nan"}, "wait"),
         ({"wait": ""}, "wait"),
         ({"after": "\x00"}, "after"),
+        ({"status_group": ""}, "status_group"),
+        ({"status_group": "in_transit,"}, "status_group"),
+        ({"status_group": "in_transit,flying"}, "status_group"),
+        ({"changed": "colour"}, "changed"),
+        ({"account": ""}, "account"),
         ({"after": "x" * 201}, "after"),
         ({"after": ""}, None),
         ({"after": "NOW"}, None),
@@ -306,7 +412,8 @@ def test_bad_input_is_a_problem(shop: FlaskClient, asked: Told, field: str | Non
 
 def test_the_feed_describes_itself(shop: FlaskClient) -> None:
     described = shop.get("/v1/openapi.json").get_json()["paths"]["/v1/changes"]["get"]
-    assert {it["name"] for it in described["parameters"]} == {"after", "limit", "wait", "test"}
+    names = {"after", "limit", "wait", "account", "status_group", "changed", "test"}
+    assert {each["name"] for each in described["parameters"]} == names
     assert {"200", "422", "503"} <= described["responses"].keys()
 
 
@@ -317,7 +424,7 @@ def tell_of(session: Session, *names: str) -> None:
     """Tell of a change of the one order, without any."""
     order = session.scalars(select(Order)).one()
     order.version += 1
-    feed.record_changes(session, [OrderChange(order, names)], datetime.now(UTC))
+    feed.record_changes(session, [OrderChange.of(order, names)], datetime.now(UTC))
 
 
 @pytest.fixture
@@ -347,7 +454,7 @@ def test_a_second_writers_numbers_wait_for_the_firsts_commit(
             )  # fmt: skip
             session.add(order)
             session.flush()
-            feed.record_changes(session, [OrderChange(order, ("created",))], datetime.now(UTC))
+            feed.record_changes(session, [OrderChange.of(order, ("created",))], datetime.now(UTC))
         second_done.set()
 
     with sessions() as first:

@@ -112,10 +112,10 @@ def test_ctrl_c_while_a_change_is_printed_loses_none(
     register("a")
     register("b")
     with sessions() as session:
-        number, rows = feed.start_reading(session, None, 10)
+        page = feed.read_page(session, 0, 10, {})
     terminal = InterruptedOutput()
     monkeypatch.setattr("sys.stdout", terminal)
-    command.follow_changes(sessions, number, rows, as_json)
+    command.follow_changes(sessions, page, {}, as_json)
     assert "r-b" in terminal.getvalue()
     assert capsys.readouterr().err.endswith("--after YzI\n")
 
@@ -155,9 +155,9 @@ def test_a_database_that_goes_away_meanwhile_is_waited_for(
     environ: dict[str, str], register: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register("a")
-    real, looks = feed.read_changes, iter(range(100))
+    real, looks = feed.read_page, iter(range(100))
 
-    def page(session: Session, after: int, limit: int) -> Any:
+    def page(session: Session, after: int, limit: int, filters: feed.Filters) -> feed.ChangePage:
         look = next(looks)
         if look in {1, 2}:
             raise OperationalError("", {}, Exception("away"))
@@ -165,9 +165,9 @@ def test_a_database_that_goes_away_meanwhile_is_waited_for(
             register("b")
         if look == 4:
             raise KeyboardInterrupt
-        return real(session, after, limit)
+        return real(session, after, limit, filters)
 
-    monkeypatch.setattr(feed, "read_changes", page)
+    monkeypatch.setattr(feed, "read_page", page)
     monkeypatch.setattr(command, "POLL_SECONDS", 0)
     done = run_command(environ, "changes", "--follow", "--after", "beginning", "--json")
     assert done.exit_code == 0

@@ -198,7 +198,7 @@ def test_all_of_an_outcome_are_discarded(environ: dict[str, str], sessions: Sess
         (("messages", "show"), "MESSAGE_ID"),
         (("retry",), "MESSAGE_ID or --outcome"),
         (("retry", "1", "--outcome", "parked"), "MESSAGE_ID or --outcome"),
-        (("retry", "1", "--account", "tiramizoo"), "--account"),
+        (("retry", "1", "--account", "tiramizoo"), "--outcome"),
         (("retry", "--outcome", "applied"), "--outcome"),
         (("discard", "1"), "--by"),
         (("discard", "--by", "Ada"), "MESSAGE_ID or --outcome"),

@@ -209,7 +209,8 @@ def test_every_answer_has_a_meaning_and_a_schema(name: str) -> None:
             assert "content" not in answer
         else:
             wanted = "application/json" if status < "3" else "application/problem+json"
-            assert list(answer["content"]) == [wanted]
+            # Downloads have further formats.
+            assert next(iter(answer["content"])) == wanted
         for content in answer.get("content", {}).values():
             assert content["schema"]
             if "example" in content:
@@ -306,7 +307,7 @@ def try_example(name: str, filled: Web) -> None:
         PLACE[name].partition(" ")[0],
         f"http://127.0.0.1:{filled.port}{example_path(name)}",
         params={
-            each["name"]: json.dumps(each["schema"]["examples"][0]).strip('"')
+            each["name"]: query_value(each["schema"]["examples"][0])
             for each in examples.values()
             if each["in"] == "query" and each["name"] not in {"after", "cursor", "wait"}
         },
@@ -346,6 +347,8 @@ def test_the_problems_of_the_examples_are_what_an_empty_service_answers(
         if example["code"] == "account_not_found":
             path = path.replace("/tiramizoo", "/nobody")
             given = {"example": {**given["example"], "account": "nobody"}} if given else None
+            if any(each["name"] == "account" for each in parameters(name) if each["in"] == "query"):
+                path += "?account=nobody"
         sent = {"headers": {"Authorization": f"Bearer {API_TOKEN}"}} | sent
         if given and sent.keys().isdisjoint({"json", "data"}):
             sent["json"] = given["example"]
@@ -396,6 +399,11 @@ CAUSES: Mapping[str, Callable[[str], tuple[str, dict[str, Any]]]] = {
     "415": lambda name: (example_path(name), {"data": b"x=1", "content_type": "text/plain"}),
     "422": invalid,
 }
+
+
+def query_value(example: Any) -> str:
+    """An example as it stands in a query: the values of a list are separated by commas."""
+    return ",".join(example) if isinstance(example, list) else json.dumps(example).strip('"')
 
 
 def test_the_example_of_the_guide_works(filled: Web) -> None:

@@ -29,7 +29,6 @@ from receiver.db.models import (
 )
 from receiver.db.order_state import OrderState
 from receiver.inbox.accept import IncomingMessage, store_messages
-from receiver.orders.register import record_order
 from receiver.settings import Settings
 from tests.bodies import (
     after,
@@ -45,6 +44,7 @@ from tests.bodies import (
     tour_plan,
 )
 from tests.service import wait_until
+from tests.shop import record_order
 from workers.folding.drain import BATCH, drain_batch
 from workers.folding.order_store import insert_orders
 from workers.folding.poison import CrashGuard

@@ -20,9 +20,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import Message, Order
 from receiver.inbox.accept import IncomingMessage, store_messages
-from receiver.orders.register import record_order
 from receiver.settings import Settings
 from tests.bodies import after, cottoncast_status, raw
+from tests.shop import record_order
 from workers.folding.drain import drain_batch
 
 SECONDS = float(os.environ.get("FEED_SECONDS", "4"))

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.cli.main import main
 from receiver.db.models import Event, Message, Order
 from receiver.orders.fold import sort_position
-from receiver.orders.listing import EVENT_POSITION
+from receiver.orders.listing.pages import EVENT_POSITION
 from tests.bodies import (
     after,
     cottoncast_signature,

@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "accounts": {"couriers", "db", "settings", "queue", "stats"},
     "retention": {"db", "settings"},
     "alerts": DOMAIN,
-    "schemas": {"couriers", "db", "audit"},
+    "schemas": {"couriers", "db", "audit", "changes"},
     "web": DOMAIN | {"alerts", "schemas"},
     "standalone": {"couriers", "settings"},
     "cli": DOMAIN | {"alerts", "schemas", "standalone"},

@@ -455,9 +455,12 @@ DAY = datetime(2026, 4, 16, tzinfo=UTC)
         ({"reference": "41"}, [3, 0]),
         ({"reference": "4"}, []),
         ({"account": "cottoncast"}, [1]),
-        ({"account": "cotton"}, []),
+        ({"account": "shipmentapi"}, []),
         ({"status": "delivered"}, [2, 1]),
         ({"status_group": "delivered"}, [2, 1]),
+        ({"status": "pending , lost"}, [3, 0]),
+        ({"status_group": "exception,pre_transit"}, [3, 0]),
+        ({"status": "lost", "status_group": "delivered"}, []),
         ({"status_group": "exception"}, [3]),
         ({"status_group": "pre_transit"}, [0]),
         ({"needs_attention": "true"}, [3]),
@@ -556,6 +559,15 @@ def test_limit_is_fifty_where_nothing_is_said(shop: FlaskClient, sessions: Sessi
         ("status", "teleported"),
         ("status_group", "teleported"),
         ("needs_attention", "perhaps"),
+        ("status", ""),
+        ("status", "lost,,delivered"),
+        ("status", "lost, "),
+        ("status", ",".join(f"status-{number}" for number in range(600))),
+        ("status_group", "delivered;lost"),
+        ("created_since", ""),
+        ("created_until", "tomorrow"),
+        ("updated_until", "2026-04-16T07:00:00"),
+        ("tracking_number", " "),
         ("updated_since", "yesterday"),
         ("updated_since", "2026-04-16T07:00:00"),
         ("updated_since", "2026-04-16"),
@@ -574,6 +586,27 @@ def test_limit_is_fifty_where_nothing_is_said(shop: FlaskClient, sessions: Sessi
 def test_parameter_that_cannot_be_used_is_named(shop: FlaskClient, name: str, value: str) -> None:
     problem = problem_of(shop.get("/v1/orders", query_string={name: value}), 422)
     assert list(problem["errors"]["query"]) == [name]
+
+
+@pytest.mark.parametrize("column", ["created", "updated"])
+def test_a_range_that_ends_before_it_begins_is_refused(shop: FlaskClient, column: str) -> None:
+    noon = {f"{column}_since": "2026-04-16T12:00:00Z"}
+    assert (
+        get(shop, "/orders", **noon, **{f"{column}_until": "2026-04-16T12:00:00Z"})["orders"] == []
+    )
+    sooner = {f"{column}_until": "2026-04-16T13:59:00+02:00"}
+    problem = problem_of(shop.get("/v1/orders", query_string=noon | sooner), 422)
+    assert list(problem["errors"]["query"]) == [f"{column}_until"]
+
+
+def test_a_list_of_an_account_that_does_not_exist_is_404(
+    shop: FlaskClient, sessions: Sessions
+) -> None:
+    problem_of(shop.get("/v1/orders?account=tiramizo"), 404)
+    # One that was switched off is there as long as its orders are.
+    fill(sessions, {"account": "switched-off"})
+    assert len(get(shop, "/orders", account="switched-off")["orders"]) == 1
+    assert get(shop, "/orders", account="switched-off", status="lost")["orders"] == []
 
 
 @pytest.mark.parametrize(
@@ -906,6 +939,8 @@ FILTERS = [
     "status_group",
     "needs_attention",
     "updated_since",
+    "created_until",
+    "tracking_number",
     "limit",
     "cursor",
 ]
@@ -922,7 +957,7 @@ FILTERS = [
     )
 )
 def test_any_parameters_are_answered(shop: FlaskClient, parameters: dict[str, str]) -> None:
-    assert shop.get("/v1/orders", query_string=parameters).status_code in {200, 422}
+    assert shop.get("/v1/orders", query_string=parameters).status_code in {200, 404, 422}
 
 
 anything = st.recursive(

@@ -159,7 +159,7 @@ def test_a_page_is_read_by_an_index_however_many_orders_are_left_out(
     sessions: sessionmaker[Session],
 ) -> None:
     """Ten thousand orders of a test account are newer than the few others."""
-    from receiver.orders.listing import select_order_ids  # noqa: PLC0415
+    from receiver.orders.listing.filters import select_order_ids  # noqa: PLC0415
 
     with sessions.begin() as session:
         for account, count in (("a", 10), ("t", 10_000)):

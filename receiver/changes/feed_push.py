@@ -94,7 +94,7 @@ def move_feed_push(sessions: sessionmaker[Session], where: str, now: datetime) -
     """
     with sessions.begin() as session:
         after = None if where == BEGINNING else where
-        position, _ = feed.start_reading(session, after, 1, "from")
+        position = feed.find_start(session, after, "from")
         row = lock_feed_push(session, now)
         row.position, row.placed_at = position, now
         row.batch_id = row.batch_end = None

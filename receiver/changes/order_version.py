@@ -1,6 +1,6 @@
 """What changed in an order: the names for the feed, and the order's new version."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -11,6 +11,8 @@ from receiver.db.order_state import AnyOrder, OrderState
 # The first change of an order, and one that adds or changes events of its timeline.
 CREATED = "created"
 EVENTS = "events"
+# Orders turned out to be this one.
+MERGED = "merged"
 
 # The attributes that an order shows, and their names in the API. The others are internal, or say
 # when we last received something: a message that repeats what is known raises no version.
@@ -37,15 +39,28 @@ SHOWN = {
     )
 } | {"shop_metadata": "metadata", "tracking_stopped_at": "tracking"}
 
+# All that a change may say that it changed.
+CHANGED_NAMES = (CREATED, EVENTS, MERGED, *SHOWN.values())
+
 _shown_values = attrgetter(*SHOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class OrderChange:
-    """An order that changed, and the names of what changed."""
+    """What the feed shows of one change: the order as it was after it; names: of what changed."""
 
-    order: AnyOrder
+    order_id: int
+    version: int
+    status: str
+    status_at: datetime | None
+    reference: str | None
     names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, order: AnyOrder, names: Iterable[str]) -> "OrderChange":
+        """Describe a change of an order, which is as the change has left it."""
+        shown = order.status, order.status_at, order.reference
+        return cls(order.id, order.version, *shown, tuple(names))
 
 
 def copy_shown(order: AnyOrder) -> SimpleNamespace:
@@ -73,4 +88,4 @@ def touch_order(order: AnyOrder, changed: Sequence[str], now: datetime) -> Order
     if CREATED not in changed:
         order.version += 1
     order.updated_at = now
-    return OrderChange(order, tuple(changed))
+    return OrderChange.of(order, changed)

@@ -20,6 +20,15 @@ from receiver.text import count_noun, indent_json
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only messages with this outcome.")
 @options.account_option
 @click.option("--courier-order-id", help="Only messages of this order; requires --account.")
+@options.time_options(
+    received_since="Only messages since this time, with its zone: 2026-04-16T07:00:00Z.",
+    received_until="Only messages before this time.",
+)
+@click.option(
+    "--contains",
+    metavar="TEXT",
+    help="With --outcome quarantined: only with this text in the reason or the body.",
+)
 @options.page_options
 @click.pass_context
 def messages_command(ctx: click.Context, /, **given: Any) -> None:
@@ -97,30 +106,51 @@ def show_command(message_id: str, as_json: bool) -> None:
         output.print_line("The body is no longer stored.")
 
 
-@click.command()
-@click.argument("message_id", type=options.Name(), required=False)
-@click.option(
-    "--outcome",
-    type=click.Choice([QUARANTINED, PARKED]),
-    help="All messages with this outcome, oldest first, instead of one.",
-)
-@click.option("--account", help="With --outcome: only messages of this account.")
-@options.json_option
-def retry_command(
-    message_id: str | None, outcome: str | None, account: str | None, as_json: bool
-) -> None:
-    """Process messages again.
+def selection_options(command: options.Command) -> options.Command:
+    """Add MESSAGE_ID, and the options that select messages instead of it."""
+    for option in (
+        click.option("--dry-run", is_flag=True, help="With --outcome: only count them."),
+        options.time_options(
+            received_since="With --outcome: only messages since this time (RFC 3339).",
+            received_until="With --outcome: only messages before this time (RFC 3339).",
+        ),
+        click.option(
+            "--reason", help="With --outcome: only messages whose reason contains this text."
+        ),
+        click.option("--account", help="With --outcome: only messages of this account."),
+        click.option(
+            "--outcome",
+            type=click.Choice([QUARANTINED, PARKED]),
+            help="All messages with this outcome, oldest first, instead of one.",
+        ),
+        click.argument("message_id", type=options.Name(), required=False),
+    ):
+        command = option(command)
+    return command
 
-    Either one message that is quarantined, parked or discarded (MESSAGE_ID), or all that are
-    quarantined or parked (--outcome). The workers process new messages first. Exit code 1 if there
-    was no message to process again.
-    """
+
+def _check_selection(message_id: str | None, selection: dict[str, Any]) -> None:
+    """Check that either one message is named, or a selection. Raises: click.UsageError."""
+    outcome = selection["outcome"]
     if (message_id is None) == (outcome is None):
         raise click.UsageError("give either MESSAGE_ID or --outcome")
-    if account is not None and outcome is None:
-        raise click.UsageError("--account requires --outcome; MESSAGE_ID needs no account")
+    if outcome is None and any(selection.values()):
+        raise click.UsageError("a filter or --dry-run requires --outcome")
+
+
+@click.command()
+@selection_options
+@options.json_option
+def retry_command(message_id: str | None, as_json: bool, **given: Any) -> None:
+    """Process messages again.
+
+    Either one message that is quarantined, parked or discarded (MESSAGE_ID), or all that match
+    (--outcome). The workers process new messages first. Exit code 1 if there was no message to
+    process again.
+    """
+    _check_selection(message_id, given)
     settings = load_settings()
-    require_account(settings, account)
+    require_account(settings, given["account"])
     bells, now = make_bells(settings), datetime.now(UTC)
     with open_database(settings) as sessions:
         if message_id is not None:
@@ -129,43 +159,32 @@ def retry_command(
             if count:
                 text = f"Message {message_id} will be processed again."
         else:
-            schema = schemas.RetrySchema()
-            which = options.validate_options(schema, outcome=outcome, account=account)
-            count = retry_messages(sessions, bells, which, now)["retried"]
-            text = f"{count_noun(count, f'{outcome} message')} will be processed again."
+            selection = options.validate_options(schemas.RetrySchema(), **given)
+            count = retry_messages(sessions, bells, selection, now)["retried"]
+            messages = count_noun(count, f"{selection['outcome']} message")
+            verb = "would" if given["dry_run"] else "will"
+            text = f"{messages} {verb} be processed again."
     retried = schemas.RetriedSchema().dump({"retried": count, "next_cursor": None})
     output.print_result(retried, text, as_json)
     click.get_current_context().exit(0 if count else 1)
 
 
 @click.command()
-@click.argument("message_id", type=options.Name(), required=False)
-@click.option(
-    "--outcome",
-    type=click.Choice([QUARANTINED, PARKED]),
-    help="All messages with this outcome, oldest first, instead of one.",
-)
-@click.option("--account", help="With --outcome: only messages of this account.")
-@click.option("--reason", help="With --outcome: only messages whose reason contains this text.")
-@click.option("--received-since", help="With --outcome: only messages since this time (RFC 3339).")
-@click.option("--received-until", help="With --outcome: only messages before this time (RFC 3339).")
-@click.option("--dry-run", is_flag=True, help="With --outcome: only count them.")
+@selection_options
 @options.decision_options
 @options.json_option
-def discard_command(message_id: str | None, as_json: bool, **given: Any) -> None:
+def discard_command(
+    message_id: str | None, as_json: bool, by: str, note: str, **given: Any
+) -> None:
     """Discard messages that are not needed.
 
     Either one message that is quarantined or parked (MESSAGE_ID), or all that match (--outcome;
     requires --note). They stay stored, and `ordertrail retry <id>` reverses the decision. Exit
     code 1 if there was no message to discard.
     """
-    outcome, by, note = given["outcome"], given.pop("by"), given.pop("note")
-    if (message_id is None) == (outcome is None):
-        raise click.UsageError("give either MESSAGE_ID or --outcome")
-    if outcome is None:
-        if any(given.values()):
-            raise click.UsageError("a filter or --dry-run requires --outcome")
-        _discard_one(message_id or "", by, note, as_json)
+    _check_selection(message_id, given)
+    if message_id is not None:
+        _discard_one(message_id, by, note, as_json)
         return
     selection = options.validate_options(schemas.DiscardSchema(), by=by, note=note, **given)
     settings = load_settings()
@@ -173,8 +192,9 @@ def discard_command(message_id: str | None, as_json: bool, **given: Any) -> None
     with open_database(settings) as sessions:
         discarded = discard_messages(sessions, selection, datetime.now(UTC))
     count = discarded["discarded"]
+    messages = count_noun(count, f"{selection['outcome']} message")
     verb = "would be" if given["dry_run"] else "was" if count == 1 else "were"
-    text = f"{count_noun(count, f'{outcome} message')} {verb} discarded."
+    text = f"{messages} {verb} discarded."
     output.print_result(schemas.DiscardedSchema().dump(discarded), text, as_json)
     click.get_current_context().exit(0 if count else 1)
 

@@ -50,6 +50,18 @@ def decision_options(command: Command) -> Command:
     return click.option("--by", required=True, help="Name of the person who decides.")(with_note)
 
 
+def time_options(**helps: str) -> Callable[[Command], Command]:
+    """Add options that take a time, by the names of their fields, with their help."""
+
+    def add(command: Command) -> Command:
+        for name, text in reversed(helps.items()):
+            option = f"--{name.replace('_', '-')}"
+            command = click.option(option, metavar="TIME", help=text)(command)
+        return command
+
+    return add
+
+
 def page_options(command: Command) -> Command:
     """Add the options of `print_pages`: --limit, --cursor, --all and --json."""
     limit_help = "Rows per page, 1 to 200.  [default: 50]"

@@ -1,13 +1,19 @@
 """`ordertrail orders`, `order`, `events`, `parcels`, `register` and `refresh`."""
 
+import csv
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import click
+from marshmallow import ValidationError
 from rich.text import Text
 
+from receiver.accounts.known_accounts import require_known_account
 from receiver.cli import options, output
 from receiver.cli.output import format_status, format_time
 from receiver.cli.session import (
@@ -19,18 +25,29 @@ from receiver.cli.session import (
     require_account,
 )
 from receiver.orders.explain import FLAG_TEXTS
-from receiver.orders.listing import list_events, list_orders, list_parcels
+from receiver.orders.listing.export import FORMATS, export_orders
+from receiver.orders.listing.pages import list_events, list_orders, list_parcels
+from receiver.orders.order_file import read_csv_orders, read_ndjson_orders
 from receiver.orders.order_json import render_order, render_order_page, render_timeline
-from receiver.orders.register import register_order, request_refresh
+from receiver.orders.register import (
+    RegisteredOrder,
+    register_order,
+    register_orders,
+    request_refresh,
+)
 from receiver.schemas.history import EventFiltersSchema
 from receiver.schemas.order import (
+    MOST_REGISTERED,
     NewOrderSchema,
     OrderFiltersSchema,
     ParcelFiltersSchema,
     RefreshedSchema,
 )
-from receiver.statuses import GROUPS, VOCABULARY
+from receiver.statuses import GROUPS
 from receiver.text import count_noun
+
+# What became of an order of a file.
+NEW, KNOWN, REFUSED = "registered", "known already", "not registered"
 
 
 @click.command()
@@ -39,34 +56,45 @@ from receiver.text import count_noun
 @options.account_option
 @click.option(
     "--status",
-    type=click.Choice(list(VOCABULARY)),
-    metavar="STATUS",
-    help="Only with this status; `ordertrail statuses` lists them.",
+    metavar="STATUSES",
+    help="Only with one of these statuses, separated by commas; `ordertrail statuses` lists them.",
 )
 @click.option(
     "--status-group",
-    type=click.Choice(GROUPS),
-    metavar="GROUP",
-    help=f"Only with a status of this group: {', '.join(GROUPS)}.",
+    metavar="GROUPS",
+    help=f"Only with a status of one of these groups, separated by commas: {', '.join(GROUPS)}.",
 )
 @click.option(
     "--needs-attention/--no-needs-attention",
     default=None,
     help="Only orders that need attention, or that do not.",
 )
+@options.time_options(
+    created_since="Only first seen at or after this time, with its zone: 2026-04-16T07:00:00Z.",
+    created_until="Only first seen before this time.",
+    updated_since="Only updated at or after this time.",
+    updated_until="Only last updated before this time.",
+)
 @click.option(
-    "--updated-since",
-    metavar="TIME",
-    help="Only updated at or after this time, with its zone: 2026-04-16T07:00:00Z.",
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    help="Print all orders that match as a file, instead of a table.",
 )
 @options.test_option
 @options.page_options
-def orders_command(**given: Any) -> None:
+def orders_command(format_: str | None, **given: Any) -> None:
     """List orders, newest first.
 
     The options filter the list. ! marks a status that needs attention. Exit code 0 also for an
     empty list, but 1 for an account that is not configured.
+
+    --format csv is for spreadsheets: a text that one would take for a formula gets an apostrophe
+    before it. --format ndjson has all texts unchanged, one order in each line.
     """
+    if format_ is not None:
+        _print_file(format_, **given)
+        return
     table = output.GrowingTable(
         {
             "account": "account",
@@ -86,6 +114,20 @@ def orders_command(**given: Any) -> None:
         lambda session, filters: render_order_page(list_orders(session, load_settings(), filters)),
         **given,
     )
+
+
+def _print_file(
+    format_: str, *, limit: int | None, all_pages: bool, as_json: bool, **filters: Any
+) -> None:
+    if as_json or all_pages or limit is not None:
+        raise click.UsageError("--format prints all pages: leave out --json, --all and --limit")
+    checked = options.validate_options(OrderFiltersSchema(), **filters)
+    settings = load_settings()
+    with open_database(settings) as sessions:
+        with sessions() as session:
+            require_known_account(session, settings, filters["account"])
+        for part in export_orders(sessions, settings, checked, format_):
+            click.echo(part, nl=False)
 
 
 @click.command()
@@ -230,7 +272,8 @@ def _event_notes(event: output.JsonObject) -> str:
 
 
 @click.command()
-@options.order_arguments
+@click.argument("account", type=options.Name(), required=False)
+@click.argument("order_id", type=options.Name(), required=False)
 @click.option("--reference", help="The shop's order number.")
 @click.option(
     "--metadata",
@@ -239,15 +282,37 @@ def _event_notes(event: output.JsonObject) -> str:
     metavar="KEY=VALUE",
     help="Data of the shop, returned with the order; may be repeated.",
 )
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Register the orders of a .csv or .ndjson file instead.",
+)
 @options.json_option
 def register_command(
-    account: str, order_id: str, reference: str | None, pairs: tuple[str, ...], as_json: bool
+    account: str | None,
+    order_id: str | None,
+    reference: str | None,
+    pairs: tuple[str, ...],
+    path: Path | None,
+    as_json: bool,
 ) -> None:
-    """Register an order.
+    """Register an order, or all orders of a file.
 
-    From then on its courier is polled while it sends no webhooks, and messages that were parked for
+    From then on the courier is polled while it sends no webhooks, and messages that were parked for
     the order are processed. Registering an order again changes only what is given.
+
+    A file has the fields account, courier_order_id, reference and metadata; in CSV a column
+    metadata.KEY for each key. An order that cannot be registered does not stop the others: it is
+    listed, and the exit code is 1.
     """
+    if path is not None:
+        if account or reference or pairs:
+            raise click.UsageError("--file has all orders: leave out ACCOUNT and the options")
+        _register_file(path, as_json)
+        return
+    if account is None or order_id is None:
+        raise click.UsageError("give either ACCOUNT and ORDER_ID or --file")
     given = {"account": account, "courier_order_id": order_id, "reference": reference}
     metadata = read_metadata(pairs)
     new_order = options.validate_options(NewOrderSchema(), **given, metadata=metadata)
@@ -255,14 +320,58 @@ def register_command(
     require_account(settings, account)
     bells, now = make_bells(settings), datetime.now(UTC)
     with open_database(settings) as sessions:
-        registered, created = register_order(sessions, settings, bells, new_order, now)
-    order = render_order(registered, registered.poll)
+        registered = register_order(sessions, settings, bells, new_order, now)
+    order = render_order(registered.order, registered.order.poll)
     if as_json:
         output.print_json(order)
         return
     known = "Already registered; the given values were updated."
-    output.print_note("Registered." if created else known)
+    output.print_note("Registered." if registered.is_new else known)
     print_order(order)
+
+
+def _register_file(path: Path, as_json: bool) -> None:
+    read = {".csv": read_csv_orders, ".ndjson": read_ndjson_orders}.get(path.suffix.lower())
+    if read is None:
+        raise click.UsageError("--file: the name must end with .csv or .ndjson")
+    settings = load_settings()
+    bells, schema = make_bells(settings), NewOrderSchema()
+    counts: Counter[str] = Counter()
+    with open_database(settings) as sessions, path.open(encoding="utf-8-sig", newline="") as lines:
+        numbered = enumerate(read(lines), 1)
+        while batch := _read_batch(numbered):
+            results: dict[int, Any] = {}
+            new: dict[int, Any] = {}
+            for number, item in batch:
+                try:
+                    new[number] = schema.load(item)
+                except ValidationError as error:
+                    results[number] = error
+            now = datetime.now(UTC)
+            registered = register_orders(sessions, settings, bells, list(new.values()), now)
+            results |= dict(zip(new, registered, strict=True))
+            for number, result in sorted(results.items()):
+                counts[_report_registration(number, result, as_json)] += 1
+    summary = ", ".join(f"{counts[each]} {each}" for each in (NEW, KNOWN, REFUSED))
+    output.print_note(f"{summary}.")
+    click.get_current_context().exit(1 if counts[REFUSED] else 0)
+
+
+def _read_batch(numbered: Iterator[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    try:
+        return list(islice(numbered, MOST_REGISTERED))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise click.UsageError(f"--file: cannot be read: {error}") from None
+
+
+def _report_registration(number: int, result: Any, as_json: bool) -> str:
+    """Print what became of an order of a file; return it. number: of the order in the file."""
+    if not isinstance(result, RegisteredOrder):
+        output.print_note(f"order {number} of the file: {result}")
+        return REFUSED
+    if as_json:
+        output.print_json(render_order(result.order, result.order.poll), indent=None)
+    return NEW if result.is_new else KNOWN
 
 
 def read_metadata(pairs: tuple[str, ...]) -> dict[str, str] | None:

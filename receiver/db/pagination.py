@@ -78,13 +78,16 @@ def select_page_ids(
     limit: int,
     *conditions: ColumnElement[bool],
     after: int | None = None,
+    lowest: int = 0,
     oldest_first: bool = False,
 ) -> Select[int]:
     """Select the ids of the newest rows whose columns have one of the values each.
 
     after: only rows that follow this id in the list.
+    lowest: only rows from this id on.
     """
-    found = select_pages(row_id, values, limit, *conditions, after=after, oldest_first=oldest_first)
+    within: dict[str, Any] = {"after": after, "lowest": lowest, "oldest_first": oldest_first}
+    found = select_pages(row_id, values, limit, *conditions, **within)
     found_id = found.selected_columns.id
     ordered = found.with_only_columns(found_id).limit(limit)
     return ordered.order_by(found_id.asc() if oldest_first else found_id.desc())
@@ -96,6 +99,7 @@ def select_pages(
     limit: int,
     *conditions: ColumnElement[bool],
     after: int | None = None,
+    lowest: int = 0,
     oldest_first: bool = False,
     columns: Sequence[Column] = (),
 ) -> Select[Any]:
@@ -115,13 +119,14 @@ def select_pages(
     combination = [values_of_column.c.value for values_of_column in lists]
     key = tuple_(*values, row_id)
     if oldest_first:
-        begin = tuple_(*combination, literal(after or 0, BigInteger)) < key
+        previous = max(after or 0, lowest - 1)
+        begin = tuple_(*combination, literal(previous, BigInteger)) < key
         within = [begin, tuple_(*values) <= tuple_(*combination)]
         order = [column.asc() for column in (*values, row_id)]
     else:
         before_id = HIGHEST_ID if after is None else after
         begin = key < tuple_(*combination, literal(before_id, BigInteger))
-        within = [begin, tuple_(*values) >= tuple_(*combination)]
+        within = [begin, key >= tuple_(*combination, literal(lowest, BigInteger))]
         order = [column.desc() for column in (*values, row_id)]
     page = (
         select(row_id.label("id"), *columns)

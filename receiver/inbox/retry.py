@@ -54,9 +54,9 @@ def retry_messages(
     now: datetime,
     seconds: float = float("inf"),
 ) -> dict[str, Any]:
-    """Make all messages of an outcome pending again, the oldest first, a transaction at a time.
+    """Make all messages that match pending again, the oldest first, a transaction at a time.
 
-    wanted: {"outcome", "account"?, "cursor"?}
+    wanted: as RetrySchema loads it. With dry_run they are only counted.
     seconds: no new transaction begins after this time.
     Shape: {"retried", "next_cursor"}; next_cursor is set where more messages may be left.
     """
@@ -102,24 +102,17 @@ def discard_messages(
     now: datetime,
     seconds: float = float("inf"),
 ) -> dict[str, Any]:
-    """Discard all messages of an outcome that match, the oldest first, a transaction at a time.
+    """Discard all messages that match, the oldest first, a transaction at a time.
 
     wanted: as DiscardSchema loads it. With dry_run they are only counted.
     seconds: no new transaction begins after this time.
     Shape: {"discarded", "next_cursor"}; next_cursor is set where more messages may be left.
     """
-    conditions = []
-    if "reason" in wanted:
-        conditions.append(Message.reason.contains(wanted["reason"], autoescape=True))
-    if "received_since" in wanted:
-        conditions.append(Message.received_at >= wanted["received_since"])
-    if "received_until" in wanted:
-        conditions.append(Message.received_at < wanted["received_until"])
     discarded = 0
     chunks = Chunks(wanted, seconds)
     while chunks.are_left():
         with sessions.begin() as session:
-            ids = chunks.lock_next(session, *conditions)
+            ids = chunks.lock_next(session)
             if not wanted["dry_run"]:
                 _discard(session, ids, wanted, now)
                 if ids and not discarded:
@@ -132,13 +125,14 @@ def discard_messages(
 
 
 class Chunks:
-    """The messages of an outcome, the oldest first, in chunks that are locked one after the other.
+    """The messages that match, the oldest first, in chunks that are locked one after the other.
 
-    wanted: {"outcome", "account"?, "cursor"?}
+    wanted: as SelectionSchema loads it.
     """
 
     def __init__(self, wanted: dict[str, Any], seconds: float) -> None:
         self._wanted = wanted
+        self._conditions = _selection_conditions(wanted)
         self._after = read_cursor(wanted["cursor"], MESSAGES) if "cursor" in wanted else 0
         self._ends_at = time.monotonic() + seconds
         self._more = True
@@ -153,7 +147,12 @@ class Chunks:
         # A message that somebody else has locked is being changed already, so it is skipped.
         free = session.scalars(
             select(Message.id)
-            .where(id_in(Message.id, ids), Message.outcome == self._wanted["outcome"], *conditions)
+            .where(
+                id_in(Message.id, ids),
+                Message.outcome == self._wanted["outcome"],
+                *self._conditions,
+                *conditions,
+            )
             .order_by(Message.id)
             .with_for_update(skip_locked=True)
         ).all()
@@ -164,6 +163,17 @@ class Chunks:
     def next_cursor(self) -> str | None:
         """Where to continue; None where there are no more."""
         return write_cursor(self._after, kind=MESSAGES) if self._more else None
+
+
+def _selection_conditions(wanted: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    conditions = []
+    if "reason" in wanted:
+        conditions.append(Message.reason.contains(wanted["reason"], autoescape=True))
+    if "received_since" in wanted:
+        conditions.append(Message.received_at >= wanted["received_since"])
+    if "received_until" in wanted:
+        conditions.append(Message.received_at < wanted["received_until"])
+    return conditions
 
 
 def _select_chunk(session: Session, wanted: dict[str, Any], after: int, most: int) -> Select[int]:

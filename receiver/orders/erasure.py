@@ -78,7 +78,7 @@ def erase_personal_data(
     with sessions.begin() as session:
         order = find_order(session, account, order_id, lock=True)
         record_changes(session, erase_from_orders(session, [order], now), now)
-        names = list_names(session, order)
+        names = list_names(session, [order])[order.id]
         audit.record_action(
             session, audit.ERASE, account=order.account, courier_order_id=order.courier_order_id
         )

@@ -16,7 +16,7 @@ from receiver.db.bulk import id_in
 from receiver.db.models import Event, Message, Order
 from receiver.db.pagination import EXPLANATION
 from receiver.orders import details
-from receiver.orders.listing import (
+from receiver.orders.listing.pages import (
     EVENT_POSITION,
     SHOWN_AT,
     SHOWN_COLUMNS,

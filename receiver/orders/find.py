@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, LiteralString, TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, joinedload, undefer
 
 from receiver.db.bulk import id_in
 from receiver.db.models import NAME, REFERENCE, TOUR, Order, spelling
@@ -160,16 +160,23 @@ def find_meant(
     return _fetch_ids(session, MEANT, names, kinds=list(kinds))
 
 
-def load_orders(session: Session, ids: Collection[int], lock: bool = False) -> Mapping[int, Order]:
-    """Load orders by their ids, with their polling."""
+def load_orders(
+    session: Session, ids: Collection[int], lock: bool = False, details: bool = False
+) -> Mapping[int, Order]:
+    """Load orders by their ids, with their polling.
+
+    lock: lock their rows until the transaction ends, in the order of the ids.
+    details: load what is loaded only when it is used otherwise, too.
+    """
     if not ids:
         return {}
     rows = select(Order).options(joinedload(Order.poll)).where(id_in(Order.id, ids))
     if lock:
         # An order that was loaded before is not shown as it was before it was locked.
-        rows = rows.with_for_update(of=Order, key_share=True).execution_options(
-            populate_existing=True
-        )
+        rows = rows.order_by(Order.id).with_for_update(of=Order, key_share=True)
+        rows = rows.execution_options(populate_existing=True)
+    if details:
+        rows = rows.options(undefer(Order.details))
     return {order.id: order for order in session.scalars(rows)}
 
 

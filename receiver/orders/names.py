@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from receiver.couriers.snapshot import Snapshot
-from receiver.db.bulk import insert_rows
+from receiver.db.bulk import id_in, insert_rows
 from receiver.db.locks import take_lock, try_lock
 from receiver.db.models import NAME, REFERENCE, SAMPLE_SPELLING, TOUR, Identifier
 from receiver.db.order_state import AnyOrder
@@ -93,12 +93,15 @@ def store_names(session: Session, names: Iterable[tuple[AnyOrder, Collection[Nam
     insert_rows(session, Identifier, sorted_rows, KEEP_FIRST_KIND)
 
 
-def list_names(session: Session, order: AnyOrder) -> set[str]:
-    """Return every name that an order ever had, references included."""
-    stored = select(Identifier.value).where(
-        Identifier.order_id == order.id, Identifier.kind != TOUR
+def list_names(session: Session, orders: Collection[AnyOrder]) -> dict[int, set[str]]:
+    """Return every name that each order ever had, references included, by the order's id."""
+    stored = select(Identifier.order_id, Identifier.value).where(
+        id_in(Identifier.order_id, [order.id for order in orders]), Identifier.kind != TOUR
     )
-    return {*session.scalars(stored), order.courier_order_id}
+    names = {order.id: {order.courier_order_id} for order in orders}
+    for order_id, name in session.execute(stored):
+        names[order_id].add(name)
+    return names
 
 
 def lock_names(session: Session, accounts: Collection[str], registering: bool) -> None:

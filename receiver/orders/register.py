@@ -1,123 +1,258 @@
 """The shop registers an order, or requests that its courier is polled now."""
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm.attributes import set_committed_value
 
 from receiver import audit, statuses
 from receiver.changes.feed import record_changes
-from receiver.changes.order_version import CREATED, changed_names, copy_shown, touch_order
+from receiver.changes.order_version import (
+    CREATED,
+    OrderChange,
+    changed_names,
+    copy_shown,
+    touch_order,
+)
 from receiver.couriers import DRIVERS
-from receiver.db.models import AccountState, Order
+from receiver.db.bulk import id_in, pairs_in
+from receiver.db.models import AccountState, Order, Poll
 from receiver.errors import NotPolled, SampleNotPolled, TrackingStopped, UnknownAccount
 from receiver.orders.corrections.shop_values import add_registration
-from receiver.orders.find import find_order, find_orders
+from receiver.orders.find import Name, find_order, find_orders, load_orders
 from receiver.orders.matching import release_parked
-from receiver.orders.names import current_names, is_sample, list_names, lock_names, store_names
+from receiver.orders.names import (
+    current_names,
+    is_sample,
+    list_names,
+    lock_names,
+    spell,
+    store_names,
+)
 from receiver.orders.poll_plan import OrderNews, plan_polls, schedule_poll_now
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.queue.doorbell import Bells
 from receiver.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """What the shop registers. courier: of the account; courier_order_id: any name of the order."""
+
+    account: str
+    courier: str
+    courier_order_id: str
+    reference: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredOrder:
+    """An order after its registration, with its polling; is_new: it was not known before."""
+
+    order: Order
+    is_new: bool
+
+
 def register_order(
     sessions: sessionmaker[Session],
     settings: Settings,
     bells: Bells,
-    new: dict[str, Any],
+    new: Mapping[str, Any],
     now: datetime,
-) -> tuple[Order, bool]:
-    """Register an order of the shop, and return it with whether it is new.
-
-    What the shop gives takes precedence over what the courier reports. Polling of a new order
-    starts, and messages that were parked for it become pending.
-
-    new: {"account", "courier_order_id", "reference"?, "metadata"?}
+) -> RegisteredOrder:
+    """Register one order, as register_orders() does.
 
     Raises: UnknownAccount.
     """
-    account = settings.accounts.get(new["account"])
-    if account is None:
-        raise UnknownAccount(
-            f"account {new['account']!r} is not configured: GET /v1/couriers lists the accounts"
+    (result,) = register_orders(sessions, settings, bells, [new], now)
+    if isinstance(result, UnknownAccount):
+        raise result
+    return result
+
+
+def register_orders(
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    bells: Bells,
+    new: Sequence[Mapping[str, Any]],
+    now: datetime,
+) -> list[RegisteredOrder | UnknownAccount]:
+    """Register orders of the shop, in one transaction; one result for each, in their order.
+
+    What the shop gives takes precedence over what the courier reports. Polling of a new order
+    starts, and messages that were parked for it become pending. The result is the same as if the
+    orders were registered one by one.
+
+    new: each {"account", "courier_order_id", "reference"?, "metadata"?}
+    """
+    results: list[RegisteredOrder | UnknownAccount] = [
+        UnknownAccount(
+            f"account {each['account']!r} is not configured: GET /v1/couriers lists the accounts"
         )
+        for each in new
+    ]
+    known = {
+        place: NewOrder(**{**each, "courier": settings.accounts[each["account"]].driver})
+        for place, each in enumerate(new)
+        if each["account"] in settings.accounts
+    }
+    if not known:
+        return results
     with sessions.begin() as session:
-        given = {name: value for name, value in new.items() if name != "account"}
-        order, is_new = record_order(session, account.slug, account.driver, now=now, **given)
-        if is_new:
-            factor = settings.poll_interval_factor
-            plan_polls(session, [OrderNews(order, webhook=True)], settings.accounts, factor, now)
-            session.refresh(order, ["poll"])
-        audit.record_action(
-            session, audit.REGISTER, account=order.account, courier_order_id=order.courier_order_id
-        )
+        changes: list[OrderChange | None] = []
+        recorded = record_registrations(session, list(known.values()), now, changes)
+        for place, result in zip(known, recorded, strict=True):
+            results[place] = result
+        _start_polling(session, settings, recorded, now)
+        subjects = [(each.order.account, each.order.courier_order_id) for each in recorded]
+        audit.record_actions(session, audit.REGISTER, subjects)
+        record_changes(session, changes, now)
     bells.doorbell()
     bells.feed()
-    return order, is_new
+    return results
 
 
-def record_order(
-    session: Session,
-    account: str,
-    courier: str,
-    courier_order_id: str,
-    now: datetime,
-    reference: str | None = None,
-    metadata: dict[str, Any] | None = None,
-) -> tuple[Order, bool]:
-    """Insert or update an order as the shop gives it; register_order() without its transaction."""
+def _start_polling(
+    session: Session, settings: Settings, recorded: Sequence[RegisteredOrder], now: datetime
+) -> None:
+    new = {each.order.id: each.order for each in recorded if each.is_new}
+    news = [OrderNews(order, webhook=True) for order in new.values()]
+    plan_polls(session, news, settings.accounts, settings.poll_interval_factor, now)
+    for poll in session.scalars(select(Poll).where(id_in(Poll.order_id, new))):
+        set_committed_value(new[poll.order_id], "poll", poll)
+
+
+def record_registrations(
+    session: Session, new: Sequence[NewOrder], now: datetime, changes: list[OrderChange | None]
+) -> list[RegisteredOrder]:
+    """Insert or update orders as the shop gives them; register_orders() without its transaction.
+
+    Orders that have to do with one another, such as one under two of its names, are recorded one
+    after the other, all others together.
+
+    changes: gets what the feed has to be told before the commit.
+    """
     lock_tours(session, writing=False)
-    lock_names(session, [account], registering=True)
-    name = courier_order_id
-    courier_order_id = _known_as(session, account, courier, name)
-    order_id = session.scalar(
-        insert(Order)
-        .values(
-            account=account,
-            courier=courier,
-            courier_order_id=courier_order_id,
-            status=statuses.PENDING,
-            created_at=now,
-            updated_at=now,
-        )
-        .on_conflict_do_nothing()
-        .returning(Order.id)
+    lock_names(session, {each.account for each in new}, registering=True)
+    recorded: dict[int, RegisteredOrder] = {}
+    left = dict(enumerate(new))
+    while left:
+        ids = _find_couriers_ids(session, left.values())
+        together = _choose_independent(left, ids)
+        for place, result in _record_together(session, left, together, now, changes).items():
+            recorded[place] = result
+            del left[place]
+    return [recorded[place] for place in range(len(new))]
+
+
+def _choose_independent(left: Mapping[int, NewOrder], ids: Mapping[Name, str]) -> dict[int, Name]:
+    """Choose those of which none depends on another: the (account, courier's id) by the place.
+
+    An order depends on an earlier one that may give it another meaning: by a name, in whatever
+    spelling, or by the reference.
+    """
+    chosen: dict[int, Name] = {}
+    taken: set[Name] = set()
+    for place, each in left.items():
+        courier_order_id = ids[each.account, each.courier_order_id]
+        names = {spell(each.courier_order_id), spell(courier_order_id)}
+        if not taken & {(each.account, name) for name in names}:
+            chosen[place] = each.account, courier_order_id
+        names |= {spell(each.reference)} if each.reference is not None else set()
+        taken |= {(each.account, name) for name in names}
+    return chosen
+
+
+def _record_together(
+    session: Session,
+    new: Mapping[int, NewOrder],
+    keys: Mapping[int, Name],
+    now: datetime,
+    changes: list[OrderChange | None],
+) -> dict[int, RegisteredOrder]:
+    """Record orders that do not depend on one another. keys: by the places of those in `new`."""
+    inserted = _insert_missing(
+        session, {key: new[place].courier for place, key in keys.items()}, now
     )
-    is_new = order_id is not None
-    order = find_order(session, account, courier_order_id, lock=True)
-    before = copy_shown(order)
-    add_registration(order, name, now, reference, metadata)
-    order.reference = order.shop_reference or order.reference
-    add_etas(session, [order])
-    changed = [*([CREATED] if is_new else []), *changed_names(before, order)]
-    change = touch_order(order, changed, now)
-    store_names(session, [(order, current_names(order))])
-    release_parked(session, account, {name, *list_names(session, order)})
-    record_changes(session, [change], now)
-    return order, is_new
+    own = select(Order.id).where(pairs_in(Order.account, Order.courier_order_id, keys.values()))
+    orders = load_orders(session, session.scalars(own).all(), lock=True, details=True)
+    by_key = {(order.account, order.courier_order_id): order for order in orders.values()}
+    before = {order_id: copy_shown(order) for order_id, order in orders.items()}
+    for place, key in keys.items():
+        order, given = by_key[key], new[place]
+        add_registration(order, given.courier_order_id, now, given.reference, given.metadata)
+        order.reference = order.shop_reference or order.reference
+    add_etas(session, list(orders.values()))
+    for key in keys.values():
+        order = by_key[key]
+        created = [CREATED] if key in inserted else []
+        changed = [*created, *changed_names(before[order.id], order)]
+        changes.append(touch_order(order, changed, now))
+    session.flush()
+    store_names(session, [(order, current_names(order)) for order in orders.values()])
+    names = list_names(session, orders.values())
+    for account in {account for account, _ in by_key}:
+        given_names = (
+            {new[place].courier_order_id, *names[by_key[key].id]}
+            for place, key in keys.items()
+            if key[0] == account
+        )
+        release_parked(session, account, set().union(*given_names))
+    return {place: RegisteredOrder(by_key[key], key in inserted) for place, key in keys.items()}
 
 
-def _known_as(session: Session, account: str, courier: str, name: str) -> str:
-    """Return the courier's id of the one order that has this name; otherwise the name itself.
+def _insert_missing(session: Session, couriers: Mapping[Name, str], now: datetime) -> set[Name]:
+    """Insert the orders that are not stored yet; return their (account, courier's id)."""
+    rows = [
+        {
+            "account": account,
+            "courier": couriers[account, courier_order_id],
+            "courier_order_id": courier_order_id,
+            "status": statuses.PENDING,
+            "created_at": now,
+            "updated_at": now,
+        }
+        for account, courier_order_id in sorted(couriers)
+    ]
+    statement = insert(Order).on_conflict_do_nothing()
+    returned = session.execute(statement.returning(Order.account, Order.courier_order_id), rows)
+    return {(account, courier_order_id) for account, courier_order_id in returned}
+
+
+def _find_couriers_ids(session: Session, new: Collection[NewOrder]) -> dict[Name, str]:
+    """Return by (account, name) the courier's id of the one order with that name, or the name.
 
     The shop's reference counts only with a courier that can be polled by reference: with the
     others it may look like an id of theirs.
     """
-    by_reference = DRIVERS[courier].names_orders_by_reference
-    named = find_orders(session, [(account, name)]).get((account, name), [])
+    named = find_orders(session, {(each.account, each.courier_order_id) for each in new})
+    by_reference = {
+        (each.account, each.courier_order_id)
+        for each in new
+        if DRIVERS[each.courier].names_orders_by_reference
+    }
     ids = {
-        order.courier_order_id
-        for order in named
-        if by_reference or name in {order.courier_order_id, *order.identifiers.values()}
+        (each.account, each.courier_order_id): {
+            order.courier_order_id
+            for order in named.get((each.account, each.courier_order_id), ())
+            if (each.account, each.courier_order_id) in by_reference
+            or each.courier_order_id in {order.courier_order_id, *order.identifiers.values()}
+        }
+        for each in new
     }
     if by_reference:
-        own = (Order.account == account, Order.reference == name)
-        found = session.scalars(select(Order.courier_order_id).where(*own).limit(2))
-        ids.update(each for each in found if is_sample(each) is is_sample(name))
-    return ids.pop() if len(ids) == 1 else name
+        columns = Order.account, Order.reference, Order.courier_order_id
+        referenced = select(*columns).where(pairs_in(Order.account, Order.reference, by_reference))
+        for account, reference, courier_order_id in session.execute(referenced):
+            if is_sample(courier_order_id) is is_sample(str(reference)):
+                ids[account, str(reference)].add(courier_order_id)
+    return {name: found.pop() if len(found) == 1 else name[1] for name, found in ids.items()}
 
 
 def request_refresh(

@@ -1,7 +1,7 @@
 """The kinds of fields, and the fields and descriptions that several schemas share."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from receiver.times import rfc3339
 IDENTIFIER = validate.Length(1, 255)
 DIGITS = re.compile(r"-?[0-9]+")
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+UNKNOWN_CHOICE = "{input} is not one of: {choices}"
 NO_NUL = validate.Regexp(r"^[^\u0000]*$", error="must not contain U+0000")
 
 
@@ -108,6 +109,23 @@ class WholeNumber(fields.Integer):
         return int(super()._deserialize(value, attr, data, **kwargs))
 
 
+class CommaList(fields.List[Any]):
+    """Values of a query string that are separated by commas: blanks do not count, nor repetitions.
+
+    A list is accepted as well: the command line and the console have one.
+    """
+
+    # For webargs: the parameter itself is one text.
+    is_multiple = False
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        values = value.split(",") if isinstance(value, str) else list(value)
+        if not all(value.strip() for value in values):
+            raise ValidationError("must be one or more values, separated by commas")
+        unique = list(dict.fromkeys(value.strip() for value in values))
+        return super()._deserialize(unique, attr, data, **kwargs)
+
+
 def described(
     kind: type[fields.Field[Any]],
     description: str,
@@ -128,6 +146,12 @@ def described(
         options["validate"] = validate.Length(*length)
     metadata = {"description": description, "examples": [example], **(keywords or {})}
     return kind(metadata=metadata, allow_none=null, **options)
+
+
+def choices_list(description: str, example: str, choices: Sequence[str]) -> Any:
+    """Make a filter that takes one or more of the choices, separated by commas."""
+    choice = Text(validate=validate.OneOf(choices, error=UNKNOWN_CHOICE))
+    return described(CommaList, description, [example], cls_or_instance=choice)
 
 
 def nested(schema: type[Schema], description: str, null: bool = False) -> fields.Nested:
@@ -161,6 +185,19 @@ def whole_number(description: str, example: int, lowest: int, highest: int, defa
     """Make a number between two others, with a default."""
     within = validate.Range(lowest, highest)
     return described(WholeNumber, description, example, load_default=default, validate=within)
+
+
+# The example of the end of a range of times, which the time itself does not belong to.
+UNTIL = "2026-04-17T07:00:00Z"
+
+
+def check_range(given: Mapping[str, Any], since: str, until: str) -> None:
+    """Check the two ends of a range of times, by the names of their fields.
+
+    Raises: ValidationError where the range ends before it begins.
+    """
+    if since in given and until in given and given[until] < given[since]:
+        raise ValidationError(f"must not be before {since}", until)
 
 
 AN_ACCOUNT = "Slug of the account, as in URLs."

@@ -3,12 +3,15 @@
 from marshmallow import Schema
 from marshmallow.fields import Dict, List, Raw
 
+from receiver.changes.order_version import CHANGED_NAMES
 from receiver.schemas import fields
 from receiver.schemas.fields import (
     Answer,
     boolean,
+    choices_list,
     described,
     given_text,
+    identifier,
     integer,
     nested,
     nested_list,
@@ -19,6 +22,7 @@ from receiver.schemas.fields import (
 )
 from receiver.schemas.message import MessageFields
 from receiver.schemas.order import EtaSchema, EventSourceSchema, OrderFields
+from receiver.statuses import GROUPS
 
 
 class EventFields(Answer):
@@ -172,19 +176,30 @@ class ExplanationFiltersSchema(fields.OrderPageFilters):
 
 
 class ChangeSchema(Answer):
-    """One change of one order. `version` and `status` are those after this change."""
+    """One change of one order, with its version, reference and status after this change."""
 
+    id = text("Id of this change. Later changes have higher numbers.", "184467")
     cursor = text("Position of this change in the feed; can be sent as `after`.", "YzQx")
     account = fields.ACCOUNT
     courier_order_id = fields.COURIER_ORDER_ID
-    reference = text("The shop's own number of the order, as it is now.", "41", null=True)
+    reference = text(
+        "The shop's own number of the order after this change; where an older release wrote the"
+        " change, as it is now.",
+        "41",
+        null=True,
+    )
     version = integer("The order's version after this change.", 3)
     status = text("The order's status after this change.", "in_transit")
+    status_group = text("Group of the status; the list is complete.", "in_transit", choices=GROUPS)
+    status_at = time(
+        "When the order got this status, by the courier's clock; null: not known.", null=True
+    )
     changed = texts(
         "What changed: names of the order's fields; `conflicts`; `events` if its timeline"
         " changed; `created` if the order is new.",
         ["status", "courier_status", "status_at", "events"],
     )
+    changed_at = time("When this service made the change.", "2026-04-16T07:00:02Z")
 
 
 class ChangePageSchema(Answer):
@@ -205,6 +220,17 @@ class ChangeFiltersSchema(Schema):
         length=(None, 200),
     )
     limit = whole_number("The most changes on a page, 1 to 1000.", 100, 1, 1000, default=100)
+    account = identifier("Only changes of orders of this account.", "tiramizoo")
+    status_group = choices_list(
+        "Only changes after which the status is of one of these groups, separated by commas.",
+        "in_transit",
+        GROUPS,
+    )
+    changed = choices_list(
+        "Only changes of one of these, separated by commas: the names that `changed` lists.",
+        "status",
+        CHANGED_NAMES,
+    )
     wait = whole_number("How many seconds to wait for a change, 0 to 30.", 30, 0, 30, default=0)
     test = fields.TEST
 

@@ -8,7 +8,9 @@ from marshmallow.fields import List, Nested
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.schemas import fields
 from receiver.schemas.fields import (
+    UNTIL,
     Answer,
+    check_range,
     described,
     given_boolean,
     given_text,
@@ -89,45 +91,57 @@ class MessageFiltersSchema(fields.PageFilters):
 
     outcome = given_text(AN_OUTCOME, "quarantined", choices=OUTCOMES)
     courier_order_id = identifier("The courier's own id of the order; requires `account`.", "3AF7")
+    received_since = time("Only messages that arrived at this time or later.")
+    received_until = time("Only messages that arrived before this time.", UNTIL)
+    contains = given_text(
+        "Only messages with this text in their `reason` or, exactly as it stands there, in their"
+        " body. Requires `outcome=quarantined`. A request searches for two seconds at most: a page"
+        " may have fewer messages than `limit`, or none, and a `next_cursor` all the same.",
+        "3AF7",
+        length=(1, 255),
+    )
 
     @validates_schema
-    def _order_of_an_account(self, filters: dict[str, Any], **kwargs: Any) -> None:
+    def _go_together(self, filters: dict[str, Any], **kwargs: Any) -> None:
         if "courier_order_id" in filters and "account" not in filters:
             raise ValidationError("requires account", "courier_order_id")
+        if "contains" in filters and filters.get("outcome") != QUARANTINED:
+            raise ValidationError(f"requires outcome={QUARANTINED}", "contains")
+        check_range(filters, "received_since", "received_until")
 
 
-class RetrySchema(Schema):
-    """Which messages to retry."""
+class SelectionSchema(Schema):
+    """Which messages to deal with: those that match all filters."""
 
     outcome = given_text(
-        "Retry messages that are `quarantined` or `parked`.",
+        "Messages that are `quarantined` or `parked`.",
         "quarantined",
         required=True,
         choices=[QUARANTINED, PARKED],
     )
-    account = identifier("Retry messages of this account only.", "tiramizoo")
-    cursor = given_text("The `next_cursor` of the previous response.", "bTQx", length=(1, 200))
-
-
-class DiscardSchema(Schema):
-    """Which messages to discard: those that match all filters; and who decides it, and why."""
-
-    outcome = given_text(
-        "Discard messages that are `quarantined` or `parked`.",
-        "quarantined",
-        required=True,
-        choices=[QUARANTINED, PARKED],
-    )
-    account = identifier("Discard messages of this account only.", "tiramizoo")
+    account = identifier("Only messages of this account.", "tiramizoo")
     reason = given_text(
         "Only messages whose `reason` contains this text.", "state: Missing data", length=(1, 255)
     )
     received_since = time("Only messages that arrived at this time or later.")
-    received_until = time("Only messages that arrived before this time.")
-    by = given_text("Name of the person who decides.", "Ann", load_default="API", length=(1, 100))
-    note = given_text("Why.", "sent by a test of theirs", required=True, length=(1, 1000))
+    received_until = time("Only messages that arrived before this time.", UNTIL)
     dry_run = given_boolean("Whether to only count them.", False, load_default=False)
     cursor = given_text("The `next_cursor` of the previous response.", "bTQx", length=(1, 200))
+
+    @validates_schema
+    def _in_order(self, selection: dict[str, Any], **kwargs: Any) -> None:
+        check_range(selection, "received_since", "received_until")
+
+
+class RetrySchema(SelectionSchema):
+    """Which messages to retry: those that match all filters."""
+
+
+class DiscardSchema(SelectionSchema):
+    """Which messages to discard: those that match all filters; and who decides it, and why."""
+
+    by = given_text("Name of the person who decides.", "Ann", load_default="API", length=(1, 100))
+    note = given_text("Why.", "sent by a test of theirs", required=True, length=(1, 1000))
 
 
 class DiscardedSchema(Answer):
@@ -138,7 +152,7 @@ class DiscardedSchema(Answer):
 
 
 class RetriedSchema(Answer):
-    """How many messages will be processed again."""
+    """How many messages will be processed again; with `dry_run`, how many would be."""
 
     retried = integer("How many messages this request sent to be processed again.", 17)
     next_cursor = text("If there are more: send it as `cursor` to retry them.", "bTQx", null=True)

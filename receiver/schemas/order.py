@@ -7,9 +7,12 @@ from marshmallow.fields import Dict, List, Raw, String
 
 from receiver.schemas import fields
 from receiver.schemas.fields import (
+    UNTIL,
     Answer,
     Text,
     boolean,
+    check_range,
+    choices_list,
     described,
     given_text,
     identifier,
@@ -26,6 +29,7 @@ from receiver.statuses import GROUPS, VOCABULARY
 MOST_METADATA_KEYS = 50
 MOST_LOOKED_UP = 100
 TRACKING = ("active", "stopped")
+MOST_REGISTERED = 100
 
 
 class EventSourceSchema(Answer):
@@ -188,8 +192,14 @@ class OrderFiltersSchema(fields.PageFilters):
         " surrounding blanks do not matter.",
         "18A24901BE5D49C3",
     )
-    status = given_text("Only orders with this status.", "in_transit", choices=list(VOCABULARY))
-    status_group = given_text("Only orders of this status group.", "in_transit", choices=GROUPS)
+    status = choices_list(
+        "Only orders with one of these statuses, separated by commas.",
+        "in_transit",
+        list(VOCABULARY),
+    )
+    status_group = choices_list(
+        "Only orders of one of these status groups, separated by commas.", "in_transit", GROUPS
+    )
     needs_attention = boolean(
         "`true`: only orders that a person should look into; `false`: only the others.",
         False,
@@ -197,9 +207,18 @@ class OrderFiltersSchema(fields.PageFilters):
         falsy={"false", "0"},
     )
     test = fields.TEST
-    updated_since = time(
-        "Only orders that changed then or later. A time zone is required; in a URL, `+` is `%2B`."
+    created_since = time(
+        "Only orders that this service first saw then or later. A time zone is required; in a URL,"
+        " `+` is `%2B`."
     )
+    created_until = time("Only orders that this service first saw before.", UNTIL)
+    updated_since = time("Only orders that changed last then or later.")
+    updated_until = time("Only orders that changed last before.", UNTIL)
+
+    @validates_schema
+    def _in_order(self, filters: dict[str, Any], **kwargs: Any) -> None:
+        check_range(filters, "created_since", "created_until")
+        check_range(filters, "updated_since", "updated_until")
 
 
 class ParcelFiltersSchema(fields.OrderPageFilters):
@@ -211,6 +230,12 @@ class ParcelPageSchema(Answer):
 
     parcels = nested_list(ParcelSchema, "The parcels of this page, by tracking number.")
     next_cursor = fields.NEXT_CURSOR
+
+
+def _any_item() -> Raw:
+    """Make a field for the items of a list that the view validates one by one."""
+    about = {"description": "An item that cannot be used has a `problem` in its result."}
+    return Raw(allow_none=True, metadata=about)
 
 
 def _validate_size(metadata: dict[str, Any]) -> None:
@@ -274,6 +299,39 @@ class OrderChangesSchema(Schema):
             raise ValidationError("give at least one of reference, metadata and tracking")
 
 
+class NewOrderBatchSchema(Schema):
+    """Orders that the shop has given to couriers."""
+
+    orders = described(
+        List,
+        "1 to 100 orders, each as for `POST /v1/orders`.",
+        [{"account": "tiramizoo", "courier_order_id": "ZVW8GV", "reference": "41"}],
+        required=True,
+        cls_or_instance=_any_item(),
+        length=(1, MOST_REGISTERED),
+    )
+
+
+class BatchResultSchema(Answer):
+    """What became of one order of a batch."""
+
+    sometimes = ("order", "problem")
+
+    status = integer(
+        "201: it is registered now; 200: it was known already; 404: the account does not exist;"
+        " 422: fields of it are invalid.",
+        201,
+    )
+    order = nested(OrderSchema, "The order. Absent with 404 and 422.")
+    problem = nested(fields.ProblemSchema, "Why it was not registered. Absent with 200 and 201.")
+
+
+class BatchAnswerSchema(Answer):
+    """The results of a batch."""
+
+    results = nested_list(BatchResultSchema, "One result per order, in the order of the orders.")
+
+
 class OrderNameSchema(Schema):
     """An order by one of its identifiers."""
 
@@ -299,11 +357,8 @@ class TrackingNumberSchema(Schema):
 
 
 def _looked_up(description: str, example: Any) -> Any:
-    """Make a list of items that are validated one by one, by the view."""
-    about = {"description": "An item that cannot be used has a `problem` in its result."}
-    anything = Raw(allow_none=True, metadata=about)
     return described(
-        List, description, example, cls_or_instance=anything, length=(1, MOST_LOOKED_UP)
+        List, description, example, cls_or_instance=_any_item(), length=(1, MOST_LOOKED_UP)
     )
 
 

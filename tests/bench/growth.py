@@ -104,7 +104,7 @@ REST = (
            sha256(id::text::bytea), updated_at, updated_at,
            CASE WHEN id % 400 = 0 THEN 'quarantined' WHEN id % 1000 = 1 THEN 'parked'
                 ELSE 'applied' END, updated_at, courier_order_id
-    FROM orders ORDER BY id
+    FROM orders ORDER BY updated_at
     """,
     # As folds record what ended orders count for; the newest are not in the daily sums yet.
     """
@@ -233,6 +233,19 @@ def searched(name: str) -> Question:
     return lambda side, chance: side.open(f"/orders?q={name}{side.some(chance)}")
 
 
+def downloaded(media_type: str) -> Question:
+    """All of the newest 500 orders or so, as a file."""
+
+    def ask(side: Side, _: random.Random) -> None:
+        window = quote((NOW - timedelta(days=90) * 500 / side.orders).isoformat())
+        path = f"/v1/orders?created_since={window}"
+        answer = side.client.get(path, headers={"Accept": media_type})
+        if answer.status_code != HTTPStatus.OK or len(answer.data.splitlines()) < 100:
+            raise SystemExit(f"{path}: {answer.status_code}")
+
+    return ask
+
+
 # Pages of the console that show as much on both sides.
 CONSOLE: dict[str, Question] = {
     "console: an order": console_order,
@@ -271,12 +284,20 @@ def questions() -> dict[str, Question]:
         "messages of an order": messages_of_order,
         **CONSOLE,
         **{f"performance {name}": listed(path) for name, path in PERFORMANCE.items()},
+        "500 orders as CSV": downloaded("text/csv"),
+        "500 orders as NDJSON": downloaded("application/x-ndjson"),
         "one message": lambda side, chance: side.ask(f"/messages/{side.some(chance)}"),
     }
 
 
 def since(ago: timedelta) -> str:
     return quote((NOW - ago).isoformat())
+
+
+def day_of(column: str) -> str:
+    """A day, ten days ago."""
+    ends = since(timedelta(days=11)), since(timedelta(days=10))
+    return f"{column}_since={ends[0]}&{column}_until={ends[1]}"
 
 
 # Each with at least a page of orders on both sides, or none on either: what is measured is the
@@ -287,7 +308,7 @@ LISTS = {
         "of all": "",
         "account": "account=tiramizoo",
         "account, rare": "account=tiramizoo-rare",
-        "account, unknown": "account=nowhere",
+        "account, empty": "account=cottoncast-empty",
         "status": "status=delivered",
         "status, rare": "status=lost",
         "status, none": "status=pickup_failed",
@@ -299,6 +320,15 @@ LISTS = {
         "updated_since 1 day ago": f"updated_since={since(timedelta(days=1))}",
         "updated_since 30 days ago": f"updated_since={since(timedelta(days=30))}",
         "updated_since 1 year ago": f"updated_since={since(timedelta(days=365))}",
+        "created, 1 day": day_of("created"),
+        "created until 30 days ago": f"created_until={since(timedelta(30))}",
+        "created + account, rare": f"account=tiramizoo-rare&created_until={since(timedelta(20))}",
+        "created + status, rare": f"status=lost&created_until={since(timedelta(20))}",
+        "created + updated": f"created_since={since(timedelta(40))}"
+        f"&created_until={since(timedelta(30))}&updated_since={since(timedelta(38))}",
+        "updated, 1 day": day_of("updated"),
+        "several statuses": "status=lost,in_transit,delivered",
+        "unknown statuses": "status_group=unknown",
         "updated_since tomorrow": f"updated_since={since(-timedelta(days=1))}",
         "account + status": "account=cottoncast&status=exception",
         "account + attention": "account=cottoncast&needs_attention=true",
@@ -321,6 +351,8 @@ MESSAGES = {
         "account": "account=tiramizoo",
         "account, rare": "account=tiramizoo-rare",
         "account + outcome": "account=tiramizoo-rare&outcome=quarantined",
+        "received, 1 day": day_of("received"),
+        "received + applied": f"outcome=applied&received_until={since(timedelta(20))}",
     }.items()
 }
 
@@ -366,6 +398,8 @@ def sides(orders: int, directory: Path) -> Iterator[list[Side]]:
                     {
                         "API_TOKENS": TOKEN,
                         "COURIER_TIRAMIZOO_SECRETS": "x",
+                        "COURIER_COTTONCAST_EMPTY_DRIVER": "cottoncast",
+                        "COURIER_COTTONCAST_EMPTY_SECRETS": "x",
                         "DATABASE_URL": url,
                         "REDIS_URL": servers.valkey.url(number),
                         "REQUEST_LOG": "off",

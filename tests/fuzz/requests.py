@@ -31,6 +31,7 @@ BODIES: list[Any] = [
     tour_plan(),
     {"account": "cottoncast", "courier_order_id": "1", "reference": "r", "metadata": {"a": 1}},
     {"references": ["r"]},
+    {"orders": [{"account": "cottoncast", "courier_order_id": "1", "metadata": {"a": 1}}, None]},
     {"outcome": "quarantined"},
     *(json.loads(file.read_bytes()) for file in sorted(PAYLOADS.glob("*/*.json"))),
 ]
@@ -47,6 +48,7 @@ READS = (
     "/v1/orders/tiramizoo/x/explain",
     "/v1/orders/tiramizoo/x/personal-data",
     "/v1/orders/lookup",
+    "/v1/orders/batch",
     "/v1/changes",
     "/v1/messages",
     "/v1/messages/1",

@@ -10,7 +10,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from receiver.changes.order_version import CREATED, EVENTS, OrderChange, changed_names, touch_order
+from receiver.changes.order_version import (
+    CREATED,
+    EVENTS,
+    MERGED,
+    OrderChange,
+    changed_names,
+    touch_order,
+)
 from receiver.couriers.snapshot import LeftOut
 from receiver.db.bulk import id_in
 from receiver.db.models import NAME, Event, Order
@@ -36,7 +43,7 @@ from receiver.settings import Account
 from receiver.times import rfc3339
 from workers.folding import order_store
 from workers.folding.order_identity import AssignedSnapshots, ReceivedSnapshot, check_assignment
-from workers.folding.registrations import MERGED, delete_registrations, merge_registrations
+from workers.folding.registrations import delete_registrations, merge_registrations
 
 EventRow = dict[str, Any]
 

@@ -17,9 +17,6 @@ from receiver.orders.corrections.shop_values import merge_shop_values
 from receiver.orders.names import NameOfKind, current_names
 from workers.folding.order_identity import AssignedSnapshots
 
-# What the feed says of an order that took in another one.
-MERGED = "merged"
-
 
 def merge_registrations(
     locked: Sequence[OrderState], assigned: AssignedSnapshots

@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session
 from receiver.changes import feed
 from receiver.changes.feed_push import lock_feed_push
 from receiver.db.models import SAMPLE_SPELLING, FeedPush, Order, spelling
-from receiver.schemas.history import ChangePageSchema
 from receiver.stats import totals
 from workers.pushing.shop_client import ShopAnswer
 
@@ -87,7 +86,7 @@ def claim_batch(
     row.batch_id = row.batch_id or f"msg_{uuid.uuid4().hex}"
     row.batch_end = rows[-1]["seq"]
     row.leased_until = now + LEASE
-    data = ChangePageSchema().dump(feed.render_changes(row.position, rows))
+    data = feed.render_changes(row.batch_end, rows)
     return Batch(row.batch_id, data, rows[-1]["changed_at"], row.batch_end, row.leased_until)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, joinedload, undefer
 
 from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import Event, Identifier, Message, Order
-from receiver.orders.listing import EVENT_POSITION, SHOWN_COLUMNS
+from receiver.orders.listing.pages import EVENT_POSITION, SHOWN_COLUMNS
 from receiver.orders.order_json import render_order, render_timeline
 
 MESSAGE_COLUMNS = (

@@ -111,6 +111,12 @@ class Order(Base):
             [text("((updated_at AT TIME ZONE 'UTC')::date)"), "id"],
             postgresql_include=["updated_at", "account", "status", "needs_attention"],
         ),
+        # The ids of the orders that were created on a day.
+        index(
+            "orders_created_idx",
+            [text("((created_at AT TIME ZONE 'UTC')::date)"), "id"],
+            postgresql_include=["created_at"],
+        ),
         # Registered orders that no message was about yet (receiver/orders/matching.py).
         index(
             "orders_silent_idx",
@@ -208,7 +214,11 @@ class Event(Base):
 
 
 class Change(Base):
-    """One change of an order. seq is assigned at the commit, so that readers miss no change."""
+    """One change of an order. seq is assigned at the commit, so that readers miss no change.
+
+    reference, status_at: of the order after the change; the reference is empty where it had none,
+        and null where an older release wrote the change.
+    """
 
     __tablename__ = "changes"
 
@@ -218,6 +228,8 @@ class Change(Base):
     status: Mapped[str]
     changed: Mapped[list[str]]
     changed_at: Mapped[datetime]
+    reference: Mapped[str | None]
+    status_at: Mapped[datetime | None]
 
 
 class Cursor(Base):

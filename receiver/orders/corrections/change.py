@@ -83,4 +83,4 @@ def _follow_reference(session: Session, order: Order, known_names: set[tuple[str
     if new:
         add_etas(session, [order], {order.id: new})
         store_names(session, [(order, new)])
-        release_parked(session, order.account, list_names(session, order))
+        release_parked(session, order.account, list_names(session, [order])[order.id])

@@ -7,14 +7,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from flask import Response
 from sqlalchemy.orm import Session
 
+from receiver.accounts.known_accounts import require_known_account
 from receiver.changes import feed
 from receiver.errors import StorageUnavailable
 from receiver.schemas.history import ChangeFiltersSchema, ChangePageSchema
 from receiver.stats import counters
-from receiver.web.api.blueprint import ApiBlueprint
+from receiver.web.api.blueprint import ApiBlueprint, json_answer
 from receiver.web.context import app_context
+from receiver.web.openapi.components import UNKNOWN_ACCOUNT, UNKNOWN_ACCOUNT_EXAMPLE
 
 changes = ApiBlueprint("changes", "The change feed: every change of every order.")
 
@@ -23,18 +26,21 @@ changes = ApiBlueprint("changes", "The change feed: every change of every order.
 READERS = threading.BoundedSemaphore(4)
 # How long a client may wait for its turn to read: as long as it may wait for changes.
 READ_SECONDS = 30.0
+# How long a client that waits for some changes only is left alone after others came.
+FILTER_SECONDS = 0.2
 
 
 @changes.get("/changes")
 @changes.arguments(ChangeFiltersSchema, location="query")
 @changes.response(200, ChangePageSchema)
+@changes.problem(404, UNKNOWN_ACCOUNT, UNKNOWN_ACCOUNT_EXAMPLE, "account_not_found")
 @changes.problem(
     503,
     "Too many clients are waiting for changes.",
     "too many clients are waiting for changes: retry later, or omit wait",
     "too_many_waiting",
 )
-def follow_changes(filters: dict[str, Any]) -> tuple[dict[str, Any], int, dict[str, str]]:
+def follow_changes(filters: dict[str, Any]) -> Response:
     """Read the changes of all orders, oldest first.
 
     To read on, send `next_cursor` as `after`, also after an empty response. No change is left out,
@@ -43,26 +49,32 @@ def follow_changes(filters: dict[str, Any]) -> tuple[dict[str, Any], int, dict[s
     `wait` the service answers as soon as there is a change, or with an empty list after that many
     seconds. The changes of test accounts are left out unless `test=true` is given; a cursor is one
     of both.
+
+    With filters the cursor also moves over changes that do not match. Where many of them follow one
+    another, a page may have fewer changes than `limit`, or none, though there are more.
     """
-    limit, ends_at = filters["limit"], time.monotonic() + filters["wait"]
     app = app_context()
     left_out = app.settings.left_out_accounts(filters.get("test", False))
+    limit, ends_at = filters["limit"], time.monotonic() + filters["wait"]
     with _reading_session() as session:
-        after, rows = feed.start_reading(session, filters.get("after"), limit, left_out=left_out)
-    # A change that is left out wakes the reader, too.
-    while not rows and (seconds := ends_at - time.monotonic()) > 0:
-        if not app.feed_waiters.wait(after, seconds):
+        require_known_account(session, app.settings, filters.get("account"))
+        start = feed.find_start(session, filters.get("after"))
+        page = feed.read_page(session, start, limit, filters, left_out)
+    while not page.rows and page.at_end and (seconds := ends_at - time.monotonic()) > 0:
+        if not app.feed_waiters.wait(page.position, seconds):
             break
-        before = after
         with _reading_session() as session:
-            after, rows = feed.read_on(session, before, limit, left_out)
-        if after == before:
-            break
-    if rows:
-        age = datetime.now(UTC) - rows[0]["changed_at"]
+            page = feed.read_page(session, page.position, limit, filters, left_out)
+        if not page.rows:
+            # Changes of others may come by the hundred: they are read together.
+            time.sleep(FILTER_SECONDS)
+    if page.rows:
+        age = datetime.now(UTC) - page.rows[0]["changed_at"]
         counters.FEED_AGE.observe(max(0.0, age.total_seconds()))
+    answer = json_answer(feed.render_changes(page.position, page.rows))
     # A client that got a cached answer would never move on.
-    return feed.render_changes(after, rows), 200, {"Cache-Control": "no-store"}
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 @contextmanager

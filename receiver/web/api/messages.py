@@ -5,11 +5,13 @@ from typing import Any
 
 from flask import Response
 
+from receiver.accounts.known_accounts import require_known_account
 from receiver.inbox import browse, retry
 from receiver.schemas import message as schemas
 from receiver.schemas.history import ConflictNoteSchema
 from receiver.web.api.blueprint import ApiBlueprint, json_answer
 from receiver.web.context import app_context
+from receiver.web.openapi.components import UNKNOWN_ACCOUNT, UNKNOWN_ACCOUNT_EXAMPLE
 
 messages = ApiBlueprint("messages", "The inbox: everything that couriers sent, stored unchanged.")
 
@@ -20,10 +22,15 @@ ONE_REQUEST_SECONDS = 5.0
 @messages.get("/messages")
 @messages.arguments(schemas.MessageFiltersSchema, location="query")
 @messages.response(200, schemas.MessagePageSchema)
+@messages.problem(404, UNKNOWN_ACCOUNT, UNKNOWN_ACCOUNT_EXAMPLE, "account_not_found")
 def list_messages(filters: dict[str, Any]) -> dict[str, Any]:
     """List messages without their bodies, newest first."""
-    with app_context().sessions() as session:
-        return browse.list_messages(session, filters)
+    app = app_context()
+    with app.sessions() as session:
+        page = browse.list_messages(session, filters)
+        if not page["messages"]:
+            require_known_account(session, app.settings, filters.get("account"))
+        return page
 
 
 @messages.get("/messages/<number:message_id>", is_open_to_readers=False)
@@ -63,7 +70,7 @@ def retry_message(message_id: str) -> dict[str, Any]:
 @messages.arguments(schemas.RetrySchema, example={"outcome": "quarantined", "account": "tiramizoo"})
 @messages.response(202, schemas.RetriedSchema)
 def retry_messages(selection: dict[str, Any]) -> dict[str, Any]:
-    """Process all quarantined, or all parked, messages again, oldest first.
+    """Process all quarantined, or all parked, messages that match again, oldest first.
 
     New messages take precedence over them. If there are very many, one request does not retry all
     of them: repeat it with `next_cursor` as `cursor` until `next_cursor` is null.

@@ -9,9 +9,11 @@ from flask import Response, request, url_for
 from marshmallow import Schema, ValidationError
 from sqlalchemy.orm import Session
 
+from receiver.accounts.known_accounts import require_known_account
 from receiver.db.models import Order
 from receiver.db.pagination import begin_consistent_read
-from receiver.orders import erasure, listing, register
+from receiver.errors import UnknownAccount
+from receiver.orders import erasure, register
 from receiver.orders.corrections import change, delete
 from receiver.orders.find import (
     MOST_ORDERS,
@@ -20,13 +22,24 @@ from receiver.orders.find import (
     find_orders_by_reference,
     find_orders_of_accounts,
 )
+from receiver.orders.listing import pages
 from receiver.orders.order_json import order_etag, render_order, render_order_page, render_timeline
 from receiver.schemas import order as schemas
 from receiver.schemas.history import EventFiltersSchema, TimelineSchema
+from receiver.web.api import download
 from receiver.web.api.blueprint import ApiBlueprint, json_answer
 from receiver.web.context import app_context
-from receiver.web.openapi.components import IF_NONE_MATCH, ORDER_ID, SAMPLE_ID
-from receiver.web.problems import Problem, problem_details
+from receiver.web.openapi.components import (
+    ACCEPT,
+    DOWNLOADED_CSV,
+    DOWNLOADED_NDJSON,
+    IF_NONE_MATCH,
+    ORDER_ID,
+    SAMPLE_ID,
+    UNKNOWN_ACCOUNT,
+    UNKNOWN_ACCOUNT_EXAMPLE,
+)
+from receiver.web.problems import Problem, classify, problem_details
 
 CACHE_HEADERS = {"ETag": "ETag", "Cache-Control": "Cache-Control"}
 NEW_ORDER = {
@@ -35,6 +48,12 @@ NEW_ORDER = {
     "reference": "41",
     "metadata": {"shop": "munich"},
 }
+
+DOWNLOADS = {
+    "text/csv": {"schema": {"type": "string"}, "example": DOWNLOADED_CSV},
+    "application/x-ndjson": {"schema": {"type": "string"}, "example": DOWNLOADED_NDJSON},
+}
+NEW_ORDER_SCHEMA = schemas.NewOrderSchema()
 
 # Per list of a lookup: the name of its items, None where they are objects, and their schema.
 LOOKED_UP: dict[str, tuple[str | None, Schema]] = {
@@ -87,7 +106,7 @@ def _tagged(answer: Response, etag: str) -> Response:
 def list_events(page: dict[str, Any], account: str, order_id: str) -> Response:
     """Show the timeline of an order, oldest event first, and why events were not applied."""
     with app_context().sessions() as session:
-        events = listing.list_events(session, find_order(session, account, order_id), page)
+        events = pages.list_events(session, find_order(session, account, order_id), page)
     return json_answer(render_timeline(events))
 
 
@@ -97,28 +116,43 @@ def list_events(page: dict[str, Any], account: str, order_id: str) -> Response:
 def list_parcels(page: dict[str, Any], account: str, order_id: str) -> Response:
     """List all parcels of an order, by tracking number."""
     with app_context().sessions() as session:
-        parcels = listing.list_parcels(session, find_order(session, account, order_id), page)
+        parcels = pages.list_parcels(session, find_order(session, account, order_id), page)
     return json_answer(parcels)
 
 
 @orders.get("/orders")
 @orders.arguments(schemas.OrderFiltersSchema, location="query")
 @orders.response(200, schemas.OrderPageSchema)
+@orders.problem(404, UNKNOWN_ACCOUNT, UNKNOWN_ACCOUNT_EXAMPLE, "account_not_found")
+@orders.doc(parameters=[ACCEPT], responses={200: {"content": DOWNLOADS}})
 def list_orders(filters: dict[str, Any]) -> Response:
     """List orders that match all filters, newest first.
 
     Pages are stable: an order that changes keeps its place, and a new order comes before the first
     page. A reference that no order has exactly is found without regard to capitals, dashes and
     surrounding blanks.
+
+    With `Accept: text/csv` or `Accept: application/x-ndjson` the response is a download of all
+    orders that match, whatever `limit` is. It is read while you read it: an order is shown as it
+    was then. A download that fails ends its connection in the middle of a chunk, which HTTP clients
+    report. In CSV, a text that a spreadsheet would take for a formula has an apostrophe before it;
+    NDJSON has all texts unchanged.
     """
     app = app_context()
+    accepted = request.accept_mimetypes.best_match(["application/json", *download.FORMATS])
+    if accepted in download.FORMATS:
+        return download.answer_download(filters, download.FORMATS[accepted])
     page: dict[str, Any] = {"orders": []}
     if filters.keys() == {"reference", "limit"}:
         page = app.reader.list_by_reference(filters["reference"], filters["limit"])
     if not page["orders"]:
         with app.sessions() as session:
-            page = listing.list_orders(session, app.settings, filters)
-    return json_answer(render_order_page(page))
+            page = pages.list_orders(session, app.settings, filters)
+            if not page["orders"]:
+                require_known_account(session, app.settings, filters.get("account"))
+    answer = json_answer(render_order_page(page))
+    answer.vary.add("Accept")
+    return answer
 
 
 @orders.post("/orders/lookup", is_open_to_readers=True)
@@ -165,8 +199,12 @@ def look_up(lookup: dict[str, Any]) -> Response:
 
 def _invalid_item(error: ValidationError) -> Problem:
     faults: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
-    text = "; ".join(f"{name}: {' '.join(map(str, of_it))}" for name, of_it in faults.items())
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, text.replace("_schema: ", ""))
+    text = "; ".join(
+        f"{name}: {' '.join(map(str, found)) if isinstance(found, list) else 'see errors'}"
+        for name, found in faults.items()
+    )
+    detail = text.replace("_schema: ", "")
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, {"json": faults})
 
 
 @orders.post("/orders")
@@ -188,10 +226,11 @@ def register_order(new: dict[str, Any]) -> Response:
     the reference that was registered first and all metadata count, of one key what was given last.
     """
     app, now = app_context(), datetime.now(UTC)
-    order, is_new = register.register_order(app.sessions, app.settings, app.bells, new, now)
-    answer = json_answer(render_order(order, order.poll), 201 if is_new else 200)
+    registered = register.register_order(app.sessions, app.settings, app.bells, new, now)
+    order = registered.order
+    answer = json_answer(render_order(order, order.poll), 201 if registered.is_new else 200)
     answer.set_etag(order_etag(order, order.poll))
-    if is_new:
+    if registered.is_new:
         answer.headers["Location"] = url_for(
             "orders.get_order", account=order.account, order_id=order.courier_order_id
         )
@@ -237,6 +276,40 @@ def delete_order(account: str, order_id: str) -> None:
     """
     app = app_context()
     delete.delete_order(app.sessions, app.settings, account, order_id)
+
+
+@orders.post("/orders/batch")
+@orders.arguments(schemas.NewOrderBatchSchema, example={"orders": [NEW_ORDER]})
+@orders.response(200, schemas.BatchAnswerSchema)
+def register_orders(batch: dict[str, Any]) -> Response:
+    """Register up to 100 orders at once, each as `POST /v1/orders` does.
+
+    There is one result for each, in their order, with the `status` that `POST /v1/orders` would
+    have: 201 or 200 with the `order`, 404 or 422 with the `problem`. An order that cannot be
+    registered costs no other one its registration. It is safe to repeat the request.
+    """
+    app, now = app_context(), datetime.now(UTC)
+    results: list[dict[str, Any]] = [{} for _ in batch["orders"]]
+    new: dict[int, dict[str, Any]] = {}
+    for place, given in enumerate(batch["orders"]):
+        try:
+            new[place] = NEW_ORDER_SCHEMA.load(given)
+        except ValidationError as error:
+            results[place] = _refused(_invalid_item(error))
+    registered = register.register_orders(
+        app.sessions, app.settings, app.bells, list(new.values()), now
+    )
+    for place, result in zip(new, registered, strict=True):
+        if isinstance(result, UnknownAccount):
+            results[place] = _refused(classify(result))
+        else:
+            order = render_order(result.order, result.order.poll)
+            results[place] = {"status": 201 if result.is_new else 200, "order": order}
+    return json_answer({"results": results})
+
+
+def _refused(problem: Problem) -> dict[str, Any]:
+    return {"status": problem.status.value, "problem": problem_details(problem)}
 
 
 @orders.delete("/orders/<account>/<path:order_id>/personal-data")

@@ -1,6 +1,8 @@
 """What the console's pages share: reading fields, redirects with a notice, error pages."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -71,6 +73,21 @@ def load_fields(schema: Schema, fields: dict[str, str]) -> dict[str, Any]:
             f"{name}: {' '.join(map(str, messages))}" for name, messages in faults.items()
         )
         raise UnprocessableEntity(text) from None
+
+
+def read_days(fields: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return the range of times `<name>_since`, `<name>_until` of `<name>_from` and `<name>_to`.
+
+    They are days in UTC; the last one is in the range. What is no day stays, for its schema to say
+    what is wrong with it.
+    """
+    first, last = fields.get(f"{name}_from", ""), fields.get(f"{name}_to", "")
+    with suppress(ValueError, OverflowError):
+        last = last and (date.fromisoformat(last) + timedelta(days=1)).isoformat()
+    return {
+        **({f"{name}_since": f"{first}T00:00:00Z"} if first else {}),
+        **({f"{name}_until": f"{last}T00:00:00Z"} if last else {}),
+    }
 
 
 def redirect_with_notice(endpoint: str, notice: str, **values: Any) -> AnyResponse:

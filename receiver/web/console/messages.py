@@ -1,8 +1,10 @@
 """The pages of the inbox: the list, one message, and the forms to retry and discard."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Blueprint, render_template
+from marshmallow import Schema
 from werkzeug.wrappers import Response
 
 from receiver.db.models import PARKED, QUARANTINED
@@ -12,7 +14,7 @@ from receiver.inbox.retry import discard_message, discard_messages, retry_messag
 from receiver.schemas.history import ConflictNoteSchema
 from receiver.schemas.message import DiscardSchema, MessageFiltersSchema, RetrySchema
 from receiver.text import indent_json
-from receiver.web.console.forms import load_fields, read_query, redirect_with_notice
+from receiver.web.console.forms import load_fields, read_days, read_query, redirect_with_notice
 from receiver.web.console.session_guard import read_form
 from receiver.web.context import app_context
 
@@ -22,6 +24,8 @@ FILTERS = MessageFiltersSchema()
 NOTE = ConflictNoteSchema()
 RETRY = RetrySchema()
 DISCARD = DiscardSchema()
+# The filters of the list that its forms have as well.
+LIST_FILTERS = ("outcome", "account", "received_from", "received_to")
 LIST_PAGE = "console.messages.show_messages_page"
 MESSAGE_PAGE = "console.messages.show_message_page"
 
@@ -39,7 +43,9 @@ def show_messages_page() -> str:
     query = read_query()
     query.setdefault("outcome", QUARANTINED)
     with app_context().sessions() as session:
-        page = browse.list_messages(session, load_fields(FILTERS, query))
+        page = browse.list_messages(
+            session, load_fields(FILTERS, query | read_days(query, "received"))
+        )
         waiting = {
             outcome: browse.count_messages(session, outcome) for outcome in (QUARANTINED, PARKED)
         }
@@ -92,18 +98,29 @@ def submit_discard(message_id: str) -> Response:
 @messages.post("/messages/retry")
 def submit_retry_all() -> Response:
     """Process all messages of an outcome again, as many as one request can."""
-    selection, app = load_fields(RETRY, read_form()), app_context()
+    selection, app = _read_selection(RETRY), app_context()
     now = datetime.now(UTC)
     result = retry_messages(app.sessions, app.bells, selection, now, ONE_REQUEST_SECONDS)
     notice = "retried_some" if result["next_cursor"] else "retried_many"
-    return redirect_with_notice(LIST_PAGE, notice, count=result["retried"], **selection)
+    return _redirect_to_list(notice, result["retried"])
 
 
 @messages.post("/messages/discard")
 def submit_discard_all() -> Response:
     """Discard all messages of an outcome that match, as many as one request can."""
-    selection, now = load_fields(DISCARD, read_form()), datetime.now(UTC)
+    selection, now = _read_selection(DISCARD), datetime.now(UTC)
     result = discard_messages(app_context().sessions, selection, now, ONE_REQUEST_SECONDS)
     notice = "discarded_some" if result["next_cursor"] else "discarded_many"
-    shown = {name: selection[name] for name in ("outcome", "account") if name in selection}
-    return redirect_with_notice(LIST_PAGE, notice, count=result["discarded"], **shown)
+    return _redirect_to_list(notice, result["discarded"])
+
+
+def _read_selection(schema: Schema) -> dict[str, Any]:
+    """Read which messages a form is about: those of the list that it stands under."""
+    form = read_form()
+    return load_fields(schema, form | read_days(form, "received"))
+
+
+def _redirect_to_list(notice: str, count: int) -> Response:
+    form = read_form()
+    shown = {name: form[name] for name in LIST_FILTERS if form.get(name)}
+    return redirect_with_notice(LIST_PAGE, notice, count=count, **shown)

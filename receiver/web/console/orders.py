@@ -15,16 +15,19 @@ from receiver.orders.corrections.change import change_order
 from receiver.orders.corrections.delete import delete_order, is_deletable
 from receiver.orders.erasure import erase_personal_data
 from receiver.orders.find import find_order, load_orders
-from receiver.orders.listing import list_orders, read_parcels
+from receiver.orders.listing.export import CSV
+from receiver.orders.listing.pages import list_orders, read_parcels
 from receiver.orders.poll_plan import is_tracked
 from receiver.orders.register import request_refresh
 from receiver.orders.search import LEAST_CHARACTERS, search_orders
 from receiver.schemas.order import OrderChangesSchema, OrderFiltersSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
+from receiver.web.api.download import answer_download
 from receiver.web.console.forms import (
     load_fields,
     order_url,
+    read_days,
     read_parameters,
     read_query,
     redirect_with_notice,
@@ -44,6 +47,9 @@ PERIODS = {
     "7d": ("the last 7 days", timedelta(days=7)),
 }
 
+# Parameters of the orders page that are not filters of the list.
+NO_FILTERS = {"cursor", "limit", "done", "count"}
+
 # How many entries of its lists an order's page shows at once, so that an order with thousands of
 # them is shown as fast as any other. Of parcels not more than an order's row has.
 MOST_EVENTS = MOST_PARCELS = 25
@@ -59,11 +65,8 @@ def show_orders_page() -> str | Response:
     name = query["q"].strip()
     if name:
         return _show_matches(name)
-    if query["changed"] in PERIODS:
-        since = datetime.now(UTC) - PERIODS[query["changed"]][1]
-        query["updated_since"] = since.isoformat()
     with app_context().sessions() as session:
-        page = list_orders(session, app_context().settings, load_fields(FILTERS, query))
+        page = list_orders(session, app_context().settings, _load_filters(query))
     return render_template(
         "console/orders.html",
         **page,
@@ -71,7 +74,22 @@ def show_orders_page() -> str | Response:
         groups=GROUPS,
         periods={key: label for key, (label, _) in PERIODS.items()},
         query=query,
+        filters={name: value for name, value in query.items() if value and name not in NO_FILTERS},
     )
+
+
+@orders.get("/orders.csv")
+def download_orders() -> Response:
+    """Send all orders that match the filters as a file for a spreadsheet."""
+    return answer_download(_load_filters(read_query()), CSV)
+
+
+def _load_filters(query: dict[str, str]) -> dict[str, Any]:
+    """Load the filters of the orders page as the API does; its dates are days in UTC."""
+    given = dict(query)
+    if (period := query.get("changed")) in PERIODS:
+        given["updated_since"] = (datetime.now(UTC) - PERIODS[period][1]).isoformat()
+    return load_fields(FILTERS, given | read_days(query, "created"))
 
 
 def _show_matches(name: str) -> str | Response:

@@ -71,6 +71,29 @@ IF_NONE_MATCH = {
     ),
 }
 
+ACCEPT = {
+    "in": "header",
+    "name": "Accept",
+    **_parameter(
+        "`text/csv` or `application/x-ndjson` for a download of all pages; otherwise JSON.",
+        "application/json",
+        {"type": "string"},
+    ),
+}
+DOWNLOADED_CSV = (
+    "account,courier_order_id,reference,status,status_group,status_at,reason,needs_attention,"
+    "created_at,updated_at,eta_from,eta_to,tracking_numbers,tracking_url\r\n"
+    f"{ACCOUNT},{ORDER_ID},41,picked_up,in_transit,2026-04-16T08:30:00Z,,false,"
+    "2026-04-16T07:00:01Z,2026-04-16T08:30:02Z,,,18A24901BE5D49C3,\r\n"
+)
+DOWNLOADED_NDJSON = (
+    f'{{"account":"{ACCOUNT}","courier_order_id":"{ORDER_ID}","reference":"41",'
+    '"status":"picked_up","status_group":"in_transit","status_at":"2026-04-16T08:30:00Z",'
+    '"reason":null,"needs_attention":false,"created_at":"2026-04-16T07:00:01Z",'
+    '"updated_at":"2026-04-16T08:30:02Z","eta_from":null,"eta_to":null,'
+    '"tracking_numbers":["18A24901BE5D49C3"],"tracking_url":null}\n'
+)
+
 
 def _header(description: str, example: Any, **schema: Any) -> dict[str, Any]:
     return {"description": description, "required": True, "schema": schema, "example": example}
@@ -114,6 +137,10 @@ def describe_problem(
         "content": {"application/problem+json": {"schema": "Problem", "example": example}},
     }
 
+
+# Of lists that have an account as a filter.
+UNKNOWN_ACCOUNT = "The account does not exist."
+UNKNOWN_ACCOUNT_EXAMPLE = "account 'nobody' is not configured: GET /v1/couriers lists the accounts"
 
 SEE_ERRORS = HTTP_PROBLEMS[HTTPStatus.UNPROCESSABLE_ENTITY][1]
 PROBLEMS: dict[str, dict[str, Any]] = {

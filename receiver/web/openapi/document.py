@@ -11,7 +11,7 @@ from flask import Flask
 from flask_smorest import Api
 from marshmallow import fields
 
-from receiver.schemas.fields import ProblemSchema, Text
+from receiver.schemas.fields import CommaList, ProblemSchema, Text
 from receiver.web.api import BLUEPRINTS
 from receiver.web.api.blueprint import CONVERTERS
 from receiver.web.openapi.components import HEADERS, PROBLEMS, SECURITY, SECURITY_SCHEMES
@@ -48,6 +48,7 @@ def build_document() -> bytes:
     api = DescribedApi(app, spec_kwargs={"info": info, "servers": servers, "security": SECURITY})
     components, converter = api.spec.components, api.ma_plugin.converter
     converter.add_attribute_function(_describe_keys)
+    converter.add_parameter_attribute_function(_describe_comma_list)
     for name, scheme in SECURITY_SCHEMES.items():
         components.security_scheme(name, scheme)
     for name, header in HEADERS.items():
@@ -79,3 +80,8 @@ def _describe_keys(converter: Any, field: Any, **kwargs: Any) -> dict[str, Any]:
     """Describe the keys of an object if a client chooses them."""
     is_chosen = isinstance(field, fields.Dict) and isinstance(field.key_field, Text)
     return {"propertyNames": converter.field2property(field.key_field)} if is_chosen else {}
+
+
+def _describe_comma_list(converter: Any, field: Any, **kwargs: Any) -> dict[str, Any]:
+    """Describe that the values of a parameter are separated by commas."""
+    return {"style": "form", "explode": False} if isinstance(field, CommaList) else {}
