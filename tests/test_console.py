@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.access.tokens import Token
@@ -770,3 +770,27 @@ def test_the_dashboard_shows_alerts_counts_and_accounts(ann: FlaskClient, drain:
     assert "Quarantined 1" in text
     for account in ("tiramizoo", "cottoncast", "shipmentapi"):
         assert account in text
+
+
+def test_the_forms_under_the_messages_are_about_those_that_the_page_lists(
+    ann: FlaskClient, sessions: Sessions, drain: Drain
+) -> None:
+    for uuid in ("u-1", "u-2", "u-3"):
+        deliver(ann, {"uuid": uuid})
+    drain()
+    with sessions.begin() as session:
+        day = datetime(2026, 4, 16, 23, 59, tzinfo=UTC)
+        session.execute(update(Message).where(Message.id == 1).values(received_at=day))
+    within = {"received_from": "2026-04-16", "received_to": "2026-04-16"}
+    page = text_of(ann.get("/ops/messages", query_string=within))
+    assert re.findall(r"/ops/messages/(\d+)\"", page) == ["1"]
+    assert page.count('name="received_from" value="2026-04-16"') == 3
+    found = text_of(ann.get("/ops/messages?outcome=quarantined&contains=u-2"))
+    assert re.findall(r"/ops/messages/(\d+)\"", found) == ["2"]
+    assert "/ops/messages/retry" not in found
+    answer = send(ann, "/ops/messages/retry", outcome="quarantined", **within)
+    assert "received_to=2026-04-16" in answer.headers["Location"]
+    with sessions() as session:
+        outcomes = session.scalars(select(Message.outcome).order_by(Message.id)).all()
+    assert outcomes == ["pending", "quarantined", "quarantined"]
+    assert send(ann, "/ops/messages/retry", outcome="parked", received_to="x").status_code == 422

@@ -65,11 +65,13 @@ def retry_messages(
     while chunks.are_left():
         with sessions.begin() as session:
             ids = chunks.lock_next(session, Message.body.is_not(None))
-            _make_pending(session, ids, now)
-            if ids and not retried:
-                audit.record_action(session, audit.RETRY, account=wanted.get("account"))
+            if not wanted["dry_run"]:
+                _make_pending(session, ids, now)
+                if ids and not retried:
+                    audit.record_action(session, audit.RETRY, account=wanted.get("account"))
         retried += len(ids)
-        bells.doorbell()
+        if not wanted["dry_run"]:
+            bells.doorbell()
     return {"retried": retried, "next_cursor": chunks.next_cursor}
 
 
