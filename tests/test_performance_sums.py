@@ -4,20 +4,24 @@ HYPOTHESIS_PROFILE=long tries 1,000 sets of lives.
 """
 
 import random
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.db.models import OrderPerformance
 from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.orders.performance.histogram import estimate_percentile, find_bucket
-from receiver.orders.performance.report import Period
+from receiver.orders.performance.report import Period, report_account
 from receiver.settings import Settings
-from tests.bodies import START, raw
+from tests.bodies import START, life, raw, tiramizoo_snapshots
 from tests.hypothesis_profiles import examples
 from tests.lives import Life, all_lives
 from tests.plain_performance import differences, is_near, percentile
@@ -79,6 +83,52 @@ def test_a_report_is_what_the_orders_come_to_whatever_came_when(
     check()
     count_performance(sessions, 60)
     check()
+
+
+def test_workers_that_fold_beside_the_count_lose_nothing(
+    sessions: Sessions, settings: Settings
+) -> None:
+    choose, is_done = random.Random(7), threading.Event()
+    with sessions.begin() as session:
+        for number in range(60):
+            uuid = f"u-{number}"
+            snapshots = tiramizoo_snapshots(uuid, life("created", "picked_up", "delivered"))
+            failed = life("created", "picked_up", "delivered", "delivery_failed", "returned")
+            snapshots += tiramizoo_snapshots(uuid, failed)[3:]
+            choose.shuffle(snapshots)
+            store_messages(
+                session,
+                [
+                    IncomingMessage("tiramizoo", "orders", "webhook", "token", raw(body), START)
+                    for body in snapshots
+                ],
+            )
+
+    def fold() -> None:
+        while drain_batch(sessions, settings, datetime.now(UTC)):
+            pass
+
+    def count() -> None:
+        while not is_done.is_set():
+            count_performance(sessions, 60)
+
+    with ThreadPoolExecutor() as pool, mock.patch("workers.folding.drain.BATCH", 7):
+        counting = pool.submit(count)
+        try:
+            for folding in [pool.submit(fold) for _ in range(3)]:
+                folding.result()
+        finally:
+            is_done.set()
+        counting.result()
+    period = Period(START.date(), START.date())
+    assert [*differences(sessions, settings, period)] == []
+    count_performance(sessions, 60)
+    with sessions() as session:
+        assert report_account(session, settings.accounts, "tiramizoo", period)["orders"] == 60
+        assert (
+            session.scalars(select(OrderPerformance).where(~OrderPerformance.counted)).all() == []
+        )
+    assert [*differences(sessions, settings, period)] == []
 
 
 @given(st.lists(st.floats(0.001, 1e8), min_size=1, max_size=50), st.floats(0, 1))
