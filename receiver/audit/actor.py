@@ -1,15 +1,14 @@
 """Who acts now: set where a request or a command comes in, read where an action is recorded."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # Where nobody said who acts.
 OURSELVES = "ordertrail"
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who acts, for the audit log.
+class Actor(NamedTuple):
+    """Who acts, for the audit log; a tuple, because every webhook makes one.
 
     who: the name of an API token, the name that somebody signed in to the console with, or the
         user of the command line.
@@ -23,7 +22,7 @@ class Actor:
     request_id: str | None = None
 
 
-_ACTOR: ContextVar[Actor] = ContextVar("actor", default=Actor())  # noqa: B039 (it is frozen)
+_ACTOR: ContextVar[Actor] = ContextVar("actor", default=Actor())  # noqa: B039 (it is a tuple)
 
 
 def act_as(actor: Actor) -> None:

@@ -68,9 +68,10 @@ def test_it_opens_an_operation_with_its_examples(visit: Visit, tmp_path: Path) -
 def test_a_request_is_tried_out_with_the_token(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     page.locator("button.authorize").first.click()
-    page.locator(".modal-ux input[type=text], .modal-ux input[type=password]").fill(API_TOKEN)
-    page.locator(".modal-ux button.authorize").click()
-    page.locator(".modal-ux .btn-done").click()
+    # The first of the two kinds of token.
+    page.locator(".modal-ux input[type=text], .modal-ux input[type=password]").first.fill(API_TOKEN)
+    page.locator(".modal-ux button.authorize").first.click()
+    page.locator(".modal-ux .btn-done").first.click()
     page.locator(".opblock-summary-control", has_text="/v1/statuses").click()
     page.locator(".try-out__btn").click()
     with page.expect_response("**/v1/statuses") as waiting:
@@ -83,3 +84,12 @@ def test_a_request_is_tried_out_with_the_token(visit: Visit, tmp_path: Path) -> 
     picture(page, tmp_path, "tried")
     assert visit.elsewhere == []
     assert visit.complaints == []
+
+
+def test_it_is_dark_where_the_browser_is(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_selector("html.dark-mode")
+    picture(page, tmp_path, "dark")
+    page.emulate_media(color_scheme="light")
+    page.wait_for_selector("html:not(.dark-mode)")

@@ -1,3 +1,9 @@
+// Swagger UI has dark colours, and leaves it to the page when to use them.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", paint);
+paint();
+
 // The description of this service is all that the page requests.
 SwaggerUIBundle({
   url: "openapi.json",
