@@ -602,6 +602,23 @@ def test_an_open_conflict_is_an_alert_and_a_closed_one_is_not(watch: Watch) -> N
     assert (watch.only().condition, watch.only().example) == ("orders_in_conflict", "b")
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"courier_silent", "orders_stuck", "eta_slipped", "orders_in_conflict"}),
+        ({"tracking_stopped_at": NOW}, set()),
+        ({"courier_order_id": "ORDERTRAIL-SAMPLE-1"}, set()),
+    ],
+    ids=["tracked", "stopped", "sample"],
+)
+def test_an_order_that_is_not_tracked_raises_no_alert(
+    watch: Watch, given: dict[str, Any], expected: set[str]
+) -> None:
+    late = {"eta": eta(NOW - 3 * HOUR), "conflicts": [conflict()]}
+    watch.put(order("a", "picked_up", 5 * DAY, **{**late, **given}))
+    assert {*watch.names()} == expected
+
+
 # --- polling ---
 
 
