@@ -65,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     "workers.polling": DOMAIN | {"workers.folding"},
     "workers.upkeep": DOMAIN | {"workers.folding"},
     "workers.alerting": DOMAIN | {"alerts"},
-    "workers.pushing": DOMAIN | {"schemas", "workers.polling"},
+    "workers.pushing": DOMAIN | {"workers.polling"},
     "workers.jobs": DOMAIN
     | {"workers.runtime", "workers.folding", "workers.polling", "workers.upkeep"},
     "workers.worker": DOMAIN | {"workers.progress", "workers.runtime", "workers.jobs"},
