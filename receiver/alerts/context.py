@@ -223,15 +223,17 @@ def key_table(
 
 
 def lateral_groups(
-    keys: sa.TableValuedAlias, rows: Rows, order: sa.ColumnElement[Any] | InstrumentedAttribute[Any]
+    keys: sa.TableValuedAlias,
+    rows: Rows,
+    order: sa.ColumnElement[Any] | InstrumentedAttribute[Any],
+    most: int = MOST_COUNTED,
 ) -> Rows:
     """Select, for each key that has rows: the key, the first of its rows, and their `total`.
 
-    LATERAL reads each key's rows by themselves, in an index's order, and counts them up to
-    MOST_COUNTED.
+    LATERAL reads each key's rows by themselves, in an index's order, and counts them up to `most`.
     """
     first = rows.order_by(order).limit(1).lateral("first")
-    limited = rows.correlate(keys).limit(MOST_COUNTED).subquery("limited")
+    limited = rows.correlate(keys).limit(most).subquery("limited")
     counted = sa.select(sa.func.count().label("total")).select_from(limited).lateral("counted")
     joined = keys.join(first, sa.true()).join(counted, sa.true())
     return sa.select(*keys.c, *first.c, counted.c.total).select_from(joined)

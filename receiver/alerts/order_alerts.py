@@ -27,6 +27,8 @@ ETA_GRACE = timedelta(hours=2)
 ETA_WITHIN = timedelta(days=3)
 # An order that has been stuck for longer than this counts as given up.
 STUCK_WITHIN = timedelta(days=35)
+# So many are counted in each account and status, of which there are a dozen and more.
+MOST_STUCK = 1_000
 
 _EXAMPLE = Order.courier_order_id.label("example")
 
@@ -44,7 +46,7 @@ def find_orders_stuck(context: AlertContext) -> Iterator[Alert]:
         count = sum(row.total for row in rows)
         since, example = min((row.since + row.longest, row.example) for row in rows)
         by_status = ", ".join(
-            f"{count_noun(row.total, 'order', limit=MOST_COUNTED)} in {row.status} for more than"
+            f"{count_noun(row.total, 'order', limit=MOST_STUCK)} in {row.status} for more than"
             f" {duration_text(row.longest)}"
             for row in rows
         )
@@ -96,7 +98,7 @@ def select_stuck_orders(context: AlertContext) -> Rows:
         in_status_since < context.now - keys.c.longest,
         in_status_since > context.now - STUCK_WITHIN,
     )
-    return lateral_groups(keys, rows, in_status_since)
+    return lateral_groups(keys, rows, in_status_since, MOST_STUCK)
 
 
 def select_late_orders(context: AlertContext) -> Rows:

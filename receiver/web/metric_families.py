@@ -198,7 +198,8 @@ def _order_metrics(context: AlertContext) -> Iterator[Metric]:
         ("in_conflict", "with an open conflict", order_alerts.select_orders_in_conflict(context)),
         ("given_up", "that were given up", lateral_groups(keys, stopped, Poll.stopped_at)),
     ):
-        help_text = f"Orders {meaning}; up to 10,000."
+        most = "1,000 in each status" if name == "stuck" else "10,000"
+        help_text = f"Orders {meaning}; up to {most}."
         yield gauge(f"orders_{name}", help_text, _counts(context, statement), "account")
     unmapped = inbox_alerts.read_unmapped_words(context)
     words = {slug: len(unmapped.get(slug, ())) for slug in context.watched}
