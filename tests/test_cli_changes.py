@@ -157,7 +157,7 @@ def test_a_database_that_goes_away_meanwhile_is_waited_for(
     register("a")
     real, looks = feed.read_page, iter(range(100))
 
-    def page(session: Session, after: int, limit: int, filters: feed.Filters) -> feed.ChangePage:
+    def page(session: Session, after: int, *rest: Any) -> feed.ChangePage:
         look = next(looks)
         if look in {1, 2}:
             raise OperationalError("", {}, Exception("away"))
@@ -165,7 +165,7 @@ def test_a_database_that_goes_away_meanwhile_is_waited_for(
             register("b")
         if look == 4:
             raise KeyboardInterrupt
-        return real(session, after, limit, filters)
+        return real(session, after, *rest)
 
     monkeypatch.setattr(feed, "read_page", page)
     monkeypatch.setattr(command, "POLL_SECONDS", 0)

@@ -176,13 +176,18 @@ def _record_together(
     now: datetime,
     changes: list[OrderChange | None],
 ) -> dict[int, RegisteredOrder]:
-    """Record orders that do not depend on one another. keys: by the places of those in `new`."""
+    """Record orders that do not depend on one another, and return their results.
+
+    keys: by the places of those in `new`. One that another transaction deletes at this moment has
+    no result yet.
+    """
     inserted = _insert_missing(
         session, {key: new[place].courier for place, key in keys.items()}, now
     )
     own = select(Order.id).where(pairs_in(Order.account, Order.courier_order_id, keys.values()))
     orders = load_orders(session, session.scalars(own).all(), lock=True, details=True)
     by_key = {(order.account, order.courier_order_id): order for order in orders.values()}
+    keys = {place: key for place, key in keys.items() if key in by_key}
     before = {order_id: copy_shown(order) for order_id, order in orders.items()}
     for place, key in keys.items():
         order, given = by_key[key], new[place]
