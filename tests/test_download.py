@@ -151,6 +151,15 @@ def test_the_accept_header_decides(shop: FlaskClient, accept: str, mimetype: str
     assert answer.headers["Vary"] == "Accept"
 
 
+def test_the_description_has_the_filters_and_all_formats(shop: FlaskClient) -> None:
+    described = shop.get("/v1/openapi.json").get_json()["paths"]["/v1/orders"]["get"]
+    assert {"created_until", "status"} <= {each["name"] for each in described["parameters"]}
+    formats = {"application/json", "text/csv", "application/x-ndjson"}
+    assert set(described["responses"]["200"]["content"]) == formats
+    (status,) = [each for each in described["parameters"] if each["name"] == "status"]
+    assert (status["explode"], status["schema"]["type"]) == (False, "array")
+
+
 def test_what_is_wrong_before_the_first_row_has_an_answer_of_its_own(
     shop: FlaskClient, client: FlaskClient
 ) -> None:

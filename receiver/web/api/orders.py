@@ -30,7 +30,6 @@ from receiver.web.api import download
 from receiver.web.api.blueprint import ApiBlueprint, json_answer
 from receiver.web.context import app_context
 from receiver.web.openapi.components import (
-    ACCEPT,
     DOWNLOADED_CSV,
     DOWNLOADED_NDJSON,
     IF_NONE_MATCH,
@@ -124,7 +123,7 @@ def list_parcels(page: dict[str, Any], account: str, order_id: str) -> Response:
 @orders.arguments(schemas.OrderFiltersSchema, location="query")
 @orders.response(200, schemas.OrderPageSchema)
 @orders.problem(404, UNKNOWN_ACCOUNT, UNKNOWN_ACCOUNT_EXAMPLE, "account_not_found")
-@orders.doc(parameters=[ACCEPT], responses={200: {"content": DOWNLOADS}})
+@orders.doc(responses={200: {"content": DOWNLOADS}})
 def list_orders(filters: dict[str, Any]) -> Response:
     """List orders that match all filters, newest first.
 

@@ -71,15 +71,6 @@ IF_NONE_MATCH = {
     ),
 }
 
-ACCEPT = {
-    "in": "header",
-    "name": "Accept",
-    **_parameter(
-        "`text/csv` or `application/x-ndjson` for a download of all pages; otherwise JSON.",
-        "application/json",
-        {"type": "string"},
-    ),
-}
 DOWNLOADED_CSV = (
     "account,courier_order_id,reference,status,status_group,status_at,reason,needs_attention,"
     "created_at,updated_at,eta_from,eta_to,tracking_numbers,tracking_url\r\n"
