@@ -358,6 +358,7 @@ def test_what_couriers_write_is_text_and_nothing_else(
 # How it looks
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("screen", SCREENS)
 def test_every_page_fits_its_screen_and_everybody(
     shown: Shown, screen: str, tmp_path: Path
