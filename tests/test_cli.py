@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -117,6 +118,12 @@ def test_without_a_database_one_line_says_so(
     (line,) = done.stderr.splitlines()
     assert line.startswith("ordertrail: PostgreSQL cannot be used: ")
     assert "secret" not in line
+
+
+def test_without_settings_the_run_that_was_looked_for_is_named(tmp_path: Path) -> None:
+    done = run_command({}, "orders", DATA_DIR=str(tmp_path))
+    assert done.exit_code == 2
+    assert f"No service of `make run` was found ({tmp_path}/run.env does not exist)" in done.stderr
 
 
 def test_without_tables_one_line_says_what_to_do(

@@ -147,9 +147,12 @@ def migrate_command(revision: str, wait: float) -> None:
     from receiver import logs
     from receiver.cli.session import load_settings
     from receiver.db.migrate import migrate
+    from receiver.db.revision import newest_revision
 
     logs.configure("release")
     migrate(load_settings().database_url, revision, connect_seconds=wait)
+    reached = newest_revision() if revision == "head" else revision
+    click.echo(f"The database schema is at revision {reached}.")
 
 
 @click.command()

@@ -4,7 +4,7 @@ import os
 import pwd
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,20 +34,34 @@ def load_settings() -> Settings:
         return Settings.from_env(read_environment())
     except BadSettings as error:
         click.echo(str(error), err=True)
+        if not _names_database(os.environ) and not _run_file(os.environ).is_file():
+            click.echo(
+                f"No service of `make run` was found ({_run_file(os.environ)} does not exist): set"
+                " DATA_DIR to its directory, or the settings of your service.",
+                err=True,
+            )
         sys.exit(2)
 
 
 def read_environment() -> dict[str, str]:
     """Return the environment; without a DATABASE_URL, also what `ordertrail run` runs with."""
     environ = dict(os.environ)
-    if {"DATABASE_URL", "DATABASE_URL_FILE"} & environ.keys():
+    if _names_database(environ):
         return environ
-    file = Path(environ.get("DATA_DIR") or ".data") / "run.env"
     try:
-        words = shlex.split(file.read_text(encoding="utf-8"), comments=True)
+        words = shlex.split(_run_file(environ).read_text(encoding="utf-8"), comments=True)
     except OSError:
         return environ
     return dict(word.partition("=")[::2] for word in words) | environ
+
+
+def _names_database(environ: Mapping[str, str]) -> bool:
+    return bool({"DATABASE_URL", "DATABASE_URL_FILE"} & environ.keys())
+
+
+def _run_file(environ: Mapping[str, str]) -> Path:
+    """Return where `ordertrail run` leaves the settings that it runs with."""
+    return Path(environ.get("DATA_DIR") or ".data") / "run.env"
 
 
 @contextmanager
