@@ -43,7 +43,7 @@ PAGES = {
     "orders": "/ops/orders?limit=25",
     "order": f"/ops/orders?q={STORY}",
     "contradicted": f"/ops/orders?q={CONTRADICTED}",
-    "found": "/ops/orders?q=S-100",
+    "found": "/ops/orders?q=S-10",
     "not-found": "/ops/orders?q=S-9999999",
     "messages": "/ops/messages",
     "parked": "/ops/messages?outcome=parked",
