@@ -457,6 +457,7 @@ def test_keys_lead_to_every_page(visit: Visit) -> None:
         ("o", "Orders"),
         ("m", "Messages"),
         ("c", "Conflicts"),
+        ("p", "Performance"),
         ("d", "Dashboard"),
     ):
         page.keyboard.press("g")
