@@ -32,6 +32,7 @@ PAGES = [
     "/ops/orders",
     "/ops/messages",
     "/ops/conflicts",
+    "/ops/audit",
     "/ops/performance",
 ]
 ACTIONS = [

@@ -48,6 +48,7 @@ PAGES = {
     "messages": "/ops/messages",
     "parked": "/ops/messages?outcome=parked",
     "conflicts": "/ops/conflicts",
+    "audit": "/ops/audit",
     "performance": "/ops/performance",
     "no-conflicts": "/ops/conflicts?account=shipmentapi",
     "nothing": "/ops/nothing",
