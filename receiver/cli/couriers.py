@@ -35,7 +35,7 @@ def couriers_command(as_json: bool) -> None:
         output.print_json(accounts)
         return
     columns: output.Columns = {
-        "account": "account",
+        "account": lambda account: f"{account['account']}{' (test)' if account['test'] else ''}",
         "courier": "courier",
         "last webhook": lambda account: format_time(account["last_webhook_at"]) or "never",
         "last poll": lambda account: format_time(account["last_poll_at"]) or "never",
