@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from receiver.db.models import Cursor, DailyPerformance, Order, OrderPerformance
 from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.orders.performance.record import forget_orders
+from receiver.orders.performance.report import Period, report_account, report_accounts
 from receiver.settings import Settings
 from tests.bodies import (
     START,
@@ -220,6 +221,21 @@ def test_a_sample_counts_only_where_tests_are_asked_for(
     told((tiramizoo_order("ORDERTRAIL-SAMPLE-1", DELIVERED), after(190)))
     assert report(shop)["orders"] == 0
     assert report(shop, test="true")["orders"] == 1
+
+
+def test_a_test_account_counts_only_where_tests_are_asked_for(
+    told: Callable[..., None], sessions: Sessions, settings: Settings
+) -> None:
+    told((tiramizoo_order(times=DELIVERED), after(190)))
+    accounts = {"tiramizoo": replace(settings.accounts["tiramizoo"], test=True)}
+    day = START.date()
+    with sessions() as session:
+        for with_tests, orders in ((False, []), (True, [1])):
+            period = Period(day, day, with_tests)
+            found = report_accounts(session, accounts, period)
+            assert [each["orders"] for each in found] == orders
+            alone = report_account(session, accounts, "tiramizoo", period)
+            assert alone["orders"] == sum(orders)
 
 
 # What changes afterwards
