@@ -129,6 +129,7 @@ REST = (
     SELECT account, day, sample, counter, count(*)
     FROM order_performance, unnest(counters) AS counter WHERE counted
     GROUP BY account, day, sample, counter
+    ON CONFLICT (account, day, sample, counter) DO UPDATE SET count = excluded.count
     """,
 )
 
