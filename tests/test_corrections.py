@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import Event, Identifier, Message, Order, Poll
+from receiver.orders.corrections import delete
 from receiver.orders.corrections.change import change_order
 from receiver.queue.doorbell import Bells
 from receiver.settings import Settings
@@ -285,6 +286,20 @@ def test_a_sample_is_deleted_whole_and_hides_no_order(
     assert get(shop, "/orders/tiramizoo/ORDERTRAIL-SAMPLE-9")["version"] == 1
 
 
+def test_a_deletion_waits_for_a_worker_that_reads_a_message_of_the_order(
+    shop: FlaskClient, drain: Drain, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(shop, tiramizoo_order("ORDERTRAIL-SAMPLE-9", life("created")))
+    drain()
+    monkeypatch.setattr(delete, "PATIENCE", 0.2)
+    path = "/v1/orders/tiramizoo/ORDERTRAIL-SAMPLE-9"
+    with sessions.begin() as worker:
+        worker.execute(select(Message.id).with_for_update())
+        problem_of(shop.delete(path), 503)
+        assert shop.get(path).status_code == 200
+    assert shop.delete(path).status_code == 204
+
+
 @pytest.mark.parametrize("account", ["tiramizoo", "tiramizoo-parking"])
 def test_no_message_is_lost_beside_a_deletion(
     shop: FlaskClient, sessions: Sessions, settings: Settings, account: str
@@ -297,11 +312,11 @@ def test_no_message_is_lost_beside_a_deletion(
         assert shop.post("/v1/orders", json=new).status_code == 201
         deliver(shop, tiramizoo_order(name, life("created")), account=account)
 
-        def delete(path: str = f"/v1/orders/{account}/{name}") -> None:
+        def delete_one(path: str = f"/v1/orders/{account}/{name}") -> None:
             answers.append(shop.delete(path).status_code)
 
         threads = [
-            threading.Thread(target=delete),
+            threading.Thread(target=delete_one),
             threading.Thread(target=drain_batch, args=(sessions, settings, datetime.now(UTC))),
         ]
         for thread in threads[:: 1 if number % 2 else -1]:
