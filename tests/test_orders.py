@@ -108,6 +108,8 @@ def test_order_has_the_shape_of_the_contract(shop: FlaskClient, drain: Drain) ->
             "stopped_at": None,
             "stop_reason": None,
         },
+        "tracking": "active",
+        "sample": False,
         "metadata": {},
         "version": 1,
     }
