@@ -54,7 +54,7 @@ def test_it_opens_an_operation_with_its_examples(visit: Visit, tmp_path: Path) -
     page.locator("#operations-orders-list_orders .opblock-summary-control").click()
     page.wait_for_selector(".opblock-body")
     text = page.locator(".opblock-body").inner_text()
-    assert "Only orders with this status." in text
+    assert "Only orders with one of these statuses" in text
     picture(page, tmp_path, "open")
     page.locator(".responses-table .tablinks", has_text="Schema").first.click()
     page.locator(".models-control").click()
