@@ -8,8 +8,8 @@ from playwright.sync_api import Page
 from receiver.web import console, problems
 from receiver.web.api.blueprint import CONVERTERS
 
-# They are files.
-NO_PAGES = ("static", "download_message_body")
+# How the names of views begin that send a file.
+FILES = ("static", "download_")
 
 # What sticks out of the screen or of what it is in, and short words that are broken in two. What
 # is behind something that scrolls may be wider.
@@ -52,7 +52,7 @@ def console_pages(values: Mapping[str, str]) -> Iterator[str]:
     console.init_app(pages)
     addresses = pages.url_map.bind("console")
     for rule in pages.url_map.iter_rules():
-        is_page = not rule.endpoint.endswith(NO_PAGES)
+        is_page = not rule.endpoint.rpartition(".")[2].startswith(FILES)
         if is_page and rule.rule.startswith("/ops") and "GET" in (rule.methods or ()):
             yield addresses.build(rule.endpoint, {name: values[name] for name in rule.arguments})
 
