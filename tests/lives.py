@@ -224,7 +224,7 @@ def folded(batches: Sequence[Sequence[ReceivedSnapshot]]) -> dict[str, Any]:
 
     Goes the way of the drain without its tables: between batches there is nothing but rows.
     """
-    order = Order(id=1, conflicts=[], details={}, needs_attention=False)
+    order = Order(id=1, courier_order_id="3AF7", conflicts=[], details={}, needs_attention=False)
     rows: dict[str, dict[str, Any]] = {}
     for batch in batches:
         stored = {key: StoredEvent(**values) for key, values in rows.items()}
