@@ -6,12 +6,14 @@ from typing import Any
 import click
 
 from receiver.cli import options, output
-from receiver.cli.orders import print_order, read_metadata
+from receiver.cli.orders import print_order
+from receiver.cli.registration import read_metadata
 from receiver.cli.session import explain_unknown_order, load_settings, make_bells, open_database
 from receiver.orders.corrections.change import change_order
 from receiver.orders.corrections.delete import delete_order
 from receiver.orders.order_json import render_order
-from receiver.schemas.order import TRACKING, OrderChangesSchema
+from receiver.schemas.order import TRACKING
+from receiver.schemas.registration import OrderChangesSchema
 
 
 @click.command()

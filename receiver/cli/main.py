@@ -22,7 +22,7 @@ COMMANDS: CommandTable = {
         "parcels": ("receiver.cli.orders", "List the parcels of an order."),
         "explain": ("receiver.cli.explain", "Explain why an order has its current status."),
         "conflicts": ("receiver.cli.conflicts", "List open conflicts, or close one."),
-        "register": ("receiver.cli.orders", "Register an order."),
+        "register": ("receiver.cli.registration", "Register an order."),
         "correct": (
             "receiver.cli.corrections",
             "Correct an order, or stop or resume its tracking.",

@@ -305,3 +305,9 @@ class VocabularySchema(Answer):
     """All statuses. More may be added."""
 
     statuses = nested_list(StatusRowSchema, "One entry per status.")
+
+
+def any_item() -> fields.Raw:
+    """Make a field for the items of a list that the view validates one by one."""
+    about = {"description": "An item that cannot be used has a `problem` in its result."}
+    return fields.Raw(allow_none=True, metadata=about)

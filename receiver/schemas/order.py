@@ -1,21 +1,18 @@
-"""Orders: one, many, registered, looked up and refreshed."""
+"""Orders as they are shown: one, a page of them, their parcels; and a poll that was requested."""
 
 from typing import Any
 
-from marshmallow import Schema, ValidationError, validate, validates_schema
-from marshmallow.fields import Dict, List, Raw, String
+from marshmallow import validates_schema
+from marshmallow.fields import Dict, String
 
 from receiver.schemas import fields
 from receiver.schemas.fields import (
     UNTIL,
     Answer,
-    Text,
     boolean,
     check_range,
     choices_list,
     described,
-    given_text,
-    identifier,
     integer,
     name,
     nested,
@@ -26,10 +23,7 @@ from receiver.schemas.fields import (
 )
 from receiver.statuses import GROUPS, VOCABULARY
 
-MOST_METADATA_KEYS = 50
-MOST_LOOKED_UP = 100
 TRACKING = ("active", "stopped")
-MOST_REGISTERED = 100
 
 
 class EventSourceSchema(Answer):
@@ -230,177 +224,6 @@ class ParcelPageSchema(Answer):
 
     parcels = nested_list(ParcelSchema, "The parcels of this page, by tracking number.")
     next_cursor = fields.NEXT_CURSOR
-
-
-def _any_item() -> Raw:
-    """Make a field for the items of a list that the view validates one by one."""
-    about = {"description": "An item that cannot be used has a `problem` in its result."}
-    return Raw(allow_none=True, metadata=about)
-
-
-def _validate_size(metadata: dict[str, Any]) -> None:
-    if len(metadata) > MOST_METADATA_KEYS:
-        raise ValidationError(f"must not have more than {MOST_METADATA_KEYS} keys")
-
-
-def _given_metadata(further: str, **options: Any) -> Any:
-    """Make a field of the shop's data. further: what else to say of it."""
-    return described(
-        Dict,
-        "Anything that the shop wants to store with the order: at most 50 keys of 1 to 100"
-        f" characters, each with a text of at most 1,000 characters. {further}",
-        {"shop": "munich"},
-        null=True,
-        keywords={"maxProperties": MOST_METADATA_KEYS},
-        keys=Text(validate=validate.Length(1, 100)),
-        values=Text(validate=validate.Length(max=1000)),
-        validate=_validate_size,
-        **options,
-    )
-
-
-class NewOrderSchema(Schema):
-    """An order that the shop has given to a courier."""
-
-    account = identifier(fields.AN_ACCOUNT, "tiramizoo", required=True)
-    courier_order_id = name(
-        "The courier's own id of the order, or another identifier that the courier gave it.",
-        "2a9eeeb3-16ba-4184-b894-c9734f613e93",
-        required=True,
-    )
-    reference = name(fields.A_REFERENCE, "41", null=True, load_default=None)
-    metadata = _given_metadata(
-        "Replaces what was given under this name of the order before.", load_default=None
-    )
-
-
-class OrderChangesSchema(Schema):
-    """What to correct of an order: at least one of these. What is left out stays as it is."""
-
-    reference = name(
-        f"{fields.A_REFERENCE} null: the shop gives none, and the courier's own counts again.",
-        "41",
-        null=True,
-    )
-    metadata = _given_metadata(
-        "Replaces all that the order has, whatever it was given under; null: removes all of it. An"
-        " order whose personal data was erased keeps none."
-    )
-    tracking = given_text(
-        "`stopped`: the order is not polled any more and raises no alert; what its courier sends is"
-        " processed all the same. `active`: it is tracked again.",
-        "stopped",
-        choices=TRACKING,
-    )
-
-    @validates_schema
-    def _at_least_one(self, changes: dict[str, Any], **kwargs: Any) -> None:
-        if not changes:
-            raise ValidationError("give at least one of reference, metadata and tracking")
-
-
-class NewOrderBatchSchema(Schema):
-    """Orders that the shop has given to couriers."""
-
-    orders = described(
-        List,
-        "1 to 100 orders, each as for `POST /v1/orders`.",
-        [{"account": "tiramizoo", "courier_order_id": "ZVW8GV", "reference": "41"}],
-        required=True,
-        cls_or_instance=_any_item(),
-        length=(1, MOST_REGISTERED),
-    )
-
-
-class BatchResultSchema(Answer):
-    """What became of one order of a batch."""
-
-    sometimes = ("order", "problem")
-
-    status = integer(
-        "201: it is registered now; 200: it was known already; 404: the account does not exist;"
-        " 422: fields of it are invalid.",
-        201,
-    )
-    order = nested(OrderSchema, "The order. Absent with 404 and 422.")
-    problem = nested(fields.ProblemSchema, "Why it was not registered. Absent with 200 and 201.")
-
-
-class BatchAnswerSchema(Answer):
-    """The results of a batch."""
-
-    results = nested_list(BatchResultSchema, "One result per order, in the order of the orders.")
-
-
-class OrderNameSchema(Schema):
-    """An order by one of its identifiers."""
-
-    account = identifier(fields.AN_ACCOUNT, "tiramizoo", required=True)
-    courier_order_id = name(
-        "The courier's own id of the order, any further identifier that the courier gave it, or the"
-        " tracking number of a parcel.",
-        "ID4K7-EHQX-62RA",
-        required=True,
-    )
-
-
-class ReferenceSchema(Schema):
-    """A reference to look up."""
-
-    reference = name(fields.A_REFERENCE, "41", required=True)
-
-
-class TrackingNumberSchema(Schema):
-    """A tracking number to look up."""
-
-    tracking_number = name("Of a parcel.", "18A24901BE5D49C3", required=True)
-
-
-def _looked_up(description: str, example: Any) -> Any:
-    return described(
-        List, description, example, cls_or_instance=_any_item(), length=(1, MOST_LOOKED_UP)
-    )
-
-
-class LookupSchema(Schema):
-    """What to look up: give one of `references`, `orders` and `tracking_numbers`."""
-
-    references = _looked_up("1 to 100 of the shop's own order numbers.", ["41", "42"])
-    orders = _looked_up(
-        "1 to 100 orders by name, each with `account` and `courier_order_id`.",
-        [{"account": "cottoncast", "courier_order_id": "3AF7"}],
-    )
-    tracking_numbers = _looked_up(
-        "1 to 100 tracking numbers of parcels, of any account.", ["18A24901BE5D49C3"]
-    )
-
-    @validates_schema
-    def _one_of_them(self, lookup: dict[str, Any], **kwargs: Any) -> None:
-        if len(lookup) != 1:
-            raise ValidationError(
-                "give one of references, orders and tracking_numbers", "references"
-            )
-
-
-class LookupResultSchema(Answer):
-    """What was found for one item. The item itself is repeated as it was given."""
-
-    sometimes = ("reference", "account", "courier_order_id", "tracking_number", "problem")
-
-    reference = text("The reference that was looked up.", "41")
-    account = text("The account that was given with an identifier.", "tiramizoo")
-    courier_order_id = text("The identifier that was looked up.", "ID4K7-EHQX-62RA")
-    tracking_number = text("The tracking number that was looked up.", "18A24901BE5D49C3")
-    found = boolean("Whether any order was found.", True)
-    orders = nested_list(OrderSchema, "The orders that were found, newest first, at most 10.")
-    more = boolean("Whether there are more orders than the 10 in `orders`.", False)
-    problem = nested(fields.ProblemSchema, "Why the item cannot be used. Absent where it can.")
-
-
-class LookupAnswerSchema(Answer):
-    """The results of a lookup."""
-
-    results = nested_list(LookupResultSchema, "One result per item, in the order of the items.")
 
 
 class RefreshedSchema(Answer):

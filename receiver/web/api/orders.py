@@ -24,6 +24,7 @@ from receiver.orders.find import (
 )
 from receiver.orders.listing import pages
 from receiver.orders.order_json import order_etag, render_order, render_order_page, render_timeline
+from receiver.schemas import lookup, registration
 from receiver.schemas import order as schemas
 from receiver.schemas.history import EventFiltersSchema, TimelineSchema
 from receiver.web.api import download
@@ -52,13 +53,13 @@ DOWNLOADS = {
     "text/csv": {"schema": {"type": "string"}, "example": DOWNLOADED_CSV},
     "application/x-ndjson": {"schema": {"type": "string"}, "example": DOWNLOADED_NDJSON},
 }
-NEW_ORDER_SCHEMA = schemas.NewOrderSchema()
+NEW_ORDER_SCHEMA = registration.NewOrderSchema()
 
 # Per list of a lookup: the name of its items, None where they are objects, and their schema.
 LOOKED_UP: dict[str, tuple[str | None, Schema]] = {
-    "references": ("reference", schemas.ReferenceSchema()),
-    "orders": (None, schemas.OrderNameSchema()),
-    "tracking_numbers": ("tracking_number", schemas.TrackingNumberSchema()),
+    "references": ("reference", lookup.ReferenceSchema()),
+    "orders": (None, lookup.OrderNameSchema()),
+    "tracking_numbers": ("tracking_number", lookup.TrackingNumberSchema()),
 }
 # Those of test accounts are found by account and name only.
 Find = Callable[[Session, Any, frozenset[str]], Mapping[Any, Sequence[Order]]]
@@ -155,8 +156,8 @@ def list_orders(filters: dict[str, Any]) -> Response:
 
 
 @orders.post("/orders/lookup", is_open_to_readers=True)
-@orders.arguments(schemas.LookupSchema, example={"references": ["41", "42"]})
-@orders.response(200, schemas.LookupAnswerSchema)
+@orders.arguments(lookup.LookupSchema, example={"references": ["41", "42"]})
+@orders.response(200, lookup.LookupAnswerSchema)
 def look_up(lookup: dict[str, Any]) -> Response:
     """Look up several orders at once, by reference, by account and name, or by tracking number.
 
@@ -207,7 +208,7 @@ def _invalid_item(error: ValidationError) -> Problem:
 
 
 @orders.post("/orders")
-@orders.arguments(schemas.NewOrderSchema, example=NEW_ORDER)
+@orders.arguments(registration.NewOrderSchema, example=NEW_ORDER)
 @orders.response(201, schemas.OrderSchema, headers={"ETag": "ETag", "Location": "Location"})
 @orders.alt_response(
     200,
@@ -237,7 +238,7 @@ def register_order(new: dict[str, Any]) -> Response:
 
 
 @orders.patch("/orders/<account>/<order:order_id>")
-@orders.arguments(schemas.OrderChangesSchema, example={"reference": "42"})
+@orders.arguments(registration.OrderChangesSchema, example={"reference": "42"})
 @orders.response(200, schemas.OrderSchema, headers={"ETag": "ETag"})
 def change_order(changes: dict[str, Any], account: str, order_id: str) -> Response:
     """Correct the reference or metadata of an order, or stop or resume its tracking.
@@ -278,8 +279,8 @@ def delete_order(account: str, order_id: str) -> None:
 
 
 @orders.post("/orders/batch")
-@orders.arguments(schemas.NewOrderBatchSchema, example={"orders": [NEW_ORDER]})
-@orders.response(200, schemas.BatchAnswerSchema)
+@orders.arguments(registration.NewOrderBatchSchema, example={"orders": [NEW_ORDER]})
+@orders.response(200, registration.BatchAnswerSchema)
 def register_orders(batch: dict[str, Any]) -> Response:
     """Register up to 100 orders at once, each as `POST /v1/orders` does.
 

@@ -20,7 +20,8 @@ from receiver.orders.listing.pages import list_orders, read_parcels
 from receiver.orders.poll_plan import is_tracked
 from receiver.orders.register import request_refresh
 from receiver.orders.search import LEAST_CHARACTERS, search_orders
-from receiver.schemas.order import OrderChangesSchema, OrderFiltersSchema
+from receiver.schemas.order import OrderFiltersSchema
+from receiver.schemas.registration import OrderChangesSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
 from receiver.web.api.download import answer_download
