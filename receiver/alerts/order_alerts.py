@@ -27,8 +27,9 @@ ETA_GRACE = timedelta(hours=2)
 ETA_WITHIN = timedelta(days=3)
 # An order that has been stuck for longer than this counts as given up.
 STUCK_WITHIN = timedelta(days=35)
-# So many are counted in each account and status, of which there are a dozen and more.
+# So many are counted in each status of an account: of those that are stuck, and of all open ones.
 MOST_STUCK = 1_000
+MOST_OPEN = 5_000
 
 _EXAMPLE = Order.courier_order_id.label("example")
 
@@ -144,11 +145,11 @@ _OPEN_ORDERS = text("""
 
 
 def count_open_orders(context: AlertContext) -> Mapping[tuple[str, str], int]:
-    """Count the open orders by account and status; up to MOST_COUNTED of each."""
+    """Count the open orders by account and status; up to MOST_OPEN of each."""
     values = {
         "accounts": list(context.watched),
         "statuses": OPEN_STATUSES,
-        "most": MOST_COUNTED,
+        "most": MOST_OPEN,
         "highest": HIGHEST_ID,
     }
     rows = context.session.execute(_OPEN_ORDERS, values)

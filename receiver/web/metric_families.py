@@ -184,10 +184,13 @@ def _account_metrics(context: AlertContext) -> Iterator[Metric]:
     yield gauge("poll_lag_seconds", "How overdue the most overdue poll is.", lag, "account")
 
 
-def _order_metrics(context: AlertContext) -> Iterator[Metric]:
+def _open_order_metrics(context: AlertContext) -> Iterator[Metric]:
     by_status = order_alerts.count_open_orders(context)
-    open_text = "Orders that have not ended; up to 10,000."
+    open_text = "Orders that have not ended; up to 5,000 in each status."
     yield gauge("orders_open", open_text, by_status, "account", "status")
+
+
+def _order_metrics(context: AlertContext) -> Iterator[Metric]:
     keys = context.account_keys()
     stopped = select(Poll.stopped_at).where(
         Poll.account == keys.c.account, Poll.stopped_at.is_not(None)
@@ -272,6 +275,7 @@ PARTS: Mapping[str, Callable[[AlertContext], Iterator[Metric]]] = {
     "totals": _totals_metrics,
     "inbox": _inbox_metrics,
     "accounts": _account_metrics,
+    "open_orders": _open_order_metrics,
     "orders": _order_metrics,
     "retention": _retention_metrics,
     "push": _push_metrics,
