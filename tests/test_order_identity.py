@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.orders.names import lock_names
+from receiver.settings import Settings
 from tests.bodies import life, raw, tiramizoo_order
 from tests.service import wait_until, waiting_for
+from workers.folding.drain import drain_batch
 
 UUID = "6d1f0b1e-5f0e-4c39-8f0c-0a3c1e8a7b11"
 OTHER_UUID = UUID.replace("6", "7")
@@ -268,3 +272,24 @@ def test_a_number_of_the_shops_is_no_name_where_the_courier_cannot_be_asked_by_i
     shop.post("/webhooks/shipmentapi/orders/shipmentapi-token", data=raw(body))
     drain()
     assert register(shop, "41", "shipmentapi").status_code == 201
+
+
+def test_a_fold_and_a_batch_of_registrations_of_the_same_accounts_do_not_deadlock(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session], settings: Settings
+) -> None:
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, life("created"))))
+    drain()
+    register(shop, "ZVW8GV")
+    # A known order turns out to be a registered one, and another account has a new order.
+    shop.post(HOOK, data=raw(tiramizoo_order(UUID, life("created", "dispatched"), **NAMES)))
+    shop.post(PARKING, data=raw(tiramizoo_order(OTHER_UUID, life("created"))))
+    with ThreadPoolExecutor() as pool:
+        # As register_orders() locks them, in their order.
+        with sessions.begin() as batch:
+            lock_names(batch, ["tiramizoo"], registering=True)
+            folding = pool.submit(drain_batch, sessions, settings, datetime.now(UTC))
+            wait_until(lambda: bool(waiting_for(sessions)))
+            lock_names(batch, ["tiramizoo-parking"], registering=True)
+        assert folding.result(30) == 2
+    (only,) = orders(shop)
+    assert (only["courier_order_id"], only["status"]) == (UUID, "awaiting_pickup")

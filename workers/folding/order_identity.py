@@ -73,12 +73,13 @@ def assign_snapshots(
     for item in received:
         given[item.order_key].add(accounts[item.message.account].driver, item.snapshot)
     if unknown := by_order.keys() - ids.keys():
-        # Under the lock, which a registration that was just committed has released.
-        lock_names(session, {account for account, _ in unknown}, False)
+        # Under the lock, which a registration that was just committed has released. All accounts at
+        # once: a batch of registrations locks several as well, and both must do it in one order.
+        lock_names(session, {account for account, _ in by_order}, False)
         ids |= _find_ids(session, unknown)
     silent = find_silent_orders(session, given)
-    if further := {account for account, _ in silent} - {account for account, _ in unknown}:
-        lock_names(session, further, False)
+    if silent and not unknown:
+        lock_names(session, {account for account, _ in silent}, False)
         silent = find_silent_orders(session, given)
     matches = match_orders(session, given, ids.keys(), silent)
     assigned = AssignedSnapshots(by_order, ids, merged=matches.merged)
