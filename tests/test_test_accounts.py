@@ -81,6 +81,17 @@ def test_lists_leave_them_out_unless_they_are_asked_for(
     assert accounts(own) == ["tiramizoo"]
 
 
+def test_the_exact_reference_of_a_test_order_hides_no_other_order(shop: FlaskClient) -> None:
+    for account, reference in (("tiramizoo", "t-1"), ("cottoncast", "T-1")):
+        new = {"account": account, "courier_order_id": "u-1", "reference": reference}
+        assert shop.post("/v1/orders", json=new).status_code == 201
+    for filters in ({}, {"account": "cottoncast"}, {"status": "pending"}):
+        listed = get(shop, "/orders", reference="t-1", **filters)["orders"]
+        assert accounts(listed) == ["cottoncast"]
+    asked = get(shop, "/orders", reference="t-1", test="true")["orders"]
+    assert accounts(asked) == ["tiramizoo"]
+
+
 def test_they_are_shown_by_name_and_always_deleted(
     shop: FlaskClient, both: tuple[dict[str, Any], dict[str, Any]]
 ) -> None:

@@ -89,7 +89,7 @@ def select_order_ids(
         updated.conditions(Order.updated_at),
     )
     if filters.keys() & {"reference", "tracking_number"}:
-        names = _name_conditions(session, filters)
+        names = _name_conditions(session, filters, left_out)
         return _select_range(lowest, after, most, *names, *is_wanted, *is_created, *is_updated)
     days = updated.list_days(session, UPDATED_ON)
     if wanted:
@@ -155,23 +155,31 @@ def _find_id_range(session: Session, created: TimeRange) -> tuple[int, int]:
     return (1, 0) if lowest is None or highest is None else (lowest, highest)
 
 
-def _name_conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
+def _name_conditions(
+    session: Session, filters: Filters, left_out: Collection[str]
+) -> list[ColumnElement[bool]]:
     conditions = []
     if "tracking_number" in filters:
         name, account = filters["tracking_number"], filters.get("account")
         ids = {order_id for _, order_id in find_ids_of_accounts(session, [name], FEW, account)}
         conditions.append(id_in(Order.id, ids))
     if "reference" in filters:
-        conditions.append(_has_reference(session, filters["reference"]))
+        conditions.append(_has_reference(session, filters["reference"], left_out))
     return conditions
 
 
-def _has_reference(session: Session, reference: str) -> ColumnElement[bool]:
-    """Return the condition of having a reference: in its exact spelling, where an order has it."""
+def _has_reference(
+    session: Session, reference: str, left_out: Collection[str]
+) -> ColumnElement[bool]:
+    """Return the condition of having a reference: in its exact spelling, where an order has it.
+
+    left_out: the orders of these accounts do not count.
+    """
     exact = Order.reference == reference
-    if session.scalar(select(Order.id).where(exact).limit(1)) is not None:
+    counts = Order.account.not_in(left_out)
+    if session.scalar(select(Order.id).where(exact, counts).limit(1)) is not None:
         return exact
-    spelled = find_ids_of_spelled_references(session, [reference])
+    spelled = find_ids_of_spelled_references(session, [reference], left_out)
     return Order.id.in_([order_id for _, order_id in spelled])
 
 
