@@ -164,3 +164,13 @@ def test_a_token_acts_under_its_name(new_app: Callable[..., Flask], sessions: Se
     client = new_app(API_TOKENS=f"wärehouse two:{API_TOKEN}").test_client()
     client.post("/v1/orders", json=ORDER, headers={"Authorization": f"Bearer {API_TOKEN}"})
     assert [entry.who for entry in entries(sessions)] == ["wärehouse two"]
+
+
+def test_a_name_that_cannot_be_stored_is_signed_in_with_all_the_same(
+    client: FlaskClient, sessions: Sessions
+) -> None:
+    sign_in(client, name=" A\x00nn\n")
+    assert client.get("/ops/orders").status_code == 200
+    assert send(client, "/ops/signout").status_code == 303
+    done = [(entry.who, entry.action) for entry in entries(sessions)]
+    assert done == [("A?nn", "sign_in"), ("A?nn", "sign_out")]

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 
 from receiver import audit
 from receiver.audit import Actor, act_as
+from receiver.text import replace_unprintable
 from receiver.web.attempt_limit import client_address
 from receiver.web.auth import match_token
 from receiver.web.console import session_guard
@@ -42,7 +43,8 @@ def sign_in() -> Response | tuple[str, int]:
     Raises: TooManyAttempts.
     """
     form, settings = session_guard.read_form(), app_context().settings
-    name = form.get("name", "").strip()[:MAX_NAME_CHARACTERS]
+    # The audit log could not store U+0000.
+    name = replace_unprintable(form.get("name", "").strip())[:MAX_NAME_CHARACTERS]
     offered, target = form.get("token", "").strip(), form.get("to", "")
     limit, address = app_context().sign_in_limit, client_address(request)
     limit.check(address, offered)
