@@ -11,8 +11,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.db.bulk import insert_rows
 from receiver.db.models import Cursor, DailyPerformance, Order, OrderPerformance
 from receiver.inbox.accept import IncomingMessage, store_messages
+from receiver.orders.performance import record
 from receiver.orders.performance.record import forget_orders
 from receiver.orders.performance.report import Period, report_account, report_accounts
 from receiver.settings import Settings
@@ -295,10 +297,34 @@ def test_an_order_that_is_forgotten_does_not_count(
     told((tiramizoo_order(times=DELIVERED), after(190)))
     count_performance(sessions, 60)
     with sessions.begin() as session:
-        forget_orders(session, session.scalars(select(Order.id)).all())
+        forget_orders(session, session.scalars(select(Order)).all())
     assert report(shop)["orders"] == 0
     count_performance(sessions, 60)
     assert report(shop)["orders"] == 0
+    with sessions() as session:
+        assert session.scalars(select(OrderPerformance.order_id)).all() == []
+
+
+def test_an_order_that_is_deleted_while_it_is_recorded_does_not_count(
+    shop: FlaskClient,
+    told: Callable[..., None],
+    sessions: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An older version has folded it, and the job that finds such orders has just read it."""
+    name = "ORDERTRAIL-SAMPLE-1"
+    told((tiramizoo_order(name, DELIVERED), after(190)))
+    with sessions.begin() as session:
+        session.execute(text("DELETE FROM order_performance"))
+
+    def delete_first(*arguments: Any) -> int:
+        monkeypatch.undo()
+        assert shop.delete(f"/v1/orders/tiramizoo/{name}").status_code == 204
+        return insert_rows(*arguments)
+
+    monkeypatch.setattr(record, "insert_rows", delete_first)
+    count_performance(sessions, 60)
+    assert report(shop, test="true")["orders"] == 0
     with sessions() as session:
         assert session.scalars(select(OrderPerformance.order_id)).all() == []
 

@@ -62,7 +62,7 @@ def _try_to_delete(
         audit.record_action(
             session, audit.DELETE, account=order.account, courier_order_id=order.courier_order_id
         )
-        forget_orders(session, [order.id])
+        forget_orders(session, [order])
         delete_orders(session, [order.id], message_ids)
     return True
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from receiver.db.bulk import array_text, id_in, insert_rows, row_class
@@ -99,19 +99,23 @@ def record_unrecorded_orders(session: Session, order_ids: Collection[int]) -> No
     )
 
 
-def forget_orders(session: Session, order_ids: Collection[int]) -> None:
-    """Count some orders no longer, because they are deleted as if they had never been."""
-    session.execute(
-        update(OrderPerformance)
-        .where(id_in(OrderPerformance.order_id, order_ids))
-        .values(
-            day=None,
-            counters=[],
-            counted=False,
-            replaced_day=text("CASE WHEN counted THEN day ELSE replaced_day END"),
-            replaced_counters=text("CASE WHEN counted THEN counters ELSE replaced_counters END"),
-        )
-    )
+def forget_orders(session: Session, orders: Collection[Order]) -> None:
+    """Count some orders no longer, because they are deleted as if they had never been.
+
+    Also one that was not recorded yet gets a row, or record_unrecorded_orders(), which may have
+    read it already, would record it once it is gone. The next count removes the row.
+    """
+    rows = [
+        {
+            "order_id": order.id,
+            "account": order.account,
+            "sample": is_sample(order.courier_order_id),
+            "day": None,
+            "counters": [],
+        }
+        for order in sorted(orders, key=attrgetter("id"))
+    ]
+    insert_rows(session, OrderPerformance, rows, REPLACE)
 
 
 def settle_orders(session: Session, order_ids: Collection[int]) -> bool:
