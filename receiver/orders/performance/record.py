@@ -105,7 +105,7 @@ def forget_orders(session: Session, orders: Collection[Order]) -> None:
     Also one that was not recorded yet gets a row, or record_unrecorded_orders(), which may have
     read it already, would record it once it is gone. The next count removes the row.
     """
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "order_id": order.id,
             "account": order.account,
