@@ -135,6 +135,17 @@ def test_a_batch_that_is_too_large_is_refused(shop: FlaskClient) -> None:
     problem_of(shop.post("/v1/orders/batch", json=body), 413)
 
 
+@pytest.mark.parametrize("wrong", [{"metadata": {"\ud800": "x"}}, {"\ud800": "x"}], ids=str)
+def test_a_name_that_is_no_unicode_costs_no_other_order_its_result(
+    shop: FlaskClient, wrong: dict[str, Any]
+) -> None:
+    refused, registered = post(shop, {**new("a"), **wrong}, new("b"))
+    assert (refused["status"], registered["status"]) == (422, 201)
+    assert "\ud800" in json.dumps(refused["problem"]["errors"], ensure_ascii=False)
+    lookup = shop.post("/v1/orders/lookup", json={"orders": [{**new("b"), **wrong}, new("b")]})
+    assert [result["found"] for result in lookup.get_json()["results"]] == [False, True]
+
+
 def test_batches_at_once_with_the_same_orders_do_not_block_one_another(
     app: Flask, shop: FlaskClient, sessions: Sessions
 ) -> None:

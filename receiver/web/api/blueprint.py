@@ -116,7 +116,12 @@ def _refuse_constant(name: str) -> None:
 
 def json_answer(content: Any, status: int = 200) -> Response:
     """Return an answer whose content is ready, as its schema describes it."""
-    return Response(orjson.dumps(content), status, mimetype="application/json")
+    try:
+        body = orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        # A problem repeats a name of the request that has half a surrogate pair.
+        body = json.dumps(content).encode()
+    return Response(body, status, mimetype="application/json")
 
 
 def _keep_private(answer: Response) -> Response:
