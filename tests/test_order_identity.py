@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.db.models import Order
 from receiver.orders.names import lock_names
 from receiver.settings import Settings
 from tests.bodies import life, raw, tiramizoo_order
@@ -293,3 +294,38 @@ def test_a_fold_and_a_batch_of_registrations_of_the_same_accounts_do_not_deadloc
         assert folding.result(30) == 2
     (only,) = orders(shop)
     assert (only["courier_order_id"], only["status"]) == (UUID, "awaiting_pickup")
+
+
+def test_a_batch_whose_orders_depend_on_one_another_does_not_deadlock_with_a_fold(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session], settings: Settings
+) -> None:
+    for uuid in (OTHER_UUID, UUID):
+        shop.post(HOOK, data=raw(tiramizoo_order(uuid, life("created"))))
+        drain()
+    # The second one is recorded after the first, whose reference looks like it, and is older.
+    new = [
+        {"account": "tiramizoo", "courier_order_id": UUID, "reference": OTHER_UUID},
+        {"account": "tiramizoo", "courier_order_id": OTHER_UUID},
+    ]
+    for uuid in (OTHER_UUID, UUID):
+        shop.post(HOOK, data=raw(tiramizoo_order(uuid, life("created", "dispatched"))))
+    older = select(Order.id).where(Order.courier_order_id == OTHER_UUID)
+
+    def count_waiting() -> int:
+        """How many connections wait for a lock, also for one on a row."""
+        waiting = text(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        with sessions() as session:
+            return int(session.scalars(waiting).one())
+
+    with ThreadPoolExecutor() as pool:
+        with sessions.begin() as other:
+            other.execute(older.with_for_update())
+            folding = pool.submit(drain_batch, sessions, settings, datetime.now(UTC))
+            wait_until(lambda: count_waiting() == 1)
+            batch = pool.submit(shop.post, "/v1/orders/batch", json={"orders": new})
+            wait_until(lambda: count_waiting() == 2)
+        assert batch.result(30).status_code == 200
+        assert folding.result(30) == 2

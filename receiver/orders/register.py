@@ -145,6 +145,11 @@ def record_registrations(
     while left:
         ids = _find_couriers_ids(session, left.values())
         together = _choose_independent(left, ids)
+        if not recorded and len(together) < len(left):
+            # Those that follow later, too: workers lock orders by id, all at once.
+            keys = {(each.account, ids[each.account, each.courier_order_id]) for each in new}
+            known = select(Order.id).where(pairs_in(Order.account, Order.courier_order_id, keys))
+            load_orders(session, session.scalars(known).all(), lock=True)
         for place, result in _record_together(session, left, together, now, changes).items():
             recorded[place] = result
             del left[place]
