@@ -298,7 +298,6 @@ def test_retry_of_many_takes_only_what_it_names(shop: FlaskClient, sessions: Ses
     assert retried(shop, outcome="parked")["retried"] == 2
     assert outcomes(sessions) == ["quarantined", "pending", "pending", "pending", *before[4:]]
     assert retried(shop, outcome="parked")["retried"] == 0
-    assert retried(shop, outcome="quarantined", account="nowhere")["retried"] == 0
 
 
 def test_retry_of_many_narrows_down_and_counts_as_discarding_does(
@@ -462,6 +461,30 @@ def test_retry_that_cannot_be_used_names_the_field(
 def test_retry_with_a_cursor_of_another_list_is_refused(shop: FlaskClient) -> None:
     body = {"outcome": "parked", "cursor": "bzE"}
     problem_of(shop.post("/v1/messages/retry", json=body), 422)
+
+
+@pytest.mark.parametrize("action", ["retry", "discard"])
+@pytest.mark.parametrize("further", [{}, {"dry_run": True}])
+def test_many_messages_of_an_unknown_account_are_404(
+    shop: FlaskClient, action: str, further: dict[str, Any]
+) -> None:
+    body = {"outcome": "quarantined", "account": "nowhere", **further}
+    if action == "discard":
+        body["note"] = "a test"
+    problem = problem_of(shop.post(f"/v1/messages/{action}", json=body), 404)
+    assert problem["code"] == "account_not_found"
+
+
+@pytest.mark.parametrize("action", ["retry", "discard"])
+def test_many_messages_of_an_account_that_was_switched_off_are_found(
+    shop: FlaskClient, sessions: Sessions, action: str
+) -> None:
+    fill(sessions, {"account": "switched-off", "outcome": "quarantined"})
+    body = {"outcome": "quarantined", "account": "switched-off"}
+    if action == "discard":
+        body["note"] = "a test"
+    answer = shop.post(f"/v1/messages/{action}", json=body)
+    assert next(iter(answer.get_json().values())) == 1
 
 
 # How messages that were sent back wait

@@ -69,6 +69,7 @@ def retry_message(message_id: str) -> dict[str, Any]:
 @messages.post("/messages/retry")
 @messages.arguments(schemas.RetrySchema, example={"outcome": "quarantined", "account": "tiramizoo"})
 @messages.response(202, schemas.RetriedSchema)
+@messages.problem(404, UNKNOWN_ACCOUNT, UNKNOWN_ACCOUNT_EXAMPLE, "account_not_found")
 def retry_messages(selection: dict[str, Any]) -> dict[str, Any]:
     """Process all quarantined, or all parked, messages that match again, oldest first.
 
@@ -76,6 +77,7 @@ def retry_messages(selection: dict[str, Any]) -> dict[str, Any]:
     of them: repeat it with `next_cursor` as `cursor` until `next_cursor` is null.
     """
     app, now = app_context(), datetime.now(UTC)
+    _require_known_account(selection)
     return retry.retry_messages(app.sessions, app.bells, selection, now, ONE_REQUEST_SECONDS)
 
 
@@ -103,6 +105,7 @@ def discard_message(note: dict[str, str], message_id: str) -> dict[str, Any]:
     example={"outcome": "quarantined", "reason": "Missing data", "by": "Ann", "note": "a test"},
 )
 @messages.response(200, schemas.DiscardedSchema)
+@messages.problem(404, UNKNOWN_ACCOUNT, UNKNOWN_ACCOUNT_EXAMPLE, "account_not_found")
 def discard_messages(selection: dict[str, Any]) -> dict[str, Any]:
     """Discard all quarantined, or all parked, messages that match, oldest first.
 
@@ -110,4 +113,11 @@ def discard_messages(selection: dict[str, Any]) -> dict[str, Any]:
     as `cursor` until `next_cursor` is null. A retry of a message reverses the decision.
     """
     sessions, now = app_context().sessions, datetime.now(UTC)
+    _require_known_account(selection)
     return retry.discard_messages(sessions, selection, now, ONE_REQUEST_SECONDS)
+
+
+def _require_known_account(selection: dict[str, Any]) -> None:
+    app = app_context()
+    with app.sessions() as session:
+        require_known_account(session, app.settings, selection.get("account"))

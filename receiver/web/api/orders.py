@@ -133,10 +133,11 @@ def list_orders(filters: dict[str, Any]) -> Response:
     surrounding blanks.
 
     With `Accept: text/csv` or `Accept: application/x-ndjson` the response is a download of all
-    orders that match, whatever `limit` is. It is read while you read it: an order is shown as it
-    was then. A download that fails ends its connection in the middle of a chunk, which HTTP clients
-    report. In CSV, a text that a spreadsheet would take for a formula has an apostrophe before it;
-    NDJSON has all texts unchanged.
+    orders that match, whatever `limit` is, each with the tracking numbers of its first 50 parcels.
+    It is read while you read it: an order is shown as it was then. A download that fails ends its
+    connection in the middle of a chunk, which HTTP clients report. In CSV, a text that a
+    spreadsheet would take for a formula has an apostrophe before it; NDJSON has all texts
+    unchanged.
     """
     app = app_context()
     accepted = request.accept_mimetypes.best_match(["application/json", *download.FORMATS])
