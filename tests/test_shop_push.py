@@ -457,6 +457,33 @@ def test_of_several_senders_one_sends_at_a_time_and_nothing_twice(
         assert len(slow_shop.seen) == 4
 
 
+@pytest.mark.parametrize("minutes", [-2, 2])
+def test_senders_whose_clocks_differ_send_one_at_a_time(
+    receiver_shop: PushShop,
+    new_sender: Callable[..., FeedSender],
+    change: Change,
+    sessions: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+) -> None:
+    class OtherClock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(minutes=minutes)
+
+    start(sessions)
+    change("a")
+    monkeypatch.setattr(shop_client, "READ_SECONDS", 3.0)
+    receiver_shop.does = HANGS
+    thread = threading.Thread(target=new_sender(receiver_shop.url).push_next)
+    thread.start()
+    wait_until(lambda: receiver_shop.seen)
+    monkeypatch.setattr(sender, "datetime", OtherClock)
+    assert new_sender(receiver_shop.url).push_next() > 1
+    assert len(receiver_shop.seen) == 1
+    thread.join()
+
+
 def test_a_sender_that_dies_is_followed_by_another_with_the_same_batch(
     change: Change, sessions: Sessions
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from redis import Redis
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.background_thread import BackgroundThread
@@ -73,7 +74,7 @@ class FeedSender:
         """
         self._record()
         with self._sessions.begin() as session:
-            batch = claim_batch(session, datetime.now(UTC), self._test_accounts)
+            batch = claim_batch(session, _read_clock(session), self._test_accounts)
         if not isinstance(batch, Batch):
             if batch.after is not None:
                 self._waiters.wait(batch.after, IDLE_SECONDS)
@@ -88,5 +89,10 @@ class FeedSender:
         if self._answered is None:
             return
         with self._sessions.begin() as session:
-            record_answer(session, *self._answered, datetime.now(UTC))
+            record_answer(session, *self._answered, _read_clock(session))
         self._answered = None
+
+
+def _read_clock(session: Session) -> datetime:
+    """Return the time by PostgreSQL's clock: a lease must end at one moment for all processes."""
+    return session.scalars(select(func.now())).one()
