@@ -12,6 +12,7 @@ from receiver.cli.main import main
 from receiver.orders.conflicts import is_open, merge_conflicts
 from receiver.orders.fold import Conflict
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw, tiramizoo_order
+from tests.shop import problem_of
 
 ORDER = "/v1/orders/tiramizoo/u-1"
 
@@ -118,6 +119,11 @@ def test_conflicts_come_in_pages_and_by_account(
     assert sorted(conflict["courier_order_id"] for conflict in found) == ["u-0", "u-1", "u-2"]
     assert second["next_cursor"] is None
     assert shop.get("/v1/conflicts?account=cottoncast").get_json()["conflicts"] == []
+
+
+def test_conflicts_of_an_unknown_account_are_404(shop: FlaskClient) -> None:
+    problem = problem_of(shop.get("/v1/conflicts?account=nowhere"), 404)
+    assert problem["code"] == "account_not_found"
 
 
 @pytest.mark.parametrize(

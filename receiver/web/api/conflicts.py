@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Response
 
+from receiver.accounts.known_accounts import require_known_account
 from receiver.db.pagination import begin_consistent_read
 from receiver.orders import conflicts as order_conflicts
 from receiver.orders import explain
@@ -12,6 +13,7 @@ from receiver.orders.find import find_order
 from receiver.schemas import history as schemas
 from receiver.web.api.blueprint import ApiBlueprint, json_answer
 from receiver.web.context import app_context
+from receiver.web.openapi.components import UNKNOWN_ACCOUNT, UNKNOWN_ACCOUNT_EXAMPLE
 
 conflicts = ApiBlueprint("attention", "Explanations of a status, and conflicting facts.")
 
@@ -34,10 +36,15 @@ def explain_order(page: dict[str, Any], account: str, order_id: str) -> Response
 @conflicts.get("/conflicts")
 @conflicts.arguments(schemas.ConflictFiltersSchema, location="query")
 @conflicts.response(200, schemas.ConflictPageSchema)
+@conflicts.problem(404, UNKNOWN_ACCOUNT, UNKNOWN_ACCOUNT_EXAMPLE, "account_not_found")
 def list_conflicts(filters: dict[str, Any]) -> dict[str, Any]:
     """List open conflicts: reported facts that contradict, such as picked up after cancelled."""
-    with app_context().sessions() as session:
-        return order_conflicts.list_conflicts(session, app_context().settings, filters)
+    app = app_context()
+    with app.sessions() as session:
+        page = order_conflicts.list_conflicts(session, app.settings, filters)
+        if not page["conflicts"]:
+            require_known_account(session, app.settings, filters.get("account"))
+        return page
 
 
 @conflicts.post("/orders/<account>/<path:order_id>/conflicts/<conflict_id>/close")
