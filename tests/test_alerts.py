@@ -120,6 +120,8 @@ def test_an_alert_has_a_history_and_is_acknowledged(
         ]
     assert [it["account"] for it in get_history(shop)] == ["tiramizoo", "cottoncast"]
     until = "2036-04-16T07:00:00Z"
+    acknowledged = shop.post(f"{path}/acknowledge", json={"until": until}).json
+    assert acknowledged["acknowledged_until"] == until
     snoozed: Any = shop.post(f"{path}/snooze", json={"until": until}).json
     assert [snoozed["acknowledged_until"], snoozed["acknowledged_by"]] == [until, "API"]
     assert shop.post(f"{path}/snooze", json={}).status_code == 422

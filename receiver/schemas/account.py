@@ -213,6 +213,7 @@ class AcknowledgementSchema(Schema):
         load_default="",
         length=(None, 1000),
     )
+    until = time("Until when it is not pushed again; by default for a day.", "2026-04-17T09:00:00Z")
 
 
 class SnoozeSchema(AcknowledgementSchema):

@@ -29,7 +29,7 @@ def list_alerts(filters: dict[str, Any]) -> dict[str, Any]:
 )
 @alerts.response(200, schemas.PastAlertSchema)
 def acknowledge_alert(wanted: dict[str, Any], alert_id: str) -> Any:
-    """Have an open alert not pushed again for a day: somebody takes care of it.
+    """Have an open alert not pushed again until a time, or for a day: somebody takes care of it.
 
     It is pushed all the same where it becomes critical, and its end is pushed.
     """
