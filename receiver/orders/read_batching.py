@@ -41,12 +41,15 @@ ORDER: LiteralString = f"""
     FROM {FOUND} JOIN orders ON orders.id = order_id LEFT JOIN polls ON polls.order_id = orders.id
 """  # noqa: S608
 # The newest first, one more than a page may have. As a range of the index and in its whole order,
-# for the reason that pagination.select_pages gives.
+# for the reason that pagination.select_pages gives. LIMIT 1 keeps PostgreSQL from reading all polls
+# where it does not know yet how few orders have the reference.
 REFERENCED: LiteralString = f"""
     SELECT asked.account AS asked_account, asked.name AS asked_name, found.*
     FROM unnest(%(accounts)s::text[], %(names)s::text[]) AS asked (account, name)
     CROSS JOIN LATERAL (
-        SELECT {COLUMNS} FROM orders LEFT JOIN polls ON polls.order_id = orders.id
+        SELECT {COLUMNS} FROM orders LEFT JOIN LATERAL (
+            SELECT * FROM polls WHERE polls.order_id = orders.id LIMIT 1
+        ) AS polls ON true
         WHERE orders.account <> ALL (%(left_out)s::text[])
             AND reference >= asked.name AND (reference, orders.id) <= (asked.name, {HIGHEST_ID})
         ORDER BY reference DESC, orders.id DESC LIMIT {MOST_LISTED + 1}
