@@ -46,12 +46,15 @@ class MessageContext:
     kind         `webhook` or `poll`
     field_map    the account's COURIER_<ACCOUNT>_FIELDS, empty where it has none
     zone         the account's COURIER_<ACCOUNT>_ZONE, empty where the driver's own counts
+    polled_order_id  for a poll answer about one order, the courier's id by which it was polled;
+                     empty where the answer itself has to name the order
     """
 
     received_at: datetime
     kind: str = "webhook"
     field_map: Mapping[str, Any] = field(default_factory=dict)
     zone: str = ""
+    polled_order_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,17 @@ class Eta:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """A label that stood inside a message, as the file it is.
+
+    content_type is `application/pdf`, `image/png`, `application/zpl` and the like.
+    """
+
+    content: bytes = field(repr=False)
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that one message says about one order.
 
@@ -157,6 +171,7 @@ class Snapshot:
     parcels      per tracking number: tracking_url, courier_name, status (FOLLOWS_ORDER where its
                  word is not mapped), is_new, external_id (a name of the order); listed: always
                  true with a courier that reports parcels one by one
+    label        the label of the order, where the message holds it and not a URL
 
     None and empty values mean that the message does not say, and never erase a known value.
     """
@@ -170,6 +185,7 @@ class Snapshot:
     eta: Eta | None = None
     parcels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     time_count: int = 0
+    label: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
