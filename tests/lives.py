@@ -211,7 +211,7 @@ def messages(life: Life, arrivals: Sequence[datetime] | None = None) -> list[Rec
         )
         heard = MessageContext(at, sent.kind)
         driver = DRIVERS[life.courier]
-        decode = driver.topics["orders"]
+        decode = driver.topics["orders"].decode
         if sent.kind == "poll" and driver.api is not None:
             decode = driver.api.decode
         decoded = decode(sent.body, heard)

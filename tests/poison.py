@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from receiver.couriers import DRIVERS
+from receiver.couriers.contract import Topic
 from receiver.couriers.snapshot import Decoded, MessageContext
 
 TIRAMIZOO = DRIVERS["tiramizoo"]
@@ -30,14 +31,16 @@ def decode(body: dict[str, Any], heard: MessageContext) -> Decoded:
             collections.deque(itertools.repeat(None), maxlen=0)
         case "memory":
             raise MemoryError
-    return TIRAMIZOO.topics["orders"](body, heard)
+    return TIRAMIZOO.topics["orders"].decode(body, heard)
 
 
 ACCOUNT = {"COURIER_POISON_SECRETS": "poison-token"}
 
 if __name__ == "__main__":
     # Only here: what imports this file for its names would have one courier more from then on.
-    DRIVERS["poison"] = replace(TIRAMIZOO, name="poison", topics={"orders": decode}, api=None)
+    DRIVERS["poison"] = replace(
+        TIRAMIZOO, name="poison", topics={"orders": Topic(decode)}, api=None
+    )
 
     from workers import worker
     from workers.folding import drain

@@ -196,7 +196,7 @@ class Follower:
                 self._plan(at)
             else:
                 body = parse_body(self.courier.webhook_message(self.order, number).body)
-                self._fold("webhook", self.driver.topics["orders"](body, self._now()), at)
+                self._fold("webhook", self.driver.topics["orders"].decode(body, self._now()), at)
                 self.answer = None
 
     def _now(self, kind: str = "webhook") -> MessageContext:

@@ -9,11 +9,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from receiver import statuses
 from receiver.couriers.schedule import Schedule
-from receiver.couriers.snapshot import Decoded, MessageContext
+from receiver.couriers.snapshot import Decoded, MessageContext, Parameters
 
 # How long an order may keep a status before it counts as stuck; a driver has its own values where
 # its courier is quicker or slower.
@@ -32,8 +32,62 @@ STUCK_AFTER: Mapping[str, timedelta] = {
     statuses.UNKNOWN: timedelta(days=1),
 }
 
-# Raises Undecodable where the message cannot be read.
-Decode = Callable[[dict[str, Any], MessageContext], Decoded]
+# Decodes the content of a message: a dict, or a list for a body that is a JSON array. Raises
+# Undecodable where the message cannot be read.
+Decode = Callable[[Any, MessageContext], Decoded]
+BodyKind = Literal["object", "array", "any", "form", "empty"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a courier gets for an answer."""
+
+    status: int = 200
+    body: bytes = b'{"status":"ok"}'
+    content_type: str = "application/json"
+
+
+OK_ANSWER = Answer()
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a webhook's request says beside its body.
+
+    headers  those that the topic declares and the request has, by their names in lower case
+    query    the URL's parameters, empty unless the topic keeps them; one that is repeated has the
+             list of its values
+    """
+
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Parameters = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One kind of webhook of a courier, which it sends to /webhooks/<account>/<topic>.
+
+    decode       decodes the content of the body
+    methods      the methods by which the courier sends it: POST, PUT or PATCH
+    body         what the body is: `object`, `array` or `any` (one of both) of JSON, `form`
+                 (application/x-www-form-urlencoded) or `empty`. A form is decoded as an object of
+                 texts, where a key that is repeated has the list of its values; an empty body as {}
+    answer       the answer to a message that is stored, or a function of its content
+    handshake    answers the GET by which the courier checks the URL; a function of its query
+    is_noise     whether a message reports nothing that counts: it is answered and not stored
+    headers      the request headers that are stored with the message for `decode`; no credentials
+    keeps_query  whether the URL's parameters are stored with the message for `decode`
+    """
+
+    decode: Decode
+    methods: tuple[str, ...] = ("POST",)
+    body: BodyKind = "object"
+    answer: Answer | Callable[[Any, Heard], Answer] = OK_ANSWER
+    handshake: Callable[[Parameters], Answer] | None = None
+    is_noise: Callable[[Any, Heard], bool] | None = None
+    headers: tuple[str, ...] = ()
+    keeps_query: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +164,7 @@ class Driver:
 
     name        the driver's name, as in COURIER_<ACCOUNT>_DRIVER
     words       their words to our statuses, in the order in which an order passes through them
-    topics      decodes the webhooks of each topic
+    topics      its webhooks, by the topic in their URL
     make_sample       a webhook about an order as the courier sends it, for trying an installation
     sample_order      the id of a sample, which begins with ORDERTRAIL-SAMPLE- and marks it as one
                       (receiver/orders/names.py), and its state in the courier's word
@@ -129,7 +183,7 @@ class Driver:
 
     name: str
     words: Mapping[str, str]
-    topics: Mapping[str, Decode]
+    topics: Mapping[str, Topic]
     make_sample: Callable[[SampleState], Mapping[str, Any]]
     sample_order: tuple[str, str]
     signature_header: str | None = None

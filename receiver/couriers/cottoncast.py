@@ -19,7 +19,7 @@ from typing import Any
 from receiver import statuses
 from receiver.couriers import parsing
 from receiver.couriers.body_reader import read_fields
-from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
+from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState, Topic
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     Decoded,
@@ -282,7 +282,7 @@ def _make_sample(sample: SampleState) -> dict[str, Any]:
 driver = Driver(
     name="cottoncast",
     words=WORDS,
-    topics={"orders": decode_order_status},
+    topics={"orders": Topic(decode_order_status)},
     signature_header="Cottoncast-Authentication",
     identify_order=_identify_order,
     api=Api(

@@ -16,7 +16,7 @@ from jmespath.exceptions import JMESPathError
 from receiver import statuses
 from receiver.couriers import parsing
 from receiver.couriers.body_reader import read_fields
-from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
+from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState, Topic
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     Decoded,
@@ -219,7 +219,7 @@ def _make_sample(sample: SampleState) -> dict[str, Any]:
 driver = Driver(
     name="shipmentapi",
     words=WORDS,
-    topics={"orders": decode_mapped_order},
+    topics={"orders": Topic(decode_mapped_order)},
     normalize_word=_normalize_word,
     check_field_map=check_field_map,
     api=Api(

@@ -29,6 +29,9 @@ FOLLOWS_ORDER = "follows_order"
 
 LAST_OF_MINUTE = timedelta(minutes=1) - timedelta(microseconds=1)
 
+# The parameters of a query or a form: one that is repeated has the list of its values.
+Parameters = Mapping[str, str | list[str]]
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -48,6 +51,9 @@ class MessageContext:
     zone         the account's COURIER_<ACCOUNT>_ZONE, empty where the driver's own counts
     polled_order_id  for a poll answer about one order, the courier's id by which it was polled;
                      empty where the answer itself has to name the order
+    method       the method of a webhook's request
+    headers      the headers of a webhook that its topic declares, by their names in lower case
+    query        the parameters of a webhook's URL, where its topic keeps them
     """
 
     received_at: datetime
@@ -55,6 +61,9 @@ class MessageContext:
     field_map: Mapping[str, Any] = field(default_factory=dict)
     zone: str = ""
     polled_order_id: str = ""
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Parameters = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

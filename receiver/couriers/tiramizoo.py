@@ -20,7 +20,7 @@ from zoneinfo import available_timezones
 from receiver import statuses
 from receiver.couriers import parsing
 from receiver.couriers.body_reader import read_fields
-from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState
+from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState, Topic
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     CLOCK_TOLERANCE,
@@ -557,7 +557,7 @@ def _make_sample(sample: SampleState) -> dict[str, Any]:
 driver = Driver(
     name="tiramizoo",
     words=WORDS,
-    topics={"orders": decode_order, "tours": decode_tour_plan},
+    topics={"orders": Topic(decode_order), "tours": Topic(decode_tour_plan)},
     api=Api(
         url="https://app.tiramizoo.com/api/v1",
         headers=_headers,

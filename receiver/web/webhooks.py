@@ -192,7 +192,7 @@ def _refuse_unknown_order(
     # The courier waits, and so do all others: of thousands of parcels the first are names enough.
     brief = {name: _first_entries(value) for name, value in content.items()}
     try:
-        decoded = driver.topics[message.topic](brief, context)
+        decoded = driver.topics[message.topic].decode(brief, context)
     except errors.Undecodable:
         return
     with app.sessions() as session:

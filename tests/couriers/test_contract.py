@@ -117,7 +117,7 @@ def times_in(value: Any) -> Iterator[datetime]:
 
 def check(name: str, topic: str, body: dict[str, Any]) -> None:
     """A body is decoded or refused, and whatever was decoded can be folded."""
-    decoded = check_with(DRIVERS[name].topics[topic], body, CONTEXT)
+    decoded = check_with(DRIVERS[name].topics[topic].decode, body, CONTEXT)
     assert all(snapshot.events for snapshot in decoded.orders)
 
 
@@ -150,7 +150,7 @@ def test_every_topic_has_bodies_that_are_decoded(name: str) -> None:
     for topic, bodies in case.bodies.items():
         assert bodies
         for body in bodies:
-            assert driver.topics[topic](body, CONTEXT) != Decoded()
+            assert driver.topics[topic].decode(body, CONTEXT) != Decoded()
 
 
 @pytest.mark.parametrize("name", DRIVERS)
@@ -168,7 +168,7 @@ def test_words_have_their_place_in_the_map_as_step(name: str) -> None:
     driver = DRIVERS[name]
     for step, word in enumerate(driver.words):
         body = driver.sample_body(SampleState("an id", word, "41", CONTEXT.received_at))
-        (snapshot,) = driver.topics["orders"](json.loads(body), CONTEXT).orders
+        (snapshot,) = driver.topics["orders"].decode(json.loads(body), CONTEXT).orders
         assert step in {event.step for event in snapshot.events if event.courier_status == word}
 
 
@@ -183,7 +183,7 @@ def test_every_word_of_the_map_is_mapped_and_no_other(name: str) -> None:
 def test_sample_decodes_to_the_order_it_names(name: str) -> None:
     driver = DRIVERS[name]
     assert driver.sample_body() == driver.sample_body()
-    (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body()), CONTEXT).orders
+    (snapshot,) = driver.topics["orders"].decode(json.loads(driver.sample_body()), CONTEXT).orders
     assert snapshot.courier_order_id == driver.sample_order_id
     # Whatever names it has make no other order found.
     names = {snapshot.courier_order_id, *snapshot.identifiers.values(), *snapshot.parcels}
@@ -198,7 +198,7 @@ def test_an_empty_reference_is_none_and_an_empty_id_is_refused(name: str) -> Non
 
     def read(order_id: str, reference: str) -> Decoded:
         state = SampleState(order_id, driver.sample_order[1], reference, CONTEXT.received_at)
-        return driver.topics["orders"](json.loads(driver.sample_body(state)), CONTEXT)
+        return driver.topics["orders"].decode(json.loads(driver.sample_body(state)), CONTEXT)
 
     (snapshot,) = read("an id", "").orders
     assert snapshot.reference is None
@@ -213,12 +213,20 @@ SAMPLED = [(name, word) for name, driver in DRIVERS.items() for word in driver.w
 def test_sample_tells_whatever_word_it_is_to_tell(name: str, word: str) -> None:
     driver = DRIVERS[name]
     state = SampleState("an id", word, "41", CONTEXT.received_at - timedelta(hours=3))
-    (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body(state)), CONTEXT).orders
+    (snapshot,) = (
+        driver.topics["orders"].decode(json.loads(driver.sample_body(state)), CONTEXT).orders
+    )
     assert (snapshot.courier_order_id, snapshot.reference) == ("an id", "41")
-    (of_order,) = driver.topics["orders"](
-        json.loads(driver.sample_body(dataclasses.replace(state, reference=None, is_sample=False))),
-        CONTEXT,
-    ).orders
+    (of_order,) = (
+        driver.topics["orders"]
+        .decode(
+            json.loads(
+                driver.sample_body(dataclasses.replace(state, reference=None, is_sample=False))
+            ),
+            CONTEXT,
+        )
+        .orders
+    )
     # About an order that exists it says the state alone.
     assert [event.status for event in of_order.events] == [driver.words[word]]
     assert (of_order.reference, of_order.identifiers, of_order.parcels) == (None, {}, {})
@@ -230,7 +238,9 @@ def test_sample_tells_whatever_word_it_is_to_tell(name: str, word: str) -> None:
 def test_sample_of_a_word_that_nobody_knows_is_unknown(name: str) -> None:
     driver = DRIVERS[name]
     state = SampleState("an id", "teleported", "41", CONTEXT.received_at)
-    (snapshot,) = driver.topics["orders"](json.loads(driver.sample_body(state)), CONTEXT).orders
+    (snapshot,) = (
+        driver.topics["orders"].decode(json.loads(driver.sample_body(state)), CONTEXT).orders
+    )
     (event,) = [event for event in snapshot.events if event.courier_status == "teleported"]
     assert event.status == statuses.UNKNOWN
 
@@ -257,7 +267,7 @@ def test_address_that_is_none_of_the_web_is_not_shown_and_costs_nothing_else(add
         ),
     }
     for name, body in bodies.items():
-        (snapshot,) = DRIVERS[name].topics["orders"](body, CONTEXT).orders
+        (snapshot,) = DRIVERS[name].topics["orders"].decode(body, CONTEXT).orders
         shown = [snapshot.details, *snapshot.parcels.values()]
         assert all(it.get("tracking_url") is None for it in shown)
         assert all(it.get("label_url") is None for it in shown)
@@ -267,7 +277,7 @@ def test_address_that_is_none_of_the_web_is_not_shown_and_costs_nothing_else(add
 @pytest.mark.parametrize(("name", "topic"), ENTRANCES)
 def test_every_topic_refuses_an_empty_object(name: str, topic: str) -> None:
     with pytest.raises(Undecodable):
-        DRIVERS[name].topics[topic]({}, CONTEXT)
+        DRIVERS[name].topics[topic].decode({}, CONTEXT)
 
 
 @pytest.mark.parametrize(("name", "topic"), ENTRANCES)
@@ -327,7 +337,7 @@ def test_odd_values_beside_the_state_never_cost_it(
     driver, case = DRIVERS[name], CASES[name]
     decoders = [
         *(
-            (driver.topics[topic], "webhook", body)
+            (driver.topics[topic].decode, "webhook", body)
             for topic in case.bodies
             for body in case.bodies[topic]
         ),
@@ -381,7 +391,7 @@ def test_word_that_is_not_in_the_map_is_unknown(word: str) -> None:
         # ShipmentAPI's words come in any spelling.
         spelt = "_".join(word.casefold().replace("-", " ").replace("_", " ").split())
         known = word.strip() in driver.words or (name == "shipmentapi" and spelt in driver.words)
-        (snapshot,) = driver.topics["orders"](body, CONTEXT).orders
+        (snapshot,) = driver.topics["orders"].decode(body, CONTEXT).orders
         (event,) = snapshot.events
         assert (event.status == statuses.UNKNOWN) == (not known)
         assert event.courier_status == word.strip()

@@ -82,7 +82,7 @@ STATUS_OF = {
 
 
 def decode(body: Mapping[str, Any], received_at: datetime = HEARD_AT) -> Snapshot:
-    (snapshot,) = driver.topics["orders"](dict(body), MessageContext(received_at)).orders
+    (snapshot,) = driver.topics["orders"].decode(dict(body), MessageContext(received_at)).orders
     return snapshot
 
 
@@ -202,7 +202,9 @@ def test_timestamp_ahead_of_ours_counts_at_arrival() -> None:
     "stamp", [True, [1622007287], {"at": 1}, "soon", "nan", "inf", 1e300, "9" * 400]
 )
 def test_timestamp_that_is_no_time_is_left_out(stamp: Any) -> None:
-    decoded = driver.topics["orders"](cottoncast_status("D", stamp), MessageContext(HEARD_AT))
+    decoded = driver.topics["orders"].decode(
+        cottoncast_status("D", stamp), MessageContext(HEARD_AT)
+    )
     (event,) = decoded.orders[0].events
     assert (event.occurred_at, event.flags) == (HEARD_AT, frozenset({"time_inferred"}))
     assert [item.field for item in decoded.left_out] == ["status.timestamp"]
@@ -350,7 +352,9 @@ def test_hook_that_cannot_be_read_says_which_field(change: dict[str, Any], named
 def test_what_cannot_be_read_beside_the_state_is_left_out(
     change: dict[str, Any], left_out: str
 ) -> None:
-    decoded = driver.topics["orders"](cottoncast_status("D") | change, MessageContext(HEARD_AT))
+    decoded = driver.topics["orders"].decode(
+        cottoncast_status("D") | change, MessageContext(HEARD_AT)
+    )
     assert decoded.orders[0].events[0].status == statuses.DELIVERED
     assert [item.field for item in decoded.left_out] == [left_out]
 

@@ -78,7 +78,7 @@ def test_each_body_is_here_and_in_the_readme_with_its_origin() -> None:
 def test_body_from_outside_means_what_its_courier_meant(path: str, meaning: Meaning) -> None:
     driver = DRIVERS[path.partition("/")[0]]
     assert driver.api is not None
-    decode = driver.api.decode if meaning.kind == "poll" else driver.topics["orders"]
+    decode = driver.api.decode if meaning.kind == "poll" else driver.topics["orders"].decode
     body = parse_body((PAYLOADS / path).read_bytes())
     decoded = decode(body, MessageContext(RECEIVED_AT, meaning.kind))
     folded, _ = fold_order(decoded.orders[0].events)
@@ -89,6 +89,8 @@ def test_body_from_outside_means_what_its_courier_meant(path: str, meaning: Mean
 
 def test_long_numbers_are_ids_and_tracking_numbers_with_all_their_digits() -> None:
     body = parse_body((PAYLOADS / "shipmentapi/long_number.json").read_bytes())
-    (order,) = DRIVERS["shipmentapi"].topics["orders"](body, MessageContext(RECEIVED_AT)).orders
+    (order,) = (
+        DRIVERS["shipmentapi"].topics["orders"].decode(body, MessageContext(RECEIVED_AT)).orders
+    )
     assert order.courier_order_id == "400000000000000000001"
     assert [*order.parcels] == ["9405510200793891380462"]

@@ -66,7 +66,7 @@ def decode(
     kind: str = "webhook",
 ) -> Snapshot:
     context = MessageContext(received_at, kind, field_map or {})
-    (snapshot,) = driver.topics["orders"](dict(body), context).orders
+    (snapshot,) = driver.topics["orders"].decode(dict(body), context).orders
     return snapshot
 
 
@@ -211,7 +211,7 @@ def test_pickup_time_changes_no_other_word(word: str, status: str) -> None:
 )
 def test_pickup_time_that_cannot_be_read_does_not_cost_the_state(pickup_time: str) -> None:
     body = shipmentapi_order(status="accepted", pickup_time=pickup_time)
-    decoded = driver.topics["orders"](body, MessageContext(HEARD_AT))
+    decoded = driver.topics["orders"].decode(body, MessageContext(HEARD_AT))
     (snapshot,) = decoded.orders
     assert snapshot.events[0].status == statuses.INFO_RECEIVED
     assert snapshot.details["pickup_at"] is None
@@ -255,7 +255,7 @@ def test_status_changed_at_counts_over_updated_at() -> None:
 
 def test_time_that_is_no_time_is_left_out() -> None:
     body = shipmentapi_order(updated_at="a moment ago")
-    decoded = driver.topics["orders"](body, MessageContext(HEARD_AT))
+    decoded = driver.topics["orders"].decode(body, MessageContext(HEARD_AT))
     assert decoded.orders[0].events[0].occurred_at == HEARD_AT
     assert [item.field for item in decoded.left_out] == ["occurred_at"]
 
@@ -336,7 +336,7 @@ def test_own_words_of_one_second_follow_the_maps_order() -> None:
 def test_own_map_that_does_not_fit_a_body_costs_its_field() -> None:
     own = {"reference": "join('-', references)"}
     context = MessageContext(HEARD_AT, "webhook", own)
-    decoded = driver.topics["orders"](shipmentapi_order(), context)
+    decoded = driver.topics["orders"].decode(shipmentapi_order(), context)
     assert decoded.orders[0].reference is None
     assert [item.field for item in decoded.left_out] == ["reference"]
 

@@ -98,16 +98,18 @@ STATUS_OF = {
 def decode(
     body: Mapping[str, Any], received_at: datetime = RECEIVED_AT, kind: str = "webhook"
 ) -> Snapshot:
-    (snapshot,) = driver.topics["orders"](dict(body), MessageContext(received_at, kind)).orders
+    (snapshot,) = (
+        driver.topics["orders"].decode(dict(body), MessageContext(received_at, kind)).orders
+    )
     return snapshot
 
 
 def decode_all(body: Mapping[str, Any]) -> Decoded:
-    return driver.topics["orders"](dict(body), MessageContext(RECEIVED_AT))
+    return driver.topics["orders"].decode(dict(body), MessageContext(RECEIVED_AT))
 
 
 def decode_plan(body: Mapping[str, Any]) -> Decoded:
-    return driver.topics["tours"](dict(body), MessageContext(RECEIVED_AT))
+    return driver.topics["tours"].decode(dict(body), MessageContext(RECEIVED_AT))
 
 
 def timeline(snapshot: Snapshot) -> list[tuple[str, datetime]]:
@@ -921,7 +923,11 @@ def test_page_of_the_document_is_read() -> None:
     (order,), page_count = read_page(raw)
     assert page_count == 1
     assert order in raw
-    assert driver.topics["orders"](json.loads(order), MessageContext(RECEIVED_AT, "poll")).orders
+    assert (
+        driver.topics["orders"]
+        .decode(json.loads(order), MessageContext(RECEIVED_AT, "poll"))
+        .orders
+    )
 
 
 def test_page_of_the_older_api_is_read() -> None:

@@ -45,7 +45,7 @@ def _raise(body, *arguments):
 
 import dataclasses
 
-driver = dataclasses.replace(driver, topics={"orders": _raise})
+driver = dataclasses.replace(driver, topics={"orders": Topic(_raise)})
 '''
 
 

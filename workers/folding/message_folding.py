@@ -95,12 +95,13 @@ def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded
             f"account {message.account!r} is off (no secrets): retry once it is on again"
         )
     driver = DRIVERS[account.driver]
-    decode = driver.topics.get(message.topic)
-    if decode is None:
+    topic = driver.topics.get(message.topic)
+    if topic is None:
         raise Undecodable(
             f"account {message.account!r} is of courier {driver.name!r} now, which has no webhooks"
             f" of topic {message.topic!r}"
         )
+    decode = topic.decode
     if message.kind == "poll" and driver.api is not None:
         decode = driver.api.decode
     context = account.message_context(message.received_at, message.kind)

@@ -83,7 +83,7 @@ def find_subject(driver: Driver, topic: str, body: bytes) -> str | None:
         parsed = json.loads(body)
         if not isinstance(parsed, dict):
             return None
-        decoded = driver.topics[topic](parsed, MessageContext(datetime.now(UTC)))
+        decoded = driver.topics[topic].decode(parsed, MessageContext(datetime.now(UTC)))
     except (ValueError, Undecodable):
         return None
     orders = [order.courier_order_id for order in decoded.orders]
