@@ -89,6 +89,12 @@ def test_an_answer_is_older_than_a_webhook_of_its_minute_that_comes_after_we_ask
     assert in_any_order(answered("E", 10, 11), precise("N", 11)).status == "info_received"
 
 
+def test_two_answers_of_a_minute_are_both_known_to_the_second() -> None:
+    answers = answered("E", 10, 70), answered("E", 10, 70, "P1")
+    folded = in_any_order(precise("E", 10.2), *answers)
+    assert [verdict.why_not for verdict in folded.verdicts[1:]] == [KNOWN_TO_THE_SECOND] * 2
+
+
 def test_the_same_state_again_at_the_end_of_the_minute_is_another_fact() -> None:
     folded = in_any_order(precise("D", 10), precise("I", 10.3), answered("D", 10, 70))
     assert folded.status == "delivered"

@@ -72,6 +72,11 @@ def answered(word: str, minutes: float) -> Event:
     return replace(look, flags=look.flags | {ANSWERED})
 
 
+def test_an_observation_ends_an_exception_with_a_word_that_comes_before_it() -> None:
+    trouble = replace(precise("I", 20), step=5)
+    assert in_any_order(trouble, replace(seen("E", 30), step=3)).status == "in_transit"
+
+
 @pytest.mark.parametrize("look", [seen("N", 30), of_shipment("N", 30)])
 def test_an_observation_takes_no_order_back(look: Event) -> None:
     folded = in_any_order(precise("E", 20), look)
