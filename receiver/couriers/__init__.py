@@ -5,7 +5,15 @@ import pkgutil
 
 from receiver.couriers.contract import Driver
 
-SHARED_MODULES = {"body_reader", "contract", "parsing", "schedule", "snapshot", "vocabulary"}
+SHARED_MODULES = {
+    "body_reader",
+    "contract",
+    "inline_label",
+    "parsing",
+    "schedule",
+    "snapshot",
+    "vocabulary",
+}
 
 DRIVERS: dict[str, Driver] = {
     driver.name: driver

@@ -1,5 +1,6 @@
 """What a driver decodes a message to: snapshots of orders with their events, and tours."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -155,13 +156,18 @@ class Eta:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label that stood inside a message, as the file it is.
+    """A label that came inside a message, as the file it is (see inline_label.parse_label()).
 
-    content_type is `application/pdf`, `image/png`, `application/zpl` and the like.
+    content_type is that of the file's first bytes: `application/pdf`, `application/zpl` and so on.
     """
 
     content: bytes = field(repr=False)
     content_type: str
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file in hex: labels with the same digest are the same."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
