@@ -245,6 +245,27 @@ def test_later_fact_that_ends_the_order_settles_its_conflicts(end: str) -> None:
     assert [conflict.settled_at for conflict in folded.conflicts] == [after(10)]
 
 
+@pytest.mark.parametrize(
+    "reports",
+    [
+        pytest.param(["cancelled", "picked_up", "in_transit"], id="no end"),
+        pytest.param(["cancelled", "returned", "cancelled"], id="an end that does not apply"),
+    ],
+)
+def test_what_does_not_end_the_order_settles_nothing(reports: list[str]) -> None:
+    folded = in_any_order(*(reported(it, after(5 * n)) for n, it in enumerate(reports)))
+    assert [conflict.settled_at for conflict in folded.conflicts] == [None]
+
+
+def test_end_that_is_reported_once_more_settles_the_conflicts() -> None:
+    folded = in_any_order(
+        reported("cancelled", after(0)),
+        reported("delivered", after(5)),
+        reported("delivered", after(10)),
+    )
+    assert [conflict.settled_at for conflict in folded.conflicts] == [after(10)]
+
+
 def test_end_that_raises_a_conflict_itself_settles_nothing() -> None:
     folded = in_any_order(reported("cancelled", after(0)), reported("delivered", after(5)))
     assert [conflict.settled_at for conflict in folded.conflicts] == [None]

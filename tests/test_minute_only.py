@@ -112,6 +112,17 @@ def test_a_delivery_that_the_courier_repeats_when_asked_ends_an_exception_in_bet
     assert [conflict.kind for conflict in lost.conflicts] == ["lost_after_delivered"]
 
 
+def test_a_delivery_that_is_answered_once_counts_once() -> None:
+    folded = in_any_order(precise("E", 5), answered("D", 10, 70))
+    assert all(verdict.applied for verdict in folded.verdicts)
+
+
+def test_what_disagrees_with_its_snapshot_is_newer_than_an_answer_of_the_same_moment() -> None:
+    trouble = replace(precise("I", 20), flags=frozenset({"state_disagrees"}))
+    folded = in_any_order(precise("D", 10.5), trouble, answered("D", 10, 20))
+    assert folded.status == "exception"
+
+
 # Properties
 
 moments = st.sampled_from([0, 0.25, 0.5, 1, 1.5, 60, 23 * 60, 25 * 60])

@@ -72,6 +72,11 @@ def answered(word: str, minutes: float) -> Event:
     return replace(look, flags=look.flags | {ANSWERED})
 
 
+def test_a_delivery_that_was_corrected_does_not_hold_a_shipment_at_its_rank() -> None:
+    corrected = [precise("E", 0), precise("D", 10), precise("I", 20)]
+    assert in_any_order(*corrected, of_shipment("E", 30)).status == "in_transit"
+
+
 def test_an_observation_ends_an_exception_with_a_word_that_comes_before_it() -> None:
     trouble = replace(precise("I", 20), step=5)
     assert in_any_order(trouble, replace(seen("E", 30), step=3)).status == "in_transit"

@@ -66,6 +66,26 @@ def test_a_parcel_that_has_ended_keeps_its_end() -> None:
     assert parcels == {"P1": statuses.CANCELLED, "P2": statuses.DELIVERED}
 
 
+def test_a_parcel_that_has_ended_knows_better_than_its_order() -> None:
+    _, parcels = fold_order([precise("E", 0), precise("D", 10, "P1"), precise("I", 20)])
+    assert parcels == {"P1": statuses.DELIVERED}
+
+
+def test_an_end_of_the_whole_order_is_no_end_of_the_parcels_own() -> None:
+    _, parcels = fold_order([precise("N", 0, "P1"), precise("Z", 10), precise("E", 20)])
+    assert parcels == {"P1": statuses.IN_TRANSIT}
+
+
+def test_only_a_state_with_its_time_says_more_than_the_orders_of_that_moment() -> None:
+    order = precise("D", 20)
+    told = precise("E", 20, "P1")
+    seen = replace(told, reported_at=None)
+    assert fold_order([told, order])[1] == {"P1": statuses.IN_TRANSIT}
+    assert fold_order([seen, order])[1] == {"P1": statuses.DELIVERED}
+    later = precise("E", 30, "P1")
+    assert fold_order([precise("?", 20, "P1"), order, later])[1] == {"P1": statuses.DELIVERED}
+
+
 def test_a_known_parcel_without_a_state_of_its_own_is_waited_for() -> None:
     events = [precise("E", 1), precise("D", 5, "P1")]
     order, _ = fold_order(events, parcels=["P1", "P2"])
