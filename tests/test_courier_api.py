@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Access, Api
+from receiver.couriers.polling import Access, Api, Request
 from receiver.errors import (
     BrokenAnswer,
     CourierBusy,
@@ -177,7 +177,7 @@ def known(driver: str) -> Api:
 
 def ask(courier: Courier, most_bytes: int = LIMIT) -> bytes:
     with closing(api(courier)) as asked:
-        return asked.fetch_object(f"{courier.url}/orders/41", most_bytes, NOW)[0]
+        return asked.fetch_object(Request(f"{courier.url}/orders/41"), most_bytes, NOW)[0]
 
 
 def refused(
@@ -186,7 +186,7 @@ def refused(
     """The error that asking comes to; whichever it is, it names the account and not the token."""
     asked = api(courier) if isinstance(courier, Courier) else courier
     with closing(asked), pytest.raises(kind) as caught:
-        asked.fetch_object(f"{asked._access.url}/orders/41", most_bytes, NOW)
+        asked.fetch_object(Request(f"{asked._access.url}/orders/41"), most_bytes, NOW)
     told = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
     assert TOKEN not in told
     assert str(caught.value).startswith("account shop-1: the courier ")
@@ -226,7 +226,7 @@ def test_a_connection_is_used_again_and_no_cookie_is_kept(serve: Serve) -> None:
     courier = serve(says(answer(b"{}", "200 OK", "Set-Cookie: session=1; Path=/")))
     with closing(api(courier)) as asked:
         for _ in range(3):
-            asked.fetch(f"{courier.url}/orders/41", LIMIT, NOW)
+            asked.fetch(Request(f"{courier.url}/orders/41"), LIMIT, NOW)
     assert (courier.connections, len(courier.requests)) == (1, 3)
     assert "cookie" not in "".join(courier.requests).lower()
 
@@ -274,7 +274,7 @@ def test_an_address_outside_the_accounts_api_is_never_asked(serve: Serve, url: s
     courier = serve(says(answer()))
     host = courier.url.removesuffix("/api")
     with closing(api(courier)) as asked, pytest.raises(ValueError, match="account shop-1") as told:
-        asked.fetch(url.format(base=courier.url, host=host), LIMIT, NOW)
+        asked.fetch(Request(url.format(base=courier.url, host=host)), LIMIT, NOW)
     assert TOKEN not in str(told.value)
     assert courier.requests == []
 
@@ -295,7 +295,7 @@ def test_a_token_that_no_header_can_hold_is_refused_before_anything_is_sent(
 def test_a_token_with_letters_beyond_ascii_is_sent_as_utf_8(serve: Serve) -> None:
     courier = serve(says(answer()))
     with closing(api(courier, token="schlüssel")) as asked:
-        asked.fetch(f"{courier.url}/orders/41", LIMIT, NOW)
+        asked.fetch(Request(f"{courier.url}/orders/41"), LIMIT, NOW)
     assert "Api-Token: schlüssel\r\n" in courier.requests[0]
 
 
@@ -494,9 +494,9 @@ def test_a_courier_that_only_ever_says_wait_does_not_outlast_the_deadline(serve:
 def test_a_deadline_is_of_one_request_and_not_of_the_next(serve: Serve) -> None:
     courier = serve(says(answer()))
     with closing(api(courier)) as asked:
-        assert asked.fetch(f"{courier.url}/orders/41", LIMIT, NOW) == b"{}"
+        assert asked.fetch(Request(f"{courier.url}/orders/41"), LIMIT, NOW) == b"{}"
         time.sleep(SHORT.whole)
-        assert asked.fetch(f"{courier.url}/orders/41", LIMIT, NOW) == b"{}"
+        assert asked.fetch(Request(f"{courier.url}/orders/41"), LIMIT, NOW) == b"{}"
 
 
 def test_a_courier_that_takes_no_connection_is_given_up() -> None:
@@ -526,7 +526,7 @@ def test_threads_that_share_an_api_neither_wait_for_each_other_nor_lend_each_oth
     def ask_slowly(asked: CourierApi) -> None:
         began = time.monotonic()
         with suppress(CourierUnavailable):
-            asked.fetch(f"{courier.url}/slow", LIMIT, NOW)
+            asked.fetch(Request(f"{courier.url}/slow"), LIMIT, NOW)
         given_up.append(time.monotonic() - began)
 
     quick = 0
@@ -537,7 +537,7 @@ def test_threads_that_share_an_api_neither_wait_for_each_other_nor_lend_each_oth
             time.sleep(0.01)
         until = time.monotonic() + 2 * SLACK
         while slow.is_alive() and time.monotonic() < until:
-            quick += asked.fetch(f"{courier.url}/quick", LIMIT, NOW) == b"{}"
+            quick += asked.fetch(Request(f"{courier.url}/quick"), LIMIT, NOW) == b"{}"
             time.sleep(0.05)
         slow.join()
     assert quick > 1

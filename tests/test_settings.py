@@ -326,7 +326,7 @@ def test_an_account_is_switched_on_by_its_secrets() -> None:
     )
     assert (account.api_url, account.api_user, account.api_token) == (None, None, None)
     assert (account.parks_unknown_orders, account.confirm) == (False, "none")
-    assert (account.order_path, account.field_map) == ("/orders/{id}", {})
+    assert (account.order_path, account.field_map) == (None, {})
 
 
 def test_a_shop_may_hold_several_accounts_with_one_courier() -> None:

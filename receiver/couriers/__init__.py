@@ -10,6 +10,7 @@ SHARED_MODULES = {
     "contract",
     "inline_label",
     "parsing",
+    "polling",
     "schedule",
     "snapshot",
     "vocabulary",

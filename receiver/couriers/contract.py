@@ -2,7 +2,8 @@
 
 A driver is one file about one courier. It turns a message's JSON into snapshots of orders and
 tours (snapshot.py), and knows nothing of HTTP, tables or other couriers. parsing.py has the readers
-of single values (times, URLs, identifiers), schedule.py the polling schedule.
+of single values (times, URLs, identifiers), polling.py what a driver declares so that its courier
+can be polled, schedule.py the polling schedule.
 """
 
 import json
@@ -11,8 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from marshmallow import fields
+
 from receiver import statuses
-from receiver.couriers.schedule import Schedule
+from receiver.couriers.polling import Api
 from receiver.couriers.snapshot import Decoded, MessageContext, Parameters
 
 # How long an order may keep a status before it counts as stuck; a driver has its own values where
@@ -90,56 +93,6 @@ class Topic:
     keeps_query: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """The address and credentials of an account's API, from configuration only.
-
-    url has no trailing slash; order_path is the path of one order under it, with `{id}`.
-    """
-
-    url: str
-    user: str | None
-    token: str = field(repr=False)
-    order_path: str = "/orders/{id}"
-
-
-@dataclass(frozen=True)
-class Api:
-    """How a courier's API is polled: what to request and how to read the response.
-
-    Nothing here sends a request: workers/polling/courier_api.py does, for all couriers alike.
-    order_url and order_url_by_reference raise UnknownToCourier for a name that cannot be one
-    segment of a URL's path.
-
-    url          the production base URL; None where each shop has its own
-    headers      the request headers that authenticate us
-    order_url    the URL of one order, by the courier's id or another of the courier's names
-    decode       decodes the response
-    schedule     when to poll
-    per_second   requests per second that the courier accepts from one account
-    needs_user   whether the courier wants a user name beside the token
-    order_url_by_reference  the same as order_url, by the shop's own number
-    list_url     the URL of a page (the first is 1) of the orders created since a time
-    listed_name  matches a name, in any capitals, that no URL shows an order by, but by which the
-                 list has it
-    read_list_page     reads such a page: each order's own JSON bytes, and how many pages there are
-    read_retry_after   the seconds to wait that the text of a 429 response names, None where none
-    """
-
-    headers: Callable[[Access], Mapping[str, str]]
-    order_url: Callable[[Access, str], str]
-    decode: Decode
-    schedule: Schedule
-    per_second: float
-    url: str | None = None
-    needs_user: bool = False
-    order_url_by_reference: Callable[[Access, str], str] | None = None
-    list_url: Callable[[Access, datetime, int], str] | None = None
-    listed_name: str | None = None
-    read_list_page: Callable[[bytes], tuple[list[bytes], int]] | None = None
-    read_retry_after: Callable[[str], float | None] | None = None
-
-
 SAMPLE_AT = datetime(2026, 4, 16, 8, 10, tzinfo=UTC)
 
 
@@ -176,6 +129,9 @@ class Driver:
                 `words` are normalized
     check_field_map   lists the faults of an account's field map; only a driver with this has one
     api         how the courier is polled, None where it cannot be
+    settings    the settings that an account of this courier has beside the usual ones, by the
+                <NAME> of COURIER_<ACCOUNT>_<NAME>: a field each, whose metadata has a
+                `description`, and `secret` where its value must not be shown
     zone        the time zone of the courier's people, for night and Sunday
     stuck_after how long an order may keep a status before it counts as stuck; a status that is
                 missing here may be kept forever
@@ -191,6 +147,7 @@ class Driver:
     normalize_word: Callable[[str], str] = str
     check_field_map: Callable[[Mapping[str, Any]], list[str]] | None = None
     api: Api | None = None
+    settings: Mapping[str, fields.Field[Any]] = field(default_factory=dict)
     zone: str = "Europe/Berlin"
     stuck_after: Mapping[str, timedelta] = field(default_factory=lambda: STUCK_AFTER)
 
@@ -209,7 +166,7 @@ class Driver:
         It does where the courier can be polled by it. With other couriers the shop's number may
         look like the id of another order.
         """
-        return self.api is not None and self.api.order_url_by_reference is not None
+        return self.api is not None and self.api.names_orders_by_reference
 
     def words_with(self, field_map: Mapping[str, Any]) -> dict[str, str]:
         """Return the words of an account: the courier's, then its field map's `statuses`."""

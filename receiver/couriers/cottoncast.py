@@ -19,7 +19,8 @@ from typing import Any
 from receiver import statuses
 from receiver.couriers import parsing
 from receiver.couriers.body_reader import read_fields
-from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState, Topic
+from receiver.couriers.contract import STUCK_AFTER, Driver, SampleState, Topic
+from receiver.couriers.polling import Access, Api, path_requests
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     Decoded,
@@ -243,10 +244,6 @@ def _headers(access: Access) -> dict[str, str]:
     return {"Authorization": f"Basic {b64encode(credentials).decode()}"}
 
 
-def _order_url(access: Access, order_id: str) -> str:
-    return f"{access.url}/order/{parsing.quote_path_segment(order_id)}"
-
-
 def _identify_order(body: dict[str, Any]) -> tuple[str, str] | None:
     """Return the order's id and its name in the documented 404, which is the shop's own number."""
     # Not the shipments: there may be thousands, and this is read while the courier waits.
@@ -289,7 +286,7 @@ driver = Driver(
         # The default of the courier's own shop plugin, without the path /order.
         url="https://api.cottoncast.com",
         headers=_headers,
-        order_url=_order_url,
+        order_requests=path_requests("/order/{id}"),
         decode=decode_show_order,
         needs_user=True,
         per_second=2,

@@ -16,7 +16,8 @@ from jmespath.exceptions import JMESPathError
 from receiver import statuses
 from receiver.couriers import parsing
 from receiver.couriers.body_reader import read_fields
-from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState, Topic
+from receiver.couriers.contract import STUCK_AFTER, Driver, SampleState, Topic
+from receiver.couriers.polling import Access, Api, path_requests
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     Decoded,
@@ -183,10 +184,6 @@ def _headers(access: Access) -> dict[str, str]:
     return {"Authorization": f"Bearer {access.token}"}
 
 
-def _order_url(access: Access, order_id: str) -> str:
-    return access.url + access.order_path.replace("{id}", parsing.quote_path_segment(order_id))
-
-
 # Document 004: an order is accepted within 20 minutes, and should not be polled at once.
 SCHEDULE = Schedule(
     calls_once=True,
@@ -224,7 +221,7 @@ driver = Driver(
     check_field_map=check_field_map,
     api=Api(
         headers=_headers,
-        order_url=_order_url,
+        order_requests=path_requests("/orders/{id}"),
         decode=decode_mapped_order,
         schedule=SCHEDULE,
         per_second=5,

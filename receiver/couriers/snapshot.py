@@ -50,6 +50,7 @@ class MessageContext:
     kind         `webhook` or `poll`
     field_map    the account's COURIER_<ACCOUNT>_FIELDS, empty where it has none
     zone         the account's COURIER_<ACCOUNT>_ZONE, empty where the driver's own counts
+    settings     the values of the settings that the driver declares (Driver.settings)
     polled_order_id  for a poll answer about one order, the courier's id by which it was polled;
                      empty where the answer itself has to name the order
     method       the method of a webhook's request
@@ -65,6 +66,7 @@ class MessageContext:
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Parameters = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

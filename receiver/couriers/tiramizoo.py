@@ -20,7 +20,8 @@ from zoneinfo import available_timezones
 from receiver import statuses
 from receiver.couriers import parsing
 from receiver.couriers.body_reader import read_fields
-from receiver.couriers.contract import STUCK_AFTER, Access, Api, Driver, SampleState, Topic
+from receiver.couriers.contract import STUCK_AFTER, Driver, SampleState, Topic
+from receiver.couriers.polling import Access, Api, OrderNames, Page, Request, requests_by_name
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     CLOCK_TOLERANCE,
@@ -461,22 +462,23 @@ def _headers(access: Access) -> dict[str, str]:
     return {"Api-Token": access.token}
 
 
-def _order_url(access: Access, order_id: str) -> str:
-    return f"{access.url}/orders/{parsing.quote_path_segment(order_id)}"
+def _order_requests(access: Access, names: OrderNames) -> Iterator[Request]:
+    yield from requests_by_name(access, "/orders/{id}", names.courier_order_id)
+    if not names.is_courier_id:
+        reference = names.reference or names.courier_order_id
+        yield from requests_by_name(access, "/orders/by_external_id/{id}", reference)
 
 
-def _order_url_by_reference(access: Access, reference: str) -> str:
-    return f"{access.url}/orders/by_external_id/{parsing.quote_path_segment(reference)}"
-
-
-def _list_url(access: Access, since: datetime, page: int) -> str:
+def _list_request(access: Access, since: datetime, cursor: str | None) -> Request:
+    """Return the request for a page of List Orders; its cursor is the number of the page."""
     # Rounded down to whole seconds: it may list an order too many, but never one too few.
     created_from = rfc3339(since.replace(microsecond=0))
-    query = urlencode({"from": created_from, "page": page, "per_page": PER_PAGE}, safe=":")
-    return f"{access.url}/orders?{query}"
+    page = {"page": cursor or "1", "per_page": PER_PAGE}
+    query = urlencode({"from": created_from, **page}, safe=":")
+    return Request(f"{access.url}/orders?{query}")
 
 
-def _read_list_page(raw: bytes) -> tuple[list[bytes], int]:
+def _read_list_page(raw: bytes, cursor: str | None) -> Page:
     """Read a page of List Orders.
 
     Shape:  {"orders": [{...}], "meta": {"total_pages"}}; v1 has total_pages beside the orders.
@@ -495,7 +497,9 @@ def _read_list_page(raw: bytes) -> tuple[list[bytes], int]:
         raise Undecodable("a page of the list of orders has no orders")
     if not isinstance(page_count, int) or isinstance(page_count, bool):
         raise Undecodable("a page of the list of orders does not say how many pages there are")
-    return list(_raw_items(text, "orders")), page_count
+    page = int(cursor or 1)
+    left = max(0, page_count - page)
+    return Page(list(_raw_items(text, "orders")), f"{page + 1}" if left else None, left)
 
 
 def _raw_items(text: str, name: str) -> Iterator[bytes]:
@@ -561,9 +565,9 @@ driver = Driver(
     api=Api(
         url="https://app.tiramizoo.com/api/v1",
         headers=_headers,
-        order_url=_order_url,
-        order_url_by_reference=_order_url_by_reference,
-        list_url=_list_url,
+        order_requests=_order_requests,
+        names_orders_by_reference=True,
+        list_request=_list_request,
         listed_name=TRACKING_CODE,
         read_list_page=_read_list_page,
         decode=decode_order,

@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Access
+from receiver.couriers.polling import Access
 from receiver.couriers.snapshot import MessageContext
 from receiver.settings.checks import check_base_address
 from receiver.settings.field_types import CommaList, JsonObject, choice, text
@@ -33,17 +33,28 @@ class Account:
     parks_unknown_orders: bool = False
     field_map: Mapping[str, Any] = field(default_factory=dict)
     zone: str | None = None
-    order_path: str = "/orders/{id}"
+    order_path: str | None = None
     confirm: str = "none"
     test: bool = False
+    api_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def env_name(self, setting: str) -> str:
         """Return the environment variable of one of the account's settings, such as SECRETS."""
         return f"COURIER_{self.slug.upper().replace('-', '_')}_{setting}"
 
-    def message_context(self, received_at: datetime, kind: str) -> MessageContext:
+    def message_context(
+        self, received_at: datetime, kind: str, polled_order_id: str = ""
+    ) -> MessageContext:
         """Return what its driver needs beside the body of a message to decode it."""
-        return MessageContext(received_at, kind, self.field_map, self.zone or "")
+        return MessageContext(
+            received_at,
+            kind,
+            self.field_map,
+            self.zone or "",
+            polled_order_id,
+            settings=self.settings,
+        )
 
     @property
     def access(self) -> Access | None:
@@ -54,7 +65,14 @@ class Account:
             return None
         if api.needs_user and self.api_user is None:
             return None
-        return Access(url.rstrip("/"), self.api_user, self.api_token, self.order_path)
+        return Access(
+            url.rstrip("/"),
+            self.api_user,
+            self.api_token,
+            self.order_path,
+            self.api_headers,
+            self.settings,
+        )
 
 
 class _AccountSchema(Schema):
@@ -68,8 +86,7 @@ class _AccountSchema(Schema):
     FIELDS = JsonObject(load_default=dict)
     ZONE = text(None, validate.OneOf(available_timezones(), error="is no IANA time zone"))
     ORDER_PATH = text(
-        "/orders/{id}",
-        validate.Regexp(r"^/.*\{id\}.*$", error="must start with / and contain {{id}}"),
+        None, validate.Regexp(r"^/.*\{id\}.*$", error="must start with / and contain {{id}}")
     )
     CONFIRM = choice("none", "terminal", "all")
     TEST = choice("off", "on")

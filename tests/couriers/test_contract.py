@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from receiver import statuses
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Access, Api, Decode, Driver, SampleState
+from receiver.couriers.contract import Decode, Driver, SampleState
 from receiver.couriers.parsing import quote_path_segment
+from receiver.couriers.polling import Access, Api, OrderNames
 from receiver.couriers.schedule import Backoff
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.errors import Undecodable, UnknownToCourier
@@ -427,9 +428,8 @@ def access(url: str = BASE) -> Access:
 
 def built(driver: Driver, name: str) -> list[str]:
     """Every address that a driver builds with an order's name."""
-    api = api_of(driver)
-    shows = [api.order_url, api.order_url_by_reference]
-    return [show(access(), name) for show in shows if show is not None]
+    names = OrderNames(name, reference=name)
+    return [request.url for request in api_of(driver).order_requests(access(), names)]
 
 
 def test_every_courier_can_be_asked() -> None:
@@ -494,11 +494,7 @@ def test_no_name_of_an_order_leads_out_of_its_place(driver: Driver) -> None:
 )
 @each_asked
 def test_a_name_that_leads_up_the_path_is_nobodys(driver: Driver, name: str) -> None:
-    api = api_of(driver)
-    for show in (api.order_url, api.order_url_by_reference):
-        if show is not None:
-            with pytest.raises(UnknownToCourier):
-                show(access(), name)
+    assert built(driver, name) == []
 
 
 @each_asked
@@ -519,8 +515,8 @@ def test_the_token_is_in_the_headers_and_never_in_an_address(driver: Driver) -> 
     api = api_of(driver)
     assert api.headers(access()) == CASES[driver.name].credentials
     urls = built(driver, "41")
-    if api.list_url is not None:
-        urls.append(api.list_url(access(), CONTEXT.received_at, 1))
+    if api.list_request is not None:
+        urls.append(api.list_request(access(), CONTEXT.received_at, None).url)
     assert not [url for url in urls if TOKEN in url or not url.startswith(f"{BASE}/")]
     assert TOKEN not in repr(access())
 

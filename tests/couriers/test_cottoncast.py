@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from receiver import statuses
-from receiver.couriers.contract import Access
 from receiver.couriers.cottoncast import driver
+from receiver.couriers.polling import Access, OrderNames
 from receiver.couriers.snapshot import Event, MessageContext, Snapshot
 from receiver.errors import Undecodable
 from receiver.orders.fold import KNOWN_TO_THE_SECOND, REPEATED_OBSERVATION, fold_events, fold_order
@@ -456,7 +456,8 @@ def told_by(snapshot: Snapshot) -> list[tuple[str, str, datetime | None, frozens
 def test_an_order_is_shown_by_its_id_to_whom_names_the_store() -> None:
     assert driver.api is not None
     access = Access("https://store.example/api", "Shop", "geheim-ü")
-    assert driver.api.order_url(access, "3A/F7") == "https://store.example/api/order/3A%2FF7"
+    (request,) = driver.api.order_requests(access, OrderNames("3A/F7"))
+    assert request.url == "https://store.example/api/order/3A%2FF7"
     # base64 of `Shop:geheim-ü`.
     assert driver.api.headers(access) == {"Authorization": "Basic U2hvcDpnZWhlaW0tw7w="}
 

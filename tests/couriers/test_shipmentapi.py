@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from receiver import statuses
-from receiver.couriers.contract import Access
+from receiver.couriers.polling import Access, OrderNames
 from receiver.couriers.shipmentapi import check_field_map, driver
 from receiver.couriers.snapshot import Event, MessageContext, Snapshot
 from receiver.errors import Undecodable
@@ -408,11 +408,11 @@ def test_the_end_of_the_calendar_is_read() -> None:
 def test_an_order_is_shown_at_the_path_that_the_shop_gives() -> None:
     assert driver.api is not None
     access = Access("https://api.example/v2", None, "token-1")
-    assert (
-        driver.api.order_url(access, "SA 2001/b") == "https://api.example/v2/orders/SA%202001%2Fb"
-    )
+    (request,) = driver.api.list_order_requests(access, OrderNames("SA 2001/b"))
+    assert request.url == "https://api.example/v2/orders/SA%202001%2Fb"
     own = Access("https://api.example/v2", None, "token-1", "/get?ref={id}&full=1")
-    assert driver.api.order_url(own, "a&b=c") == "https://api.example/v2/get?ref=a%26b%3Dc&full=1"
+    (request,) = driver.api.list_order_requests(own, OrderNames("a&b=c"))
+    assert request.url == "https://api.example/v2/get?ref=a%26b%3Dc&full=1"
     assert driver.api.headers(own) == {"Authorization": "Bearer token-1"}
 
 

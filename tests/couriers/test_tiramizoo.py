@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver import statuses
-from receiver.couriers.contract import Access
+from receiver.couriers.polling import Access, OrderNames, Page
 from receiver.couriers.snapshot import Decoded, Eta, Event, MessageContext, Proof, Snapshot
 from receiver.couriers.tiramizoo import driver
 from receiver.errors import Undecodable
@@ -880,28 +880,33 @@ def test_an_order_is_no_plan_and_a_plan_no_order() -> None:
 ACCESS = Access("https://app.tiramizoo.com/api/v1", None, "token-1")
 
 
-def read_page(raw: bytes) -> tuple[list[bytes], int]:
+def read_page(raw: bytes, cursor: str | None = None) -> Page:
     assert driver.api is not None
     assert driver.api.read_list_page is not None
-    return driver.api.read_list_page(raw)
+    return driver.api.read_list_page(raw, cursor)
 
 
-def list_page(since: datetime, page: int) -> str:
+def list_page(since: datetime, cursor: str | None) -> str:
     assert driver.api is not None
-    assert driver.api.list_url is not None
-    return driver.api.list_url(ACCESS, since, page)
+    assert driver.api.list_request is not None
+    return driver.api.list_request(ACCESS, since, cursor).url
 
 
 def test_an_order_is_shown_by_its_id_and_by_the_shops_number() -> None:
     api = driver.api
     assert api is not None
-    assert api.order_url_by_reference is not None
     base = "https://app.tiramizoo.com/api/v1"
     assert api.url == base
-    assert api.order_url(ACCESS, "VZQSWU") == f"{base}/orders/VZQSWU"
-    assert api.order_url_by_reference(ACCESS, "41/a ü") == (
-        f"{base}/orders/by_external_id/41%2Fa%20%C3%BC"
-    )
+
+    def urls(names: OrderNames) -> list[str]:
+        return [request.url for request in api.order_requests(ACCESS, names)]
+
+    by_id = f"{base}/orders/VZQSWU"
+    assert urls(OrderNames("VZQSWU", is_courier_id=True, reference="41/a ü")) == [by_id]
+    assert urls(OrderNames("VZQSWU", reference="41/a ü")) == [
+        by_id,
+        f"{base}/orders/by_external_id/41%2Fa%20%C3%BC",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -913,15 +918,16 @@ def test_an_order_is_shown_by_its_id_and_by_the_shops_number() -> None:
     ],
 )
 def test_orders_are_listed_from_the_second_they_were_created_in(since: datetime) -> None:
-    assert list_page(since, 3) == (
+    assert list_page(since, "3") == (
         "https://app.tiramizoo.com/api/v1/orders?from=2012-01-05T11:45:34Z&page=3&per_page=100"
     )
 
 
 def test_page_of_the_document_is_read() -> None:
     raw = json.dumps(payload("tiramizoo/list_orders.json"), indent=2).encode()
-    (order,), page_count = read_page(raw)
-    assert page_count == 1
+    page = read_page(raw)
+    (order,) = page.bodies
+    assert page == Page([order], None, 0)
     assert order in raw
     assert (
         driver.topics["orders"]
@@ -932,7 +938,10 @@ def test_page_of_the_document_is_read() -> None:
 
 def test_page_of_the_older_api_is_read() -> None:
     raw = json.dumps({"page": 1, "total_pages": 7, "orders": [tiramizoo_v1()]}).encode()
-    assert read_page(raw) == ([json.dumps(tiramizoo_v1()).encode()], 7)
+    order = json.dumps(tiramizoo_v1()).encode()
+    assert read_page(raw) == Page([order], "2", 6)
+    assert read_page(raw, "6") == Page([order], "7", 1)
+    assert read_page(raw, "7") == Page([order], None, 0)
 
 
 def test_orders_of_a_page_are_told_apart_and_left_word_for_word() -> None:
@@ -948,17 +957,17 @@ def test_orders_of_a_page_are_told_apart_and_left_word_for_word() -> None:
             b' ] ,"z":{"orders":[4]}}\n',
         ]
     )
-    assert read_page(raw) == ([first, second], 2)
+    assert read_page(raw) == Page([first, second], "2", 1)
 
 
 def test_page_without_orders_is_read() -> None:
-    assert read_page(b'{"orders":[],"meta":{"total_pages":0}}') == ([], 0)
+    assert read_page(b'{"orders":[],"meta":{"total_pages":0}}') == Page([], None, 0)
 
 
 def test_of_two_lists_of_one_name_the_last_counts_as_everywhere_in_json() -> None:
     raw = b'{"orders":[{"a":1}],"orders":[{"b":2}],"meta":{"total_pages":1}}'
-    assert read_page(raw) == ([b'{"b":2}'], 1)
-    assert read_page(b'{"orders":5,"orders":[{"b":2}],"total_pages":1}')[0] == [b'{"b":2}']
+    assert read_page(raw).bodies == [b'{"b":2}']
+    assert read_page(b'{"orders":5,"orders":[{"b":2}],"total_pages":1}').bodies == [b'{"b":2}']
 
 
 json_values = st.recursive(
@@ -979,7 +988,7 @@ def test_any_page_is_taken_apart_into_what_stood_in_it(
 ) -> None:
     body = {**beside, "orders": orders, **beside, "meta": {"total_pages": 3}}
     raw = json.dumps(body, indent=indent, ensure_ascii=plain).encode("utf-8", "surrogatepass")
-    read_orders, _ = read_page(raw)
+    read_orders = read_page(raw).bodies
     assert [json.loads(order) for order in read_orders] == orders
     assert all(order in raw for order in read_orders)
 

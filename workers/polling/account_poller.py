@@ -7,7 +7,7 @@ another courier's orders. The answers enter the inbox like webhooks.
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import errors
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Access, Api
+from receiver.couriers.polling import Access, Api
 from receiver.logs import failure_fields
 from receiver.queue.doorbell import ring_doorbell
 from receiver.settings import Account
@@ -154,7 +154,7 @@ class AccountPoller:
             raise
 
     def _plan_list(self, session: Session, now: datetime) -> datetime | None:
-        if self.api.list_url is None or time.monotonic() < self._no_list_until:
+        if self.api.list_request is None or time.monotonic() < self._no_list_until:
             return None
         since = leases.plan_list(session, self.slug, now, self.api.listed_name)
         if since is None:
@@ -178,15 +178,15 @@ class AccountPoller:
     # --- one order ---
 
     def _poll_order(self, first_permit: Permit, lease: Lease) -> bool:
-        """Poll an order at each of its URLs until the courier knows it; return whether to go on."""
+        """Poll an order by its names until the courier knows one; return whether to go on."""
         asked_at = self._now()
         permit: Permit | None = first_permit
-        for url in self._order_urls(lease):
+        for request in self.api.list_order_requests(self._access, lease.names):
             permit = permit or self._wait_for_permit()
             if permit is None:
                 return self._release([lease])
             try:
-                body, document = self.courier.fetch_object(url, MAX_ORDER_BYTES, self._now())
+                body, document = self.courier.fetch_object(request, MAX_ORDER_BYTES, self._now())
             except errors.UnknownToCourier:
                 with self._sessions.begin() as session:
                     circuit_breaker.record_api_success(session, permit)
@@ -201,38 +201,30 @@ class AccountPoller:
             return True
         with self._sessions.begin() as session:
             if permit is not None:
-                # No request was sent: no URL can be made of this id.
+                # No request was sent: no request can be made of its names.
                 circuit_breaker.return_permit(session, permit, self._now())
             self.recorder.record_unknown_order(session, lease, asked_at)
         return True
-
-    def _order_urls(self, lease: Lease) -> Iterator[str]:
-        with suppress(errors.UnknownToCourier):
-            yield self.api.order_url(self._access, lease.courier_order_id)
-        if self.api.order_url_by_reference is not None and not lease.is_courier_id:
-            name = lease.reference or lease.courier_order_id
-            with suppress(errors.UnknownToCourier):
-                yield self.api.order_url_by_reference(self._access, name)
 
     # --- many orders ---
 
     def _poll_list(self, first_permit: Permit, held: list[Lease], since: datetime) -> bool:
         """Fetch orders page by page, then the few that no page held one by one."""
-        list_url, read_page = self.api.list_url, self.api.read_list_page
-        assert list_url is not None and read_page is not None  # noqa: S101, PT018 (see _plan_list)
+        list_request, read_page = self.api.list_request, self.api.read_list_page
+        assert list_request is not None and read_page is not None  # noqa: S101, PT018 (see _plan_list)
         left = {lease.courier_order_id: lease for lease in held}
         until = time.monotonic() + LIST_SECONDS
-        page_count, page = 1, 0
-        while left and page < page_count and time.monotonic() < until:
-            page += 1
-            permit = first_permit if page == 1 else self._wait_for_permit()
+        permit: Permit | None = first_permit
+        cursor: str | None = None
+        while left and time.monotonic() < until:
+            permit = permit or self._wait_for_permit()
             if permit is None:
                 return self._release(left.values())
             asked_at = self._now()
             try:
-                url = list_url(self._access, since - CLOCK_MARGIN, page)
-                body = self.courier.fetch(url, MAX_PAGE_BYTES, self._now())
-                bodies, page_count = read_page(body)
+                request = list_request(self._access, since - CLOCK_MARGIN, cursor)
+                body = self.courier.fetch(request, MAX_PAGE_BYTES, self._now())
+                page = read_page(body, cursor)
             except (errors.BrokenAnswer, errors.UnknownToCourier, errors.Undecodable) as error:
                 # Whatever is wrong with the list, the orders can be polled one by one.
                 self._no_list_until = time.monotonic() + 600
@@ -241,12 +233,16 @@ class AccountPoller:
                 return self._record_failure(permit, [], broken, asked_at)
             except (errors.CourierBusy, errors.CourierRefused, errors.CourierUnavailable) as error:
                 return self._record_failure(permit, list(left.values()), error, asked_at)
-            answers = poll_results.read_list(self.account, bodies, left, asked_at)
+            answers = poll_results.read_list(self.account, page.bodies, left, asked_at)
             self._record_answers(permit, answers.values(), ANSWERED)
             for name in answers:
                 del left[name]
-            if page_count - page > len(left) and not any(map(self._is_only_listed, left.values())):
+            permit, cursor = None, page.next_cursor
+            is_longer = page.pages_left is not None and page.pages_left > len(left)
+            if cursor is None or (
                 # The list is longer than planned: one by one takes fewer requests.
+                is_longer and not any(map(self._is_only_listed, left.values()))
+            ):
                 break
         if len(left) > MAX_LEFT:
             self._no_list_until = time.monotonic() + 60

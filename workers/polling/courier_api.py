@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import httpcore
 
 from receiver import errors
-from receiver.couriers.contract import Access, Api
+from receiver.couriers.polling import Access, Api, Request
 from receiver.inbox.json_body import parse_body
 
 Result = TypeVar("Result")
@@ -79,6 +79,7 @@ class CourierApi:
         self._timeouts = timeouts or Timeouts()
         headers = {
             **api.headers(access),
+            **access.headers,
             "User-Agent": f"Ordertrail/{version('ordertrail')}",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
@@ -102,19 +103,21 @@ class CourierApi:
         self._thread.join()
         self._loop.close()
 
-    def fetch_object(self, url: str, max_bytes: int, now: datetime) -> tuple[bytes, dict[str, Any]]:
+    def fetch_object(
+        self, request: Request, max_bytes: int, now: datetime
+    ) -> tuple[bytes, dict[str, Any]]:
         """Return the JSON object that the courier answers with, as it came and parsed.
 
         Raises: like fetch, and BrokenAnswer if it is not a JSON object.
         """
-        body = self.fetch(url, max_bytes, now)
+        body = self.fetch(request, max_bytes, now)
         try:
             return body, parse_body(body)
         except errors.UnreadableBody as error:
             message = self._message(f"sent an answer that cannot be read: {error}")
             raise errors.BrokenAnswer(message, body or None) from None
 
-    def fetch(self, url: str, max_bytes: int, now: datetime) -> bytes:
+    def fetch(self, request: Request, max_bytes: int, now: datetime) -> bytes:
         """Return the body of the courier's answer.
 
         now: what a Retry-After that names a date is counted from.
@@ -123,9 +126,9 @@ class CourierApi:
             CourierBusy and CourierRefused, which are about the account; ValueError if the URL is
             not part of this account's API.
         """
-        self._check(url)
+        self._check(request.url)
         try:
-            return self._run(self._fetch(url, max_bytes, now))
+            return self._run(self._fetch(request, max_bytes, now))
         except FAILURES as error:
             raise errors.CourierUnavailable(self._message(describe_failure(error))) from None
 
@@ -141,14 +144,21 @@ class CourierApi:
             message = "cannot be polled: API_TOKEN contains a line break, or ends with a space"
             raise errors.CourierRefused(self._message(message))
 
-    async def _fetch(self, url: str, max_bytes: int, now: datetime) -> bytes:
+    async def _fetch(self, request: Request, max_bytes: int, now: datetime) -> bytes:
         deadline = asyncio.get_running_loop().time() + self._timeouts.whole
         connect, read = self._timeouts.connect, self._timeouts.read
         timeout = {"timeout": {"connect": connect, "read": read, "write": read}}
-        request = self._pool.stream("GET", url, headers=self._headers, extensions=timeout)
+        headers = [(name.encode(), value.encode()) for name, value in request.headers.items()]
+        sent = self._pool.stream(
+            request.method,
+            request.url,
+            headers=[*self._headers, *headers],
+            content=request.body,
+            extensions=timeout,
+        )
         async with AsyncExitStack() as stack:
             async with asyncio.timeout_at(deadline):
-                response = await stack.enter_async_context(request)
+                response = await stack.enter_async_context(sent)
             if response.status not in ANSWERED:
                 raise await self._error(response, deadline, now)
             if not _is_uncompressed(response):

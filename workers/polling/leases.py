@@ -8,11 +8,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
+from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, exists, func, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
+from receiver.couriers.polling import OrderNames
 from receiver.db.bulk import id_in
 from receiver.db.models import Order, Poll
 from receiver.db.pagination import count_rows
@@ -37,23 +39,33 @@ LOOK_BACK, LOOK_BACK_FACTOR, LONGEST_LOOK_BACK = timedelta(hours=1), 4, timedelt
 MAX_LISTED = 2_000
 MAX_CUTS = 16
 
+# Of the parcels that are shown first: no courier is asked by more than a few of them.
+TRACKING_NUMBERS: ColumnElement[Any] = literal_column(
+    "jsonb_path_query_array(parcels, '$[*].tracking_number')"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to poll an order until leased_until, which also proves the right.
 
-    courier_order_id  the courier's id; before the first news of the order, the name under which the
-                      shop registered it
-    is_courier_id     which of the two it is
-    due_at            when the poll was due
+    names   what is known of the order
+    due_at  when the poll was due
     """
 
     order_id: int
-    courier_order_id: str
-    is_courier_id: bool
-    reference: str | None
+    names: OrderNames
     due_at: datetime
     leased_until: datetime
+
+    @property
+    def courier_order_id(self) -> str:
+        """The courier's id; before the first news of the order, the name that the shop gave."""
+        return self.names.courier_order_id
+
+    @property
+    def is_courier_id(self) -> bool:
+        return self.names.is_courier_id
 
 
 def find_due_orders(
@@ -141,6 +153,9 @@ def lease_orders(
             func.coalesce(Order.identifiers["id"].astext, Order.courier_order_id),
             Order.last_heard_at.is_not(None),
             Order.reference,
+            Order.identifiers,
+            TRACKING_NUMBERS,
+            Order.shop_metadata,
             Poll.due_at,
             Poll.leased_until,
             chosen.c.was_leased,
@@ -150,7 +165,22 @@ def lease_orders(
     if expired := sum(row.was_leased for row in rows):
         log.warning("leases_expired", account=account, orders=expired)
         totals.add_totals(session, {(totals.MENDED, account, totals.LEASES): expired})
-    return [Lease(*row[:-1]) for row in rows]
+    return [
+        Lease(order_id, _order_names(*names), due_at, leased_until)
+        for order_id, *names, due_at, leased_until, _was_leased in rows
+    ]
+
+
+def _order_names(
+    courier_order_id: str,
+    is_courier_id: bool,
+    reference: str | None,
+    identifiers: dict[str, str],
+    tracking_numbers: list[str | None],
+    metadata: dict[str, str],
+) -> OrderNames:
+    numbers = [number for number in tracking_numbers if number]
+    return OrderNames(courier_order_id, is_courier_id, reference, identifiers, numbers, metadata)
 
 
 def _due(

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from receiver.cli.session import open_database
 from receiver.couriers import DRIVERS
+from receiver.couriers.polling import Access, Api, OrderNames, Request
 from receiver.db.models import Order
 from receiver.settings import Account, Settings
 from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, compare_clocks
@@ -27,13 +28,13 @@ def check_couriers(settings: Settings) -> Findings:
         if access is None or api is None:
             continue
         known = _find_known_order(settings, account)
-        if api.list_url is not None:
-            url = api.list_url(access, datetime.now(UTC), 1)
-        else:
-            url = api.order_url(access, known or DRIVERS[account.driver].sample_order_id)
+        request = _probe_request(account, access, api, known)
         url_setting = f"{account.env_name('API_URL')}={access.url}"
         try:
-            response = send_probe("GET", url, {**api.headers(access), "Accept": "application/json"})
+            headers = {**api.headers(access), **access.headers, "Accept": "application/json"}
+            response = send_probe(
+                request.method, request.url, {**headers, **request.headers}, request.body
+            )
         except NoResponse as error:
             advice = f"Check {url_setting}, and that this host can reach it (DNS, firewall, proxy)."
             yield Finding(account.slug, BROKEN, str(error), advice)
@@ -48,6 +49,15 @@ def check_couriers(settings: Settings) -> Findings:
             if clocks.level != OK:
                 advice = "Set this host's clock (NTP) if more than one courier shows this."
                 yield Finding(account.slug, WARNING, clocks.seen, advice)
+
+
+def _probe_request(account: Account, access: Access, api: Api, known: str | None) -> Request:
+    """Return a request for the courier's list, or else for an order."""
+    if api.list_request is not None:
+        return api.list_request(access, datetime.now(UTC), None)
+    name = known or DRIVERS[account.driver].sample_order_id
+    names = OrderNames(name, is_courier_id=known is not None)
+    return next(iter(api.list_order_requests(access, names)))
 
 
 def _interpret(

@@ -1,0 +1,186 @@
+"""The polling side of a driver's contract: how a courier's API is asked, and how it answers.
+
+Nothing here sends a request: workers/polling/courier_api.py does, for all couriers alike.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from receiver.couriers.parsing import quote_path_segment
+from receiver.couriers.schedule import Schedule
+from receiver.couriers.snapshot import Decoded, MessageContext
+from receiver.errors import UnknownToCourier
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth:
+    """How a courier gives out the access tokens that its API wants (RFC 6749).
+
+    The client's id is the account's API_USER, its secret API_TOKEN. The access token is sent as
+    `Authorization: Bearer`, kept in memory only, and renewed shortly before it expires.
+
+    token_path   where tokens are given out, under the API's address; or
+    token_url    the whole address, where that is another host
+    scope        the scopes to request, separated by blanks
+    client_auth  how the id and the secret are sent: `basic` (a header) or `body`
+    grant        the grant_type
+    extra        further parameters, such as `audience`
+    """
+
+    token_path: str | None = None
+    token_url: str | None = None
+    scope: str = ""
+    client_auth: str = "basic"
+    grant: str = "client_credentials"
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The address and credentials of an account's API, from configuration only.
+
+    url         has no trailing slash
+    order_path  the account's own path of one order under it, with `{id}`; None: the driver's
+    headers     the account's own request headers, beside the driver's
+    settings    the values of the settings that the driver declares (Driver.settings)
+    """
+
+    url: str
+    user: str | None
+    token: str = field(repr=False)
+    order_path: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to a courier's API. Its URL is under the API's address.
+
+    headers: those of this request alone, such as its Content-Type.
+    """
+
+    url: str
+    method: str = "GET"
+    body: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderNames:
+    """What is known of an order that is polled.
+
+    courier_order_id  the courier's id; before its first news, the name by which the shop
+                      registered the order
+    is_courier_id     which of the two it is
+    reference         the shop's own number
+    identifiers       the further names that the courier gave the order, by kind
+    tracking_numbers  of its parcels
+    metadata          what the shop registered with it; `postcode` is the recipient's
+    """
+
+    courier_order_id: str
+    is_courier_id: bool = False
+    reference: str | None = None
+    identifiers: Mapping[str, str] = field(default_factory=dict)
+    tracking_numbers: Sequence[str] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a courier's list of orders.
+
+    bodies       each order's own JSON bytes
+    next_cursor  what list_request() makes the next page's request of, None on the last one
+    pages_left   how many pages follow, None where the courier does not say
+    """
+
+    bodies: Sequence[bytes]
+    next_cursor: str | None = None
+    pages_left: int | None = None
+
+
+@dataclass(frozen=True)
+class Api:
+    """How a courier's API is polled: what to request and how to read the response.
+
+    headers         the request headers that authenticate us
+    order_requests  the requests that show one order, each by another name: they are sent in this
+                    order until the courier knows the order. A name that no request can be made of
+                    is left out. path_requests() makes this for a courier that shows an order at
+                    one path
+    decode          decodes the response
+    schedule        when to poll
+    per_second      requests per second that the courier accepts from one account
+    url             the production base URL; None where each shop has its own
+    needs_user      whether the courier wants a user name beside the token
+    oauth           where the account's credentials are exchanged for an access token; `headers`
+                    then has no credentials
+    names_orders_by_reference  whether an order can be shown by the shop's own number
+    list_request    the request for a page of the orders created since a time. cursor: None for the
+                    first page, then the next_cursor of the page before
+    listed_name     matches a name, in any capitals, that no request shows an order by, but by which
+                    the list has it
+    read_list_page     reads such a page, given the cursor that it was requested by. Raises
+                       Undecodable where the response is no such page
+    read_retry_after   the seconds to wait that the text of a 429 response names, None where none
+    """
+
+    order_requests: Callable[[Access, OrderNames], Iterable[Request]]
+    decode: Callable[[Any, MessageContext], Decoded]
+    schedule: Schedule
+    per_second: float
+    headers: Callable[[Access], Mapping[str, str]] = lambda _access: {}
+    url: str | None = None
+    needs_user: bool = False
+    oauth: OAuth | None = None
+    names_orders_by_reference: bool = False
+    list_request: Callable[[Access, datetime, str | None], Request] | None = None
+    listed_name: str | None = None
+    read_list_page: Callable[[bytes, str | None], Page] | None = None
+    read_retry_after: Callable[[str], float | None] | None = None
+
+    def list_order_requests(self, access: Access, names: OrderNames) -> Iterable[Request]:
+        """Return the requests for one order: by the account's own path where it has one."""
+        if access.order_path is not None:
+            return requests_by_name(access, access.order_path, names.courier_order_id)
+        return self.order_requests(access, names)
+
+
+def requests_by_name(access: Access, path: str, *names: str | None) -> Iterator[Request]:
+    """Yield a GET request for each name, at a path with `{id}` in the name's place.
+
+    A name that is missing, or that can be no segment of a path, is left out.
+    """
+    for name in names:
+        try:
+            segment = quote_path_segment(name or "")
+        except UnknownToCourier:
+            continue
+        yield Request(access.url + path.replace("{id}", segment))
+
+
+def path_requests(path: str) -> Callable[[Access, OrderNames], Iterator[Request]]:
+    """Return the order_requests of a courier that shows an order at a path with `{id}`."""
+
+    def order_requests(access: Access, names: OrderNames) -> Iterator[Request]:
+        return requests_by_name(access, path, names.courier_order_id)
+
+    return order_requests
+
+
+def json_request(url: str, content: Any) -> Request:
+    """Return a POST request with a JSON body, such as a query in GraphQL."""
+    body = json.dumps(content, separators=(",", ":")).encode()
+    return Request(url, "POST", body, {"Content-Type": "application/json"})
+
+
+def form_request(url: str, fields: Mapping[str, str]) -> Request:
+    """Return a POST request with the fields of a form."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    return Request(url, "POST", urlencode(fields).encode(), form)
