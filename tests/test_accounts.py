@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.couriers import DRIVERS
 from tests.bodies import raw, tiramizoo_order
 from tests.conftest import API_TOKEN
 
@@ -39,9 +40,7 @@ def register(shop: FlaskClient, **given: Any) -> Any:
 
 def test_an_account_that_was_never_heard_is_listed_too(shop: FlaskClient) -> None:
     accounts = couriers(shop)
-    assert sorted(accounts) == sorted(
-        ["cottoncast", "cottoncast-parking", "shipmentapi", "tiramizoo", "tiramizoo-parking"]
-    )
+    assert sorted(accounts) == sorted([*DRIVERS, "cottoncast-parking", "tiramizoo-parking"])
     quiet = accounts["tiramizoo-parking"]
     assert (quiet["courier"], quiet["last_heard_at"], quiet["webhooks"]) == ("tiramizoo", None, 0)
     assert (quiet["missed_hook_ratio"], quiet["breaker"], quiet["polled"]) == (

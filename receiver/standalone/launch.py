@@ -7,13 +7,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from receiver.couriers import DRIVERS
 from receiver.errors import CannotRun
 from receiver.settings import ACCOUNT_NAME
 
 # The directory of the Procfile and the files that it names: a checkout, or their copies in a wheel.
 TREE = Path(__file__).resolve().parents[2]
 ROOT = TREE if (TREE / "Procfile").is_file() else Path(__file__).resolve().parent / "installed"
+
+# The couriers that are switched on without any setting. Any other one has an account as soon as a
+# setting names it.
+COURIERS = ("tiramizoo", "cottoncast", "shipmentapi")
 
 # For required settings whose values are not known yet, to check the other ones.
 PLACEHOLDERS = {
@@ -52,9 +55,10 @@ def is_missing(name: str, given: Mapping[str, str]) -> bool:
 
 
 def missing_secrets(given: Mapping[str, str]) -> list[str]:
-    """Return the secrets to generate: the API token, and one for each courier and account."""
+    """Return the secrets to generate: the API token, and one for each account."""
     matches = (ACCOUNT_NAME.fullmatch(name.removesuffix("_FILE")) for name in given)
-    accounts = [name.upper() for name in DRIVERS] + [match["account"] for match in matches if match]
+    named = [match["account"] for match in matches if match]
+    accounts = [*map(str.upper, COURIERS), *named]
     names = ["API_TOKENS", *(f"COURIER_{account}_SECRETS" for account in accounts)]
     return [name for name in dict.fromkeys(names) if is_missing(name, given)]
 

@@ -13,9 +13,8 @@ import pytest
 import yaml  # type: ignore[import-untyped] # it is there for the description's tools
 from compose_spec import PyCompose
 
-from receiver.couriers import DRIVERS
 from receiver.settings import ACCOUNT_NAME, GENERAL
-from receiver.standalone.launch import read_procfile
+from receiver.standalone.launch import COURIERS, read_procfile
 from tests.service import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -174,7 +173,7 @@ def test_compose_gives_settings_that_there_are_and_secrets_by_file(compose: Any)
     environment = compose["services"]["web"]["environment"]
     required = {name for name, it in GENERAL.fields.items() if it.required}
     assert {f"{name}_FILE" for name in required} <= environment.keys()
-    assert {f"COURIER_{name.upper()}_SECRETS_FILE" for name in DRIVERS} <= environment.keys()
+    assert {f"COURIER_{name.upper()}_SECRETS_FILE" for name in COURIERS} <= environment.keys()
     # The comment at its top makes each of them.
     top = COMPOSE.read_text(encoding="utf-8").partition("\nname:")[0]
     assert all(name in top for name in secrets)
