@@ -8,6 +8,7 @@ import functools
 import hashlib
 import hmac
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -242,6 +243,14 @@ def in_zone(moment: Moment | None, zone: str) -> Moment | None:
     except OverflowError:
         at = moment.at.replace(tzinfo=UTC)
     return Moment(at, moment.flags)
+
+
+def aware_times(values: Mapping[str, Any], zone: str) -> dict[str, Any]:
+    """Return the values of an object, each time among them in aware UTC, see in_zone()."""
+    return {
+        name: in_zone(value, zone) if isinstance(value, Moment) else value
+        for name, value in values.items()
+    }
 
 
 def quote_path_segment(name: str) -> str:

@@ -4,6 +4,7 @@ Nothing here sends a request: workers/polling/courier_api.py does, for all couri
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +14,9 @@ from urllib.parse import urlencode
 from receiver.couriers.parsing import quote_path_segment
 from receiver.couriers.schedule import Schedule
 from receiver.couriers.snapshot import Decoded, MessageContext
-from receiver.errors import UnknownToCourier
+from receiver.errors import Undecodable, UnknownToCourier
+
+JSON_SEPARATORS = re.compile(r"[ \t\n\r,:]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +187,44 @@ def form_request(url: str, fields: Mapping[str, str]) -> Request:
     """Return a POST request with the fields of a form."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     return Request(url, "POST", urlencode(fields).encode(), form)
+
+
+def read_items(raw: bytes, name: str) -> tuple[list[bytes], dict[str, Any]]:
+    """Return the items of the list `name` in a page of a courier's list, and the whole page.
+
+    Each item has its bytes unchanged: it is stored as the message that a request for the order
+    alone would have given.
+
+    Raises: Undecodable where the page is no JSON object that holds such a list.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+        page = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Undecodable("a page of the list of orders is not JSON") from None
+    if not isinstance(page, dict) or not isinstance(page.get(name), list):
+        raise Undecodable(f"a page of the list of orders has no list {name!r}")
+    return list(_raw_items(text, name)), page
+
+
+def _raw_items(text: str, name: str) -> Iterator[bytes]:
+    """Yield the items of the list `name` in a JSON object. text is valid JSON."""
+    scan = json.JSONDecoder().raw_decode
+
+    def skip_separators(at: int) -> int:
+        separators = JSON_SEPARATORS.match(text, at)
+        return separators.end() if separators else at
+
+    at, found = skip_separators(text.index("{") + 1), 0
+    while text[at] != "}":
+        key, at = scan(text, at)
+        at = skip_separators(at)
+        # Of a duplicate key the last value counts, as for json.loads.
+        found = at if key == name else found
+        _, at = scan(text, at)
+        at = skip_separators(at)
+    at = skip_separators(found + 1)
+    while text[at] != "]":
+        _, end = scan(text, at)
+        yield text[at:end].encode()
+        at = skip_separators(end)

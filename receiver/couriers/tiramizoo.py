@@ -8,7 +8,6 @@ column, one for each entry of history[] and events[], and one for `state` itself
 states that were not reached may be null or missing.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,15 @@ from receiver import statuses
 from receiver.couriers import parsing
 from receiver.couriers.body_reader import read_fields
 from receiver.couriers.contract import STUCK_AFTER, Driver, SampleState, Topic
-from receiver.couriers.polling import Access, Api, OrderNames, Page, Request, requests_by_name
+from receiver.couriers.polling import (
+    Access,
+    Api,
+    OrderNames,
+    Page,
+    Request,
+    read_items,
+    requests_by_name,
+)
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
     CLOCK_TOLERANCE,
@@ -455,7 +462,6 @@ PER_PAGE = 100
 # an id, an identifier or an external id, and no tracking code.
 TRACKING_CODE = "[A-Z0-9]{0,5}-?[A-Z0-9]{4}-?[A-Z0-9]{4}"
 RETRY_IN = re.compile(r"retry request in ([0-9]{1,9}) second", re.IGNORECASE)
-JSON_SEPARATORS = re.compile(r"[ \t\n\r,:]*")
 
 
 def _headers(access: Access) -> dict[str, str]:
@@ -485,48 +491,14 @@ def _read_list_page(raw: bytes, cursor: str | None) -> Page:
     Raises: Undecodable where the response is no such page.
     Source: document 003, "List Orders"; document 001 for v1.
     """
-    try:
-        text = raw.decode("utf-8-sig")
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Undecodable("a page of the list of orders is not JSON") from None
-    body = body if isinstance(body, dict) else {}
+    orders, body = read_items(raw, "orders")
     meta = body.get("meta")
     page_count = {**body, **(meta if isinstance(meta, dict) else {})}.get("total_pages")
-    if not isinstance(body.get("orders"), list):
-        raise Undecodable("a page of the list of orders has no orders")
     if not isinstance(page_count, int) or isinstance(page_count, bool):
         raise Undecodable("a page of the list of orders does not say how many pages there are")
     page = int(cursor or 1)
     left = max(0, page_count - page)
-    return Page(list(_raw_items(text, "orders")), f"{page + 1}" if left else None, left)
-
-
-def _raw_items(text: str, name: str) -> Iterator[bytes]:
-    """Yield the items of the list `name` in a JSON object, each with its bytes unchanged.
-
-    An order is stored as the message that Show Order would have given. text is valid JSON, and
-    name holds a list.
-    """
-    scan = json.JSONDecoder().raw_decode
-
-    def skip_separators(at: int) -> int:
-        separators = JSON_SEPARATORS.match(text, at)
-        return separators.end() if separators else at
-
-    at, found = skip_separators(text.index("{") + 1), 0
-    while text[at] != "}":
-        key, at = scan(text, at)
-        at = skip_separators(at)
-        # Of a duplicate key the last value counts, as for json.loads.
-        found = at if key == name else found
-        _, at = scan(text, at)
-        at = skip_separators(at)
-    at = skip_separators(found + 1)
-    while text[at] != "]":
-        _, end = scan(text, at)
-        yield text[at:end].encode()
-        at = skip_separators(end)
+    return Page(orders, f"{page + 1}" if left else None, left)
 
 
 def _read_retry_after(text: str) -> float | None:

@@ -22,6 +22,7 @@ class Case:
     places       where an order stands under the API's address, with {} for its id: `show`, and
                  `show_by_reference` where it has that
     credentials  the headers that tell it who asks: USER, with TOKEN
+    settings     the settings of an account that the driver declares
     """
 
     words: Mapping[str, str]
@@ -30,3 +31,4 @@ class Case:
     essential: frozenset[str] = frozenset()
     places: Sequence[str] = ()
     credentials: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)

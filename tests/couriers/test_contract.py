@@ -422,14 +422,14 @@ def api_of(driver: Driver) -> Api:
     return driver.api
 
 
-def access(url: str = BASE) -> Access:
-    return Access(url, USER, TOKEN)
+def access(driver: Driver) -> Access:
+    return Access(BASE, USER, TOKEN, settings=CASES[driver.name].settings)
 
 
 def built(driver: Driver, name: str) -> list[str]:
     """Every address that a driver builds with an order's name."""
     names = OrderNames(name, reference=name)
-    return [request.url for request in api_of(driver).order_requests(access(), names)]
+    return [request.url for request in api_of(driver).order_requests(access(driver), names)]
 
 
 def test_every_courier_can_be_asked() -> None:
@@ -513,12 +513,12 @@ def test_any_name_stays_in_its_place_or_is_nobodys(driver: Driver, name: str) ->
 @each_asked
 def test_the_token_is_in_the_headers_and_never_in_an_address(driver: Driver) -> None:
     api = api_of(driver)
-    assert api.headers(access()) == CASES[driver.name].credentials
+    assert api.headers(access(driver)) == CASES[driver.name].credentials
     urls = built(driver, "41")
     if api.list_request is not None:
-        urls.append(api.list_request(access(), CONTEXT.received_at, None).url)
+        urls.append(api.list_request(access(driver), CONTEXT.received_at, None).url)
     assert not [url for url in urls if TOKEN in url or not url.startswith(f"{BASE}/")]
-    assert TOKEN not in repr(access())
+    assert TOKEN not in repr(access(driver))
 
 
 @pytest.mark.parametrize(
