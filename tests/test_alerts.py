@@ -123,7 +123,7 @@ def test_an_alert_has_a_history_and_is_acknowledged(
     acknowledged = shop.post(f"{path}/acknowledge", json={"until": until}).json
     assert acknowledged["acknowledged_until"] == until
     snoozed: Any = shop.post(f"{path}/snooze", json={"until": until}).json
-    assert [snoozed["acknowledged_until"], snoozed["acknowledged_by"]] == [until, "API"]
+    assert [snoozed["acknowledged_until"], snoozed["acknowledged_by"]] == [until, "api-1"]
     assert shop.post(f"{path}/snooze", json={}).status_code == 422
     for unknown in ("999", "9" * 19, "9" * 40):
         assert shop.post(f"/v1/alerts/{unknown}/acknowledge", json={}).status_code == 404

@@ -139,6 +139,7 @@ def test_the_log_is_filtered_and_read_in_pages(shop: FlaskClient, sessions: Sess
     for wrong in ("since=x", "action=x", "courier_order_id=u-1", "limit=0", "colour=red"):
         problem_of(shop.get(f"/v1/audit?{wrong}"), 422)
     assert problem_of(shop.get("/v1/audit?cursor=x"), 422)["code"] == "invalid_cursor"
+    problem_of(shop.get("/v1/audit?account=tiramisu"), 404)
 
 
 def test_a_page_after_an_entry_that_is_gone_is_empty(shop: FlaskClient, sessions: Sessions) -> None:

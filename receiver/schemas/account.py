@@ -13,6 +13,7 @@ from receiver.schemas.fields import (
     nested_list,
     text,
     time,
+    who_acts,
 )
 
 
@@ -206,7 +207,9 @@ class AlertFiltersSchema(Schema):
 class AcknowledgementSchema(Schema):
     """Who takes care of an alert, and how."""
 
-    by = given_text("Name of the person.", "Ann", load_default="API", length=(1, 100))
+    by = given_text(
+        "Name of the person; without it the token's.", "Ann", load_default=who_acts, length=(1, 100)
+    )
     note = given_text(
         "Why, in a person's own words.",
         "the courier repairs it",

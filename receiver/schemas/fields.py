@@ -8,6 +8,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
+from receiver.audit import current_actor
 from receiver.statuses import GROUPS
 from receiver.times import rfc3339
 
@@ -146,6 +147,11 @@ def described(
         options["validate"] = validate.Length(*length)
     metadata = {"description": description, "examples": [example], **(keywords or {})}
     return kind(metadata=metadata, allow_none=null, **options)
+
+
+def who_acts() -> str:
+    """Return the name of who acts now, where an action is not given the name of a person."""
+    return current_actor().who
 
 
 def choices_list(description: str, example: str, choices: Sequence[str]) -> Any:

@@ -19,6 +19,7 @@ from receiver.schemas.fields import (
     nested_list,
     text,
     time,
+    who_acts,
 )
 
 AN_OUTCOME = (
@@ -140,7 +141,12 @@ class RetrySchema(SelectionSchema):
 class DiscardSchema(SelectionSchema):
     """Which messages to discard: those that match all filters; and who decides it, and why."""
 
-    by = given_text("Name of the person who decides.", "Ann", load_default="API", length=(1, 100))
+    by = given_text(
+        "Name of the person who decides; without it the token's.",
+        "Ann",
+        load_default=who_acts,
+        length=(1, 100),
+    )
     note = given_text("Why.", "sent by a test of theirs", required=True, length=(1, 1000))
 
 
