@@ -217,7 +217,7 @@ class Follower:
     def _fold(self, kind: str, decoded: Decoded, at: datetime) -> bool:
         """Fold a message and plan the next poll if it was news; return whether it was."""
         self.message_id += 1
-        trust = "fetched" if kind == "poll" else "signed" if self.driver.signed else "token"
+        trust = "fetched" if kind == "poll" else self.driver.signature.trust
         message = Message(
             id=self.message_id, account=self.courier.name, received_at=at, kind=kind, trust=trust
         )

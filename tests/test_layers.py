@@ -209,6 +209,7 @@ def test_a_driver_knows_its_contract_and_what_that_is_made_of_and_nothing_else_o
         "receiver.errors.",
         "receiver.couriers.polling.",
         "receiver.couriers.schedule.",
+        "receiver.couriers.signatures.",
         "receiver.couriers.snapshot.",
         "receiver.statuses",
         "receiver.times.",

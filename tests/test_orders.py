@@ -170,7 +170,7 @@ def test_sample_of_each_driver_is_read_back(
     shop: FlaskClient, drain: Drain, settings: Settings, name: str
 ) -> None:
     driver = DRIVERS[name]
-    message = build_request(settings.accounts[name], driver, "orders", "", driver.sample_body())
+    message = build_request(settings.accounts[name], "orders", "", driver.sample_body())
     answer = shop.post(message.url, data=message.body, headers=dict(message.headers))
     assert answer.status_code == 200
     drain()

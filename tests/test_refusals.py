@@ -22,6 +22,7 @@ from receiver.accounts.refused_credentials import (
     read_secret_uses,
 )
 from receiver.couriers.parsing import hmac_sha256_hex
+from receiver.couriers.signatures.scheme import Sent
 from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
 from receiver.db.models import Message, Refusal, SecretUse
@@ -39,6 +40,7 @@ BODY = (
     b'{"orderID": "3AF7", "ref": "41", "name": "M\\u00fcller/1",'
     b' "status": {"code": "D", "timestamp": 1622007287}}'
 )
+NOW = datetime(2026, 4, 16, tzinfo=UTC)
 HEX = hmac_sha256_hex(KEY, BODY)
 
 
@@ -84,7 +86,7 @@ def test_a_wrong_signature_is_diagnosed_and_the_courier_learns_nothing_of_it(
     assert answer.status_code == 401
     assert answer.get_json()["message"] in {
         "the signature does not match the body",
-        "the signature is not an HMAC-SHA256 in hexadecimal (64 digits)",
+        "Cottoncast-Authentication is not an HMAC-SHA256 in hex",
     }
     [refusal] = refusals(retiring)
     assert (refusal["account"], refusal["likely"]) == ("cottoncast", likely)
@@ -156,7 +158,9 @@ def test_several_processes_add_up(sessions: Sessions, settings: Settings, app: F
     recorders = [CredentialRecorder(sessions, settings.accounts) for _ in range(3)]
     try:
         for recorder in recorders:
-            recorder.record_refusal("tiramizoo", "wrong", Evidence("tiramizoo", "guess"))
+            recorder.record_refusal(
+                "tiramizoo", "wrong", Evidence("tiramizoo", Sent({}, b"", "guess"), "wrong", NOW)
+            )
             recorder.record_secret_use("tiramizoo", 1)
             recorder.flush()
     finally:
@@ -255,8 +259,11 @@ def test_what_was_refused_long_ago_goes(
 def test_nothing_that_comes_breaks_the_diagnosis(
     settings: Settings, body: bytes, offered: str
 ) -> None:
-    assert diagnose(Evidence("cottoncast", offered, body), settings.accounts) == "unknown_secret"
-    assert diagnose(Evidence("tiramizoo", offered), settings.accounts) == "unknown_secret"
+    headers = {"Cottoncast-Authentication": offered}
+    signed = Evidence("cottoncast", Sent(headers, body), "wrong", NOW)
+    assert diagnose(signed, settings.accounts) == "unknown_secret"
+    in_url = Evidence("tiramizoo", Sent({}, b"", offered), "wrong", NOW)
+    assert diagnose(in_url, settings.accounts) == "unknown_secret"
 
 
 def test_a_live_secret_that_is_called_retired_is_refused(environ: Mapping[str, str]) -> None:

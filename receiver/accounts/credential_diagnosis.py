@@ -4,13 +4,31 @@ No secret leaves this module, and nothing of what was sent: only a word of CAUSE
 """
 
 import base64
-import hmac
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import product
 
+from receiver.couriers.signatures import BasicCredentials, HeaderToken, Hmac, Scheme
+from receiver.couriers.signatures.hmac_signature import ALGORITHMS, ENCODINGS, KEY_FORMS
+from receiver.couriers.signatures.scheme import OUTSIDE_WINDOW, Sent, is_made_with
+from receiver.errors import RefusedCredential
 from receiver.settings import Account
 
 NOT_EXAMINED = "not_examined"
+
+# A proof is looked for in other spellings only where the body is not larger, in bytes.
+MOST_SPELLED_BYTES = 65_536
+
+_CHANGE_ENCODING = (
+    "The courier must send it as expected, or the signature's setting must say how it is sent."
+)
+
+_OLD_TIMESTAMP = (
+    "Check the clock of this server (NTP). If it is right, an old request was sent again: by the"
+    " courier with its first timestamp (then raise `tolerance_seconds` of the signature's setting),"
+    " or by somebody who recorded it."
+)
 
 # By the word that is stored and shown: the likely cause, and what to do about it.
 CAUSES: Mapping[str, tuple[str, str]] = {
@@ -22,11 +40,46 @@ CAUSES: Mapping[str, tuple[str, str]] = {
         "the secret of another account",
         "The courier's settings of two accounts, or of test and production, are mixed up.",
     ),
-    "base64": ("a correct signature, but in base64", "The courier must send it in hexadecimal."),
+    "hex": ("a correct signature, but in hexadecimal", _CHANGE_ENCODING),
+    "base64": ("a correct credential, but in base64", _CHANGE_ENCODING),
+    "base64url": ("a correct signature, but in base64url", _CHANGE_ENCODING),
     "prefixed": (
-        "a correct signature, but with a prefix",
-        "The courier must send the hexadecimal digits only.",
+        "a correct credential, but with a prefix or something else beside it",
+        "The courier must send it without, or `prefix` of the signature's setting must name it.",
     ),
+    "unprefixed": (
+        "a correct credential, but without its prefix",
+        "The courier must send the prefix, or `prefix` of the signature's setting must be changed.",
+    ),
+    "other_algorithm": (
+        "a correct signature, but by another algorithm",
+        "Set `algorithm` of the signature's setting to what the courier's documents say.",
+    ),
+    "other_key_form": (
+        "a correct signature, but the secret was read in another form",
+        "Set `key` of the signature's setting: the secret as text, or its bytes in hex or base64.",
+    ),
+    "other_text": (
+        "a correct signature, but of the body alone",
+        "Set `signed` of the signature's setting to {body}, without a timestamp.",
+    ),
+    "plain_secret": (
+        "the secret itself instead of a signature",
+        "The courier must sign with it. Where it does not sign, `compare` of the setting is token.",
+    ),
+    "other_user": (
+        "the right password, but another user name",
+        "Compare the user name at the courier with the part of the secret before the colon.",
+    ),
+    "timestamp_unreadable": (
+        "a timestamp that is neither Unix time nor RFC 3339",
+        "Compare the setting of the signature with the courier's documents.",
+    ),
+    "timestamp_ahead": (
+        "a correct signature, but its timestamp is ahead of our clock",
+        "Check the clock of this server (NTP). If it is right, the courier's is wrong.",
+    ),
+    "timestamp_behind": ("a correct signature, but its timestamp is too old", _OLD_TIMESTAMP),
     "unknown_secret": (
         "a secret that we do not know, or a changed body",
         "Compare the courier's settings. A proxy that rewrites bodies has the same effect.",
@@ -40,11 +93,12 @@ CAUSES: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was sent: a signature and the body that it is of, or a token and no body."""
+    """What of a refused request its credential is made of, why and when it was refused."""
 
     account: str
-    offered: str = field(repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    sent: Sent = field(repr=False)
+    reason: str
+    at: datetime
 
 
 def describe_cause(likely: str) -> tuple[str, str]:
@@ -54,29 +108,97 @@ def describe_cause(likely: str) -> tuple[str, str]:
 
 def diagnose(evidence: Evidence, accounts: Mapping[str, Account]) -> str:
     """Return the likely cause, a word of CAUSES; `other_account` is followed by which one."""
-    account, body = accounts[evidence.account], evidence.body
-    offered = evidence.offered if body is None else evidence.offered.strip().lower()
-    if _is_made_with(account.retired_secrets, offered, body):
+    account, sent = accounts[evidence.account], evidence.sent
+    scheme = account.signature
+    if evidence.reason == OUTSIDE_WINDOW:
+        sent_at = scheme.read_time(sent)
+        return "timestamp_ahead" if sent_at and sent_at > evidence.at else "timestamp_behind"
+    try:
+        offered = scheme.read_offered(sent)
+    except RefusedCredential:
+        offered = []
+    if _is_made_with(scheme, account.retired_secrets, sent, offered):
         return "old_secret"
     for other in accounts.values():
         secrets = (*other.secrets, *other.retired_secrets)
-        if other is not account and _is_made_with(secrets, offered, body):
+        if other is not account and _is_made_with(scheme, secrets, sent, offered):
             return f"other_account:{other.slug}"
-    for secret in account.secrets if body is not None else ():
-        digest = hmac.digest(secret.encode(), body or b"", "sha256")
-        if offered.endswith(digest.hex()):
-            return "prefixed"
-        encoded = (base64.b64encode(digest), base64.urlsafe_b64encode(digest))
-        if evidence.offered.strip() in {text.decode() for text in encoded}:
-            return "base64"
-    return "unknown_secret"
+    if isinstance(scheme, Hmac):
+        causes = _compare_signature(scheme, account.secrets, sent)
+    else:
+        causes = _compare_token(scheme, account.secrets, sent)
+    return next(causes, "unknown_secret")
 
 
-def _is_made_with(secrets: Iterable[str], offered: str, body: bytes | None) -> bool:
-    """Whether a token is one of the secrets, or a signature was made with one of them."""
-    expected = (
-        secret if body is None else hmac.digest(secret.encode(), body, "sha256").hex()
-        for secret in secrets
-    )
-    given = offered.encode(errors="replace")
-    return any(hmac.compare_digest(value.encode(), given) for value in expected)
+def _is_made_with(
+    scheme: Scheme, secrets: Iterable[str], sent: Sent, offered: Sequence[bytes]
+) -> bool:
+    """Whether a credential was made with one of the secrets that the scheme can use."""
+    usable = [secret for secret in secrets if scheme.find_secret_fault(secret) is None]
+    return bool(offered) and any(is_made_with(scheme, secret, sent, offered) for secret in usable)
+
+
+def _compare_token(scheme: Scheme, secrets: Iterable[str], sent: Sent) -> Iterator[str]:
+    """Yield what is wrong about a token that has a live secret in it."""
+    value = (sent.url_token or "").strip()
+    for name in scheme.header_names:
+        value = (sent.headers.get(name) or "").strip()
+    for secret in secrets:
+        plain = scheme.expect(secret, sent).decode()
+        if value.endswith(plain):
+            is_bare = isinstance(scheme, HeaderToken) and scheme.prefix and value == plain
+            yield "unprefixed" if is_bare else "prefixed"
+        elif isinstance(scheme, BasicCredentials):
+            if _decode(value.rpartition(" ")[2]).partition(":")[2] == secret.partition(":")[2]:
+                yield "other_user"
+        elif value and value.endswith(base64.b64encode(secret.encode()).decode()):
+            yield "base64"
+
+
+def _decode(text: str) -> str:
+    try:
+        return base64.b64decode(text).decode()
+    except ValueError:
+        return ""
+
+
+def _compare_signature(scheme: Hmac, secrets: Iterable[str], sent: Sent) -> Iterator[str]:
+    """Yield what is wrong about a header that has a signature by a live secret in it."""
+    value = (sent.headers.get(scheme.header) or "").strip().rstrip("=")
+    if any(value.endswith(secret) for secret in secrets):
+        yield "plain_secret"
+    if len(sent.body) > MOST_SPELLED_BYTES:
+        return
+    for cause, variant in _list_variants(scheme):
+        for secret in secrets:
+            if variant.find_secret_fault(secret) is not None:
+                continue
+            try:
+                signature = variant.expect(secret, sent).decode().rstrip("=")
+            except RefusedCredential:
+                yield "timestamp_unreadable"
+                return
+            if signature in (value.lower() if variant.encoding == "hex" else value):
+                yield cause or ("unprefixed" if signature == value else "prefixed")
+
+
+def _list_variants(scheme: Hmac) -> Iterator[tuple[str, Hmac]]:
+    """Yield the ways to sign by another value of each option, and which option that is.
+
+    Those that differ in fewer options come first; the first one is the scheme itself.
+    """
+    bare = replace(scheme, signed="{body}", timestamp_header=None, timestamp_prefix=None)
+    texts = [("", scheme), *([("other_text", bare)] if scheme.signed != bare.signed else [])]
+    variants = []
+    for (text, base), encoding, algorithm, key in product(texts, ENCODINGS, ALGORITHMS, KEY_FORMS):
+        differences = [
+            encoding if encoding != scheme.encoding else "",
+            "other_algorithm" if algorithm != scheme.algorithm else "",
+            "other_key_form" if key != scheme.key else "",
+            text,
+        ]
+        variant = replace(base, encoding=encoding, algorithm=algorithm, key=key)
+        variants.append(([it for it in differences if it], variant))
+    variants.sort(key=lambda each: len(each[0]))
+    for found, variant in variants:
+        yield (found[0] if found else ""), variant

@@ -30,7 +30,7 @@ NO_ACCOUNT = ""
 UNKNOWN_ACCOUNT = "unknown_account"
 UNKNOWN_TOPIC = "unknown_topic"
 # The reasons that are about a credential.
-CREDENTIAL_REASONS = ("missing", "malformed", "wrong")
+CREDENTIAL_REASONS = ("missing", "malformed", "wrong", "outside_window")
 
 # The reasons that need no diagnosis, each in words and with what to do.
 _OTHER_REASONS: Mapping[str, tuple[str, str]] = {

@@ -12,6 +12,7 @@ SHARED_MODULES = {
     "parsing",
     "polling",
     "schedule",
+    "signatures",
     "snapshot",
     "vocabulary",
 }

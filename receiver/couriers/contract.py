@@ -16,6 +16,7 @@ from marshmallow import fields
 
 from receiver import statuses
 from receiver.couriers.polling import Api
+from receiver.couriers.signatures import Scheme, TokenInUrl
 from receiver.couriers.snapshot import Decoded, MessageContext, Parameters
 
 # How long an order may keep a status before it counts as stuck; a driver has its own values where
@@ -34,6 +35,8 @@ STUCK_AFTER: Mapping[str, timedelta] = {
     statuses.LOST: timedelta(days=7),
     statuses.UNKNOWN: timedelta(days=1),
 }
+
+TOKEN_IN_URL = TokenInUrl()
 
 # Decodes the content of a message: a dict, or a list for a body that is a JSON array. Raises
 # Undecodable where the message cannot be read.
@@ -121,8 +124,7 @@ class Driver:
     make_sample       a webhook about an order as the courier sends it, for trying an installation
     sample_order      the id of a sample, which begins with ORDERTRAIL-SAMPLE- and marks it as one
                       (receiver/orders/names.py), and its state in the courier's word
-    signature_header  the header with the hex HMAC-SHA256 of the raw body, where the courier signs;
-                otherwise the account's token is in the URL
+    signature   how its webhooks are authenticated, unless an account's settings say otherwise
     identify_order    where the courier documents a 404 for an order that the shop does not know:
                 reads the order's id, and the name for the 404's text, out of a webhook
     normalize_word    makes spellings of one word equal, where the courier has several; the keys of
@@ -142,7 +144,7 @@ class Driver:
     topics: Mapping[str, Topic]
     make_sample: Callable[[SampleState], Mapping[str, Any]]
     sample_order: tuple[str, str]
-    signature_header: str | None = None
+    signature: Scheme = TOKEN_IN_URL
     identify_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
     normalize_word: Callable[[str], str] = str
     check_field_map: Callable[[Mapping[str, Any]], list[str]] | None = None
@@ -150,10 +152,6 @@ class Driver:
     settings: Mapping[str, fields.Field[Any]] = field(default_factory=dict)
     zone: str = "Europe/Berlin"
     stuck_after: Mapping[str, timedelta] = field(default_factory=lambda: STUCK_AFTER)
-
-    @property
-    def signed(self) -> bool:
-        return self.signature_header is not None
 
     @property
     def sample_order_id(self) -> str:

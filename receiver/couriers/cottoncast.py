@@ -22,6 +22,7 @@ from receiver.couriers.body_reader import read_fields
 from receiver.couriers.contract import STUCK_AFTER, Driver, SampleState, Topic
 from receiver.couriers.polling import Access, Api, path_requests
 from receiver.couriers.schedule import Backoff, Schedule
+from receiver.couriers.signatures import Hmac
 from receiver.couriers.snapshot import (
     Decoded,
     Event,
@@ -280,7 +281,7 @@ driver = Driver(
     name="cottoncast",
     words=WORDS,
     topics={"orders": Topic(decode_order_status)},
-    signature_header="Cottoncast-Authentication",
+    signature=Hmac("Cottoncast-Authentication"),
     identify_order=_identify_order,
     api=Api(
         # The default of the courier's own shop plugin, without the path /order.

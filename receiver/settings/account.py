@@ -11,12 +11,11 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.polling import Access
+from receiver.couriers.signatures import Scheme
 from receiver.couriers.snapshot import MessageContext
 from receiver.settings.checks import check_base_address
 from receiver.settings.field_types import CommaList, JsonObject, choice, text
-
-# A token is part of a URL's path: these characters need no encoding there.
-URL_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
+from receiver.settings.signature import SignatureScheme
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,12 @@ class Account:
     test: bool = False
     api_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    own_signature: Scheme | None = None
+
+    @property
+    def signature(self) -> Scheme:
+        """How its webhooks are authenticated: as its settings say, or else as its driver does."""
+        return self.own_signature or DRIVERS[self.driver].signature
 
     def env_name(self, setting: str) -> str:
         """Return the environment variable of one of the account's settings, such as SECRETS."""
@@ -90,13 +95,15 @@ class _AccountSchema(Schema):
     )
     CONFIRM = choice("none", "terminal", "all")
     TEST = choice("off", "on")
+    SIGNATURE = SignatureScheme(load_default=None)
 
     @validates_schema
     def check_with_driver(self, account: dict[str, Any], **_options: Any) -> None:
         driver, secrets = DRIVERS[account["DRIVER"]], account["SECRETS"]
         faults: dict[str, list[str]] = {}
-        if not driver.signed and not all(map(URL_TOKEN.fullmatch, secrets)):
-            faults["SECRETS"] = ["a token is part of a URL: use only A-Z a-z 0-9 . _ ~ -"]
+        scheme = account["SIGNATURE"] or driver.signature
+        found = dict.fromkeys(map(scheme.find_secret_fault, secrets))
+        faults["SECRETS"] = [fault for fault in found if fault is not None]
         if set(secrets) & set(account["RETIRED_SECRETS"]):
             faults["RETIRED_SECRETS"] = ["one is also in SECRETS: keep it in one of the two only"]
         if driver.check_field_map is not None:

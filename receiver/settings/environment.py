@@ -74,6 +74,7 @@ def read_accounts(
                 parks_unknown_orders=account.pop("UNKNOWN_ORDERS") == "park",
                 field_map=account.pop("FIELDS"),
                 test=is_test,
+                own_signature=account.pop("SIGNATURE"),
                 **{setting.lower(): value for setting, value in account.items()},
             )
     return accounts, frozenset(test_accounts)

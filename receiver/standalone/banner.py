@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.parsing import hmac_sha256_hex
+from receiver.couriers.signatures import sign
 from receiver.settings import Account, Settings
 
 
@@ -56,16 +57,17 @@ def banner_text(settings: Settings, places: Mapping[str, str], logs: Iterable[Pa
 
 def _webhook_url(url: str, account: Account) -> str:
     address = f"{url}/webhooks/{account.slug}/orders"
-    return address if DRIVERS[account.driver].signed else f"{address}/{account.secrets[0]}"
+    return f"{address}/{account.secrets[0]}" if account.signature.in_url else address
 
 
 def _send_commands(url: str, accounts: Iterable[Account]) -> Iterator[str]:
     for account in accounts:
         driver = DRIVERS[account.driver]
         command = f"curl -sS {_webhook_url(url, account)} -H 'Content-Type: application/json'"
-        if driver.signature_header:
-            signature = hmac_sha256_hex(account.secrets[0], driver.sample_body())
-            command += f" -H '{driver.signature_header}: {signature}'"
+        signature = sign(
+            account.signature, account.secrets[0], driver.sample_body(), datetime.now(UTC)
+        )
+        command += "".join(f" -H '{name}: {value}'" for name, value in signature.items())
         yield f"{command} --data-binary '{driver.sample_body().decode()}'"
 
 

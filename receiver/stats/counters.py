@@ -43,7 +43,9 @@ FEED_AGE = Histogram(
 
 
 # Why a request is refused: its credential, or its body.
-REFUSAL_REASONS = ("missing", "malformed", "wrong", "body_too_large", "body_cut_off")
+REFUSAL_REASONS = (
+    *("missing", "malformed", "wrong", "outside_window", "body_too_large", "body_cut_off"),
+)
 
 
 def begin_at_zero(topics: Mapping[str, Sequence[str]]) -> None:

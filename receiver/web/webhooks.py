@@ -4,8 +4,6 @@ The order of the checks is the defence: method, account and topic, size, token o
 then is anything stored.
 """
 
-import hmac
-import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,8 +17,8 @@ from receiver import errors
 from receiver.accounts.credential_diagnosis import Evidence
 from receiver.accounts.refused_credentials import NO_ACCOUNT, UNKNOWN_ACCOUNT, UNKNOWN_TOPIC
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Driver
-from receiver.couriers.parsing import hmac_sha256_hex
+from receiver.couriers.signatures import verify
+from receiver.couriers.signatures.scheme import MISSING, SIGNED, Sent
 from receiver.db.models import PENDING, QUARANTINED
 from receiver.inbox.accept import IncomingMessage
 from receiver.inbox.json_body import parse_body
@@ -36,7 +34,6 @@ from receiver.web.request_log import add_log_fields
 OK = b'{"status":"ok"}'
 # How many entries of each list of a body are read before it is answered.
 MOST_ENTRIES = 50
-HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 # A slash at the end is accepted: couriers follow no redirect to the URL without it.
 ROUTING: dict[str, Any] = {"provide_automatic_options": False, "strict_slashes": False}
@@ -81,16 +78,18 @@ def _render_problem(problem: Problem) -> Response:
 def accept_webhook(account: str, topic: str, token: str | None = None) -> Response:
     """Store a courier's message and answer 200. Every other answer is that of an error."""
     app = app_context()
-    courier_account, driver = _find_account(app, account, topic, token)
+    courier_account = _find_account(app, account, topic, token)
     add_log_fields(topic=topic)
-    body, trust = _read_verified_body(app, courier_account, driver, token)
+    body = _read_verified_body(app, courier_account, token)
     content, reason = {}, None
     try:
         content = parse_body(body)
     except errors.UnreadableBody as error:
         reason = str(error).replace("\x00", "")
     now, outcome = datetime.now(UTC), QUARANTINED if reason else PENDING
-    message = IncomingMessage(account, topic, "webhook", trust, body, now, outcome, reason)
+    message = IncomingMessage(
+        account, topic, "webhook", courier_account.signature.trust, body, now, outcome, reason
+    )
     accepted = app.inbox.accept(message)
     add_log_fields(message_id=accepted.message_id, repeated=accepted.repeated)
     counted = counters.REPEATED if accepted.repeated else counters.ACCEPTED
@@ -103,10 +102,8 @@ def accept_webhook(account: str, topic: str, token: str | None = None) -> Respon
     return Response(OK, mimetype="application/json")
 
 
-def _find_account(
-    app: AppContext, slug: str, topic: str, token: str | None
-) -> tuple[Account, Driver]:
-    """Return the account and its driver.
+def _find_account(app: AppContext, slug: str, topic: str, token: str | None) -> Account:
+    """Return the account that a path names.
 
     Raises: UnknownAccount for an account that is off, and for a path that its courier never calls.
     """
@@ -114,67 +111,35 @@ def _find_account(
     if account is None:
         app.credential_recorder.record_refusal(NO_ACCOUNT, UNKNOWN_ACCOUNT)
         raise errors.UnknownAccount("no such account")
-    driver = DRIVERS[account.driver]
-    if topic not in driver.topics or (driver.signed and token is not None):
+    takes_token = account.signature.in_url
+    if topic not in DRIVERS[account.driver].topics or (token is not None and not takes_token):
         app.credential_recorder.record_refusal(slug, UNKNOWN_TOPIC)
         raise errors.UnknownAccount("this account has no such topic")
-    return account, driver
+    return account
 
 
-def _read_verified_body(
-    app: AppContext, account: Account, driver: Driver, token: str | None
-) -> tuple[bytes, str]:
-    """Return the body and how far it can be trusted; count the request if it is refused.
+def _read_verified_body(app: AppContext, account: Account, token: str | None) -> bytes:
+    """Return the body of an authenticated request; count the request if it is refused.
 
     Raises: BodyTooLarge, BodyCutOff, RefusedCredential.
     """
-    header = driver.signature_header
-    credential = token if header is None else request.headers.get(header)
+    scheme, headers = account.signature, request.headers
     body: bytes | None = None
     try:
         body = read_body(request, app.settings.max_body_bytes)
-        trust, position = _verify_credential(account, header, credential, body)
+        position = verify(scheme, account.secrets, headers, body, datetime.now(UTC), token)
     except (errors.BodyTooLarge, errors.BodyCutOff, errors.RefusedCredential) as error:
         reason = error.why if isinstance(error, errors.RefusedCredential) else type(error).__name__
         counters.increment(counters.REFUSED, account.slug, BODY_REASONS.get(reason, reason))
         evidence = None
-        if body is not None and credential:
-            evidence = Evidence(account.slug, credential, None if header is None else body)
+        if body is not None and reason != MISSING:
+            sent = {name: headers.get(name, "") for name in scheme.header_names}
+            proven = body if scheme.trust == SIGNED else b""
+            evidence = Evidence(account.slug, Sent(sent, proven, token), reason, datetime.now(UTC))
         app.credential_recorder.record_refusal(account.slug, reason, evidence)
         raise
     app.credential_recorder.record_secret_use(account.slug, position)
-    return body, trust
-
-
-def _verify_credential(
-    account: Account, header: str | None, credential: str | None, body: bytes
-) -> tuple[str, int]:
-    """Return the body's trust (`signed` or `token`) and which of the live secrets fits.
-
-    credential: the value of the signature header, or the token in the URL if the driver has no such
-    header. Every live secret is tried, and each comparison takes the same time wherever the two
-    differ.
-
-    Raises: RefusedCredential.
-    """
-    if credential is None:
-        name = header or "the token at the end of the URL"
-        raise errors.RefusedCredential(f"{name} is missing", "missing")
-    if header is None:
-        trust, refusal = "token", "the token is wrong"
-        expected = [secret.encode() for secret in account.secrets]
-        offered = credential.encode(errors="replace")
-    else:
-        if not HEX_SHA256.fullmatch(credential):
-            refusal = "the signature is not an HMAC-SHA256 in hexadecimal (64 digits)"
-            raise errors.RefusedCredential(refusal, "malformed")
-        trust, refusal = "signed", "the signature does not match the body"
-        expected = [hmac_sha256_hex(secret, body).encode() for secret in account.secrets]
-        offered = credential.lower().encode()
-    fits = [hmac.compare_digest(candidate, offered) for candidate in expected]
-    if not any(fits):
-        raise errors.RefusedCredential(refusal, "wrong")
-    return trust, fits.index(True)
+    return body
 
 
 def _refuse_unknown_order(

@@ -111,7 +111,7 @@ def send_command(
         return find_couriers_id(base_url, token, sender.slug, order_id, reference)
 
     topic, body = content["topic"], _build_body(driver, find=find, **content)
-    request = build_request(sender, driver, topic, base_url, body)
+    request = build_request(sender, topic, base_url, body)
     if dry_run or not as_json:
         _print_request(request, as_json)
     if dry_run:
@@ -148,6 +148,7 @@ def _sender_settings(
     options = {
         account.env_name("SECRETS"): secret_file.read().strip() if secret_file else None,
         account.env_name("DRIVER"): courier,
+        account.env_name("SIGNATURE"): None,
         "HOST": None,
         "PORT": None,
     }

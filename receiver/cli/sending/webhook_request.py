@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import httpcore
 
 from receiver.couriers.contract import Driver
-from receiver.couriers.parsing import hmac_sha256_hex
+from receiver.couriers.signatures import sign
 from receiver.couriers.snapshot import MessageContext
 from receiver.errors import Undecodable
 from receiver.settings import Account
@@ -38,16 +38,14 @@ class WebhookResponse:
     text: str
 
 
-def build_request(
-    account: Account, driver: Driver, topic: str, base_url: str, body: bytes
-) -> WebhookRequest:
+def build_request(account: Account, topic: str, base_url: str, body: bytes) -> WebhookRequest:
     """Build the request: signed, or with the token in the URL, as the courier does it."""
     secret = account.secrets[0]
     url = f"{base_url}/webhooks/{account.slug}/{topic}"
     headers = {"Content-Type": "application/json", "User-Agent": "ordertrail send"}
-    if driver.signature_header is None:
+    if account.signature.in_url:
         return WebhookRequest(f"{url}/{secret}", f"{url}/<token>", headers, body)
-    signature = {driver.signature_header: hmac_sha256_hex(secret, body)}
+    signature = sign(account.signature, secret, body, datetime.now(UTC))
     return WebhookRequest(url, url, {**headers, **signature}, body)
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from receiver.cli.sending.webhook_request import build_request
-from receiver.couriers import DRIVERS
 from receiver.settings import Account, Settings
 from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, judge
 from workers.cli.doctor.http_probe import REDIRECTS, NoResponse, ProbeResponse, send_probe
 
-WRONG_SECRET = "ordertrail-doctor"  # noqa: S105 - it opens nothing
+# Nobody's secrets: one as a text, one with a user name, and one in hex, which is base64 as well.
+WRONG_SECRETS = ("ordertrail-doctor", "ordertrail:doctor", "d0c7" * 8)
 EXPIRY_WARNING, EXPIRY_BROKEN = timedelta(days=21), timedelta(days=3)
 UNAUTHORIZED, NOT_FOUND, TOO_LARGE = 401, 404, 413
 GATEWAY_ERRORS = {502, 503, 504}
@@ -48,8 +48,9 @@ def check_webhook_url(settings: Settings, url: str) -> Findings:
 
 
 def _post(base_url: str, account: Account, body: bytes) -> ProbeResponse:
-    stranger = replace(account, secrets=(WRONG_SECRET,))
-    request = build_request(stranger, DRIVERS[account.driver], "orders", base_url, body)
+    usable = (it for it in WRONG_SECRETS if account.signature.find_secret_fault(it) is None)
+    stranger = replace(account, secrets=(next(usable),))
+    request = build_request(stranger, "orders", base_url, body)
     headers = {**request.headers, "Content-Length": str(len(body))}
     return send_probe("POST", request.url, headers, body)
 
@@ -57,11 +58,11 @@ def _post(base_url: str, account: Account, body: bytes) -> ProbeResponse:
 def _interpret(account: Account, response: ProbeResponse) -> tuple[str, str, str]:
     """Return the level, what the response means and what to do."""
     message, status = _error_message(response), response.status
-    header = DRIVERS[account.driver].signature_header
     if status == UNAUTHORIZED and message is not None:
-        if header is not None and "missing" in message:
-            advice = f"A proxy removes the header {header}: let it pass."
-            return BROKEN, "the signature header did not arrive", advice
+        if not account.signature.in_url and "missing" in message:
+            names = " or ".join(account.signature.header_names)
+            advice = f"A proxy removes the header {names}: let it pass."
+            return BROKEN, "the header with the credential did not arrive", advice
         return OK, "rejects a wrong credential, as it should", ""
     if status == NOT_FOUND and message is not None:
         name = account.env_name("SECRETS")
