@@ -85,7 +85,7 @@ test: lint ## lint, and the tests of everything that a change can break, in some
 	$(call pytest,ORDERS=30,-m 'not system' --ignore=tests/system)
 
 test-all: lint ## lint and all tests, as CI runs them, with the system tests on real processes
-	$(call pytest,HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci},)
+	$(call pytest,HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci},--durations=10)
 
 coverage: dev ## lines and branches that the tests of `make test` do not reach; shown, no gate
 	mkdir -p .cache; rm -f .cache/coverage*

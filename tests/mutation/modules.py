@@ -14,7 +14,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "receiver.inbox.accept": ("tests/test_inbox.py", "tests/test_ops.py"),
     "receiver.changes.feed": ("tests/test_changes.py",),
     "receiver.changes.order_version": ("tests/test_changes.py",),
-    "receiver.orders.names": NAMES,
+    "receiver.orders.names": (
+        *("tests/test_names.py", "tests/test_registrations.py", "tests/test_corrections.py"),
+        *("tests/test_order_identity.py", "tests/test_rebuild.py", "tests/test_tours.py"),
+    ),
     "receiver.orders.matching": NAMES,
     "receiver.orders.find": (*NAMES, "tests/test_order_reads.py", "tests/test_orders.py"),
     "receiver.orders.fold.rules": FOLD,
