@@ -23,6 +23,7 @@ class Case:
                  `show_by_reference` where it has that
     credentials  the headers that tell it who asks: USER, with TOKEN
     settings     the settings of an account that the driver declares
+    tells_reference  whether its webhooks tell the shop's own number
     """
 
     words: Mapping[str, str]
@@ -32,3 +33,4 @@ class Case:
     places: Sequence[str] = ()
     credentials: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    tells_reference: bool = True
