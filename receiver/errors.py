@@ -40,6 +40,10 @@ class Undecodable(OrdertrailError):
     """A driver cannot decode a JSON object; the text becomes the reason of the quarantine."""
 
 
+class NoSample(OrdertrailError):
+    """No sample webhook can be made from an account's field map."""
+
+
 class StorageUnavailable(OrdertrailError):
     """PostgreSQL did not execute a statement in time; nothing was stored, or nobody knows."""
 

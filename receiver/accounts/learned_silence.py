@@ -113,7 +113,8 @@ def read_silences(
         # A courier that sends one webhook an order sends none about an order it has called about.
         calls_once = driver.api is not None and driver.api.schedule.calls_once
         expecting = [statuses.PENDING] if calls_once else statuses.OPEN_STATUSES
-        keys += [(account.slug, driver.zone, status) for status in expecting]
+        zone = account.zone or driver.zone
+        keys += [(account.slug, zone, status) for status in expecting]
     parameters = {
         "accounts": [account for account, _, _ in keys],
         "zones": [zone for _, zone, _ in keys],

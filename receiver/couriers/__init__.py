@@ -8,6 +8,7 @@ from receiver.couriers.contract import Driver
 SHARED_MODULES = {
     "body_reader",
     "contract",
+    "field_map",
     "inline_label",
     "parsing",
     "polling",

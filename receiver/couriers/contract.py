@@ -104,7 +104,7 @@ class SampleState:
     """What a message for a trial reports: an order has reached a state, in the courier's own word.
 
     is_sample: the order exists for the trial only, so the message invents identifiers and parcels;
-    about any other order it must report the state alone.
+    about any other order it must report the state alone. field_map: the account's.
     """
 
     order_id: str
@@ -112,6 +112,7 @@ class SampleState:
     reference: str | None
     at: datetime
     is_sample: bool = True
+    field_map: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class Driver:
     name        the driver's name, as in COURIER_<ACCOUNT>_DRIVER
     words       their words to our statuses, in the order in which an order passes through them
     topics      its webhooks, by the topic in their URL
-    make_sample       a webhook about an order as the courier sends it, for trying an installation
+    make_sample       a webhook about an order as the courier sends it, for trying an installation;
+                raises NoSample where the account's field map has no body that can be made
     sample_order      the id of a sample, which begins with ORDERTRAIL-SAMPLE- and marks it as one
                       (receiver/orders/names.py), and its state in the courier's word
     signature   how its webhooks are authenticated, unless an account's settings say otherwise
@@ -142,7 +144,7 @@ class Driver:
     name: str
     words: Mapping[str, str]
     topics: Mapping[str, Topic]
-    make_sample: Callable[[SampleState], Mapping[str, Any]]
+    make_sample: Callable[[SampleState], Any]
     sample_order: tuple[str, str]
     signature: Scheme = TOKEN_IN_URL
     identify_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
@@ -175,7 +177,21 @@ class Driver:
         """Return our status for a courier's word, None where no status is mapped to it."""
         return self.words_with(field_map).get(self.normalize_word(word))
 
-    def sample_body(self, state: SampleState | None = None) -> bytes:
-        """Return the bytes of a sample webhook; without a state always the same ones."""
-        state = state or SampleState(*self.sample_order, self.sample_order_id, SAMPLE_AT)
+    def sample_word(self, field_map: Mapping[str, Any]) -> str:
+        """Return the word of a sample: one that is mapped, where the account has any."""
+        words = self.words_with(field_map)
+        word = self.sample_order[1]
+        return word if self.normalize_word(word) in words or not words else next(iter(words))
+
+    def sample_body(
+        self, state: SampleState | None = None, field_map: Mapping[str, Any] | None = None
+    ) -> bytes:
+        """Return the bytes of a sample webhook; without a state always the same ones.
+
+        field_map: the account's, where the state does not have it. Raises: NoSample.
+        """
+        if state is None:
+            known = field_map or {}
+            order_id, word = self.sample_order_id, self.sample_word(known)
+            state = SampleState(order_id, word, order_id, SAMPLE_AT, field_map=known)
         return json.dumps(self.make_sample(state), separators=(",", ":")).encode()

@@ -1,6 +1,7 @@
 """What `ordertrail run` prints: status lines, and addresses and examples when it is ready."""
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.signatures import sign
+from receiver.errors import NoSample
 from receiver.settings import Account, Settings
 
 
@@ -63,12 +65,15 @@ def _webhook_url(url: str, account: Account) -> str:
 def _send_commands(url: str, accounts: Iterable[Account]) -> Iterator[str]:
     for account in accounts:
         driver = DRIVERS[account.driver]
+        try:
+            sample = driver.sample_body(field_map=account.field_map)
+        except NoSample as error:
+            yield f"# {account.slug}: {error}"
+            continue
         command = f"curl -sS {_webhook_url(url, account)} -H 'Content-Type: application/json'"
-        signature = sign(
-            account.signature, account.secrets[0], driver.sample_body(), datetime.now(UTC)
-        )
+        signature = sign(account.signature, account.secrets[0], sample, datetime.now(UTC))
         command += "".join(f" -H '{name}: {value}'" for name, value in signature.items())
-        yield f"{command} --data-binary '{driver.sample_body().decode()}'"
+        yield f"{command} --data-binary {shlex.quote(sample.decode())}"
 
 
 def _read_commands(settings: Settings) -> Iterator[str]:

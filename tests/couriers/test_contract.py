@@ -18,8 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from receiver import statuses
-from receiver.couriers import DRIVERS
+from receiver import couriers, statuses
 from receiver.couriers.contract import Decode, Driver, SampleState
 from receiver.couriers.parsing import quote_path_segment
 from receiver.couriers.polling import Access, Api, OrderNames
@@ -30,7 +29,11 @@ from receiver.orders.fold import fold_events, fold_order
 from receiver.orders.names import is_sample
 from tests.bodies import cottoncast_shipment, cottoncast_status, shipmentapi_order, tiramizoo_order
 from tests.couriers.case import TOKEN, USER, Bodies, Case
+from tests.couriers.test_fields import PRESET_DRIVER
 from tests.hostile import HOSTILE
+
+# The driver `fields` reads nothing without an account's map.
+DRIVERS = {**couriers.DRIVERS, "fields": PRESET_DRIVER}
 
 CONTEXT = MessageContext(datetime(2026, 5, 1, 12, 0, tzinfo=UTC))
 

@@ -18,7 +18,7 @@ import pytest
 
 from receiver import statuses
 from receiver.couriers.parsing import hmac_sha256_hex
-from receiver.couriers.shipmentapi import decode_mapped_order as decode_shipmentapi
+from receiver.couriers.shipmentapi import driver as shipmentapi_driver
 from receiver.couriers.snapshot import MessageContext, Snapshot
 from receiver.couriers.tiramizoo import decode_order as decode_tiramizoo
 from receiver.settings import Settings
@@ -239,7 +239,9 @@ def test_shipmentapi_tells_more_as_time_goes_by(
     def ask(minutes: float) -> Snapshot:
         clock.move_to(after(minutes))
         body = asker.get(f"{shipmentapi.url}/orders/{order.id}").json()
-        return only(decode_shipmentapi(body, MessageContext(clock(), "poll")))
+        return only(
+            shipmentapi_driver.topics["orders"].decode(body, MessageContext(clock(), "poll"))
+        )
 
     placed, accepted = ask(0), ask(31)
     assert (placed.events[0].status, placed.reference) == (statuses.INFO_RECEIVED, "41")
