@@ -42,6 +42,11 @@ ENVIRON = {
     "COURIER_TIRAMIZOO_SECRETS": "tiramizoo-token,tiramizoo-old-token",
     "COURIER_COTTONCAST_SECRETS": "cottoncast-key,cottoncast-old-key",
     "COURIER_SHIPMENTAPI_SECRETS": "shipmentapi-token",
+    "COURIER_FIELDS_FIELDS": (
+        '{"courier_order_id": "id", "courier_status": "state", "occurred_at": "at",'
+        ' "reference": "shop_reference", "statuses": {"accepted": "info_received",'
+        ' "on its way": "in_transit", "delivered": "delivered"}}'
+    ),
     "COURIER_COTTONCAST_PARKING_DRIVER": "cottoncast",
     "COURIER_COTTONCAST_PARKING_SECRETS": "parking-key",
     "COURIER_COTTONCAST_PARKING_UNKNOWN_ORDERS": "park",

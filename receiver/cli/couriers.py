@@ -8,14 +8,14 @@ from receiver.accounts.account_status import list_account_statuses
 from receiver.cli import output
 from receiver.cli.options import Name, json_option
 from receiver.cli.output import format_status, format_time
-from receiver.cli.session import load_settings, open_database, require_account
-from receiver.couriers import DRIVERS
+from receiver.cli.session import load_settings, open_database, read_environment, require_account
 from receiver.couriers.vocabulary import describe_statuses
 from receiver.errors import UnknownTour
 from receiver.orders.order_json import render_tour
 from receiver.orders.tour_etas import find_tour
 from receiver.schemas.account import AccountListSchema
 from receiver.schemas.fields import VocabularySchema
+from receiver.settings import BadSettings, Settings
 from receiver.text import count_noun
 
 
@@ -113,13 +113,14 @@ def tour_command(account: str, tour_id: str, as_json: bool) -> None:
 def statuses_command(as_json: bool) -> None:
     """List our statuses and couriers' words for them.
 
+    An account whose field map has words of its own has a column of its own.
     ! marks the statuses that need attention. An order with a terminal status is no longer polled.
     """
-    vocabulary = VocabularySchema().dump(describe_statuses())
+    vocabulary = VocabularySchema().dump(describe_statuses(_own_words()))
     if as_json:
         output.print_json(vocabulary)
         return
-    couriers = sorted(DRIVERS)
+    couriers = sorted({name for row in vocabulary["statuses"] for name in row["couriers"]})
     columns: output.Columns = {
         "status": lambda row: format_status(row["status"], row["needs_attention"]),
         "group": "group",
@@ -131,3 +132,15 @@ def statuses_command(as_json: bool) -> None:
     for row in vocabulary["statuses"]:
         row |= {name: ", ".join(row["couriers"].get(name, ())) for name in couriers}
     table.add(vocabulary["statuses"])
+
+
+def _own_words() -> dict[str, dict[str, str]]:
+    """Return the words of accounts' own field maps; without usable settings there are none."""
+    try:
+        return Settings.from_env(read_environment()).own_words
+    except BadSettings:
+        output.print_note(
+            "The settings of the service are not here, or have faults: shown are the couriers'"
+            " words, without those of accounts' own field maps."
+        )
+        return {}

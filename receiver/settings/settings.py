@@ -7,6 +7,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from receiver.access.tokens import Token
+from receiver.couriers import DRIVERS
 from receiver.errors import OrdertrailError
 from receiver.settings.account import Account
 from receiver.settings.checks import NEW_SECRET
@@ -63,6 +64,15 @@ class Settings:
     def left_out_accounts(self, with_test: bool) -> frozenset[str]:
         """Return the accounts that lists leave out. with_test: test accounts were asked for."""
         return frozenset() if with_test else self.test_accounts
+
+    @property
+    def own_words(self) -> dict[str, dict[str, str]]:
+        """The words of each account whose field map has its own, and their statuses."""
+        return {
+            slug: DRIVERS[account.driver].words_with(account.field_map)
+            for slug, account in self.accounts.items()
+            if account.field_map.get("statuses")
+        }
 
     @property
     def tokens(self) -> tuple[Token, ...]:
