@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import IO, Any
@@ -29,7 +29,8 @@ from receiver.cli.sending.webhook_request import (
 )
 from receiver.cli.session import read_environment
 from receiver.couriers import DRIVERS
-from receiver.couriers.contract import Driver, SampleState
+from receiver.couriers.contract import SampleState
+from receiver.errors import NoSample
 from receiver.orders.names import is_sample
 from receiver.settings import Account, BadSettings, Settings
 from receiver.standalone.launch import PLACEHOLDERS
@@ -98,7 +99,6 @@ def send_command(
     """
     environ = read_environment()
     settings, sender = _sender_settings(environ, account, courier, secret_file)
-    driver = DRIVERS[sender.driver]
     if url is not None and not INSTALLATION_URL.fullmatch(url):
         raise click.UsageError(
             "--url: give only the address of the installation, such as https://hooks.shop.example:"
@@ -110,7 +110,7 @@ def send_command(
         token = _api_token(environ)
         return find_couriers_id(base_url, token, sender.slug, order_id, reference)
 
-    topic, body = content["topic"], _build_body(driver, find=find, **content)
+    topic, body = content["topic"], _build_body(sender, find=find, **content)
     request = build_request(sender, topic, base_url, body)
     if dry_run or not as_json:
         _print_request(request, as_json)
@@ -124,7 +124,7 @@ def send_command(
             status = response.status or "no response"
             print_line(f"{number}{status} in {response.milliseconds} ms  {response.text}")
     stored = all(response.status == HTTPStatus.OK for response in responses)
-    subject = find_subject(driver, topic, body)
+    subject = find_subject(sender, topic, body)
     if as_json:
         result = {"url": request.shown_url, "kept": stored, "about": subject}
         print_json({**result, "answers": [asdict(response) for response in responses]})
@@ -149,6 +149,8 @@ def _sender_settings(
         account.env_name("SECRETS"): secret_file.read().strip() if secret_file else None,
         account.env_name("DRIVER"): courier,
         account.env_name("SIGNATURE"): None,
+        account.env_name("FIELDS"): None,
+        account.env_name("ZONE"): None,
         "HOST": None,
         "PORT": None,
     }
@@ -193,7 +195,7 @@ def _api_token(environ: Mapping[str, str]) -> str:
 
 
 def _build_body(
-    driver: Driver,
+    account: Account,
     topic: str,
     file: IO[bytes] | None,
     find: Callable[[str | None, str | None], str],
@@ -205,6 +207,7 @@ def _build_body(
 
     Raises: click.UsageError; and what `find` raises.
     """
+    driver = DRIVERS[account.driver]
     if topic not in driver.topics:
         topics = ", ".join(driver.topics)
         raise click.UsageError(f"--topic: {driver.name} has no such topic; its topics: {topics}")
@@ -215,27 +218,32 @@ def _build_body(
         return file.read()
     if topic != "orders":
         raise click.UsageError(f"there is no sample for {topic}: use --file")
-    order_id, word = driver.sample_order
+    order_id, word = driver.sample_order_id, driver.sample_word(account.field_map)
     if changes["status"]:
-        word = _find_word(driver, changes["status"])
+        word = _find_word(account, changes["status"])
     at = (changes["at"] or datetime.now(UTC)).replace(microsecond=0)
     given, reference = changes["order"], changes["reference"]
     if given is not None and is_sample(given):
         order_id, given = given, None
-    if given is None and reference is None:
-        return driver.sample_body(SampleState(order_id, word, order_id, at))
-    order_id = find(given, reference)
-    return driver.sample_body(SampleState(order_id, word, None, at, is_sample=False))
+    state = SampleState(order_id, word, order_id, at, field_map=account.field_map)
+    if given is not None or reference is not None:
+        order_id = find(given, reference)
+        state = replace(state, order_id=order_id, reference=None, is_sample=False)
+    try:
+        return driver.sample_body(state)
+    except NoSample as error:
+        raise click.UsageError(str(error)) from None
 
 
-def _find_word(driver: Driver, status: str) -> str:
+def _find_word(account: Account, status: str) -> str:
     """Return the courier's word: the given one, or its last word for one of our statuses."""
-    if status in driver.words:
+    driver = DRIVERS[account.driver]
+    known = driver.words_with(account.field_map)
+    if driver.normalize_word(status) in known:
         return status
-    words = [word for word, meaning in driver.words.items() if meaning == status]
+    words = [word for word, meaning in known.items() if meaning == status]
     if not words:
-        known = ", ".join(driver.words)
-        text = f"--status: {driver.name} has no word for {status}; its words: {known}"
+        text = f"--status: {driver.name} has no word for {status}; its words: {', '.join(known)}"
         raise click.UsageError(text)
     return words[-1]
 

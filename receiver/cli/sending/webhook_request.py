@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 
 import httpcore
 
-from receiver.couriers.contract import Driver
+from receiver.couriers import DRIVERS
 from receiver.couriers.signatures import sign
-from receiver.couriers.snapshot import MessageContext
 from receiver.errors import Undecodable
 from receiver.settings import Account
 
@@ -75,13 +74,14 @@ def _post(pool: httpcore.ConnectionPool, request: WebhookRequest) -> WebhookResp
     return WebhookResponse(status, round((time.monotonic() - started) * 1000), text.strip())
 
 
-def find_subject(driver: Driver, topic: str, body: bytes) -> str | None:
+def find_subject(account: Account, topic: str, body: bytes) -> str | None:
     """Return the id of the first order or tour in a body; None where the driver cannot read it."""
     try:
         parsed = json.loads(body)
-        if not isinstance(parsed, dict):
+        if not isinstance(parsed, dict | list):
             return None
-        decoded = driver.topics[topic].decode(parsed, MessageContext(datetime.now(UTC)))
+        context = account.message_context(datetime.now(UTC), "webhook")
+        decoded = DRIVERS[account.driver].topics[topic].decode(parsed, context)
     except (ValueError, Undecodable):
         return None
     orders = [order.courier_order_id for order in decoded.orders]
