@@ -19,8 +19,8 @@ class Case:
     answers      what its API might answer about one order
     essential    the paths of a webhook and of an answer that hold the order or its state, without
                  the numbers of entries: all else may be odd
-    places       where an order stands under the API's address, with {} for its id: `show`, and
-                 `show_by_reference` where it has that
+    places       where an order stands under the API's address, with {} for its name, in the order
+                 in which they are tried
     credentials  the headers that tell it who asks: USER, with TOKEN
     settings     the settings of an account that the driver declares
     tells_reference  whether its webhooks tell the shop's own number
