@@ -5,16 +5,15 @@ and .../guides/webhooks-guide; the prefix of the signature is in the courier's p
 (github.com/EasyPost/easypost-python, easypost/util.py).
 
 An order is a tracker: its id (`trk_...`) is in the answer to the request that made it, and in
-`tracker.id` of a bought shipment. A tracker does not name the shop's own number. Its history is in
-tracking_details[]; `status` is the state of now, which may be the tracker's own (`cancelled`,
-`error`) and then has no entry. All times have a zone.
+`tracker.id` of a bought shipment. It is also found by its tracking code, and does not name the
+shop's own number. Its history is in tracking_details[]; `status` is the state of now, which may be
+the tracker's own (`cancelled`, `error`) and then has no entry. All times have a zone.
 """
 
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from receiver import statuses
 from receiver.couriers import parsing
@@ -134,6 +133,7 @@ def _read_tracker(tracker: dict[str, Any], context: MessageContext) -> Snapshot:
         events.append(_make_event(now, context, updated_at))
     expected = parsing.in_zone(tracker["est_delivery_date"], zone)
     tracking_code, tracking_url = tracker["tracking_code"], tracker["public_url"]
+    names = {"tracking_code": tracking_code, "shipment": tracker["shipment_id"]}
     parcel = {"tracking_url": tracking_url, "courier_name": tracker["carrier"]}
     times = [moment.at for moment, _ in scans] + ([updated_at.at] if updated_at else [])
     return Snapshot(
@@ -141,7 +141,7 @@ def _read_tracker(tracker: dict[str, Any], context: MessageContext) -> Snapshot:
         recency=recency_of(max(times, default=None), context),
         # Several scans of one second and state are one event.
         events=tuple({event.key: event for event in events}.values()),
-        identifiers={"shipment": tracker["shipment_id"]} if tracker["shipment_id"] else {},
+        identifiers={kind: name for kind, name in names.items() if name},
         details={"tracking_url": tracking_url},
         eta=_read_eta(expected, context),
         parcels={tracking_code: parcel} if tracking_code else {},
@@ -183,8 +183,9 @@ def _headers(access: Access) -> dict[str, str]:
 
 def _order_requests(access: Access, names: OrderNames) -> Iterator[Request]:
     yield from requests_by_name(access, "/trackers/{id}", names.courier_order_id)
-    for code in names.tracking_numbers:
-        yield Request(f"{access.url}/trackers?{urlencode({'tracking_code': code})}")
+    registered = () if names.is_courier_id else (names.courier_order_id,)
+    codes = dict.fromkeys((*registered, *names.tracking_numbers))
+    yield from requests_by_name(access, "/trackers?tracking_code={id}", *codes)
 
 
 def _make_sample(sample: SampleState) -> dict[str, Any]:

@@ -99,7 +99,7 @@ CASE = Case(
             *("id", "status", "trackers", "trackers.id", "trackers.status"),
         }
     ),
-    places=["/trackers/{}"],
+    places=["/trackers/{}", "/trackers?tracking_code={}"],
     # tkn-5f2c9a77 without a password.
     credentials={"Authorization": "Basic dGtuLTVmMmM5YTc3Og=="},
     tells_reference=False,
@@ -151,7 +151,10 @@ def test_a_tracker_is_an_order_with_a_parcel() -> None:
     snapshot = decode(webhook())
     assert (snapshot.courier_order_id, snapshot.identifiers) == (
         "trk_00000000000000000000000000000001",
-        {"shipment": "shp_00000000000000000000000000000001"},
+        {
+            "tracking_code": "9400100000000000000001",
+            "shipment": "shp_00000000000000000000000000000001",
+        },
     )
     assert snapshot.parcels == {
         "9400100000000000000001": {
@@ -190,10 +193,10 @@ def test_a_tracker_of_which_nothing_is_known_is_no_state() -> None:
 def test_it_is_asked_by_the_trackers_id_then_by_tracking_codes() -> None:
     assert driver.api is not None
     access = Access("https://api.example/v2", None, "key")
-    names = OrderNames("trk_1", tracking_numbers=["94 00&1"])
+    names = OrderNames("trk_1", is_courier_id=True, tracking_numbers=["94 00&1"])
     assert [request.url for request in driver.api.order_requests(access, names)] == [
         "https://api.example/v2/trackers/trk_1",
-        "https://api.example/v2/trackers?tracking_code=94+00%261",
+        "https://api.example/v2/trackers?tracking_code=94%2000%261",
     ]
     assert decode({"trackers": [tracker()]}, "poll").courier_order_id == tracker()["id"]
     with pytest.raises(Undecodable):
