@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from receiver import statuses
+from receiver.times import rfc3339
 
 # An event further ahead of our clock than this was stamped by a wrong clock.
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -243,6 +244,20 @@ def recency_of(newest: datetime | None, context: MessageContext) -> datetime:
     if newest is None or context.kind == "poll":
         return context.received_at
     return min(newest, context.received_at)
+
+
+def make_eta(arrival: Moment | None, context: MessageContext) -> Eta | None:
+    """Return the ETA of an order of which one time of arrival is expected, in aware UTC."""
+    if arrival is None:
+        return None
+    return Eta(arrival.at, arrival.at, "poll" if context.kind == "poll" else "order")
+
+
+def make_window(start: Moment | None, end: Moment | None) -> dict[str, str | None] | None:
+    """Return the detail `promised` of a window in aware UTC; None where neither end is known."""
+    if start is None and end is None:
+        return None
+    return {"from": rfc3339(start.at) if start else None, "to": rfc3339(end.at) if end else None}
 
 
 def make_event(  # noqa: PLR0913 (an event has this many sides)

@@ -36,7 +36,6 @@ from receiver.couriers.snapshot import (
     STATE_DISAGREES,
     TIME_INFERRED,
     Decoded,
-    Eta,
     Event,
     MessageContext,
     Moment,
@@ -44,7 +43,9 @@ from receiver.couriers.snapshot import (
     Snapshot,
     Stop,
     Tour,
+    make_eta,
     make_event,
+    make_window,
     recency_of,
 )
 from receiver.errors import Undecodable
@@ -289,11 +290,7 @@ def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
     newest = max((item.moment.at for item in dated if item.moment), default=None)
 
     pickup, delivery = order["pickup"] or NO_PLACE, order["delivery"] or NO_PLACE
-    eta = _utc(delivery["eta"], zone)
-    promised = {
-        "from": rfc3339(_utc(delivery["after"], zone)),
-        "to": rfc3339(_utc(delivery["before"], zone)),
-    }
+    delivery = parsing.aware_times(delivery, zone)
     snapshot = Snapshot(
         courier_order_id=order["uuid"],
         recency=recency_of(None if is_observed else newest, context),
@@ -304,10 +301,10 @@ def decode_order(body: dict[str, Any], context: MessageContext) -> Decoded:
             "tracking_url": order["tracking_url"],
             "label_url": order["labels_url"],
             "pickup_at": rfc3339(_utc(pickup["eta"], zone)),
-            "promised": promised if promised["from"] or promised["to"] else None,
+            "promised": make_window(delivery["after"], delivery["before"]),
             "tour_identifier": order["tour_identifier"],
         },
-        eta=Eta(eta, eta, "poll" if context.kind == "poll" else "order") if eta else None,
+        eta=make_eta(delivery["eta"], context),
         parcels={
             package["identifier"]: _read_package(package) for package in order["packages"] or ()
         },
