@@ -56,6 +56,10 @@ class AmbiguousIdentifier(OrdertrailError):
     """Several orders of the account have this identifier."""
 
 
+class UnknownLabel(OrdertrailError):
+    """No label of the order came inside a message."""
+
+
 class UnknownTour(OrdertrailError):
     """No tour plan of the account has this id."""
 

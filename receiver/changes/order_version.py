@@ -72,10 +72,18 @@ def changed_names(before: AnyOrder | SimpleNamespace, after: AnyOrder) -> list[s
     """Return the API's names of what an order shows differently than before."""
     values = zip(SHOWN.values(), _shown_values(before), _shown_values(after), strict=True)
     names = [shown for shown, old, new in values if old != new]
-    # Only a fold changes further parcels, and only a fold has loaded them.
-    if isinstance(before, OrderState) and before.further_parcels != after.further_parcels:
-        names = [*dict.fromkeys([*names, "parcels"])]
+    # Only a fold changes further parcels and details, and only a fold has loaded them.
+    if isinstance(before, OrderState):
+        further = ["parcels"] if before.further_parcels != after.further_parcels else []
+        # Another label at the same path.
+        further += ["label_url"] if _label(before) != _label(after) else []
+        names = [*dict.fromkeys([*names, *further])]
     return names
+
+
+def _label(order: AnyOrder) -> str | None:
+    label: str | None = order.details.get("details", {}).get("label_sha256", {}).get("value")
+    return label
 
 
 def touch_order(order: AnyOrder, changed: Sequence[str], now: datetime) -> OrderChange | None:

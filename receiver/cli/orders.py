@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 import click
 from rich.text import Text
@@ -13,6 +13,7 @@ from receiver.cli import options, output
 from receiver.cli.output import format_status, format_time
 from receiver.cli.session import explain_unknown_order, load_settings, open_database, open_order
 from receiver.orders.explain import FLAG_TEXTS
+from receiver.orders.labels import read_label
 from receiver.orders.listing.export import FORMATS, export_orders
 from receiver.orders.listing.pages import list_events, list_orders, list_parcels
 from receiver.orders.order_json import render_order, render_order_page, render_timeline
@@ -105,14 +106,25 @@ def _print_file(
 
 @click.command()
 @options.order_arguments
+@click.option(
+    "--save-label",
+    "label_file",
+    type=click.File("wb", lazy=True),
+    help="Save the label that came inside a message to this file, instead of showing the order.",
+)
 @options.json_option
-def order_command(account: str, order_id: str, as_json: bool) -> None:
+def order_command(account: str, order_id: str, label_file: IO[bytes] | None, as_json: bool) -> None:
     """Show the current state of an order.
 
     ORDER_ID is the courier's id of the order, any other identifier that the courier gave it, or the
     tracking number of a parcel. Capitals, dashes and surrounding blanks do not matter.
     """
-    with open_order(account, order_id) as (_, found):
+    with open_order(account, order_id) as (session, found):
+        if label_file is not None:
+            _, label = read_label(session, account, order_id)
+            label_file.write(label.content)
+            output.print_note(f"Saved {len(label.content):,} bytes of {label.content_type}.")
+            return
         order = render_order(found, found.poll)
     output.print_json(order) if as_json else print_order(order)
 
@@ -140,7 +152,9 @@ def _order_facts(order: output.JsonObject) -> Iterator[output.Fact]:
     for kind, value in order["identifiers"].items():
         yield kind.replace("_", " "), str(value)
     yield "tracking page", order["tracking_url"]
-    yield "label", order["label_url"]
+    is_inside = (order["label_url"] or "").startswith("/")
+    save = f"came inside a message; save: ordertrail order {name} --save-label FILE"
+    yield "label", save if is_inside else order["label_url"]
     yield "pickup at", format_time(order["pickup_at"])
     if eta := order["eta"]:
         start = f"{format_time(eta['from'])} - " if eta["from"] not in {None, eta["to"]} else ""

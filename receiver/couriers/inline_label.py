@@ -34,6 +34,8 @@ _BEGINNINGS = {
     # Printer drivers put a line before it that resets the printer's control characters.
     ZPL: re.compile(rb"\s*(?:CT~~CD,~CC\^~CT~\s*)?\^XA"),
 }
+# How the name of a file of each kind ends.
+FILE_ENDINGS = {PDF: "pdf", PNG: "png", GIF: "gif", JPEG: "jpg", ZPL: "zpl"}
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
 

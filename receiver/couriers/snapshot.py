@@ -168,8 +168,8 @@ class Label:
     content_type: str
 
     @property
-    def digest(self) -> str:
-        """The SHA-256 of the file in hex: labels with the same digest are the same."""
+    def sha256(self) -> str:
+        """The SHA-256 of the file in hex: labels with the same one are the same."""
         return hashlib.sha256(self.content).hexdigest()
 
 

@@ -18,6 +18,9 @@ from receiver.times import rfc3339, sortable_time
 
 KnownDetails = dict[str, Any]
 
+# The detail that says which label counts of those that came inside messages: its SHA-256 in hex.
+LABEL = "label_sha256"
+
 # How many parcels an order shows beside everything else; there are pages of all of them.
 MOST_PARCELS = 50
 # How many ETAs are kept of an order: enough to see how they slip.
@@ -39,10 +42,12 @@ def merge_snapshot(known: KnownDetails, snapshot: Snapshot, message_id: int) -> 
         "time_count": snapshot.time_count,
         "message_id": str(message_id),
     }
+    label = snapshot.label.sha256 if snapshot.label else None
     parcels = known.get("parcels", {})
     merged = known | {
         "details": merge(
-            known.get("details", {}), {"reference": snapshot.reference, **snapshot.details}
+            known.get("details", {}),
+            {"reference": snapshot.reference, LABEL: label, **snapshot.details},
         ),
         "identifiers": merge(known.get("identifiers", {}), snapshot.identifiers),
         "parcels": parcels

@@ -1,8 +1,9 @@
 """Erase personal data: names, phone numbers, e-mail and street addresses.
 
-It is in the bodies of messages, in the proofs of events (who signed), and may be in the shop's
-metadata or in a reason that somebody wrote. The status and the timeline contain none and stay;
-`ordertrail rebuild` takes the events of a message without a body as they are stored.
+It is in the bodies of messages, on labels that came inside them, in the proofs of events (who
+signed), and may be in the shop's metadata or in a reason that somebody wrote. The status and the
+timeline contain none and stay; `ordertrail rebuild` takes the events of a message without a body as
+they are stored.
 
 A message that could not be read is quarantined (or was, and is discarded), and it is not known
 which order it is about. It counts as naming an order where one of the order's names, of at least
@@ -44,6 +45,7 @@ from receiver.db.models import (
 )
 from receiver.orders.corrections.shop_values import read_shop_values, set_shop_values
 from receiver.orders.find import find_meant, find_order
+from receiver.orders.labels import delete_labels
 from receiver.orders.names import list_names, spell
 from receiver.queue.doorbell import Bells
 from receiver.text import storable_name
@@ -102,27 +104,28 @@ def erase_from_orders(
     ):
         if event.proofs or event.reason != _code_or_none(event.reason):
             personal[event.order_id].append(event)
+    before = {order.id: copy_shown(order) for order in orders}
+    delete_labels(session, orders)
     changes = []
     for order in orders:
-        before = copy_shown(order)
         order.erased_at = order.erased_at or now
         order.reason = _code_or_none(order.reason)
         set_shop_values(order, *read_shop_values(order))
         for event in personal[order.id]:
             event.proofs, event.reason = [], _code_or_none(event.reason)
             event.reason_source = event.reason_source if event.reason else None
-        changed = changed_names(before, order) + ([EVENTS] if personal[order.id] else [])
+        changed = changed_names(before[order.id], order) + ([EVENTS] if personal[order.id] else [])
         changes.append(touch_order(order, changed, now))
     return changes
 
 
 def erase_from_snapshot(snapshot: Snapshot) -> Snapshot:
-    """Return a snapshot without signatures, photos, and reasons that a person wrote."""
+    """Return a snapshot without its label, signatures, photos, and reasons that a person wrote."""
     events = tuple(
         replace(event, proofs=frozenset(), reason=_code_or_none(event.reason))
         for event in snapshot.events
     )
-    return replace(snapshot, events=events)
+    return replace(snapshot, events=events, label=None)
 
 
 def _code_or_none(reason: str | None) -> str | None:

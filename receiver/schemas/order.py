@@ -132,7 +132,10 @@ class OrderSchema(OrderFields):
         null=True,
     )
     label_url = text(
-        "Shipping label; null: not known.", "https://courier.example/labels/41.pdf", null=True
+        "Shipping label: the courier's URL of it, or the path of `GET .../label`, relative to this"
+        " API's address, where it came inside a message; null: not known.",
+        "https://courier.example/labels/41.pdf",
+        null=True,
     )
     pickup_at = time("When pickup is planned; null: not known.", "2026-04-16T06:30:00Z", null=True)
     parcels = nested_list(

@@ -47,6 +47,7 @@ ERRORS: dict[type[Exception], ErrorKind] = {
     errors.StorageUnavailable: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable"),
     errors.UnknownOrder: ErrorKind(HTTPStatus.NOT_FOUND, "order_not_found"),
     errors.AmbiguousIdentifier: ErrorKind(HTTPStatus.CONFLICT, "ambiguous_order"),
+    errors.UnknownLabel: ErrorKind(HTTPStatus.NOT_FOUND, "label_not_found"),
     errors.UnknownTour: ErrorKind(HTTPStatus.NOT_FOUND, "tour_not_found"),
     errors.UnknownAlert: ErrorKind(HTTPStatus.NOT_FOUND, "alert_not_found"),
     errors.UnknownConflict: ErrorKind(HTTPStatus.NOT_FOUND, "conflict_not_found"),

@@ -26,6 +26,7 @@ from receiver.orders import conflicts, details, timeline
 from receiver.orders.erasure import erase_from_snapshot
 from receiver.orders.find import find_meant
 from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
+from receiver.orders.labels import find_label_url
 from receiver.orders.matching import release_parked
 from receiver.orders.names import (
     NameOfKind,
@@ -42,6 +43,7 @@ from receiver.orders.tour_etas import add_etas
 from receiver.settings import Account
 from receiver.times import rfc3339
 from workers.folding import order_store
+from workers.folding.label_store import store_labels
 from workers.folding.order_identity import AssignedSnapshots, ReceivedSnapshot, check_assignment
 from workers.folding.registrations import delete_registrations, merge_registrations
 
@@ -129,8 +131,7 @@ def refold_orders(
         by_webhook = any(item.message.kind == "webhook" for item in items)
         if by_webhook or (items and changed):
             result.news.append(OrderNews(order, by_webhook))
-    order_store.insert_orders(session, created)
-    order_store.update_orders(session, locked, before)
+    _write_orders(session, created, locked, before, assigned)
     order_store.delete_events(
         session,
         [
@@ -172,6 +173,25 @@ def _new_orders(
     keys = sorted(assigned.by_order.keys() - assigned.order_ids.keys())
     couriers = [accounts[account].driver for account, _ in keys]
     return order_store.new_orders(session, keys, couriers, now)
+
+
+def _write_orders(
+    session: Session,
+    created: Sequence[OrderState],
+    locked: Sequence[OrderState],
+    before: Mapping[int, OrderState],
+    assigned: AssignedSnapshots,
+) -> None:
+    order_store.insert_orders(session, created)
+    order_store.update_orders(session, locked, before)
+    labelled = [
+        (order, assigned.by_order.get(order.order_key, ()))
+        for order in (*locked, *created)
+        if details.detail_value(order.details, details.LABEL)
+        != details.detail_value(before[order.id].details, details.LABEL)
+    ]
+    if labelled:
+        store_labels(session, labelled)
 
 
 def _add_snapshots(
@@ -278,7 +298,7 @@ def _set_details(
     order.reference = find_reference(order, known)
     order.identifiers = details.identifier_values(known)
     order.tracking_url = details.detail_value(known, "tracking_url")
-    order.label_url = details.detail_value(known, "label_url")
+    order.label_url = find_label_url(order, known)
     order.pickup_at = datetime.fromisoformat(pickup_at) if pickup_at else None
     order.eta = details.current_eta(known)
     order.promised = details.detail_value(known, "promised")

@@ -21,6 +21,7 @@ from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import APPLIED, Event, Message, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
 from receiver.orders import details, timeline
+from receiver.orders.erasure import erase_from_snapshot
 from receiver.orders.names import current_names, snapshot_names, store_names
 from receiver.orders.performance.counters import has_ended
 from receiver.orders.performance.record import record_orders
@@ -30,6 +31,7 @@ from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.settings import Account, Settings
 from receiver.text import count_noun
 from workers.folding.drain import is_transient
+from workers.folding.label_store import store_labels
 from workers.folding.order_identity import ReceivedSnapshot, rename_order
 from workers.folding.order_store import (
     delete_events,
@@ -135,9 +137,12 @@ def _rebuild_locked(
     stored = load_events(session, [order.id for order in orders])
     before = {order.id: copy(order) for order in orders}
     entries: dict[int, dict[str, TimelineEntry]] = {}
+    decoded = {
+        order.id: _decode_messages(messages[order.order_key], order, settings.accounts, report)
+        for order in orders
+    }
     for order in orders:
-        received = messages[order.order_key]
-        items, readable = _decode_messages(received, order, settings.accounts, report)
+        items, readable = decoded[order.id]
         known = stored.get(order.id, {})
         # The stored events that no readable message was the first to report.
         entries[order.id] = timeline.entries_from_rows(
@@ -149,7 +154,7 @@ def _rebuild_locked(
             entries[order.id], details.remove_messages(order.details, readable), items
         )
         _store_names(session, order, items)
-        if any(message.id not in readable for message in received):
+        if any(message.id not in readable for message in messages[order.order_key]):
             rows_of_others = [_without_reasons_of(row, readable) for row in known.values()]
             _keep_what_others_added(entries[order.id], rows_of_others)
     add_etas(session, orders)
@@ -178,6 +183,7 @@ def _rebuild_locked(
     write_events(session, rows)
     delete_events(session, removed)
     _write_orders(session, orders, before, events)
+    store_labels(session, [(order, decoded[order.id][0]) for order in orders])
     plan_polls(session, news, settings.accounts, settings.poll_interval_factor, now)
     feed.record_changes(session, changes, now)
     return report
@@ -227,9 +233,13 @@ def _decode_messages(
         if decoded is None:
             continue
         readable.add(message.id)
+        snapshots = decoded.orders
+        if order.erased_at is not None:
+            # The erasure has not dropped this body yet.
+            snapshots = tuple(map(erase_from_snapshot, snapshots))
         items += [
             ReceivedSnapshot(message, rename_order(snapshot, order.courier_order_id))
-            for snapshot in decoded.orders
+            for snapshot in snapshots
         ]
     return items, readable
 

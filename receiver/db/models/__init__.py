@@ -45,6 +45,7 @@ from receiver.db.models.orders import (
     FeedPush,
     Identifier,
     Order,
+    OrderLabel,
     Tour,
     TourStop,
     account_and_status,

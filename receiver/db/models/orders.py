@@ -184,6 +184,22 @@ class Identifier(Base):
     )
 
 
+class OrderLabel(Base):
+    """The label of an order that came inside a message: a file with a person's address.
+
+    Of several the one that counts (receiver/orders/labels.py); sha256 is in hex.
+    """
+
+    __tablename__ = "labels"
+
+    order_id: Mapped[int] = mapped_column(
+        ForeignKey("orders.id", ondelete="CASCADE"), primary_key=True
+    )
+    sha256: Mapped[str]
+    content_type: Mapped[str]
+    content: Mapped[bytes]
+
+
 class Event(Base):
     """One event of an order's timeline. key identifies it (couriers.snapshot.Event.key).
 

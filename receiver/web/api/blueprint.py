@@ -27,7 +27,7 @@ from receiver.web.request_body import read_body
 MAX_API_BODY_BYTES = 262_144
 
 # What follows an order in a path.
-ORDER_SUBRESOURCES = r"events|explain|parcels|personal-data|refresh|conflicts/[^/]+/close"
+ORDER_SUBRESOURCES = r"events|explain|label|parcels|personal-data|refresh|conflicts/[^/]+/close"
 
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -10,6 +10,7 @@ from marshmallow import Schema, ValidationError
 from sqlalchemy.orm import Session
 
 from receiver.accounts.known_accounts import require_known_account
+from receiver.couriers.inline_label import FILE_ENDINGS
 from receiver.db.models import Order
 from receiver.db.pagination import begin_consistent_read
 from receiver.errors import UnknownAccount
@@ -29,6 +30,7 @@ from receiver.schemas import order as schemas
 from receiver.schemas.history import EventFiltersSchema, TimelineSchema
 from receiver.web.api import download
 from receiver.web.api.blueprint import ApiBlueprint, json_answer
+from receiver.web.api.label_file import answer_label
 from receiver.web.context import app_context
 from receiver.web.openapi.components import (
     DOWNLOADED_CSV,
@@ -53,6 +55,7 @@ DOWNLOADS = {
     "text/csv": {"schema": {"type": "string"}, "example": DOWNLOADED_CSV},
     "application/x-ndjson": {"schema": {"type": "string"}, "example": DOWNLOADED_NDJSON},
 }
+LABELS: dict[str, dict[str, Any]] = {content_type: {} for content_type in FILE_ENDINGS}
 NEW_ORDER_SCHEMA = registration.NewOrderSchema()
 
 # Per list of a lookup: the name of its items, None where they are objects, and their schema.
@@ -118,6 +121,26 @@ def list_parcels(page: dict[str, Any], account: str, order_id: str) -> Response:
     with app_context().sessions() as session:
         parcels = pages.list_parcels(session, find_order(session, account, order_id), page)
     return json_answer(parcels)
+
+
+@orders.get("/orders/<account>/<path:order_id>/label")
+@orders.doc(parameters=[IF_NONE_MATCH], responses={200: {"content": LABELS}})
+@orders.response(200, description="The label, as the file it is.", headers=CACHE_HEADERS)
+@orders.alt_response(304, description="The label has not changed. No body.", headers=CACHE_HEADERS)
+@orders.problem(
+    404,
+    "The order does not exist, or no label of it came inside a message.",
+    f"order {ORDER_ID!r} has no label that came inside a message",
+    code="label_not_found",
+)
+def get_label(account: str, order_id: str) -> Response:
+    """Download the label of an order that its courier sent inside a message.
+
+    Of several labels it is the most recent one by the courier's clock. A courier that gives the URL
+    of a label instead is asked there: `label_url` of the order is that URL, and the path of this
+    route otherwise. The label is erased with the order's personal data.
+    """
+    return answer_label(account, order_id)
 
 
 @orders.get("/orders")

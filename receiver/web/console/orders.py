@@ -25,6 +25,7 @@ from receiver.schemas.registration import OrderChangesSchema
 from receiver.statuses import GROUPS, VOCABULARY
 from receiver.text import indent_json
 from receiver.web.api.download import answer_download
+from receiver.web.api.label_file import answer_label
 from receiver.web.console.forms import (
     load_fields,
     order_url,
@@ -158,11 +159,18 @@ def show_order_page(account: str | None = None, order_id: str | None = None) -> 
         bodies={number: _render_body(body) for number, body in bodies.items()},
         milestones=sorted(order.milestones.items(), key=lambda milestone: milestone[1]),
         flags=explain.FLAG_TEXTS,
+        has_label_file=details.detail_value(known, details.LABEL) is not None,
         is_polled=settings is not None and settings.access is not None,
         is_tracked=is_tracked,
         is_deletable=is_deletable(order, app.settings),
         open_conflicts=[each for each in order.conflicts if conflicts.is_open(each)],
     )
+
+
+@orders.get("/label")
+def download_label() -> Response:
+    """Send the label of an order that came inside a message."""
+    return answer_label(*read_parameters("account", "id"))
 
 
 def _render_body(body: dict[str, str]) -> str | None:
