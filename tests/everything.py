@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask.testing import FlaskClient
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from receiver.db.models import Notice
+from receiver.db.models import Notice, Order, OrderLabel
 from receiver.web.openapi.components import MESSAGE_ID, ORDER_ID, TOUR_ID
 from tests.bodies import (
     after,
@@ -25,6 +25,7 @@ from tests.bodies import (
 from tests.shop import deliver
 
 # What the examples need of the service beside its data: a courier that can be asked.
+LABEL = b"%PDF-1.4"
 READ_TOKEN = "test-read-token-01"
 ENVIRON: Mapping[str, str] = {
     "READ_TOKENS": f"report:{READ_TOKEN}",
@@ -84,5 +85,9 @@ def put_in(shop: FlaskClient, sessions: sessionmaker[Session], drain: Callable[[
     new = {"account": "shipmentapi", "courier_order_id": "SA-1", "metadata": {"shop": "munich"}}
     assert shop.post("/v1/orders", json=new).status_code == 201
     drain()
+    with sessions.begin() as session:
+        [order_id] = session.scalars(select(Order.id).filter_by(courier_order_id=ORDER_ID))
+        kind = {"sha256": "0" * 64, "content_type": "application/pdf"}
+        session.add(OrderLabel(order_id=order_id, content=LABEL, **kind))
     answer = shop.delete("/v1/orders/cottoncast/lonely%20D/personal-data")
     assert answer.status_code == 204

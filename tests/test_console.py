@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.access.tokens import Token
 from receiver.db.models import EndedSession, Message, Notice, Order
-from receiver.orders import search
+from receiver.orders.listing import search
 from receiver.web.console.session_guard import COOKIE, HEADERS, create_session_cookie
 from tests.bodies import after, cottoncast_shipment, cottoncast_status, life, raw, tiramizoo_order
 from tests.conftest import API_TOKEN

@@ -207,6 +207,7 @@ def test_a_driver_knows_its_contract_and_what_that_is_made_of_and_nothing_else_o
         "receiver.couriers.parsing",
         "receiver.couriers.body_reader.read_fields",
         "receiver.couriers.field_map.",
+        "receiver.couriers.inline_label.",
         "receiver.errors.",
         "receiver.couriers.polling.",
         "receiver.couriers.schedule.",

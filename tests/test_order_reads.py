@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session, joinedload, sessionmaker
 from receiver.db.models import Order, Poll
 from receiver.orders.find import MEANT, find_order
 from receiver.orders.listing.pages import list_orders
+from receiver.orders.listing.search import BEGINNING
 from receiver.orders.matching import SILENT
 from receiver.orders.order_json import order_etag, render_order
 from receiver.orders.read_batching import ORDER, REFERENCED, VERSION, OrderReader
-from receiver.orders.search import BEGINNING
 from receiver.schemas.order import OrderSchema
 from receiver.settings import Settings
 from tests.bodies import raw, tiramizoo_order

@@ -1,1 +1,1 @@
-"""Lists of orders by filters, their downloads, and the lists that belong to one order."""
+"""Lists of orders by filters, downloads, the search, and the lists that belong to one order."""

@@ -55,7 +55,8 @@ DOWNLOADS = {
     "text/csv": {"schema": {"type": "string"}, "example": DOWNLOADED_CSV},
     "application/x-ndjson": {"schema": {"type": "string"}, "example": DOWNLOADED_NDJSON},
 }
-LABELS: dict[str, dict[str, Any]] = {content_type: {} for content_type in FILE_ENDINGS}
+A_FILE = {"schema": {"type": "string", "format": "binary"}}
+LABELS: dict[str, dict[str, Any]] = dict.fromkeys(FILE_ENDINGS, A_FILE)
 NEW_ORDER_SCHEMA = registration.NewOrderSchema()
 
 # Per list of a lookup: the name of its items, None where they are objects, and their schema.
@@ -127,18 +128,13 @@ def list_parcels(page: dict[str, Any], account: str, order_id: str) -> Response:
 @orders.doc(parameters=[IF_NONE_MATCH], responses={200: {"content": LABELS}})
 @orders.response(200, description="The label, as the file it is.", headers=CACHE_HEADERS)
 @orders.alt_response(304, description="The label has not changed. No body.", headers=CACHE_HEADERS)
-@orders.problem(
-    404,
-    "The order does not exist, or no label of it came inside a message.",
-    f"order {ORDER_ID!r} has no label that came inside a message",
-    code="label_not_found",
-)
 def get_label(account: str, order_id: str) -> Response:
     """Download the label of an order that its courier sent inside a message.
 
     Of several labels it is the most recent one by the courier's clock. A courier that gives the URL
     of a label instead is asked there: `label_url` of the order is that URL, and the path of this
-    route otherwise. The label is erased with the order's personal data.
+    route otherwise. An order without such a label is 404 with the code `label_not_found`. The label
+    is erased with the order's personal data.
     """
     return answer_label(account, order_id)
 

@@ -17,9 +17,9 @@ from receiver.orders.erasure import erase_personal_data
 from receiver.orders.find import find_order, load_orders
 from receiver.orders.listing.export import CSV
 from receiver.orders.listing.pages import list_orders, read_parcels
+from receiver.orders.listing.search import LEAST_CHARACTERS, search_orders
 from receiver.orders.poll_plan import is_tracked
 from receiver.orders.register import request_refresh
-from receiver.orders.search import LEAST_CHARACTERS, search_orders
 from receiver.schemas.order import OrderFiltersSchema
 from receiver.schemas.registration import OrderChangesSchema
 from receiver.statuses import GROUPS, VOCABULARY
