@@ -1,9 +1,11 @@
 """Orders, tours and accounts on the command line: the same as over HTTP, and as people read it."""
 
+import base64
 import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,16 @@ from receiver.changes import feed
 from receiver.db.models import AccountState, Message, Order, Poll
 from receiver.queue.doorbell import DRAIN_JOB
 from receiver.queue.job_queue import waiting_key
-from tests.bodies import after, cottoncast_status, life, package, raw, tiramizoo_order, tour_plan
+from tests.bodies import (
+    after,
+    cottoncast_status,
+    life,
+    package,
+    raw,
+    shipmentapi_order,
+    tiramizoo_order,
+    tour_plan,
+)
 from tests.command import api_json, command_json, run_command
 from tests.shop import deliver, fill, get
 
@@ -84,6 +95,22 @@ def test_an_order_is_told_line_by_line(environ: dict[str, str]) -> None:
     assert "reference 41" in facts
     assert "identifier ZVW8GV" in facts
     assert "milestones 2026-04-16T07:00:00Z info_received" in facts
+
+
+def test_a_label_is_saved_as_the_file_it_is(
+    environ: dict[str, str], client: FlaskClient, drain: Drain, tmp_path: Path
+) -> None:
+    label, file = b"%PDF-1.4 \x80", tmp_path / "label.pdf"
+    text = base64.b64encode(label).decode()
+    deliver(client, shipmentapi_order(label=text), shipmentapi_order("bare"), account="shipmentapi")
+    drain()
+    shown = run_command(environ, "order", "shipmentapi", "SA-2001").stdout
+    assert "ordertrail order shipmentapi SA-2001 --save-label FILE" in " ".join(shown.split())
+    saved = run_command(environ, "order", "shipmentapi", "SA-2001", "--save-label", str(file))
+    assert (saved.exit_code, saved.stdout, file.read_bytes()) == (0, "", label)
+    bare = run_command(environ, "order", "shipmentapi", "bare", "--save-label", str(tmp_path / "b"))
+    assert (bare.exit_code, (tmp_path / "b").exists()) == (1, False)
+    assert "has no label" in bare.stderr
 
 
 @pytest.mark.parametrize("command", ["order", "events", "explain", "refresh"])

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.bodies import after, shipmentapi_order
+from tests.console import sign_in
 from tests.shop import deliver
 from tests.test_rebuild import rebuild
 
@@ -149,3 +150,18 @@ def test_label_is_deleted_with_its_order(
     assert len(stored_labels(sessions)) == 1
     assert shop.delete(f"/v1/orders/shipmentapi/{sample}").status_code == 204
     assert stored_labels(sessions) == []
+
+
+def test_console_offers_the_label_of_an_order_for_download(
+    shop: FlaskClient, client: FlaskClient, drain: Callable[[], int]
+) -> None:
+    send(shop, drain, labelled(1, FIRST))
+    download = "/ops/label?account=shipmentapi&id=SA-2001"
+    assert client.get(download).status_code == 303
+    sign_in(client)
+    assert download.replace("&", "&amp;") in client.get(
+        "/ops/order?account=shipmentapi&id=SA-2001"
+    ).get_data(as_text=True)
+    answer = client.get(download)
+    assert (answer.data, answer.mimetype) == (FIRST, "application/pdf")
+    assert answer.headers["Content-Disposition"].startswith("attachment")
