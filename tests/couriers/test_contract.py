@@ -23,6 +23,7 @@ from receiver.couriers.contract import Decode, Driver, SampleState
 from receiver.couriers.parsing import quote_path_segment
 from receiver.couriers.polling import Access, Api, OrderNames
 from receiver.couriers.schedule import Backoff
+from receiver.couriers.signatures import verify
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.errors import Undecodable, UnknownToCourier
 from receiver.orders.fold import fold_events, fold_order
@@ -31,6 +32,7 @@ from tests.bodies import cottoncast_shipment, cottoncast_status, shipmentapi_ord
 from tests.couriers.case import TOKEN, USER, Bodies, Case
 from tests.couriers.test_fields import PRESET_DRIVER
 from tests.hostile import HOSTILE
+from tests.sandbox import WebhooksOnly, evenly
 
 # The driver `fields` reads nothing without an account's map.
 DRIVERS = {**couriers.DRIVERS, "fields": PRESET_DRIVER}
@@ -412,6 +414,22 @@ def test_any_number_of_seconds_is_a_time_or_refused(name: str, seconds: float) -
         else shipmentapi_order(updated_at=seconds)
     )
     check(name, "orders", body)
+
+
+@pytest.mark.parametrize("name", [name for name, driver in DRIVERS.items() if driver.words])
+def test_a_stand_in_sends_webhooks_of_every_courier_as_it_signs_them(name: str) -> None:
+    driver, now = DRIVERS[name], CONTEXT.received_at
+    courier = WebhooksOnly(driver, now=lambda: now)
+    for life in courier.lives():
+        order = courier.create(evenly(*life, start=now - timedelta(hours=1), apart=timedelta(0)))
+        for number, word in enumerate(life):
+            message = courier.webhook_message(order, number)
+            secrets, headers = [courier.secret], message.headers
+            assert verify(driver.signature, secrets, headers, message.body, now, secrets[0]) == 0
+            content = json.loads(message.body)
+            (snapshot,) = driver.topics["orders"].decode(content, CONTEXT).orders
+            assert snapshot.courier_order_id == order.id
+            assert word in {event.courier_status for event in snapshot.events}
 
 
 # Asking

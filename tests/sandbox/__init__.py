@@ -9,7 +9,8 @@
         courier.webhooks.start()
         courier.webhooks.missed(order)             # the steps that no webhook will report
 
-`make sandbox` starts all three by hand.
+A courier that has none of its own here only sends its webhooks (WebhooksOnly). `make sandbox`
+starts all of them by hand.
 """
 
 from tests.sandbox.cottoncast import Cottoncast
@@ -20,6 +21,7 @@ from tests.sandbox.orders import Clock, Order, Step, evenly
 from tests.sandbox.shipmentapi import ShipmentAPI
 from tests.sandbox.tiramizoo import Tiramizoo
 from tests.sandbox.webhooks import Chances
+from tests.sandbox.webhooks_only import WebhooksOnly
 
 COURIERS: tuple[type[Courier], ...] = (Tiramizoo, Cottoncast, ShipmentAPI)
 
@@ -35,5 +37,6 @@ __all__ = [
     "ShipmentAPI",
     "Step",
     "Tiramizoo",
+    "WebhooksOnly",
     "evenly",
 ]

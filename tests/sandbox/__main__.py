@@ -1,14 +1,16 @@
-"""Start stand-ins for all three couriers, with orders that progress while you watch."""
+"""Start stand-ins for all couriers, with orders that progress while you watch."""
 
 import argparse
 import random
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 
-from tests.sandbox import COURIERS, Chances, Courier, ShipmentAPI, evenly
+from receiver.couriers import DRIVERS
+from tests.sandbox import COURIERS, Chances, Courier, ShipmentAPI, WebhooksOnly, evenly
 from tests.sandbox.orders import utc_now
 
 LIVES: dict[str, list[Sequence[str]]] = {
@@ -54,9 +56,16 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def started(courier_class: type[Courier], port: int, options: argparse.Namespace) -> Courier:
+def stand_ins() -> list[Callable[..., Courier]]:
+    """Return what makes each courier's stand-in: its own, or one that only sends webhooks."""
+    named = {courier.name for courier in COURIERS}
+    others = [driver for driver in DRIVERS.values() if driver.name not in named and driver.words]
+    return [*COURIERS, *(partial(WebhooksOnly, driver) for driver in others)]
+
+
+def started(make: Callable[..., Courier], port: int, options: argparse.Namespace) -> Courier:
     """Start a courier whose orders begin now, one after the other."""
-    courier = courier_class(
+    courier = make(
         port=port,
         seed=options.seed,
         speed=options.speed,
@@ -68,11 +77,17 @@ def started(courier_class: type[Courier], port: int, options: argparse.Namespace
         courier.label_after = courier.pickup_after = timedelta(seconds=options.apart / 2)
     apart, now = timedelta(seconds=options.apart), utc_now()
     for number in range(options.orders):
-        lives = LIVES[courier.name]
+        lives = courier.lives() if isinstance(courier, WebhooksOnly) else LIVES[courier.name]
         states = lives[number % len(lives)]
         courier.create(evenly(*states, start=now + number * apart / options.orders, apart=apart))
     courier.webhooks.start()
     return courier
+
+
+def how_to_poll(courier: Courier) -> str:
+    if isinstance(courier, WebhooksOnly):
+        return "cannot be polled"
+    return f"token {courier.token}"
 
 
 def guide(couriers: list[Courier], options: argparse.Namespace) -> str:
@@ -88,7 +103,7 @@ def guide(couriers: list[Courier], options: argparse.Namespace) -> str:
             f"Webhooks go to {options.ordertrail} (--ordertrail); seed {options.seed} (--seed).",
             "",
             *[
-                f"{it.name:<12} {it.url:<29} token {it.token}, orders "
+                f"{it.name:<12} {it.url:<29} {how_to_poll(it)}, orders "
                 + ", ".join(order.id for order in it.orders[:2])
                 for it in couriers
             ],
@@ -110,10 +125,10 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as stack:
         couriers = []
-        for place, courier_class in enumerate(COURIERS):
+        for place, make in enumerate(stand_ins()):
             port = options.port + place if options.port else 0
             try:
-                couriers.append(started(courier_class, port, options))
+                couriers.append(started(make, port, options))
             except OSError as taken:
                 raise SystemExit(f"port {port}: {taken.strerror}; --port gives another") from None
             stack.callback(couriers[-1].stop)
