@@ -148,6 +148,10 @@ class CourierRefused(OrdertrailError):
     """A courier's API refuses our credentials, or they cannot even be sent."""
 
 
+class OutsideApi(OrdertrailError):
+    """A request would leave the account's API, by a driver's mistake or a courier's next URL."""
+
+
 class UnknownToCourier(OrdertrailError):
     """A courier has no order of this name, or no order can have it."""
 

@@ -29,14 +29,11 @@ from receiver.errors import (
     CourierRefused,
     CourierUnavailable,
     OrdertrailError,
+    OutsideApi,
     UnknownToCourier,
 )
-from workers.polling.courier_api import (
-    CourierApi,
-    Timeouts,
-    parse_retry_after,
-    trusted_certificates,
-)
+from workers.polling.courier_api import CourierApi
+from workers.polling.http_client import Timeouts, parse_retry_after, trusted_certificates
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 TOKEN = "tkn-5f2c9a77"
@@ -273,7 +270,7 @@ def test_nothing_is_logged_of_an_address_or_a_token(
 def test_an_address_outside_the_accounts_api_is_never_asked(serve: Serve, url: str) -> None:
     courier = serve(says(answer()))
     host = courier.url.removesuffix("/api")
-    with closing(api(courier)) as asked, pytest.raises(ValueError, match="account shop-1") as told:
+    with closing(api(courier)) as asked, pytest.raises(OutsideApi, match="account shop-1") as told:
         asked.fetch(Request(url.format(base=courier.url, host=host)), LIMIT, NOW)
     assert TOKEN not in str(told.value)
     assert courier.requests == []
@@ -455,7 +452,7 @@ def test_a_courier_is_waited_for_as_long_as_was_promised() -> None:
     assert Timeouts() == Timeouts(connect=3.0, read=5.0, whole=8.0)
     asked = CourierApi("shop-1", Access("http://127.0.0.1:9", None, TOKEN), known("tiramizoo"))
     with closing(asked):
-        assert asked._timeouts == Timeouts()
+        assert asked._http._timeouts == Timeouts()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from workers.cli.doctor.alerting import check_alerting
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding
 from workers.cli.doctor.http_probe import ProbeResponse, send_probe
 from workers.cli.doctor.settings import read_usable_settings
-from workers.polling.courier_api import trusted_certificates
+from workers.polling.http_client import trusted_certificates
 
 Sessions = sessionmaker[Session]
 STRONG = "mK3vQ9xWz7Lp2RtY8bNc"

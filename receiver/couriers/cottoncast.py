@@ -12,7 +12,6 @@ codes for the order (`F` is Fulfilled). Where both lists have a letter, only the
 says which list is meant.
 """
 
-from base64 import b64encode
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +19,7 @@ from receiver import statuses
 from receiver.couriers import parsing
 from receiver.couriers.body_reader import read_fields
 from receiver.couriers.contract import STUCK_AFTER, Driver, SampleState, Topic
-from receiver.couriers.polling import Access, Api, path_requests
+from receiver.couriers.polling import Access, Api, basic_credentials, path_requests
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.signatures import Hmac
 from receiver.couriers.snapshot import (
@@ -241,8 +240,7 @@ def _webhook_code(status: dict[str, Any]) -> str | None:
 
 
 def _headers(access: Access) -> dict[str, str]:
-    credentials = f"{access.user}:{access.token}".encode()
-    return {"Authorization": f"Basic {b64encode(credentials).decode()}"}
+    return {"Authorization": basic_credentials(access.user or "", access.token)}
 
 
 def _identify_order(body: dict[str, Any]) -> tuple[str, str] | None:

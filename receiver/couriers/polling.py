@@ -3,8 +3,10 @@
 Nothing here sends a request: workers/polling/courier_api.py does, for all couriers alike.
 """
 
+import itertools
 import json
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,20 +20,37 @@ from receiver.errors import Undecodable, UnknownToCourier
 
 JSON_SEPARATORS = re.compile(r"[ \t\n\r,:]*")
 
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+PLACEHOLDERS = {"id", "reference", "tracking_number", "postcode"}
+# An order with more parcels is asked about by the first of them only.
+MOST_NUMBERS = 5
+
+# 201 is what Tiramizoo's document shows for a list of orders.
+SUCCESS_STATUSES = frozenset({200, 201})
+UNKNOWN_STATUSES = frozenset({404, 410})
+
+# How the credentials are sent to the server that gives out tokens, and how the body is encoded.
+CLIENT_AUTHS = ("basic", "body")
+OAUTH_ENCODINGS = ("form", "json")
+
 
 @dataclass(frozen=True, slots=True)
 class OAuth:
-    """How a courier gives out the access tokens that its API wants (RFC 6749).
+    """How a courier gives out the access tokens that its API wants (RFC 6749, section 4.4).
 
     The client's id is the account's API_USER, its secret API_TOKEN. The access token is sent as
-    `Authorization: Bearer`, kept in memory only, and renewed shortly before it expires.
+    `Authorization: Bearer`, kept in memory only, and renewed shortly before it expires. A login
+    that is not OAuth works the same way: grant="", encoding="json" and the names of its fields.
 
     token_path   where tokens are given out, under the API's address; or
     token_url    the whole address, where that is another host
     scope        the scopes to request, separated by blanks
     client_auth  how the id and the secret are sent: `basic` (a header) or `body`
-    grant        the grant_type
+    grant        the grant_type, `client_credentials` or `password`; empty: none is sent
     extra        further parameters, such as `audience`
+    encoding     how the request's body is encoded: `form` or `json`
+    credential_names  the names of the id and the secret in the body; by default those of the grant
+    token_name   the name of the access token in the answer
     """
 
     token_path: str | None = None
@@ -40,6 +59,9 @@ class OAuth:
     client_auth: str = "basic"
     grant: str = "client_credentials"
     extra: Mapping[str, str] = field(default_factory=dict)
+    encoding: str = "form"
+    credential_names: tuple[str, str] | None = None
+    token_name: str = "access_token"  # noqa: S105 (a name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +69,13 @@ class Access:
     """The address and credentials of an account's API, from configuration only.
 
     url         has no trailing slash
-    order_path  the account's own path of one order under it, with `{id}`; None: the driver's
+    order_path  the account's own path of one order under it, as requests_by_path() takes it; None:
+                the driver's requests
     headers     the account's own request headers, beside the driver's
     settings    the values of the settings that the driver declares (Driver.settings)
+    auth        how the account authenticates: `bearer`, `basic` or `header:<Name>`; None: as its
+                driver does
+    oauth       how the account gets an access token; None: as its driver does
     """
 
     url: str
@@ -58,6 +84,8 @@ class Access:
     order_path: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    auth: str | None = None
+    oauth: OAuth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +106,7 @@ class OrderNames:
     """What is known of an order that is polled.
 
     courier_order_id  the courier's id; before its first news, the name by which the shop
-                      registered the order
+                      registered the order, which may be any of its names
     is_courier_id     which of the two it is
     reference         the shop's own number
     identifiers       the further names that the courier gave the order, by kind
@@ -117,13 +145,16 @@ class Api:
                     order until the courier knows the order. A name that no request can be made of
                     is left out. path_requests() makes this for a courier that shows an order at
                     one path
-    decode          decodes the response
+    decode          decodes the response; one that holds no order means that the courier does not
+                    know the order
     schedule        when to poll
     per_second      requests per second that the courier accepts from one account
+    success_statuses   the status codes of a response that holds an order or a list
+    unknown_statuses   those by which the courier says that it does not know the order
     url             the production base URL; None where each shop has its own
     needs_user      whether the courier wants a user name beside the token
-    oauth           where the account's credentials are exchanged for an access token; `headers`
-                    then has no credentials
+    oauth           where the account's credentials are exchanged for an access token: `headers`
+                    then has none
     names_orders_by_reference  whether an order can be shown by the shop's own number
     list_request    the request for a page of the orders created since a time. cursor: None for the
                     first page, then the next_cursor of the page before
@@ -139,6 +170,8 @@ class Api:
     schedule: Schedule
     per_second: float
     headers: Callable[[Access], Mapping[str, str]] = lambda _access: {}
+    success_statuses: frozenset[int] = SUCCESS_STATUSES
+    unknown_statuses: frozenset[int] = UNKNOWN_STATUSES
     url: str | None = None
     needs_user: bool = False
     oauth: OAuth | None = None
@@ -151,8 +184,46 @@ class Api:
     def list_order_requests(self, access: Access, names: OrderNames) -> Iterable[Request]:
         """Return the requests for one order: by the account's own path where it has one."""
         if access.order_path is not None:
-            return requests_by_name(access, access.order_path, names.courier_order_id)
+            return requests_by_path(access, access.order_path, names)
         return self.order_requests(access, names)
+
+    def find_oauth(self, access: Access) -> OAuth | None:
+        """Return how an account gets an access token, None where it needs none."""
+        if access.oauth is not None or access.auth is not None:
+            return access.oauth
+        return self.oauth
+
+    def needs_user_of(self, access: Access) -> bool:
+        """Return whether an account cannot be polled without a user name."""
+        if access.auth is not None:
+            return access.auth == "basic"
+        return self.needs_user or self.find_oauth(access) is not None
+
+    def account_headers(self, access: Access) -> dict[str, str]:
+        """Return the headers of an account's requests, but for an access token.
+
+        The account's own headers win over the driver's, whatever their capitals.
+        """
+        if access.auth is not None:
+            headers = _credentials(access.auth, access)
+        else:
+            headers = {} if access.oauth is not None else dict(self.headers(access))
+        own = {name.lower() for name in access.headers}
+        kept = {name: value for name, value in headers.items() if name.lower() not in own}
+        return {**kept, **access.headers}
+
+
+def _credentials(auth: str, access: Access) -> dict[str, str]:
+    if auth == "bearer":
+        return {"Authorization": f"Bearer {access.token}"}
+    if auth == "basic":
+        return {"Authorization": basic_credentials(access.user or "", access.token)}
+    return {auth.removeprefix("header:"): access.token}
+
+
+def basic_credentials(user: str, password: str) -> str:
+    """Return the value of an Authorization header (RFC 7617)."""
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def requests_by_name(access: Access, path: str, *names: str | None) -> Iterator[Request]:
@@ -168,11 +239,48 @@ def requests_by_name(access: Access, path: str, *names: str | None) -> Iterator[
         yield Request(access.url + path.replace("{id}", segment))
 
 
+def requests_by_path(access: Access, path: str, names: OrderNames) -> Iterator[Request]:
+    """Yield GET requests for an order at a path with placeholders for what is known of it.
+
+    path: has `{id}`, `{reference}`, `{tracking_number}` (a request for each of the first
+        MOST_NUMBERS parcels) or `{postcode}` (of the order's metadata). Before its first news, the
+        name by which the shop registered the order stands for any of the first three.
+
+    Nothing is yielded where the order lacks one of them.
+    """
+    registered = None if names.is_courier_id else names.courier_order_id
+    numbers = names.tracking_numbers[:MOST_NUMBERS]
+    known: dict[str, Sequence[str | None]] = {
+        "id": [names.courier_order_id],
+        "reference": [names.reference or registered],
+        "tracking_number": numbers or [registered],
+        "postcode": [names.metadata.get("postcode")],
+    }
+    wanted = sorted(find_placeholders(path))
+    for values in itertools.product(*(known[name] for name in wanted)):
+        filled = path
+        try:
+            for name, value in zip(wanted, values, strict=True):
+                filled = filled.replace(f"{{{name}}}", quote_path_segment(value or ""))
+        except UnknownToCourier:
+            continue
+        yield Request(access.url + filled)
+
+
+def find_placeholders(path: str) -> set[str]:
+    """Return the names in braces in a path. Raises: ValueError for one that is none of ours."""
+    found = set(PLACEHOLDER.findall(path))
+    if unknown := sorted(found - PLACEHOLDERS):
+        raise ValueError(f"unknown placeholder {{{unknown[0]}}}")
+    return found
+
+
 def path_requests(path: str) -> Callable[[Access, OrderNames], Iterator[Request]]:
-    """Return the order_requests of a courier that shows an order at a path with `{id}`."""
+    """Return the order_requests of a courier that shows an order at one path."""
+    find_placeholders(path)
 
     def order_requests(access: Access, names: OrderNames) -> Iterator[Request]:
-        return requests_by_name(access, path, names.courier_order_id)
+        return requests_by_path(access, path, names)
 
     return order_requests
 

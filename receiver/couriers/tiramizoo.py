@@ -27,7 +27,7 @@ from receiver.couriers.polling import (
     Page,
     Request,
     read_items,
-    requests_by_name,
+    requests_by_path,
 )
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import (
@@ -466,10 +466,9 @@ def _headers(access: Access) -> dict[str, str]:
 
 
 def _order_requests(access: Access, names: OrderNames) -> Iterator[Request]:
-    yield from requests_by_name(access, "/orders/{id}", names.courier_order_id)
+    yield from requests_by_path(access, "/orders/{id}", names)
     if not names.is_courier_id:
-        reference = names.reference or names.courier_order_id
-        yield from requests_by_name(access, "/orders/by_external_id/{id}", reference)
+        yield from requests_by_path(access, "/orders/by_external_id/{reference}", names)
 
 
 def _list_request(access: Access, since: datetime, cursor: str | None) -> Request:

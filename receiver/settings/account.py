@@ -1,7 +1,7 @@
 """The settings of one account, COURIER_<ACCOUNT>_<NAME>, and the account that they make."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,10 +10,12 @@ from zoneinfo import available_timezones
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from receiver.couriers import DRIVERS
+from receiver.couriers.contract import Driver
 from receiver.couriers.polling import Access
 from receiver.couriers.signatures import Scheme
 from receiver.couriers.snapshot import MessageContext
-from receiver.settings.checks import check_base_address
+from receiver.settings.api_setting import ApiSetting, check_order_path, merge_oauth
+from receiver.settings.checks import check_base_address, check_credential
 from receiver.settings.field_types import CommaList, JsonObject, choice, text
 from receiver.settings.signature import SignatureScheme
 
@@ -35,7 +37,7 @@ class Account:
     order_path: str | None = None
     confirm: str = "none"
     test: bool = False
-    api_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    api: Mapping[str, Any] = field(default_factory=dict, repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     own_signature: Scheme | None = None
 
@@ -64,19 +66,34 @@ class Account:
     @property
     def access(self) -> Access | None:
         """The address and credentials of its courier's API; None where they are incomplete."""
+        return None if self.missing_for_polling else self._access()
+
+    @property
+    def missing_for_polling(self) -> list[str]:
+        """The settings without which the account cannot be polled; its driver has an API."""
         api = DRIVERS[self.driver].api
-        url = self.api_url or (api.url if api else None)
-        if api is None or url is None or self.api_token is None:
-            return None
-        if api.needs_user and self.api_user is None:
-            return None
+        if api is None:
+            return ["API_URL"]
+        is_missing = {
+            "API_TOKEN": self.api_token is None,
+            "API_URL": not (self.api_url or api.url),
+            "API_USER": self.api_user is None and api.needs_user_of(self._access()),
+        }
+        return [name for name, missing in is_missing.items() if missing]
+
+    def _access(self) -> Access:
+        api = DRIVERS[self.driver].api
+        driver_url, driver_oauth = (api.url, api.oauth) if api else (None, None)
+        oauth = self.api.get("oauth")
         return Access(
-            url.rstrip("/"),
+            (self.api_url or driver_url or "").rstrip("/"),
             self.api_user,
-            self.api_token,
-            self.order_path,
-            self.api_headers,
+            self.api_token or "",
+            self.api.get("path", self.order_path),
+            self.api.get("headers", {}),
             self.settings,
+            self.api.get("auth"),
+            merge_oauth(driver_oauth, oauth) if oauth is not None else None,
         )
 
 
@@ -85,14 +102,13 @@ class _AccountSchema(Schema):
     SECRETS = CommaList(load_default=())
     RETIRED_SECRETS = CommaList(load_default=())
     API_URL = text(None, check_base_address)
-    API_USER = text()
-    API_TOKEN = text()
+    API_USER = text(None, check_credential)
+    API_TOKEN = text(None, check_credential)
+    API = ApiSetting(load_default=dict)
     UNKNOWN_ORDERS = choice("accept", "park")
     FIELDS = JsonObject(load_default=dict)
     ZONE = text(None, validate.OneOf(available_timezones(), error="is no IANA time zone"))
-    ORDER_PATH = text(
-        None, validate.Regexp(r"^/.*\{id\}.*$", error="must start with / and contain {{id}}")
-    )
+    ORDER_PATH = text(None, check_order_path)
     CONFIRM = choice("none", "terminal", "all")
     TEST = choice("off", "on")
     SIGNATURE = SignatureScheme(load_default=None)
@@ -106,6 +122,8 @@ class _AccountSchema(Schema):
         faults["SECRETS"] = [fault for fault in found if fault is not None]
         if set(secrets) & set(account["RETIRED_SECRETS"]):
             faults["RETIRED_SECRETS"] = ["one is also in SECRETS: keep it in one of the two only"]
+        if account["API"]:
+            faults["API"] = list(_api_faults(driver, account))
         if driver.check_field_map is not None:
             faults["FIELDS"] = driver.check_field_map(account["FIELDS"])
         elif account["FIELDS"]:
@@ -114,7 +132,27 @@ class _AccountSchema(Schema):
             raise ValidationError(faults)
 
 
+def _api_faults(driver: Driver, account: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the account's API setting beside its other settings."""
+    given = account["API"]
+    if driver.api is None:
+        yield f"{driver.name} has no API that is polled"
+        return
+    if "path" in given and account["ORDER_PATH"] is not None:
+        yield "path: ORDER_PATH says the same: keep one of the two"
+    if "oauth" in given:
+        try:
+            merge_oauth(driver.api.oauth, given["oauth"])
+        except ValidationError as error:
+            yield from map(str, error.messages)
+
+
 ACCOUNT = _AccountSchema()
+# The settings that drivers declare for their accounts, by driver.
+DRIVER_SETTINGS = {
+    driver.name: Schema.from_dict(dict(driver.settings))() for driver in DRIVERS.values()
+}
+_NAMES = {*ACCOUNT.fields, *(name for schema in DRIVER_SETTINGS.values() for name in schema.fields)}
 ACCOUNT_NAME = re.compile(
-    rf"COURIER_(?P<account>[A-Z0-9][A-Z0-9_]*?)_(?P<setting>{'|'.join(ACCOUNT.fields)})"
+    rf"COURIER_(?P<account>[A-Z0-9][A-Z0-9_]*?)_(?P<setting>{'|'.join(sorted(_NAMES))})"
 )

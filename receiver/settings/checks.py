@@ -91,6 +91,12 @@ def check_installed(package: str, extra: str) -> Callable[[str], None]:
     return check
 
 
+def check_credential(credential: str) -> None:
+    """Check that a header can hold a credential; the message does not repeat it."""
+    if any(character < " " or character == "\x7f" for character in credential):
+        raise ValidationError("contains a control character, such as a line break")
+
+
 def check_long_token(token: str) -> None:
     """Check that a token is too long to be guessed."""
     if len(token) < TOKEN_CHARACTERS:

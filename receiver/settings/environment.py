@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError
 
-from receiver.settings.account import ACCOUNT, ACCOUNT_NAME, Account
+from receiver.settings.account import ACCOUNT, ACCOUNT_NAME, DRIVER_SETTINGS, Account
 from receiver.settings.general import GENERAL
 
 
@@ -33,11 +34,18 @@ def with_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
 
 def load_values(
-    schema: Schema, values: Mapping[str, str], faults: list[str], prefix: str = ""
+    schema: Schema,
+    values: Mapping[str, str],
+    faults: list[str],
+    prefix: str = "",
+    partial: bool = False,
 ) -> dict[str, Any]:
-    """Return the schema's values; add a fault for each name that it rejects."""
+    """Return the schema's values; add a fault for each name that it rejects.
+
+    partial: what is required may be missing.
+    """
     try:
-        return dict(schema.load(values, unknown=EXCLUDE))
+        return dict(schema.load(values, unknown=EXCLUDE, partial=partial))
     except ValidationError as error:
         messages = error.normalized_messages()  # type: ignore[no-untyped-call] # marshmallow's
         for name, lines in messages.items():
@@ -64,6 +72,7 @@ def read_accounts(
         account = load_values(
             ACCOUNT, {"DRIVER": name.lower(), **given}, faults, f"COURIER_{name}_"
         )
+        settings = _read_driver_settings(name, given, faults, is_on=bool(account.get("SECRETS")))
         slug = name.lower().replace("_", "-")
         is_test = account.pop("TEST", "off") == "on"
         if is_test:
@@ -73,8 +82,25 @@ def read_accounts(
                 slug=slug,
                 parks_unknown_orders=account.pop("UNKNOWN_ORDERS") == "park",
                 field_map=account.pop("FIELDS"),
+                settings=MappingProxyType(settings),
                 test=is_test,
                 own_signature=account.pop("SIGNATURE"),
                 **{setting.lower(): value for setting, value in account.items()},
             )
     return accounts, frozenset(test_accounts)
+
+
+def _read_driver_settings(
+    name: str, given: Mapping[str, str], faults: list[str], is_on: bool
+) -> dict[str, Any]:
+    """Return the values of the settings that an account's driver declares."""
+    driver = given.get("DRIVER", name.lower())
+    schema = DRIVER_SETTINGS.get(driver)
+    if schema is None:
+        # There is a fault for its DRIVER already.
+        return {}
+    faults += [
+        f"COURIER_{name}_{setting}: the driver {driver} has no such setting"
+        for setting in given.keys() - ACCOUNT.fields.keys() - schema.fields.keys()
+    ]
+    return load_values(schema, given, faults, f"COURIER_{name}_", partial=not is_on)

@@ -18,7 +18,7 @@ from standardwebhooks import Webhook
 
 from receiver.stats.totals import ACCEPTED, BROKEN, REDIRECTED, REJECTED, TIMED_OUT, UNREACHABLE
 from receiver.times import rfc3339
-from workers.polling.courier_api import (
+from workers.polling.http_client import (
     FAILURES,
     describe_failure,
     find_header,

@@ -13,10 +13,12 @@ from receiver.cli.session import open_database
 from receiver.couriers import DRIVERS
 from receiver.couriers.polling import Access, Api, OrderNames, Request
 from receiver.db.models import Order
+from receiver.errors import CourierBusy, CourierRefused, CourierUnavailable
 from receiver.settings import Account, Settings
 from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, compare_clocks
 from workers.cli.doctor.http_probe import REDIRECTS, NoResponse, ProbeResponse, send_probe
-from workers.polling.courier_api import ANSWERED, BUSY, REFUSED, SERVER_ERROR, UNKNOWN
+from workers.polling.access_tokens import token_request
+from workers.polling.courier_api import BUSY, REFUSED, SERVER_ERROR, CourierApi
 
 # A Date header has whole seconds and is made before the response has arrived.
 DATE_UNCERTAINTY_SECONDS = 2.0
@@ -30,16 +32,21 @@ def check_couriers(settings: Settings) -> Findings:
         known = _find_known_order(settings, account)
         request = _probe_request(account, access, api, known)
         url_setting = f"{account.env_name('API_URL')}={access.url}"
+        headers = {"Accept": "application/json", **api.account_headers(access), **request.headers}
         try:
-            headers = {**api.headers(access), **access.headers, "Accept": "application/json"}
-            response = send_probe(
-                request.method, request.url, {**headers, **request.headers}, request.body
-            )
+            token = _fetch_access_token(account, access, api)
+        except (CourierRefused, CourierUnavailable, CourierBusy) as error:
+            yield Finding(account.slug, BROKEN, str(error), _token_advice(account, access, api))
+            continue
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            response = send_probe(request.method, request.url, headers, request.body)
         except NoResponse as error:
             advice = f"Check {url_setting}, and that this host can reach it (DNS, firewall, proxy)."
             yield Finding(account.slug, BROKEN, str(error), advice)
             continue
-        level, meaning, advice = _interpret(account, url_setting, response, known)
+        level, meaning, advice = _interpret(account, api, url_setting, response, known)
         seen = f"{response.status} in {response.milliseconds} ms: {meaning}"
         yield Finding(account.slug, level, seen, advice)
         if response.server_at is not None:
@@ -60,12 +67,27 @@ def _probe_request(account: Account, access: Access, api: Api, known: str | None
     return next(iter(api.list_order_requests(access, names)))
 
 
+def _fetch_access_token(account: Account, access: Access, api: Api) -> str | None:
+    courier = CourierApi(account.slug, access, api)
+    try:
+        return courier.fetch_access_token(datetime.now(UTC))
+    finally:
+        courier.close()
+
+
+def _token_advice(account: Account, access: Access, api: Api) -> str:
+    oauth = api.find_oauth(access)
+    url = token_request(access, oauth).url if oauth else ""
+    names = " and ".join(map(account.env_name, ("API_USER", "API_TOKEN")))
+    return f"Check {names}, and that {url} gives out access tokens and can be reached from here."
+
+
 def _interpret(
-    account: Account, url_setting: str, response: ProbeResponse, known: str | None
+    account: Account, api: Api, url_setting: str, response: ProbeResponse, known: str | None
 ) -> tuple[str, str, str]:
     """Return the level, what the response means and what to do."""
     status = response.status
-    if status in ANSWERED:
+    if status in api.success_statuses:
         if not response.body.lstrip().startswith((b"{", b"[")):
             advice = f"Check {url_setting}: a login page or a proxy may have answered instead."
             return BROKEN, "the body is not JSON", advice
@@ -73,11 +95,11 @@ def _interpret(
     if status in REFUSED:
         advice = f"Check {account.env_name('API_TOKEN')} (and _API_USER), then restart the workers."
         return BROKEN, "our credentials are rejected", advice
-    if status in UNKNOWN and known is None:
+    if status in api.unknown_statuses and known is None:
         seen = "the API answers, but does not know the order; the credentials could not be tested"
         return OK, seen, ""
-    if status in UNKNOWN:
-        names = f"{url_setting} and {account.env_name('ORDER_PATH')}"
+    if status in api.unknown_statuses:
+        names = f"{url_setting} and the path in {account.env_name('API')}"
         advice = f"If it knows no order at all, check {names}."
         return WARNING, f"the API does not know order {known}", advice
     if status in REDIRECTS:

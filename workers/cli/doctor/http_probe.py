@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 
 import httpcore
 
-from workers.polling.courier_api import connect_error_reason, trusted_certificates
+from workers.polling.http_client import connect_error_reason, trusted_certificates
 
 # For the whole request; and how much of a response is read, in bytes.
 TIME_LIMIT_SECONDS = 8.0

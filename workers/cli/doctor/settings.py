@@ -101,13 +101,8 @@ def _check_polling(account: Account) -> Finding:
         return Finding(account.slug, OK, "on; its courier has no API to poll")
     if account.access is not None:
         return Finding(account.slug, OK, "on; its courier is polled")
-    wanted = {
-        "API_TOKEN": not account.api_token,
-        "API_URL": not (account.api_url or api.url),
-        "API_USER": api.needs_user and not account.api_user,
-    }
     seen = "on, but not polled: what a lost webhook reported is never learned"
-    names = ", ".join(account.env_name(name) for name, is_wanted in wanted.items() if is_wanted)
+    names = ", ".join(map(account.env_name, account.missing_for_polling))
     return Finding(account.slug, WARNING, seen, f"Set {names}.")
 
 
