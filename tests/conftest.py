@@ -19,6 +19,7 @@ import pytest
 import structlog
 
 from receiver.couriers import DRIVERS
+from tests.courier_secrets import fitting_secret
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -55,7 +56,10 @@ ENVIRON = {
     "COURIER_TIRAMIZOO_PARKING_UNKNOWN_ORDERS": "park",
 }
 # A courier that this file does not know yet has an account as well.
-ENVIRON = {f"COURIER_{name.upper()}_SECRETS": f"{name}-secret" for name in DRIVERS} | ENVIRON
+ENVIRON = {
+    f"COURIER_{name.upper()}_SECRETS": fitting_secret(driver, f"{name}-secret")
+    for name, driver in DRIVERS.items()
+} | ENVIRON
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

@@ -3,7 +3,6 @@
 Its webhooks are the samples of the courier's driver, signed as the driver says.
 """
 
-import base64
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from receiver import statuses
 from receiver.couriers.contract import Driver, SampleState
 from receiver.couriers.signatures import sign
+from tests.courier_secrets import fitting_secret
 from tests.sandbox.courier import Courier
 from tests.sandbox.orders import Order
 from tests.sandbox.webhooks import Message, RetryPolicy
@@ -35,14 +35,7 @@ class WebhooksOnly(Courier):
         self.first_state = next(iter(driver.words))  # type: ignore[misc]
         self.signs = not driver.signature.in_url  # type: ignore[misc]
         super().__init__(**options)
-        self.secret = self._fitting_secret()
-
-    def _fitting_secret(self) -> str:
-        """Return the secret in the first spelling that the courier's scheme takes."""
-        raw = self.secret.encode()
-        spellings = (self.secret, raw.hex(), base64.b64encode(raw).decode())
-        fits = self.driver.signature.find_secret_fault
-        return next(secret for secret in spellings if fits(secret) is None)
+        self.secret = fitting_secret(driver, self.secret)
 
     def lives(self) -> list[Sequence[str]]:
         """Return lives in the courier's words: the first one of each status that it has."""
