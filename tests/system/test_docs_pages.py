@@ -1,5 +1,6 @@
 """The pages for developers, ops and maintainers, and the README: all that can be pasted is run."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -8,9 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from receiver.couriers.contract import Driver, Topic
+from receiver.couriers.polling import Api
+from receiver.couriers.snapshot import Snapshot
 from tests.push_shop import SECRET
 from tests.service import ROOT
 from tests.test_main_job import is_ready, wait_for
@@ -18,6 +23,7 @@ from tests.test_main_job import is_ready, wait_for
 PAGES = ROOT / "deploy" / "docs"
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
+COURIER_PAGE = PAGES / "adding-a-courier.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"^`([^`\n]+)`:\n\n```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -172,18 +178,18 @@ def test_the_commands_of_the_operators_page_work(place: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_a_courier_is_added_by_the_contributing_page_alone(tmp_path: Path) -> None:
+def test_a_courier_is_added_by_its_page_alone(tmp_path: Path) -> None:
     for name in ("receiver", "workers", "tests", "deploy"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "Procfile", "README.md", "LICENSE", "Makefile"):
         shutil.copy(ROOT / name, tmp_path / name)
-    files = FILE.findall(CONTRIBUTING.read_text())
+    files = FILE.findall(COURIER_PAGE.read_text())
     for name, text in files:
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
     assert [name for name, _ in files] == [
-        "tests/payloads/parcelfox/hook.json",
+        "tests/payloads/parcelfox/webhook.json",
         "receiver/couriers/parcelfox.py",
         "tests/couriers/test_parcelfox.py",
     ]
@@ -199,6 +205,13 @@ def test_a_courier_is_added_by_the_contributing_page_alone(tmp_path: Path) -> No
     run(tmp_path, sys.executable, "-m", "ruff", "format", "--check", "receiver", "tests/couriers")
 
 
+@pytest.mark.parametrize("part", [Driver, Topic, Api, Snapshot], ids=lambda it: it.__name__)
+def test_the_page_of_couriers_explains_every_part_of_the_contract(part: type[Any]) -> None:
+    table = COURIER_PAGE.read_text().partition(f"| part of `{part.__name__}` |")[2]
+    named = re.findall(r"`(\w+)`", table.partition("\n\n")[0])
+    assert {field.name for field in dataclasses.fields(part)} - set(named) == set()
+
+
 @pytest.mark.parametrize(
     "page",
     [README, *sorted(PAGES.glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))],
@@ -209,7 +222,9 @@ def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", [CONTRIBUTING, PAGES / "architecture.md"], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "page", [CONTRIBUTING, COURIER_PAGE, PAGES / "architecture.md"], ids=lambda it: it.name
+)
 def test_files_that_a_page_for_contributors_names_are_there(page: Path) -> None:
     text = page.read_text()
     named = set(re.findall(r"`((?:receiver|workers|tests|deploy)/[\w/.]+)`", text))
