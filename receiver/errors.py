@@ -17,7 +17,10 @@ class UnknownAccount(OrdertrailError):
 
 
 class RefusedCredential(OrdertrailError):
-    """A courier's token or signature is `missing`, `malformed` or `wrong`, as `why` says."""
+    """A courier's token or signature is `missing`, `malformed`, `wrong` or `outside_window`.
+
+    The last one: the signature is right, but its timestamp is not near enough. `why` says which.
+    """
 
     def __init__(self, message: str, why: str) -> None:
         super().__init__(message)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from receiver.couriers.parsing import hmac_sha256_hex
+from tests.digests import hmac_sha256_hex
 
 PAYLOADS = Path(__file__).parent / "payloads"
 

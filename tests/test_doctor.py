@@ -472,7 +472,7 @@ UNSIGNED = b'{"status":"error","message":"Cottoncast-Authentication is missing"}
         ((404, b"<html>"), "not a response of Ordertrail"),
         ((404, b'{"status":"error","message":"no such account"}'), "no such account"),
         ((401, b"who are you"), "not a response of Ordertrail"),
-        ((401, UNSIGNED), "the signature header did not arrive"),
+        ((401, UNSIGNED), "the header with the credential did not arrive"),
     ],
 )
 def test_what_stands_in_the_way_of_the_couriers_is_told(

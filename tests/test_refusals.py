@@ -21,7 +21,6 @@ from receiver.accounts.refused_credentials import (
     find_old_secret_use,
     read_secret_uses,
 )
-from receiver.couriers.parsing import hmac_sha256_hex
 from receiver.couriers.signatures.scheme import Sent
 from receiver.db.engine import create_engine_for
 from receiver.db.engine import session_factory as open_sessions
@@ -29,6 +28,7 @@ from receiver.db.models import Message, Refusal, SecretUse
 from receiver.settings import Settings
 from tests.bodies import after, cottoncast_signature, cottoncast_status, raw, tiramizoo_order
 from tests.conftest import API_TOKEN
+from tests.digests import hmac_sha256_hex
 from tests.service import running_web
 from workers.upkeep.retention import Retention
 

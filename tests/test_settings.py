@@ -9,6 +9,14 @@ from typing import Any
 
 import pytest
 
+from receiver.couriers.signatures import (
+    BasicCredentials,
+    HeaderToken,
+    Hmac,
+    Scheme,
+    StandardWebhooks,
+    TokenInUrl,
+)
 from receiver.settings import ACCOUNT, ACCOUNT_NAME, GENERAL, BadSettings, Settings
 from tests.service import ROOT
 
@@ -392,6 +400,121 @@ def test_a_signing_key_may_hold_anything_but_a_comma() -> None:
 
 
 # The field map
+
+
+def signed_as(setting: str, secret: str = "a-key") -> dict[str, str]:
+    return {"COURIER_TIRAMIZOO_SECRETS": secret, "COURIER_TIRAMIZOO_SIGNATURE": setting}
+
+
+@pytest.mark.parametrize(
+    ("setting", "scheme"),
+    [
+        ('{"header": "X-Sig"}', Hmac("X-Sig")),
+        (
+            """{"header": "X-Sig", "algorithm": "sha1", "encoding": "base64", "prefix": "sha1=",
+            "key": "hex", "signed": "{timestamp}.{body}", "timestamp_header": "X-Time",
+            "tolerance_seconds": 60}""",
+            Hmac(
+                "X-Sig",
+                algorithm="sha1",
+                encoding="base64",
+                prefix="sha1=",
+                key="hex",
+                signed="{timestamp}.{body}",
+                timestamp_header="X-Time",
+                tolerance_seconds=60,
+            ),
+        ),
+        (
+            """{"header": "X-Sig", "algorithm": "sha256", "encoding": "hex", "prefix": "",
+            "key": "text", "signed": "{body}", "timestamp_header": null,
+            "tolerance_seconds": 300}""",
+            Hmac("X-Sig"),
+        ),
+        ('{"header": "X-Key", "compare": "token"}', HeaderToken("X-Key")),
+        ('{"header": "X-Auth", "compare": "basic"}', BasicCredentials("X-Auth")),
+        ('{"compare": "basic"}', BasicCredentials()),
+        ('{"scheme": "standard-webhooks"}', StandardWebhooks()),
+        ('{"scheme": "token-in-url"}', TokenInUrl()),
+    ],
+)
+def test_an_account_says_how_its_webhooks_are_signed(setting: str, scheme: Scheme) -> None:
+    secret = "user:00ff" if "basic" in setting else "00ff"
+    [account] = settings(**signed_as(setting, secret)).accounts.values()
+    assert account.signature == scheme
+
+
+def test_without_the_setting_the_courier_says_how_its_webhooks_are_signed() -> None:
+    accounts = settings(COURIER_TIRAMIZOO_SECRETS="t", COURIER_COTTONCAST_SECRETS="k").accounts
+    assert accounts["tiramizoo"].signature == TokenInUrl()
+    assert accounts["cottoncast"].signature == Hmac("Cottoncast-Authentication")
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("X-Signature", "is not JSON: "),
+        ('["X-Signature"]', "is not a JSON object"),
+        ("{}", "header: is missing: the name of the header with the credential"),
+        ('{"header": null}', "header: Field may not be null."),
+        ('{"header": 5}', "header: Not a valid string."),
+        ('{"header": ""}', "header: is no header's name that reaches us"),
+        ('{"header": "X Sig"}', "header: is no header's name"),
+        ('{"header": "X_Sig"}', "header: is no header's name"),
+        ('{"header": "X-Sig\\n"}', "header: is no header's name"),
+        ('{"header": "X-Sig", "algoritm": "sha1"}', "algoritm: is not a key of this form"),
+        ('{"header": "X-Sig", "algorithm": "md5"}', "algorithm: Must be one of: sha256, sha1,"),
+        ('{"header": "X-Sig", "encoding": "base32"}', "encoding: Must be one of: hex, base64,"),
+        ('{"header": "X-Sig", "key": "pem"}', "key: Must be one of: text, hex, base64."),
+        ('{"header": "X-Sig", "separator": ";"}', "separator: Must be one of: "),
+        ('{"header": "X-Sig", "prefix": null}', "prefix: Field may not be null."),
+        ('{"header": "X-Sig", "tolerance_seconds": 0}', "tolerance_seconds: Must be greater"),
+        ('{"header": "X-Sig", "tolerance_seconds": "300"}', "tolerance_seconds: Not a valid"),
+        ('{"header": "X-Sig", "tolerance_seconds": true}', "tolerance_seconds: Not a valid"),
+        ('{"header": "X-Sig", "signed": "{bdy}{body}"}', "signed: only {body}, {timestamp} and"),
+        ('{"header": "X-Sig", "signed": ""}', "signed: without {body}"),
+        ('{"header": "X-Sig", "signed": "{timestamp}{body}"}', "signed: {timestamp} needs"),
+        ('{"header": "X-Sig", "timestamp_header": "X-Time"}', "signed: without {timestamp}"),
+        (
+            '{"header": "X-Sig", "timestamp_prefix": "t=", "signed": "{timestamp}{body}"}',
+            "timestamp_prefix: needs separator",
+        ),
+        ('{"header": "X-Sig", "prefix": "a,", "separator": ","}', "prefix: must not contain"),
+        ('{"header": "X-Sig", "compare": "plain"}', "compare: Must be one of: token, basic."),
+        ('{"header": "X-Sig", "compare": ["token"]}', "compare: Must be one of: token, basic."),
+        ('{"compare": "token"}', "header: is missing"),
+        ('{"header": "X-Sig", "compare": "token", "key": "hex"}', "key: is not a key of this"),
+        ('{"scheme": "rsa"}', "scheme: Must be one of: standard-webhooks, token-in-url."),
+        ('{"scheme": "standard-webhooks", "header": "X"}', "header: is not a key of this form"),
+    ],
+)
+def test_what_is_no_signature_is_a_fault_that_says_why(setting: str, why: str) -> None:
+    told = fault(**signed_as(setting))
+    assert told.startswith(f"COURIER_TIRAMIZOO_SIGNATURE: {why}")
+
+
+def test_all_faults_of_a_signature_are_told() -> None:
+    given = signed_as('{"heder": "X-Sig", "key": "pem"}')
+    told = faults({**REQUIRED, **given})
+    assert [fault.split(": ")[1] for fault in told] == ["header", "heder", "key"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "secret"),
+    [
+        ('{"scheme": "token-in-url"}', "not/in/a/url"),
+        ('{"header": "X-Sig", "key": "hex"}', "xyz-secret"),
+        ('{"header": "X-Sig", "key": "base64"}', "not*base64"),
+        ('{"scheme": "standard-webhooks"}', "whsec_"),
+        ('{"compare": "basic"}', "no-colon"),
+    ],
+)
+def test_a_secret_that_cannot_be_one_of_the_signature_is_a_fault_without_it(
+    setting: str, secret: str
+) -> None:
+    told = fault(**signed_as(setting, secret))
+    assert told.startswith("COURIER_TIRAMIZOO_SECRETS: ")
+    assert secret not in told
 
 
 def test_a_field_map_is_kept_as_it_is() -> None:

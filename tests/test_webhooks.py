@@ -21,7 +21,6 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import TestResponse
 
-from receiver.couriers.parsing import hmac_sha256_hex
 from receiver.db.models import APPLIED, PARKED, PENDING, QUARANTINED, Message, Order, Tour
 from receiver.queue.redis_client import TIMEOUT_SECONDS
 from tests.bodies import (
@@ -32,6 +31,7 @@ from tests.bodies import (
     tiramizoo_order,
     tour_plan,
 )
+from tests.digests import hmac_sha256_hex
 from tests.service import (
     PATIENCE,
     Answer,

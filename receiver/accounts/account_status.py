@@ -56,6 +56,7 @@ def _render_state(account: Account, state: AccountState, now: datetime) -> dict[
         "account": account.slug,
         "courier": account.driver,
         "test": account.test,
+        "webhook_authentication": account.signature.description,
         "last_heard_at": max(heard, default=None),
         "last_webhook_at": state.last_hook_at,
         "last_poll_at": state.last_answer_at,

@@ -4,6 +4,7 @@ No secret leaves this module, and nothing of what was sent: only a word of CAUSE
 """
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -72,7 +73,7 @@ CAUSES: Mapping[str, tuple[str, str]] = {
         "Compare the user name at the courier with the part of the secret before the colon.",
     ),
     "timestamp_unreadable": (
-        "a timestamp that is neither Unix time nor RFC 3339",
+        "a timestamp that is no Unix time, RFC 3339 time or HTTP date",
         "Compare the setting of the signature with the courier's documents.",
     ),
     "timestamp_ahead": (
@@ -178,8 +179,10 @@ def _compare_signature(scheme: Hmac, secrets: Iterable[str], sent: Sent) -> Iter
             except RefusedCredential:
                 yield "timestamp_unreadable"
                 return
-            if signature in (value.lower() if variant.encoding == "hex" else value):
-                yield cause or ("unprefixed" if signature == value else "prefixed")
+            text = value.lower() if variant.encoding == "hex" else value
+            if signature in text:
+                is_bare = scheme.prefix and signature in re.split("[ ,]+", text)
+                yield cause or ("unprefixed" if is_bare else "prefixed")
 
 
 def _list_variants(scheme: Hmac) -> Iterator[tuple[str, Hmac]]:

@@ -1,12 +1,10 @@
-"""The fields of couriers' bodies, and the readers of times, URLs and signatures.
+"""The fields of couriers' bodies, and the readers of times and URLs.
 
 Each field takes what couriers are known to send in its place: a number for a text, `false`, `""`,
 `[]` or `{}` for nothing (PHP), an object with the entries of a list.
 """
 
 import functools
-import hashlib
-import hmac
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -262,8 +260,3 @@ def quote_path_segment(name: str) -> str:
     if not name or {".", ".."} & set(re.split(r"[/\\]", name)):
         raise UnknownToCourier("an order's name is not empty and does not lead up the URL's path")
     return quote(name, safe="")
-
-
-def hmac_sha256_hex(secret: str, raw: bytes) -> str:
-    """Return the lower-case hex HMAC-SHA256 of a raw body."""
-    return hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()

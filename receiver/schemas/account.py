@@ -40,6 +40,11 @@ class AccountStandingSchema(Answer):
     test = boolean(
         "Whether it is a test account: its orders stay apart, and can be deleted.", False
     )
+    webhook_authentication = text(
+        "How its webhooks are authenticated, for people: as its courier always does, or as"
+        " COURIER_<ACCOUNT>_SIGNATURE says.",
+        "an HMAC-SHA256 in hex in the header Cottoncast-Authentication",
+    )
     last_heard_at = time("When the last message of any kind arrived; null: none yet.", null=True)
     last_webhook_at = time("When the last webhook arrived; null: none yet.", null=True)
     last_poll_at = time("When a poll last returned something new; null: none did yet.", null=True)
@@ -103,13 +108,14 @@ class RefusalSchema(Answer):
     )
     reason = text(
         "Why the requests were refused. `missing`, `malformed`, `wrong`: the token or the"
-        " signature; `BodyTooLarge`; `BodyCutOff`; `unknown_account`; `unknown_topic`.",
+        " signature; `outside_window`: the timestamp of a correct signature; `BodyTooLarge`;"
+        " `BodyCutOff`; `unknown_account`; `unknown_topic`.",
         "wrong",
     )
     likely = text(
         "The likely cause of a wrong credential, such as `old_secret`, `other_account`, `base64`,"
-        " `prefixed`, `unknown_secret` or `not_examined`. More values may be added."
-        " Null: `reason` is the cause.",
+        " `prefixed`, `timestamp_behind`, `unknown_secret` or `not_examined`. More values may be"
+        " added. Null: `reason` is the cause.",
         "prefixed",
         null=True,
     )
@@ -117,9 +123,13 @@ class RefusalSchema(Answer):
     count = integer("How many requests were refused.", 17)
     first_at = time("When the first of them arrived.", "2026-04-15T07:00:01Z")
     last_at = time("When the last of them arrived.")
-    summary = text("Likely cause, for people.", "a correct signature, but with a prefix")
+    summary = text(
+        "Likely cause, for people.",
+        "a correct credential, but with a prefix or something else beside it",
+    )
     what_to_do = text(
-        "What to do about it, for people.", "The courier must send the hexadecimal digits only."
+        "What to do about it, for people.",
+        "The courier must send it without, or `prefix` of the signature's setting must name it.",
     )
 
 

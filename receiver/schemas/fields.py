@@ -232,7 +232,8 @@ KIND = text(
 )
 TRUST = text(
     "How the message was authenticated. `signed`: by the courier's signature; `token`: by the"
-    " secret token in the webhook's URL; `fetched`: we requested it from the courier's API.",
+    " secret token in the webhook's URL or in a header; `fetched`: we requested it from the"
+    " courier's API.",
     "token",
     choices=["signed", "token", "fetched"],
 )

@@ -1,6 +1,6 @@
 """The setting COURIER_<ACCOUNT>_SIGNATURE: how the webhooks of one account are authenticated."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
@@ -77,7 +77,7 @@ class _BasicForm(_Form):
 
 class _StandardWebhooksForm(_Form):
     scheme = choice("standard-webhooks")
-    header = _header(load_default="webhook-signature")
+    prefix = fields.String(load_default="webhook-", validate=HEADER_NAME)
     tolerance_seconds = fields.Integer(
         strict=True, load_default=300, validate=validate.Range(1, MOST_TOLERANCE_SECONDS)
     )
@@ -88,11 +88,11 @@ class _UrlForm(_Form):
 
 
 _HMAC = _HmacForm()
-_BY_COMPARE: Mapping[str, tuple[_Form, type[Scheme]]] = {
+_BY_COMPARE: Mapping[str, tuple[_Form, Callable[..., Scheme]]] = {
     "token": (_TokenForm(), HeaderToken),
     "basic": (_BasicForm(), BasicCredentials),
 }
-_BY_SCHEME: Mapping[str, tuple[_Form, type[Scheme]]] = {
+_BY_SCHEME: Mapping[str, tuple[_Form, Callable[..., Scheme]]] = {
     "standard-webhooks": (_StandardWebhooksForm(), StandardWebhooks),
     "token-in-url": (_UrlForm(), TokenInUrl),
 }
@@ -121,7 +121,7 @@ def read_scheme(given: Mapping[str, Any]) -> Scheme:
         raise ValidationError(list(error.args)) from None
 
 
-def _choose_form(given: Mapping[str, Any]) -> tuple[_Form, type[Scheme]]:
+def _choose_form(given: Mapping[str, Any]) -> tuple[_Form, Callable[..., Scheme]]:
     """Return the form that an object has, by its keys `compare` and `scheme`."""
     for key, forms in (("compare", _BY_COMPARE), ("scheme", _BY_SCHEME)):
         if key in given:

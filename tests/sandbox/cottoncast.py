@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from receiver.couriers.parsing import hmac_sha256_hex
 from tests.bodies import cottoncast_shipment, cottoncast_status, raw
+from tests.digests import hmac_sha256_hex
 from tests.sandbox.courier import Courier
 from tests.sandbox.orders import Order, Step
 from tests.sandbox.webhooks import Message, RetryPolicy

@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from receiver import statuses
-from receiver.couriers.parsing import hmac_sha256_hex
 from receiver.couriers.shipmentapi import driver as shipmentapi_driver
 from receiver.couriers.snapshot import MessageContext, Snapshot
 from receiver.couriers.tiramizoo import decode_order as decode_tiramizoo
 from receiver.settings import Settings
 from tests.bodies import START, after
+from tests.digests import hmac_sha256_hex
 from tests.sandbox import (
     COURIERS,
     Chances,

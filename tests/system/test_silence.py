@@ -19,8 +19,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.couriers import DRIVERS
-from receiver.couriers.parsing import hmac_sha256_hex
 from tests.conftest import API_TOKEN
+from tests.digests import hmac_sha256_hex
 from tests.sandbox import Chances, Cottoncast, Courier, Order, ShipmentAPI, Tiramizoo, evenly
 from tests.service import CLOCK, WORKER, Web, running, running_web, wait_until
 

@@ -41,7 +41,7 @@ INSTALLATION_URL = re.compile(r"https?://(?!.*/webhooks)[\x00-\x7f]*", re.DOTALL
 # What to do about a response that is not 200; {name} is the account's setting SECRETS.
 ADVICE = {
     401: "the server has another secret for this account: compare {name} on both sides (or a proxy"
-    " changed the signed body)",
+    " changed the signed body, or the clocks differ: see the response)",
     404: "the server has no such account ({name} is not set there, or --url lacks a part of the"
     " path), or the order is not registered yet: see the response",
     405: "a proxy or a redirect changed the method: --url must be the final address, with https://",
@@ -86,10 +86,11 @@ def send_command(
 ) -> None:
     """Send a webhook as a courier would.
 
-    Signed, or with the token in the URL. Without --file the message is about a sample order, which
-    raises no alert and can be deleted; a name that begins with ORDERTRAIL-SAMPLE- is that of a
-    sample, too. Any other --order, or --reference, changes the order that has it: it is looked up
-    with the first of API_TOKENS, or of READ_TOKENS.
+    Authenticated as the account is: signed, or with the token in the URL or a header, which
+    COURIER_<ACCOUNT>_SIGNATURE changes here, too. Without --file the message is about a sample
+    order, which raises no alert and can be deleted; a name that begins with ORDERTRAIL-SAMPLE- is
+    that of a sample, too. Any other --order, or --reference, changes the order that has it: it is
+    looked up with the first of API_TOKENS, or of READ_TOKENS.
 
     The secret is read from --secret-file, else from COURIER_<ACCOUNT>_SECRETS (or _FILE), else from
     the `make run` on this machine; if there are several, the first is used. No other setting is
@@ -251,11 +252,11 @@ def _find_word(account: Account, status: str) -> str:
 def _print_request(request: WebhookRequest, as_json: bool) -> None:
     text = request.body.decode(errors="replace")
     if as_json:
-        print_json({"url": request.shown_url, "headers": dict(request.headers), "body": text})
+        print_json({"url": request.shown_url, "headers": dict(request.shown_headers), "body": text})
         return
     if len(text) > SHOWN_BYTES:
         text = f"{text[:SHOWN_BYTES]}... ({len(request.body)} bytes)"
-    print_facts({"POST": request.shown_url, **request.headers, "body": text}.items())
+    print_facts({"POST": request.shown_url, **request.shown_headers, "body": text}.items())
     print_line("")
 
 

@@ -10,6 +10,7 @@ import httpcore
 
 from receiver.couriers import DRIVERS
 from receiver.couriers.signatures import sign
+from receiver.couriers.signatures.scheme import SIGNED
 from receiver.errors import Undecodable
 from receiver.settings import Account
 
@@ -20,11 +21,12 @@ SHOWN_BYTES = 2_000
 
 @dataclass(frozen=True)
 class WebhookRequest:
-    """A request; shown_url is its URL without the secret token."""
+    """A request; what of it can be shown is without the secret token."""
 
     url: str
     shown_url: str
     headers: Mapping[str, str]
+    shown_headers: Mapping[str, str]
     body: bytes
 
 
@@ -38,14 +40,15 @@ class WebhookResponse:
 
 
 def build_request(account: Account, topic: str, base_url: str, body: bytes) -> WebhookRequest:
-    """Build the request: signed, or with the token in the URL, as the courier does it."""
+    """Build the request, authenticated as the courier does it."""
     secret = account.secrets[0]
     url = f"{base_url}/webhooks/{account.slug}/{topic}"
     headers = {"Content-Type": "application/json", "User-Agent": "ordertrail send"}
     if account.signature.in_url:
-        return WebhookRequest(f"{url}/{secret}", f"{url}/<token>", headers, body)
-    signature = sign(account.signature, secret, body, datetime.now(UTC))
-    return WebhookRequest(url, url, {**headers, **signature}, body)
+        return WebhookRequest(f"{url}/{secret}", f"{url}/<token>", headers, headers, body)
+    added = sign(account.signature, secret, body, datetime.now(UTC))
+    shown = added if account.signature.trust == SIGNED else dict.fromkeys(added, "<token>")
+    return WebhookRequest(url, url, {**headers, **added}, {**headers, **shown}, body)
 
 
 def post_repeatedly(request: WebhookRequest, times: int) -> Iterator[WebhookResponse]:
@@ -64,7 +67,7 @@ def _post(pool: httpcore.ConnectionPool, request: WebhookRequest) -> WebhookResp
         response = pool.request(
             "POST",
             request.url,
-            headers=list(request.headers.items()),
+            headers=[(name, value.encode("latin-1")) for name, value in request.headers.items()],
             content=request.body,
             extensions={"timeout": timeout},
         )

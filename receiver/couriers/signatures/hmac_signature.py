@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import ClassVar, Literal, get_args
 
@@ -35,6 +36,9 @@ PLACEHOLDER = re.compile(r"\{(body|timestamp|header:[^{}]+)\}")
 WEBHOOK_SECRET_PREFIX = "whsec_"  # noqa: S105 - begins a secret
 UNIX_SECONDS = re.compile(r"[0-9]{10}", re.ASCII)
 UNIX_MILLISECONDS = re.compile(r"[0-9]{13}", re.ASCII)
+HTTP_DATE = re.compile(
+    r"[A-Za-z]{3}, [0-9]{1,2} [A-Za-z]{3} [0-9]{4} [0-9:]{8} (?:GMT|[+-][0-9]{4})", re.ASCII
+)
 RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]{8,18}(?:[Zz]|[+-][0-9]{2}:[0-9]{2})")
 
 
@@ -51,7 +55,8 @@ class Hmac(Scheme):
     key         what the secret is: the key as text, or the key in hex or base64 (there also after
                 `whsec_`)
     signed      the signed text, with {body}, {timestamp} and {header:<Name>}
-    timestamp_header   the header with the timestamp: Unix seconds or milliseconds, or RFC 3339
+    timestamp_header   the header with the timestamp: Unix seconds or milliseconds, RFC 3339 or an
+                HTTP date
     timestamp_prefix   the prefix of the timestamp where it is an item of the same header, such as
                 t= of `t=1790000000,v1=...`
     tolerance_seconds  how far a signed timestamp may be from now, before or after
@@ -95,6 +100,13 @@ class Hmac(Scheme):
     @property
     def credential_name(self) -> str:
         return self.header
+
+    @property
+    def description(self) -> str:
+        made = f"an HMAC-{self.algorithm.upper()} in {self.encoding} in the header {self.header}"
+        if not self.signs_timestamp:
+            return made
+        return f"{made}, with a timestamp that is at most {self.tolerance_seconds} s off"
 
     @cached_property
     def header_names(self) -> tuple[str, ...]:
@@ -213,7 +225,9 @@ class Hmac(Scheme):
             text = items[0].removeprefix(prefix)
         at = parse_timestamp(text)
         if at is None:
-            raise RefusedCredential(f"{where} is neither Unix time nor RFC 3339", MALFORMED)
+            raise RefusedCredential(
+                f"{where} is no Unix time, RFC 3339 time or HTTP date", MALFORMED
+            )
         return text, at
 
     def read_time(self, sent: Sent) -> datetime | None:
@@ -243,17 +257,21 @@ class Hmac(Scheme):
         return {**headers, self.header: f"{before}{self.prefix}{signature}"}
 
 
-@dataclass(frozen=True)
-class StandardWebhooks(Hmac):
-    """Standard Webhooks (https://www.standardwebhooks.com); Svix calls the headers `svix-...`."""
+def StandardWebhooks(prefix: str = "webhook-", tolerance_seconds: int = 300) -> Hmac:  # noqa: N802 - as a scheme
+    """Return the scheme of Standard Webhooks (https://www.standardwebhooks.com).
 
-    header: str = "webhook-signature"
-    encoding: Encoding = "base64"
-    prefix: str = "v1,"
-    separator: Separator | None = " "
-    key: KeyForm = "base64"
-    signed: str = "{header:webhook-id}.{timestamp}.{body}"
-    timestamp_header: str | None = "webhook-timestamp"
+    prefix: begins the names of its three headers; at Svix it is `svix-`.
+    """
+    return Hmac(
+        f"{prefix}signature",
+        encoding="base64",
+        prefix="v1,",
+        separator=" ",
+        key="base64",
+        signed=f"{{header:{prefix}id}}.{{timestamp}}.{{body}}",
+        timestamp_header=f"{prefix}timestamp",
+        tolerance_seconds=tolerance_seconds,
+    )
 
 
 def encode_digest(digest: bytes, encoding: str) -> bytes:
@@ -266,14 +284,19 @@ def encode_digest(digest: bytes, encoding: str) -> bytes:
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """Return the time of Unix seconds or milliseconds, or of RFC 3339; None for any other text."""
+    """Return the time of a timestamp: Unix seconds or milliseconds, RFC 3339, or an HTTP date.
+
+    None for any other text.
+    """
     if UNIX_SECONDS.fullmatch(text):
         return datetime.fromtimestamp(int(text), UTC)
     if UNIX_MILLISECONDS.fullmatch(text):
         return datetime.fromtimestamp(int(text) / 1000, UTC)
-    if not RFC_3339.fullmatch(text):
-        return None
     try:
-        return datetime.fromisoformat(text.upper())
+        if RFC_3339.fullmatch(text):
+            return datetime.fromisoformat(text.upper())
+        if HTTP_DATE.fullmatch(text):
+            return parsedate_to_datetime(text.replace("-0000", "+0000"))
     except ValueError:
         return None
+    return None

@@ -37,6 +37,7 @@ class Scheme(ABC):
 
     trust     `signed` where the credential proves the body, else `token`
     credential_name  what carries the credential, for people
+    description      how a request is authenticated, for people
     header_names     the request headers that are read
     """
 
@@ -48,11 +49,20 @@ class Scheme(ABC):
 
     @property
     @abstractmethod
+    def description(self) -> str: ...
+
+    @property
+    @abstractmethod
     def header_names(self) -> tuple[str, ...]: ...
 
     @property
     def in_url(self) -> bool:
         """Whether the secret is the last part of the webhook URL."""
+        return False
+
+    @property
+    def signs_timestamp(self) -> bool:
+        """Whether a request is accepted for a while only."""
         return False
 
     @abstractmethod

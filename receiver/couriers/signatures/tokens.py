@@ -21,6 +21,10 @@ class TokenInUrl(Scheme):
         return "the token at the end of the URL"
 
     @property
+    def description(self) -> str:
+        return "a secret token at the end of the URL"
+
+    @property
     def header_names(self) -> tuple[str, ...]:
         return ()
 
@@ -60,6 +64,10 @@ class HeaderToken(Scheme):
         return self.header
 
     @property
+    def description(self) -> str:
+        return f"a secret token in the header {self.header}"
+
+    @property
     def header_names(self) -> tuple[str, ...]:
         return (self.header,)
 
@@ -84,6 +92,10 @@ class BasicCredentials(HeaderToken):
 
     header: str = "Authorization"
     prefix: str = "Basic "
+
+    @property
+    def description(self) -> str:
+        return f"user name and password in the header {self.header}"
 
     def expect(self, secret: str, sent: Sent) -> bytes:
         return base64.b64encode(secret.encode())

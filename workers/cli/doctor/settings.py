@@ -97,10 +97,11 @@ def _check_accounts(settings: Settings, environ: Mapping[str, str]) -> Findings:
 
 def _check_polling(account: Account) -> Finding:
     api = DRIVERS[account.driver].api
+    webhooks = f"its webhooks are authenticated by {account.signature.description}"
     if api is None:
-        return Finding(account.slug, OK, "on; its courier has no API to poll")
+        return Finding(account.slug, OK, f"on; {webhooks}; its courier has no API to poll")
     if account.access is not None:
-        return Finding(account.slug, OK, "on; its courier is polled")
+        return Finding(account.slug, OK, f"on; {webhooks}; its courier is polled")
     seen = "on, but not polled: what a lost webhook reported is never learned"
     names = ", ".join(map(account.env_name, account.missing_for_polling))
     return Finding(account.slug, WARNING, seen, f"Set {names}.")
