@@ -11,7 +11,6 @@ Source: docs.onfleet.com (Webhooks, Webhook validation, Webhook authentication, 
 List tasks); the host of proofs is the one by which public receivers show them.
 """
 
-from base64 import b64encode
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +28,7 @@ from receiver.couriers.polling import (
     OrderNames,
     Page,
     Request,
+    basic_credentials,
     read_items,
     requests_by_name,
 )
@@ -255,7 +255,7 @@ def _is_noise(content: dict[str, Any], _heard: Heard) -> bool:
 
 
 def _headers(access: Access) -> dict[str, str]:
-    return {"Authorization": f"Basic {b64encode(f'{access.token}:'.encode()).decode()}"}
+    return {"Authorization": basic_credentials(access.token, "")}
 
 
 def _order_requests(access: Access, names: OrderNames) -> Iterator[Request]:

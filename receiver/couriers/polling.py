@@ -153,6 +153,7 @@ class Api:
     unknown_statuses   those by which the courier says that it does not know the order
     url             the production base URL; None where each shop has its own
     needs_user      whether the courier wants a user name beside the token
+    needs_settings  the settings of the driver without which an account is not polled
     oauth           where the account's credentials are exchanged for an access token: `headers`
                     then has none
     names_orders_by_reference  whether an order can be shown by the shop's own number
@@ -174,6 +175,7 @@ class Api:
     unknown_statuses: frozenset[int] = UNKNOWN_STATUSES
     url: str | None = None
     needs_user: bool = False
+    needs_settings: tuple[str, ...] = ()
     oauth: OAuth | None = None
     names_orders_by_reference: bool = False
     list_request: Callable[[Access, datetime, str | None], Request] | None = None

@@ -260,7 +260,7 @@ driver = Driver(
     signature=Hmac("X-Uber-Signature"),
     settings={
         "CUSTOMER_ID": fields.String(
-            required=True, metadata={"description": "the Customer ID of the Direct Dashboard"}
+            load_default=None, metadata={"description": "the Customer ID of the Direct Dashboard"}
         )
     },
     api=Api(
@@ -270,7 +270,7 @@ driver = Driver(
             scope="eats.deliveries",
             client_auth="body",
         ),
-        needs_user=True,
+        needs_settings=("CUSTOMER_ID",),
         order_requests=_order_requests,
         list_request=_list_request,
         read_list_page=_read_list_page,

@@ -78,6 +78,7 @@ class Account:
             "API_TOKEN": self.api_token is None,
             "API_URL": not (self.api_url or api.url),
             "API_USER": self.api_user is None and api.needs_user_of(self._access()),
+            **{name: not self.settings.get(name) for name in api.needs_settings},
         }
         return [name for name, missing in is_missing.items() if missing]
 

@@ -1,5 +1,6 @@
 """Uber Direct's webhooks and deliveries, as developer.uber.com describes them; invented bodies."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from receiver.couriers.snapshot import Eta, MessageContext, Proof
 from receiver.couriers.uber import driver
 from receiver.errors import Undecodable
 from receiver.orders.fold import fold_events
+from receiver.settings import Account
 from tests.bodies import payload
 from tests.couriers.case import TOKEN, USER, Case
 
@@ -136,3 +138,10 @@ def test_of_the_next_page_only_the_offset_is_used() -> None:
     for broken in (b'{"data":[],"next_href":"/next"}', b'{"code":"unauthorized"}', b"[]"):
         with pytest.raises(Undecodable):
             read_page(broken, None)
+
+
+def test_without_the_customer_nothing_can_be_polled() -> None:
+    account = Account("uber", "uber", ("key",), api_user="client", api_token="secret")
+    assert account.missing_for_polling == ["CUSTOMER_ID"]
+    assert account.access is None
+    assert replace(account, settings={"CUSTOMER_ID": "cus_1"}).access is not None
