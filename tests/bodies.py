@@ -34,9 +34,9 @@ def after(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
 
 
-def payload(name: str) -> dict[str, Any]:
+def payload(name: str) -> Any:
     """A recorded body, named as in `tiramizoo/show_order.json`."""
-    return dict(json.loads((PAYLOADS / name).read_bytes()))
+    return json.loads((PAYLOADS / name).read_bytes())
 
 
 def raw(body: Any) -> bytes:
