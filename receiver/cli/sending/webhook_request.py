@@ -81,10 +81,12 @@ def find_subject(account: Account, topic: str, body: bytes) -> str | None:
     """Return the id of the first order or tour in a body; None where the driver cannot read it."""
     try:
         parsed = json.loads(body)
-        if not isinstance(parsed, dict | list):
+        declared = DRIVERS[account.driver].topics[topic]
+        kinds = {"array": (list,), "any": (dict, list)}.get(declared.body, (dict,))
+        if not isinstance(parsed, kinds):
             return None
         context = account.message_context(datetime.now(UTC), "webhook")
-        decoded = DRIVERS[account.driver].topics[topic].decode(parsed, context)
+        decoded = declared.decode(parsed, context)
     except (ValueError, Undecodable):
         return None
     orders = [order.courier_order_id for order in decoded.orders]
