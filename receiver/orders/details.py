@@ -115,6 +115,14 @@ def remove_messages(known: KnownDetails, message_ids: Collection[int]) -> KnownD
     return kept | ({"etas": kept_etas} if kept_etas else {})
 
 
+def list_message_ids(known: KnownDetails) -> set[int]:
+    """Return the ids of the messages that gave the known details."""
+    groups = [known.get("details", {}), known.get("identifiers", {})]
+    groups += known.get("parcels", {}).values()
+    given = [detail for group in groups for detail in group.values()]
+    return {int(detail["message_id"]) for detail in (*given, *known.get("etas", ()))}
+
+
 def list_etas(known: KnownDetails) -> list[dict[str, Any]]:
     """Return the ETAs as the API shows them, oldest first; a repeated one is left out."""
     shown: list[dict[str, Any]] = []

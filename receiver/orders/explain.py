@@ -155,14 +155,10 @@ def _select_message_ids(order: Order, known: details.KnownDetails) -> Any:
     A message about several orders is known only by what it gave.
     """
     about = (Message.account == order.account, Message.courier_order_id == order.courier_order_id)
-    origins = [known.get("details", {}), known.get("identifiers", {})]
-    origins += known.get("parcels", {}).values()
-    named = {int(detail["message_id"]) for group in origins for detail in group.values()}
-    named |= {int(eta["message_id"]) for eta in known.get("etas", ())}
     return union(
         select(Message.id).where(*about),
         select(Event.message_id).where(Event.order_id == order.id),
-        select(Message.id).where(id_in(Message.id, named)),
+        select(Message.id).where(id_in(Message.id, details.list_message_ids(known))),
     )
 
 

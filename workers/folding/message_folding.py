@@ -3,6 +3,7 @@
 The caller (drain.py) decides which messages are folded together, and commits.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -21,7 +22,7 @@ from receiver.orders.matching import parked_names
 from receiver.orders.poll_plan import plan_polls
 from receiver.orders.tour_etas import lock_tours
 from receiver.settings import Account, Settings
-from workers.folding.order_identity import ReceivedSnapshot, assign_snapshots
+from workers.folding.order_identity import AssignedSnapshots, ReceivedSnapshot, assign_snapshots
 from workers.folding.refold import FoldedBatch, Outcome, refold_orders
 from workers.folding.statistics import record_statistics
 from workers.folding.tour_plans import store_tours
@@ -50,8 +51,8 @@ def fold_messages(
                 reason = UNREAD_ERASED
             outcomes[message.id] = Outcome(QUARANTINED, reason)
             continue
-        ids = [snapshot.courier_order_id for snapshot in decoded.orders]
-        outcomes[message.id] = Outcome(APPLIED, None, ids[0] if len(ids) == 1 else None)
+        ids = {snapshot.courier_order_id for snapshot in decoded.orders}
+        outcomes[message.id] = Outcome(APPLIED, None, ids.pop() if len(ids) == 1 else None)
         received += [ReceivedSnapshot(message, snapshot) for snapshot in decoded.orders]
         if decoded.left_out:
             left_out[message.id] = decoded.left_out
@@ -63,25 +64,44 @@ def fold_messages(
     assigned = assign_snapshots(session, received, accounts)
     folded = refold_orders(session, assigned, stops, accounts, now)
     plan_polls(session, folded.news, accounts, settings.poll_interval_factor, now)
-    for item in assigned.parked:
-        outcomes[item.message.id] = Outcome(
-            PARKED,
-            "waits until the shop registers the order",
-            item.snapshot.courier_order_id,
-            parked_names(accounts[item.message.account].driver, item.snapshot),
-        )
+    _park_messages(outcomes, assigned, accounts)
+    applied = {item.message.id for items in assigned.by_order.values() for item in items}
     for item in assigned.unrequested:
-        outcomes[item.message.id] = Outcome(
-            QUARANTINED,
-            "the courier's answer is about an order that is not registered:"
-            f" {item.snapshot.courier_order_id!r}",
-        )
+        # Of an answer about several orders, those that are registered are applied.
+        if item.message.id not in applied:
+            outcomes[item.message.id] = Outcome(
+                QUARANTINED,
+                "the courier's answer is about an order that is not registered:"
+                f" {item.snapshot.courier_order_id!r}",
+            )
     for message_id, courier_order_id in assigned.renamed.items():
-        outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
+        if outcomes[message_id].courier_order_id is not None:
+            outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
     folded.outcomes = outcomes
     folded.erased += erased
     folded.left_out = left_out
     return folded
+
+
+def _park_messages(
+    outcomes: dict[int, Outcome], assigned: AssignedSnapshots, accounts: Mapping[str, Account]
+) -> None:
+    """Make the outcome of messages about unknown orders PARKED, with the names of all of those.
+
+    Whichever of them is registered first makes the message pending again.
+    """
+    names: dict[int, set[str]] = defaultdict(set)
+    for item in assigned.parked:
+        names[item.message.id] |= {
+            *parked_names(accounts[item.message.account].driver, item.snapshot)
+        }
+    for message_id, known in names.items():
+        outcomes[message_id] = Outcome(
+            PARKED,
+            "waits until the shop registers the order",
+            outcomes[message_id].courier_order_id,
+            sorted(known),
+        )
 
 
 def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded:

@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.changes import feed
 from receiver.changes.order_version import EVENTS, changed_names, touch_order
+from receiver.couriers.snapshot import Snapshot
 from receiver.db.bulk import id_in, pairs_in
-from receiver.db.models import APPLIED, Event, Message, Order
+from receiver.db.models import APPLIED, PARKED, Event, Message, Order
 from receiver.db.order_state import ORDER_COLUMNS, OrderState
 from receiver.orders import details, timeline
 from receiver.orders.erasure import erase_from_snapshot
@@ -133,8 +134,8 @@ def _rebuild_locked(
     session: Session, orders: Sequence[OrderState], settings: Settings, now: datetime
 ) -> RebuildReport:
     report = RebuildReport(orders=len(orders))
-    messages = _load_messages(session, orders)
     stored = load_events(session, [order.id for order in orders])
+    messages = _load_messages(session, orders, stored)
     before = {order.id: copy(order) for order in orders}
     entries: dict[int, dict[str, TimelineEntry]] = {}
     decoded = {
@@ -190,13 +191,29 @@ def _rebuild_locked(
 
 
 def _load_messages(
-    session: Session, orders: Sequence[OrderState]
+    session: Session, orders: Sequence[OrderState], stored: Mapping[int, Mapping[str, Any]]
 ) -> Mapping[tuple[str, str], Sequence[Message]]:
+    """Load the messages about each order, and those about several that gave it something."""
     messages = defaultdict(list)
     keys = [order.order_key for order in orders]
     about = pairs_in(Message.account, Message.courier_order_id, keys)
     for message in session.scalars(select(Message).where(about, Message.outcome == APPLIED)):
         messages[message.account, message.courier_order_id or ""].append(message)
+    gave: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for order in orders:
+        ids = {row.message_id for row in stored.get(order.id, {}).values()}
+        for message_id in ids | details.list_message_ids(order.details):
+            gave[message_id].append(order.order_key)
+    shared = select(Message).where(
+        id_in(Message.id, list(gave)),
+        Message.courier_order_id.is_(None),
+        Message.topic == "orders",
+        # Of a parked message, the orders that were known are applied.
+        Message.outcome.in_((APPLIED, PARKED)),
+    )
+    for message in session.scalars(shared):
+        for key in gave[message.id]:
+            messages[key].append(message)
     return messages
 
 
@@ -231,6 +248,10 @@ def _decode_messages(
         report.messages += 1
         decoded = decode_or_report(message, accounts, report)
         if decoded is None:
+            continue
+        snapshots = _select_snapshots(decoded.orders, order)
+        if not snapshots:
+            report.unreadable.append(f"message {message.id}: it no longer names its order")
             continue
         readable.add(message.id)
         snapshots = decoded.orders
@@ -291,3 +312,11 @@ def _describe_difference(
         if count
     ]
     return f"{order.account} {order.courier_order_id}: {'; '.join(parts)}" if parts else None
+
+
+def _select_snapshots(snapshots: Sequence[Snapshot], order: OrderState) -> Sequence[Snapshot]:
+    """Return the snapshots of an order's message that are about it: of a single order, all."""
+    if len({snapshot.courier_order_id for snapshot in snapshots}) == 1:
+        return snapshots
+    known = {order.courier_order_id, *details.identifier_values(order.details).values()}
+    return [snapshot for snapshot in snapshots if snapshot.courier_order_id in known]
