@@ -42,6 +42,7 @@ COMMANDS: CommandTable = {
     "Couriers": {
         "couriers": ("receiver.cli.couriers", "Show the state of each courier account."),
         "send": ("receiver.cli.sending.command", "Send a webhook as a courier would."),
+        "fields": ("receiver.cli.field_maps.command", "Try a field map on a body."),
         "performance": (
             "receiver.cli.performance",
             "Show how fast and how reliably couriers deliver.",

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from marshmallow import fields
 
 from receiver import statuses
+from receiver.couriers.field_map.trial import MapTrial
 from receiver.couriers.polling import Api
 from receiver.couriers.signatures import Scheme, TokenInUrl
 from receiver.couriers.snapshot import Decoded, MessageContext, Parameters
@@ -132,6 +133,7 @@ class Driver:
     normalize_word    makes spellings of one word equal, where the courier has several; the keys of
                 `words` are normalized
     check_field_map   lists the faults of an account's field map; only a driver with this has one
+    try_field_map     what an account's field map makes of a body, in detail
     api         how the courier is polled, None where it cannot be
     settings    the settings that an account of this courier has beside the usual ones, by the
                 <NAME> of COURIER_<ACCOUNT>_<NAME>: a field each, whose metadata has a
@@ -150,6 +152,7 @@ class Driver:
     identify_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
     normalize_word: Callable[[str], str] = str
     check_field_map: Callable[[Mapping[str, Any]], list[str]] | None = None
+    try_field_map: Callable[[Any, MessageContext], MapTrial] | None = None
     api: Api | None = None
     settings: Mapping[str, fields.Field[Any]] = field(default_factory=dict)
     zone: str = "Europe/Berlin"

@@ -8,6 +8,7 @@ from receiver.couriers.contract import STUCK_AFTER, BodyKind, Driver, Topic
 from receiver.couriers.field_map.compiled_map import Preset, find_faults, normalize_word
 from receiver.couriers.field_map.decoding import decode_orders
 from receiver.couriers.field_map.samples import make_sample
+from receiver.couriers.field_map.trial import try_map
 from receiver.couriers.polling import Access, Api, path_requests
 from receiver.couriers.schedule import Schedule
 
@@ -34,6 +35,7 @@ def make_driver(
         topics={"orders": Topic(decode, body=body)},
         normalize_word=normalize_word,
         check_field_map=partial(find_faults, preset),
+        try_field_map=partial(try_map, preset),
         api=Api(
             headers=_headers,
             order_requests=path_requests("/orders/{id}"),

@@ -1,0 +1,1 @@
+"""`ordertrail fields`: try the field map of a courier by settings."""
