@@ -61,6 +61,13 @@ ENVIRON = {
     f"COURIER_{name.upper()}_SECRETS": fitting_secret(driver, f"{name}-secret")
     for name, driver in DRIVERS.items()
 } | ENVIRON
+# And a value for each setting that only its driver needs.
+ENVIRON |= {
+    f"COURIER_{name.upper()}_{setting}": "test"
+    for name, driver in DRIVERS.items()
+    for setting, field in driver.settings.items()
+    if field.required
+}
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

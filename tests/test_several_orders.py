@@ -102,6 +102,6 @@ def test_a_word_that_is_mapped_later_counts_after_a_rebuild(
     field_map["statuses"]["handed over"] = "picked_up"
     changed = {**environ, "COURIER_FIELDS_FIELDS": json.dumps(field_map)}
     done = CliRunner(env=changed).invoke(main, ["rebuild", "--account", "fields"])
-    assert done.exit_code == 0, done.output
+    assert "2 changed, 0 messages could not be decoded" in done.stdout
     assert [state_of(shop, f"F-{n}") for n in (1, 2)] == ["picked_up", "picked_up"]
     assert len(get(shop, "/orders/fields/F-1/events")["events"]) == 1

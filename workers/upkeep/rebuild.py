@@ -254,10 +254,9 @@ def _decode_messages(
             report.unreadable.append(f"message {message.id}: it no longer names its order")
             continue
         readable.add(message.id)
-        snapshots = decoded.orders
         if order.erased_at is not None:
             # The erasure has not dropped this body yet.
-            snapshots = tuple(map(erase_from_snapshot, snapshots))
+            snapshots = [*map(erase_from_snapshot, snapshots)]
         items += [
             ReceivedSnapshot(message, rename_order(snapshot, order.courier_order_id))
             for snapshot in snapshots
