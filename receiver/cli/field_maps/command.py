@@ -85,7 +85,9 @@ def _reading_account(name: str | None, map_file: IO[bytes] | None) -> Account:
     try:
         return Settings.from_env(given).accounts[slug]
     except BadSettings as error:
-        raise click.UsageError("\n  ".join(error.faults)) from None
+        setting, source = account.env_name("FIELDS"), "--map" if map_file else ""
+        faults = [fault.replace(setting, source or setting, 1) for fault in error.faults]
+        raise click.UsageError("\n  ".join(faults)) from None
 
 
 def _render_trial(trial: MapTrial) -> dict[str, Any]:

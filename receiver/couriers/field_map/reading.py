@@ -143,7 +143,9 @@ def _read_order(
     missing = tuple(name for name, value in found.items() if parsing.is_empty(value))
     numbers = _take_tracking_numbers(found, left_out, prefix)
     fields, refused = read_fields(FoundSchema, found)
-    left_out += [LeftOut(f"{prefix}{item.field}", _explain(item, found)) for item in refused]
+    left_out += [
+        LeftOut(f"{prefix}{item.field}", _explain(item, found, compiled)) for item in refused
+    ]
     if fields["courier_order_id"] is None and known_id:
         fields["courier_order_id"] = known_id
     problem = None
@@ -177,8 +179,9 @@ def _take_tracking_numbers(
     return tuple(dict.fromkeys(numbers))
 
 
-def _explain(item: LeftOut, found: Mapping[str, Any]) -> str:
+def _explain(item: LeftOut, found: Mapping[str, Any], compiled: CompiledMap) -> str:
     value = found.get(item.field)
     if item.field != "parcels" and isinstance(value, list | dict):
-        return f"the expression finds {describe_value(value)} where one value is needed"
+        text = compiled.texts[item.field]
+        return f"{text!r} finds {describe_value(value)} where one value is needed"
     return item.why
