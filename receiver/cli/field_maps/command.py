@@ -25,7 +25,7 @@ READING_SETTINGS = ("DRIVER", "FIELDS", "ZONE")
 
 @click.group()
 def fields_command() -> None:
-    """Try the field map of a courier by settings.
+    """Try a field map on a body.
 
     A field map is COURIER_<ACCOUNT>_FIELDS, a JSON object of JMESPath expressions.
     """
