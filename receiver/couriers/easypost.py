@@ -32,7 +32,7 @@ from receiver.couriers.snapshot import (
     make_event,
     recency_of,
 )
-from receiver.errors import Undecodable
+from receiver.errors import NoSuchOrder, Undecodable
 
 # Times without location are UTC; one without a zone is not documented.
 ZONE = "UTC"
@@ -102,7 +102,7 @@ def decode_webhook(body: dict[str, Any], context: MessageContext) -> Decoded:
 def decode_answer(body: dict[str, Any], context: MessageContext) -> Decoded:
     """Decode the answer to a poll: a tracker, or {"trackers": [...]} where its code was asked for.
 
-    Raises: Undecodable where there is no tracker with an id and a status.
+    Raises: NoSuchOrder where the list is empty; Undecodable where a tracker has no id or status.
     Source: "Retrieve a Tracker" and "Retrieve a list of Trackers", where the newest is the first.
     """
     if "trackers" not in body:
@@ -110,7 +110,7 @@ def decode_answer(body: dict[str, Any], context: MessageContext) -> Decoded:
     else:
         answer, left_out = read_fields(TrackersSchema, body)
         if not answer["trackers"]:
-            raise Undecodable("the answer has no tracker")
+            raise NoSuchOrder("EasyPost has no tracker of this code")
         tracker = answer["trackers"][0]
     return Decoded(orders=(_read_tracker(tracker, context),), left_out=left_out)
 

@@ -187,6 +187,7 @@ class AccountPoller:
                 return self._release([lease])
             try:
                 body, document = self.courier.fetch_object(request, MAX_ORDER_BYTES, self._now())
+                answer = poll_results.read_answer(self.account, lease, body, document, asked_at)
             except errors.UnknownToCourier:
                 with self._sessions.begin() as session:
                     circuit_breaker.record_api_success(session, permit)
@@ -195,7 +196,6 @@ class AccountPoller:
                 continue
             except tuple(FAILURES) as error:
                 return self._record_failure(permit, [lease], error, asked_at)
-            answer = poll_results.read_answer(self.account, lease, body, document, asked_at)
             result = UNREADABLE if answer.message.reason else ANSWERED
             self._record_answers(permit, [answer], result)
             return True

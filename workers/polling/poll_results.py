@@ -16,7 +16,7 @@ from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import Decoded
 from receiver.db.bulk import id_in
 from receiver.db.models import PENDING, QUARANTINED, Message, Order, Poll
-from receiver.errors import Undecodable, UnreadableBody
+from receiver.errors import NoSuchOrder, Undecodable, UnknownToCourier, UnreadableBody
 from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.inbox.json_body import parse_body
 from receiver.orders.find import load_orders
@@ -59,10 +59,14 @@ def read_answer(
     """Decode the answer about one order and check that it is about that order.
 
     body, document: the JSON object as it came, and parsed.
+
+    Raises: UnknownToCourier where the answer says that there is no such order.
     """
     decoded, problem = None, None
     try:
         decoded = _decode(account, document, asked_at)
+    except NoSuchOrder as error:
+        raise UnknownToCourier(str(error)) from None
     except Undecodable as error:
         problem = str(error).replace("\x00", "")[:2000]
     else:
