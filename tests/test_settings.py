@@ -542,6 +542,8 @@ def test_a_field_map_is_kept_as_it_is() -> None:
         ('{"statuses": {"Zugestellt": "deliverd"}}', "'deliverd'"),
         ('{"statuses": {"Zugestellt": null}}', "'Zugestellt'"),
         ('{"statuses": {"Zugestellt": ["delivered"]}}', "'Zugestellt'"),
+        ('{"reference": "a", "reference": "b"}', "the key 'reference' is there twice"),
+        (f'{{"statuses": {"[" * 100_000}', "is nested too deeply"),
     ],
 )
 def test_a_bad_field_map_is_told_with_what_is_wrong(told: str, why: str) -> None:

@@ -40,12 +40,24 @@ class JsonObject(fields.Field[dict[str, Any]]):
 
     def _deserialize(self, value: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
-            parsed = json.loads(value)
+            parsed = json.loads(value, object_pairs_hook=_unique_keys)
+        except RecursionError:
+            raise ValidationError("is nested too deeply") from None
         except ValueError as error:
             raise ValidationError(f"is not JSON: {error}") from None
         if not isinstance(parsed, dict):
             raise ValidationError("is not a JSON object")
         return parsed
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Of a key that is written twice, only one value could count."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValidationError(f"the key {twice!r} is there twice")
+    return found
 
 
 def required_text(*checks: Callable[[str], Any]) -> fields.String:
