@@ -114,17 +114,15 @@ def _change(node: Node, target: Any, update: Update) -> Any:
             fields = _of_type(dict, target)
             fields[node["value"]] = update(fields.get(node["value"]))
             return fields
+        case "pipe" if _makes_list(children[0]):
+            return _change(children[0], target, _only(children[1], update))
         case "subexpression" | "pipe" | "index_expression":
             return _change_chain(children, target, update)
         case "or_expression":
-            try:
-                return _change(children[0], deepcopy(target), update)
-            except _Irreversible:
-                return _change(children[1], target, update)
-        case "function_expression" if node["value"] in TRANSPARENT:
-            return _change(children[0], target, update)
-        case "function_expression" if node["value"] in OF_LIST:
-            return _change(children[0], target, _first(update))
+            return _change_either(children, target, update)
+        case "function_expression" if node["value"] in {*TRANSPARENT, *OF_LIST}:
+            inner = update if node["value"] in TRANSPARENT else _first(update)
+            return _change(children[0], target, inner)
     return _change_list(node, target, update)
 
 
@@ -147,6 +145,13 @@ def _change_list(node: Node, target: Any, update: Update) -> Any:
 
             return _change(children[0], target, _first(change))
     raise _Irreversible
+
+
+def _change_either(nodes: list[Node], target: Any, update: Update) -> Any:
+    try:
+        return _change(nodes[0], deepcopy(target), update)
+    except _Irreversible:
+        return _change(nodes[1], target, update)
 
 
 def _change_chain(nodes: list[Node], target: Any, update: Update) -> Any:
@@ -173,6 +178,16 @@ def _first(update: Update) -> Update:
         return [update(known[0] if known else None), *known[1:]]
 
     return update_list
+
+
+def _only(rest: Node, update: Update) -> Update:
+    """Return the update of an item that is the only one of the list which goes on to `rest`."""
+
+    def update_item(item: Any) -> Any:
+        items = _change(rest, [] if item is None else [item], update)
+        return items[0]
+
+    return update_item
 
 
 def _fulfil(condition: Node, item: Any) -> Any:
