@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from flask import Flask, Response, g
 
 from receiver import telemetry
+from receiver.accounts.discarded_webhooks import DiscardRecorder
 from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.alerts import AlertReader
 from receiver.changes.feed import announce_changes
@@ -91,6 +92,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         redis=redis,
         inbox=inbox,
         credential_recorder=CredentialRecorder(sessions, settings.accounts),
+        discard_recorder=DiscardRecorder(sessions),
         doorbell=doorbell,
         feed_bell=Doorbell(redis, announce_changes, "change_feed"),
         feed_waiters=FeedWaiters(sessions, redis),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from flask import Flask
 
+from receiver.accounts.discarded_webhooks import DiscardRecorder
 from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.alerts import AlertReader
 from receiver.changes.feed_waiters import FeedWaiters
@@ -32,6 +33,7 @@ def forget(app: Flask) -> None:
     app.extensions["ordertrail"] = replace(
         old,
         credential_recorder=CredentialRecorder(old.sessions, old.settings.accounts),
+        discard_recorder=DiscardRecorder(old.sessions),
         feed_waiters=FeedWaiters(old.sessions, old.redis),
         answer_recorder=AnswerRecorder(old.redis, routes, storage.finds_disk_full),
         alert_reader=reader,
@@ -45,6 +47,7 @@ def end_threads(app: Flask) -> None:
     """End what the application does beside its requests; the next test empties the database."""
     context = context_of(app)
     context.credential_recorder.close()
+    context.discard_recorder.close()
     context.answer_recorder.close()
     context.metrics_collector.close()
     context.feed_waiters.close()

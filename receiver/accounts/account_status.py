@@ -26,7 +26,8 @@ def list_account_statuses(
         .group_by(Refusal.account)
     )
     refusals = {account: int(count) for account, count in session.execute(refused)}
-    unheard = AccountState(hooks=0, missed=0, requests=0, requests_saved=0, answers=0, failures=0)
+    counters = ("hooks", "discarded", "missed", "requests", "requests_saved", "answers", "failures")
+    unheard = AccountState(**dict.fromkeys(counters, 0))
     left_out = defaultdict(list)
     for row in session.scalars(select(LeftOutField).order_by(LeftOutField.field)):
         left_out[row.account].append({"field": row.field, "count": row.count})
@@ -47,7 +48,8 @@ def list_account_statuses(
 
 
 def _render_state(account: Account, state: AccountState, now: datetime) -> dict[str, Any]:
-    heard = [at for at in (state.last_hook_at, state.last_answer_at) if at is not None]
+    times = (state.last_hook_at, state.last_answer_at, state.last_discarded_at)
+    heard = [at for at in times if at is not None]
     reported = state.missed + state.hooks
     breaker = "closed"
     if state.paused_until is not None:
@@ -61,6 +63,7 @@ def _render_state(account: Account, state: AccountState, now: datetime) -> dict[
         "last_webhook_at": state.last_hook_at,
         "last_poll_at": state.last_answer_at,
         "webhooks": state.hooks,
+        "discarded": state.discarded,
         "polls": state.answers,
         "poll_requests": state.requests,
         "poll_requests_saved": max(state.requests_saved, 0),

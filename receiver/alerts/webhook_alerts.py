@@ -72,6 +72,24 @@ def find_webhooks_slow(context: AlertContext) -> Iterator[Alert]:
         yield Alert(None, _describe_answers(late, slow, total), count=slow)
 
 
+@condition(
+    "courier_answer_failing",
+    WARNING,
+    "The messages are stored and processed; only the courier's own answer is missing, or noise is"
+    " kept. See the web processes' log: courier_answer_failed names the function of the driver to"
+    " correct.",
+    needs_database=False,
+)
+def find_courier_answer_failing(context: AlertContext) -> Iterator[Alert]:
+    """Find accounts whose driver failed to judge or answer a request within the last hour."""
+    for slug in context.watched:
+        answers = context.system.answers.get(slug)
+        if answers is not None and answers.driver_faults:
+            times = count_noun(answers.driver_faults, "time")
+            summary = f"The driver failed {times} to answer a webhook; the usual answer was sent"
+            yield Alert(slug, summary, count=answers.driver_faults)
+
+
 def _is_share(part: int, total: int) -> bool:
     return part >= LEAST_ANSWERS and part >= ANSWERS_SHARE * total
 

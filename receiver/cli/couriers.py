@@ -51,6 +51,9 @@ def couriers_command(as_json: bool) -> None:
     table = output.GrowingTable(columns, wrap=("polling",), optional=optional)
     table.add(accounts["couriers"])
     for account in accounts["couriers"]:
+        if account["discarded"]:
+            discarded = count_noun(account["discarded"], "webhook")
+            output.print_note(f"{account['account']}: {discarded} that report nothing, not stored")
         for item in account["left_out"]:
             times = count_noun(item["count"], "message")
             output.print_note(f"{account['account']}: {item['field']} left out of {times}")

@@ -10,7 +10,9 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from marshmallow import fields
 
@@ -85,6 +87,10 @@ class Topic:
     is_noise     whether a message reports nothing that counts: it is answered and not stored
     headers      the request headers that are stored with the message for `decode`; no credentials
     keeps_query  whether the URL's parameters are stored with the message for `decode`
+
+    answer, handshake and is_noise are called while the courier waits, so they must be quick. What a
+    topic keeps of a request tells two messages with the same body apart: a header that is another
+    one each time that the courier tries again must not be declared.
     """
 
     decode: Decode
@@ -96,7 +102,14 @@ class Topic:
     headers: tuple[str, ...] = ()
     keeps_query: bool = False
 
+    @cached_property
+    def keeps_request(self) -> bool:
+        """Whether anything beside the body is stored with a message."""
+        return bool(self.headers) or self.keeps_query or self.methods != ("POST",)
 
+
+# The topic of webhooks about orders, and of poll answers.
+ORDERS = "orders"
 SAMPLE_AT = datetime(2026, 4, 16, 8, 10, tzinfo=UTC)
 
 
@@ -122,9 +135,11 @@ class Driver:
 
     name        the driver's name, as in COURIER_<ACCOUNT>_DRIVER
     words       their words to our statuses, in the order in which an order passes through them
-    topics      its webhooks, by the topic in their URL
-    make_sample       a webhook about an order as the courier sends it, for trying an installation;
-                raises NoSample where the account's field map has no body that can be made
+    topics      its webhooks, by the topic in their URL; those about orders have the topic `orders`
+    make_sample       the content of a webhook about an order as the courier sends it, for trying an
+                installation: of a JSON array its only entry, of an empty body its query; raises
+                NoSample where the account's field map has no body that can be made
+    sample_headers    the headers of such a webhook that its topic declares
     sample_order      the id of a sample, which begins with ORDERTRAIL-SAMPLE- and marks it as one
                       (receiver/orders/names.py), and its state in the courier's word
     signature   how its webhooks are authenticated, unless an account's settings say otherwise
@@ -148,6 +163,7 @@ class Driver:
     topics: Mapping[str, Topic]
     make_sample: Callable[[SampleState], Any]
     sample_order: tuple[str, str]
+    sample_headers: Mapping[str, str] = field(default_factory=dict)
     signature: Scheme = TOKEN_IN_URL
     identify_order: Callable[[dict[str, Any]], tuple[str, str] | None] | None = None
     normalize_word: Callable[[str], str] = str
@@ -193,8 +209,24 @@ class Driver:
 
         field_map: the account's, where the state does not have it. Raises: NoSample.
         """
+        content, kind = self._make_content(state, field_map or {}), self.topics[ORDERS].body
+        if kind == "empty":
+            return b""
+        if kind == "form":
+            return urlencode(content, doseq=True).encode()
+        body = [content] if kind == "array" else content
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    def sample_query(
+        self, state: SampleState | None = None, field_map: Mapping[str, Any] | None = None
+    ) -> str:
+        """Return the query of the same webhook: its content, where its body is empty."""
+        if self.topics[ORDERS].body != "empty":
+            return ""
+        return urlencode(self._make_content(state, field_map or {}), doseq=True)
+
+    def _make_content(self, state: SampleState | None, field_map: Mapping[str, Any]) -> Any:
         if state is None:
-            known = field_map or {}
-            order_id, word = self.sample_order_id, self.sample_word(known)
-            state = SampleState(order_id, word, order_id, SAMPLE_AT, field_map=known)
-        return json.dumps(self.make_sample(state), separators=(",", ":")).encode()
+            order_id, word = self.sample_order_id, self.sample_word(field_map)
+            state = SampleState(order_id, word, order_id, SAMPLE_AT, field_map=field_map)
+        return self.make_sample(state)

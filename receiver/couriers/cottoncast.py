@@ -18,7 +18,7 @@ from typing import Any
 from receiver import statuses
 from receiver.couriers import parsing
 from receiver.couriers.body_reader import read_fields
-from receiver.couriers.contract import STUCK_AFTER, Driver, SampleState, Topic
+from receiver.couriers.contract import STUCK_AFTER, Answer, Driver, SampleState, Topic
 from receiver.couriers.polling import Access, Api, basic_credentials, path_requests
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.signatures import Hmac
@@ -174,6 +174,17 @@ def _event(
     )
 
 
+def decode_product(_body: dict[str, Any], _context: MessageContext) -> Decoded:
+    """Refuse a product webhook, which is answered and not stored; see `topics`.
+
+    The courier sends one each time that the shop edits a product, to a URL of its own in the sales
+    channel's settings, and wants a 202.
+
+    Source: the courier's public page "Products" of its webhooks.
+    """
+    raise Undecodable("a product webhook reports no order")
+
+
 def decode_show_order(body: dict[str, Any], context: MessageContext) -> Decoded:
     """Decode the response to a poll of an order.
 
@@ -278,7 +289,10 @@ def _make_sample(sample: SampleState) -> dict[str, Any]:
 driver = Driver(
     name="cottoncast",
     words=WORDS,
-    topics={"orders": Topic(decode_order_status)},
+    topics={
+        "orders": Topic(decode_order_status),
+        "product": Topic(decode_product, answer=Answer(202), is_noise=lambda _body, _heard: True),
+    },
     signature=Hmac("Cottoncast-Authentication"),
     identify_order=_identify_order,
     api=Api(

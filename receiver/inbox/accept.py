@@ -7,11 +7,12 @@ Webhooks that wait at the same moment in one process share one multi-row INSERT 
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, LiteralString
 
+import orjson
 import psycopg
 import structlog
 from sqlalchemy import Engine
@@ -26,13 +27,18 @@ from receiver.logs import exception_fields, failure_fields
 
 log = structlog.get_logger(__name__)
 
-# Account, topic, kind and the body's SHA-256.
+# Account, topic, kind and the SHA-256 of what the courier said.
 Identity = tuple[str, str, str, bytes]
+# The same statement without and with the column `request`.
+Statements = Mapping[bool, LiteralString]
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingMessage:
-    """A body on its way into the inbox. One that is not a JSON object comes in quarantined."""
+    """A body on its way into the inbox. One that cannot be parsed comes in quarantined.
+
+    request: what its topic keeps of the request beside the body, as in Message.request.
+    """
 
     account: str
     topic: str
@@ -42,10 +48,14 @@ class IncomingMessage:
     received_at: datetime
     outcome: str = PENDING
     reason: str | None = None
+    request: Mapping[str, Any] | None = None
 
     @property
     def identity(self) -> Identity:
-        return self.account, self.topic, self.kind, hashlib.sha256(self.body).digest()
+        said = self.body
+        if self.request is not None:
+            said += b"\0" + orjson.dumps(self.request, option=orjson.OPT_SORT_KEYS)
+        return self.account, self.topic, self.kind, hashlib.sha256(said).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +66,39 @@ class Accepted:
     repeated: bool
 
 
-# unnest keeps the statement's text the same for any number of rows, so that it is planned once.
-# %b sends the bodies as they are, where a text format would double them and have them parsed.
-INSERT = """
-    INSERT INTO messages AS stored (account, topic, kind, trust, body, body_sha256, received_at,
-                                    last_seen_at, outcome, reason, processed_at, repetitions)
-    SELECT account, topic, kind, trust, body, body_sha256, received_at, received_at, outcome,
-           reason, CASE WHEN outcome <> 'pending' THEN received_at END, repetitions
-    FROM unnest(%(account)b::text[], %(topic)b::text[], %(kind)b::text[], %(trust)b::text[],
-                %(body)b::bytea[], %(body_sha256)b::bytea[], %(received_at)b::timestamptz[],
-                %(outcome)b::text[], %(reason)b::text[], %(repetitions)b::integer[])
-         AS incoming (account, topic, kind, trust, body, body_sha256, received_at, outcome, reason,
-                      repetitions)
-    ON CONFLICT (account, topic, body_sha256) WHERE kind = 'webhook'
-"""
-# xmax is 0 in a row that this statement inserted, and not in one that it updated.
-RETURNING = " RETURNING id, account, topic, kind, body_sha256, xmax = 0"
-INSERT_OR_COUNT = f"""{INSERT} DO UPDATE
+def _insert_statement(on_conflict: LiteralString, keeps_request: bool) -> LiteralString:
+    """Return the INSERT. keeps_request: whether a message has a request; a column costs time."""
+    column, value, parameter = (
+        (", request", ", request::jsonb", ", %(request)b::text[]") if keeps_request else ("",) * 3
+    )
+    # unnest keeps the statement's text the same for any number of rows, so that it is planned once.
+    # %b sends the bodies as they are, where a text format would double them and have them parsed.
+    # xmax is 0 in a row that this statement inserted, and not in one that it updated.
+    return f"""
+        INSERT INTO messages AS stored (account, topic, kind, trust, body, body_sha256, received_at,
+                                        last_seen_at, outcome, reason, processed_at, repetitions
+                                        {column})
+        SELECT account, topic, kind, trust, body, body_sha256, received_at, received_at, outcome,
+               reason, CASE WHEN outcome <> 'pending' THEN received_at END, repetitions {value}
+        FROM unnest(%(account)b::text[], %(topic)b::text[], %(kind)b::text[], %(trust)b::text[],
+                    %(body)b::bytea[], %(body_sha256)b::bytea[], %(received_at)b::timestamptz[],
+                    %(outcome)b::text[], %(reason)b::text[], %(repetitions)b::integer[] {parameter})
+             AS incoming (account, topic, kind, trust, body, body_sha256, received_at, outcome,
+                          reason, repetitions {column})
+        ON CONFLICT (account, topic, body_sha256) WHERE kind = 'webhook' {on_conflict}
+        RETURNING id, account, topic, kind, body_sha256, xmax = 0
+    """  # noqa: S608 (all of it stands here)
+
+
+def _insert_statements(on_conflict: LiteralString) -> Statements:
+    return {kept: _insert_statement(on_conflict, kept) for kept in (False, True)}
+
+
+INSERT_OR_COUNT = _insert_statements("""DO UPDATE
     SET repetitions = stored.repetitions + excluded.repetitions + 1,
-        last_seen_at = greatest(stored.last_seen_at, excluded.last_seen_at) {RETURNING}"""  # noqa: S608
-INSERT_NEW = f"{INSERT} DO NOTHING {RETURNING}"
+        last_seen_at = greatest(stored.last_seen_at, excluded.last_seen_at)
+""")
+INSERT_NEW = _insert_statements("DO NOTHING")
 
 
 def store_messages(session: Session, messages: Sequence[IncomingMessage]) -> list[Accepted]:
@@ -123,7 +146,7 @@ class Inbox:
         return accepted
 
     def _commit(
-        self, statement: LiteralString, messages: Sequence[IncomingMessage]
+        self, statements: Statements, messages: Sequence[IncomingMessage]
     ) -> list[Accepted | None]:
         """Store a batch in a transaction of its own, and ring for new messages.
 
@@ -132,7 +155,7 @@ class Inbox:
         """
         began_at = time.monotonic()
         try:
-            accepted = _insert(self._pool.fetch_all, statement, messages)
+            accepted = _insert(self._pool.fetch_all, statements, messages)
         except Exception as error:
             self.storage.note_failure(error)
             is_database = isinstance(error, psycopg.Error | SQLAlchemyError)
@@ -152,7 +175,7 @@ class Inbox:
 
 def _insert(
     fetch_all: Callable[..., Iterable[Any]],
-    statement: LiteralString,
+    statements: Statements,
     messages: Sequence[IncomingMessage],
 ) -> list[Accepted | None]:
     """Store messages by one statement, and return what became of each: None where it is not new.
@@ -170,9 +193,15 @@ def _insert(
     }
     values["body_sha256"] = [identity[3] for identity in ordered]
     values["repetitions"] = [counts[identity] - 1 for identity in ordered]
+    requests = [first[identity].request for identity in ordered]
+    keeps_request = any(request is not None for request in requests)
+    if keeps_request:
+        values["request"] = [_to_json(request) for request in requests]
     stored = {
         (account, topic, kind, bytes(sha256)): Accepted(message_id, repeated=not is_new)
-        for message_id, account, topic, kind, sha256, is_new in fetch_all(statement, values)
+        for message_id, account, topic, kind, sha256, is_new in fetch_all(
+            statements[keeps_request], values
+        )
     }
     accepted: list[Accepted | None] = []
     for identity in identities:
@@ -180,3 +209,7 @@ def _insert(
         if identity in stored:
             stored[identity] = Accepted(stored[identity].message_id, repeated=True)
     return accepted
+
+
+def _to_json(request: Mapping[str, Any] | None) -> str | None:
+    return None if request is None else orjson.dumps(request).decode()

@@ -12,7 +12,9 @@ from sqlalchemy import (
     LargeBinary,
     Row,
     Select,
+    Text,
     case,
+    cast,
     func,
     literal,
     or_,
@@ -64,10 +66,14 @@ FIRST_ID = text("""
 SEARCHED = 200
 SEARCH_SECONDS = 2.0
 
-# All that is shown of a message except its body, which may be large; not its names, which may be
-# thousands.
+# All that is shown of a message in a list: not what the courier said, which may be large and is
+# personal data; and not its names, which may be thousands.
 COLUMNS = (
-    *(column for column in Message.__table__.columns if column.key not in {"body", "names"}),
+    *(
+        column
+        for column in Message.__table__.columns
+        if column.key not in {"body", "request", "names"}
+    ),
     func.octet_length(Message.body).label("size"),
 )
 
@@ -131,6 +137,7 @@ def _find_containing(
     contains = or_(
         Message.reason.contains(filters["contains"], autoescape=True),
         func.position(text_bytes.op("IN")(Message.body)) > 0,
+        cast(Message.request, Text).contains(filters["contains"], autoescape=True),
     )
     limit, ends_at = filters["limit"], time.monotonic() + SEARCH_SECONDS
     found: list[int] = []
@@ -180,7 +187,7 @@ def get_message(session: Session, message_id: str) -> dict[str, Any]:
 
     Raises: UnknownMessage.
     """
-    message = find_message(session, message_id, (*COLUMNS, Message.body))
+    message = find_message(session, message_id, (*COLUMNS, Message.request, Message.body))
     return {**message._asdict(), "body": None, "body_base64": None, **_render_body(message.body)}
 
 

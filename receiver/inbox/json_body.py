@@ -1,4 +1,4 @@
-"""Parse the JSON object in a stored body, also where it is not quite JSON as it should be."""
+"""Parse the JSON in a stored body, also where it is not quite JSON as it should be."""
 
 import json
 import re
@@ -30,7 +30,18 @@ ESCAPE = re.compile(
 
 
 def parse_body(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body. Integers keep all their digits.
+    """Return the JSON object in a body, as parse_json() reads it.
+
+    Raises: UnreadableBody, which says what is wrong and where.
+    """
+    body = parse_json(raw)
+    if not isinstance(body, dict):
+        raise UnreadableBody("the body is JSON, but not an object")
+    return body
+
+
+def parse_json(raw: bytes) -> Any:
+    """Return the JSON value in a body. Integers keep all their digits.
 
     A byte order mark is ignored (RFC 8259, section 8.1); U+0000 and half surrogate pairs are
     replaced.
@@ -42,15 +53,12 @@ def parse_body(raw: bytes) -> dict[str, Any]:
         raise UnreadableBody("the body is empty")
     needs_care = rb"\u0000" in raw or LONG_NUMBER in raw.translate(DIGITS_TO_ZERO)
     try:
-        body = _parse_with_care(raw) if needs_care else orjson.loads(raw)
+        return _parse_with_care(raw) if needs_care else orjson.loads(raw)
     except ValueError as error:
         try:
-            body = _parse_with_care(raw)
+            return _parse_with_care(raw)
         except ValueError:
             raise UnreadableBody(f"the body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise UnreadableBody("the body is JSON, but not an object")
-    return body
 
 
 def _parse_with_care(raw: bytes) -> Any:

@@ -1,25 +1,28 @@
 """Erase personal data: names, phone numbers, e-mail and street addresses.
 
-It is in the bodies of messages, on labels that came inside them, in the proofs of events (who
-signed), and may be in the shop's metadata or in a reason that somebody wrote. The status and the
-timeline contain none and stay; `ordertrail rebuild` takes the events of a message without a body as
-they are stored.
+It is in the bodies of messages and what is stored beside them, on labels that came inside them, in
+the proofs of events (who signed), and may be in the shop's metadata or in a reason that somebody
+wrote. The status and the timeline contain none and stay; `ordertrail rebuild` takes the events of a
+message without a body as they are stored.
 
 A message that could not be read is quarantined (or was, and is discarded), and it is not known
 which order it is about. It counts as naming an order where one of the order's names, of at least
-SHORTEST_NAME characters, is a whole word or a whole JSON string of its body. That may erase the
-body of another order, which is better than to keep the address of a person who was promised that
-it is gone.
+SHORTEST_NAME characters, is a whole word or a whole JSON string of it. That may erase the body of
+another order, which is better than to keep the address of a person who was promised that it is
+gone.
 """
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
 
-from sqlalchemy import ColumnElement, Select, or_, select, union, update
+import orjson
+from sqlalchemy import ColumnElement, Select, null, or_, select, union, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver import audit
@@ -62,6 +65,7 @@ SHORTEST_NAME = 4
 MOST_NAMES = 10_000
 ROWS = 20
 WORD = re.compile(r"[\w./:@+-]+")
+FORM_VALUE = re.compile(r"=([^&=\s]+)")
 # Up to the next quote, which begins another one: so no quote that is missing hides a string.
 STRING = re.compile(r'"((?:[^"\\]|\\.)*)', re.DOTALL)
 
@@ -133,8 +137,9 @@ def _code_or_none(reason: str | None) -> str | None:
 
 
 def drop_bodies(session: Session, message_ids: Collection[int]) -> None:
-    """Delete the bodies of messages that have been folded."""
-    session.execute(update(Message).where(id_in(Message.id, message_ids)).values(body=None))
+    """Delete the bodies of messages that have been folded, and what was said beside them."""
+    dropped = update(Message).where(id_in(Message.id, message_ids))
+    session.execute(dropped.values(body=None, request=null()))
 
 
 def select_messages_of(orders: Collection[Order], *conditions: ColumnElement[bool]) -> Select[int]:
@@ -158,7 +163,7 @@ def _erase_unread_bodies(
     No message is locked while bodies are searched, and one that was retried meanwhile is left to
     the workers, who erase it themselves.
     """
-    unread = select(Message.id, Message.body).where(
+    unread = select(Message.id, Message.body, Message.request).where(
         Message.account == account, Message.outcome.in_(UNREAD), Message.body.is_not(None)
     )
     named = {*map(spell, order_names)}
@@ -166,41 +171,58 @@ def _erase_unread_bodies(
         rows = session.execute(unread.execution_options(yield_per=ROWS))
         ids = [
             message_id
-            for message_id, body in rows
-            if not named.isdisjoint(map(spell, find_names(body or b"")))
+            for message_id, body, request in rows
+            if not named.isdisjoint(map(spell, _names_in_message(body, request)))
         ]
     with sessions.begin() as session:
         _drop_unread_bodies(session, ids)
 
 
 def erase_if_named_order_is_erased(
-    sessions: sessionmaker[Session], account: str, message_id: int, body: bytes
+    sessions: sessionmaker[Session],
+    account: str,
+    message_id: int,
+    body: bytes,
+    request: Mapping[str, Any] | None,
 ) -> None:
     """Erase the body of a message that was just quarantined, if it names an erased order."""
     with sessions.begin() as session:
-        if names_erased_order(session, account, body):
+        if names_erased_order(session, account, body, request):
             _drop_unread_bodies(session, [message_id])
 
 
 def _drop_unread_bodies(session: Session, message_ids: Collection[int]) -> None:
     unread = (id_in(Message.id, message_ids), Message.outcome.in_(UNREAD))
     locked = select(Message.id).where(*unread).order_by(Message.id).with_for_update()
-    erased = {"body": None, "reason": UNREAD_ERASED}
+    erased = {"body": None, "request": null(), "reason": UNREAD_ERASED}
     session.execute(update(Message).where(Message.id.in_(locked)).values(erased))
 
 
-def names_erased_order(session: Session, account: str, body: bytes) -> bool:
-    """Return whether an unreadable body names an order of the account that is erased."""
-    names = [(account, name) for name in sorted(find_names(body))[:MOST_NAMES]]
+def names_erased_order(
+    session: Session, account: str, body: bytes | None, request: Mapping[str, Any] | None
+) -> bool:
+    """Return whether an unreadable message names an order of the account that is erased."""
+    found = sorted(_names_in_message(body, request))
+    names = [(account, name) for name in found[:MOST_NAMES]]
     ids = [order_id for _, order_id in find_meant(session, names, (NAME, REFERENCE))]
     erased = select(Order.id).where(id_in(Order.id, ids), Order.erased_at.is_not(None))
     return bool(ids) and session.scalar(erased.limit(1)) is not None
 
 
+def _names_in_message(body: bytes | None, request: Mapping[str, Any] | None) -> set[str]:
+    """Return what may be the name of an order in a body, or in what is stored beside it."""
+    return find_names(body or b"") | (find_names(orjson.dumps(request)) if request else set())
+
+
 def find_names(body: bytes) -> set[str]:
-    """Return what may be the name of an order in a body: its words and its JSON strings."""
+    """Return what may be the name of an order in a body: its words and its JSON strings.
+
+    And the values of a form, in which any character may be encoded.
+    """
     text = body.decode(json.detect_encoding(body), "replace")
     names = {*WORD.findall(text), *map(_unescape, STRING.findall(text))}
+    if "=" in text:
+        names.update(map(unquote_plus, FORM_VALUE.findall(text)))
     # A half of a surrogate pair is not printable, and in no name that PostgreSQL stores.
     return {name for name in names if len(name) >= SHORTEST_NAME and name.isprintable()}
 

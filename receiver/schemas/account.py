@@ -49,6 +49,9 @@ class AccountStandingSchema(Answer):
     last_webhook_at = time("When the last webhook arrived; null: none yet.", null=True)
     last_poll_at = time("When a poll last returned something new; null: none did yet.", null=True)
     webhooks = integer("How many webhooks were processed so far.", 4711)
+    discarded = integer(
+        "How many webhooks so far reported nothing, such as positions, and were not stored.", 120
+    )
     polls = integer("How many poll responses with something new were processed so far.", 98)
     poll_requests = integer("How many requests were sent to the courier's API so far.", 1204)
     poll_requests_saved = integer(

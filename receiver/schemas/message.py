@@ -3,7 +3,7 @@
 from typing import Any
 
 from marshmallow import Schema, ValidationError, validates_schema
-from marshmallow.fields import List, Nested
+from marshmallow.fields import Dict, List, Nested
 
 from receiver.db.models import OUTCOMES, PARKED, QUARANTINED
 from receiver.schemas import fields
@@ -65,7 +65,7 @@ class MessageFields(Answer):
 class MessageSchema(MessageFields):
     """One webhook body or poll response, and what was done with it."""
 
-    sometimes = ("body", "body_base64")
+    sometimes = ("body", "body_base64", "request")
 
     account = fields.ACCOUNT
     courier_order_id = text("The order it is about; null: not known, or none.", "3AF7", null=True)
@@ -78,6 +78,13 @@ class MessageSchema(MessageFields):
         null=True,
     )
     body_base64 = text("The body in base64 if it is not UTF-8. Not in lists.", "//79", null=True)
+    request = described(
+        Dict,
+        "What the courier said beside the body, where its driver reads that: `method`, `headers`"
+        " and `query`. Null: it does not, or it is no longer stored. Not in lists.",
+        {"method": "POST", "headers": {}, "query": {"status": "delivered"}},
+        null=True,
+    )
 
 
 class MessagePageSchema(Answer):

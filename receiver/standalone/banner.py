@@ -70,16 +70,23 @@ def _send_commands(url: str, accounts: Iterable[Account]) -> Iterator[str]:
             continue
         driver = DRIVERS[account.driver]
         try:
-            sample = driver.sample_body(field_map=account.field_map)
+            body = driver.sample_body(field_map=account.field_map)
+            query = driver.sample_query(field_map=account.field_map)
         except NoSample as error:
             yield f"# {account.slug}: {error}"
             continue
-        command = f"curl -sS {_webhook_url(url, account)} -H 'Content-Type: application/json'"
-        added = sign(account.signature, account.secrets[0], sample, datetime.now(UTC))
+        topic, address = driver.topics["orders"], _webhook_url(url, account)
+        method = topic.methods[0]
+        # curl sends a POST by itself, and names a form itself.
+        command = "curl -sS" if method == "POST" else f"curl -sS -X {method}"
+        command += f" {shlex.quote(f'{address}?{query}')}" if query else f" {address}"
+        headers = {} if topic.body in {"form", "empty"} else {"Content-Type": "application/json"}
+        headers |= driver.sample_headers
+        headers |= sign(account.signature, account.secrets[0], body, datetime.now(UTC))
         command += "".join(
-            f" -H {shlex.quote(f'{name}: {value}')}" for name, value in added.items()
+            f" -H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items()
         )
-        yield f"{command} --data-binary {shlex.quote(sample.decode())}"
+        yield f"{command} --data-binary {shlex.quote(body.decode())}"
 
 
 def _read_commands(settings: Settings) -> Iterator[str]:

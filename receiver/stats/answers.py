@@ -29,6 +29,9 @@ ANSWER_SECONDS = Histogram(
 STATUSES = ("2xx", "4xx", "5xx")
 # How many answers in a row were 401, by account.
 REFUSED_KEY = "ordertrail:refused-in-a-row"
+# How often a driver failed to answer, by account; it exists for so long after the last time.
+DRIVER_FAULTS_KEY = "ordertrail:driver-faults"
+DRIVER_FAULTS_FOR = timedelta(hours=1)
 # Exists while webhooks find PostgreSQL's disk full: clock and commands, which store none, learn it.
 DISK_FULL_KEY = "ordertrail:disk-full"
 # The account of requests that name none of ours.
@@ -52,12 +55,14 @@ class AnswerCounts:
 
     refused: how many in a row were 401, up to now, however long ago they began; None where Redis
     has forgotten it.
+    driver_faults: how often its driver failed to answer, up to DRIVER_FAULTS_FOR after the last.
     """
 
     total: int
     failed: int
     slow: int
     refused: int | None = None
+    driver_faults: int = 0
 
 
 class AnswerRecorder:
@@ -77,6 +82,7 @@ class AnswerRecorder:
         self._counts: Counter[str] = Counter()
         self._accepted: set[str] = set()
         self._refused: Counter[str] = Counter()
+        self._driver_faults: Counter[str] = Counter()
         self._thread = BackgroundThread("answer_recording", self._flush, FLUSH_SECONDS)
         self._failed = False
         self._series = {
@@ -114,10 +120,16 @@ class AnswerRecorder:
         if is_first:
             self._thread.wake()
 
+    def record_driver_fault(self, account: str) -> None:
+        """Count that an account's driver failed to judge or answer a request that was answered."""
+        self._driver_faults[account] += 1
+        self._thread.wake()
+
     def _flush(self) -> None:
         counts, self._counts = self._counts, Counter()
         accepted, self._accepted = self._accepted, set()
         refused, self._refused = self._refused, Counter()
+        driver_faults, self._driver_faults = self._driver_faults, Counter()
         now, pipeline = time.time(), self._redis.pipeline(transaction=False)
         for field, number in counts.items():
             pipeline.hincrby(_key(now), field, number)
@@ -127,6 +139,9 @@ class AnswerRecorder:
         # Those since the last that was accepted here; it is not known what came last elsewhere.
         for account, number in refused.items():
             pipeline.hincrby(REFUSED_KEY, account, number)
+        for account, number in driver_faults.items():
+            pipeline.hincrby(DRIVER_FAULTS_KEY, account, number)
+            pipeline.expire(DRIVER_FAULTS_KEY, DRIVER_FAULTS_FOR)
         if self._finds_disk_full():
             pipeline.set(DISK_FULL_KEY, 1, ex=DISK_FULL_FOR)
         pipeline.execute()
@@ -154,20 +169,23 @@ def read_answers(redis: Redis, now: datetime) -> dict[str, AnswerCounts]:
     for seconds in buckets:
         pipeline.hgetall(_key(now.timestamp() - seconds))
     pipeline.hgetall(REFUSED_KEY)
-    *found, in_a_row = pipeline.execute()
+    pipeline.hgetall(DRIVER_FAULTS_KEY)
+    *found, in_a_row, faulty = pipeline.execute()
     refused = {account.decode(): int(number) for account, number in in_a_row.items()}
+    driver_faults = {account.decode(): int(number) for account, number in faulty.items()}
     sums: Counter[tuple[str, str]] = Counter()
     for bucket in islice(filter(None, found), BUCKETS_JUDGED):
         for field, number in bucket.items():
             account, _, kind = field.decode().rpartition(" ")
             sums[account, kind] += int(number)
-    accounts = {account for account, _ in sums} | set(refused)
+    accounts = {account for account, _ in sums} | set(refused) | set(driver_faults)
     return {
         account: AnswerCounts(
             total=sums[account, "total"],
             failed=sums[account, "failed"],
             slow=sums[account, "slow"],
             refused=refused.get(account),
+            driver_faults=driver_faults.get(account, 0),
         )
         for account in accounts
     }

@@ -31,6 +31,11 @@ REPEATED = Counter(
     "Messages whose body had been stored before.",
     ["account", "topic"],
 )
+DISCARDED = Counter(
+    "ordertrail_messages_discarded",
+    "Messages that report nothing, answered and not stored.",
+    ["account", "topic"],
+)
 REFUSED = Counter("ordertrail_messages_refused", "Requests refused.", ["account", "reason"])
 WAITING = Gauge(
     "ordertrail_changes_waiting", "Readers waiting for changes.", multiprocess_mode="livesum"
@@ -57,6 +62,7 @@ def begin_at_zero(topics: Mapping[str, Sequence[str]]) -> None:
         for topic in of_account:
             ACCEPTED.labels(account, topic)
             REPEATED.labels(account, topic)
+            DISCARDED.labels(account, topic)
         for reason in REFUSAL_REASONS:
             REFUSED.labels(account, reason)
 

@@ -8,6 +8,7 @@ from redis import Redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from receiver.accounts.discarded_webhooks import DiscardRecorder
 from receiver.accounts.refused_credentials import CredentialRecorder
 from receiver.alerts import AlertReader
 from receiver.changes.feed_waiters import FeedWaiters
@@ -32,6 +33,7 @@ class AppContext:
     redis: Redis
     inbox: Inbox
     credential_recorder: CredentialRecorder
+    discard_recorder: DiscardRecorder
     doorbell: Doorbell
     feed_bell: Doorbell
     feed_waiters: FeedWaiters

@@ -19,15 +19,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from receiver import couriers, statuses
-from receiver.couriers.contract import Decode, Driver, SampleState
+from receiver.couriers.contract import Decode, Driver, Heard, SampleState
 from receiver.couriers.parsing import quote_path_segment
 from receiver.couriers.polling import Access, Api, OrderNames
 from receiver.couriers.schedule import Backoff
 from receiver.couriers.signatures import verify
 from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.errors import Undecodable, UnknownToCourier
+from receiver.inbox.content import parse_content, parse_parameters
 from receiver.orders.fold import fold_events, fold_order
 from receiver.orders.names import is_sample
+from receiver.web.webhooks.declared import SECRET_HEADERS
 from tests.bodies import cottoncast_shipment, cottoncast_status, shipmentapi_order, tiramizoo_order
 from tests.couriers.case import TOKEN, USER, Bodies, Case
 from tests.couriers.test_fields import PRESET_DRIVER
@@ -121,9 +123,33 @@ def times_in(value: Any) -> Iterator[datetime]:
                 yield from times_in(item)
 
 
+def decode_sample(driver: Driver, state: SampleState | None = None) -> Decoded:
+    """Decode the sample as if it had come over the wire."""
+    topic = driver.topics["orders"]
+    context = dataclasses.replace(
+        CONTEXT,
+        method=topic.methods[0],
+        headers={name.lower(): value for name, value in driver.sample_headers.items()},
+        query=parse_parameters(driver.sample_query(state)),
+    )
+    return topic.decode(parse_content(driver.sample_body(state), topic.body), context)
+
+
+def context_of(name: str, topic: str) -> MessageContext:
+    """The context of a courier's bodies of a topic."""
+    return dataclasses.replace(CONTEXT, **CASES[name].requests.get(topic, {}))
+
+
+def reports(name: str, topic: str, body: Any) -> bool:
+    """Whether a body is decoded at all, and not answered and thrown away."""
+    is_noise, context = DRIVERS[name].topics[topic].is_noise, context_of(name, topic)
+    heard = Heard(context.method, context.headers, context.query)
+    return is_noise is None or not is_noise(body, heard)
+
+
 def check(name: str, topic: str, body: dict[str, Any]) -> None:
     """A body is decoded or refused, and whatever was decoded can be folded."""
-    decoded = check_with(DRIVERS[name].topics[topic].decode, body, CONTEXT)
+    decoded = check_with(DRIVERS[name].topics[topic].decode, body, context_of(name, topic))
     assert all(snapshot.events for snapshot in decoded.orders)
 
 
@@ -156,7 +182,9 @@ def test_every_topic_has_bodies_that_are_decoded(name: str) -> None:
     for topic, bodies in case.bodies.items():
         assert bodies
         for body in bodies:
-            assert driver.topics[topic].decode(body, CONTEXT) != Decoded()
+            if reports(name, topic, body):
+                decoded = driver.topics[topic].decode(body, context_of(name, topic))
+                assert decoded != Decoded()
 
 
 @pytest.mark.parametrize("name", DRIVERS)
@@ -173,8 +201,8 @@ def test_words_are_mapped_to_statuses_of_the_vocabulary(name: str) -> None:
 def test_words_have_their_place_in_the_map_as_step(name: str) -> None:
     driver = DRIVERS[name]
     for step, word in enumerate(driver.words):
-        body = driver.sample_body(SampleState("an id", word, "41", CONTEXT.received_at))
-        (snapshot,) = driver.topics["orders"].decode(json.loads(body), CONTEXT).orders
+        state = SampleState("an id", word, "41", CONTEXT.received_at)
+        (snapshot,) = decode_sample(driver, state).orders
         assert step in {event.step for event in snapshot.events if event.courier_status == word}
 
 
@@ -189,7 +217,7 @@ def test_every_word_of_the_map_is_mapped_and_no_other(name: str) -> None:
 def test_sample_decodes_to_the_order_it_names(name: str) -> None:
     driver = DRIVERS[name]
     assert driver.sample_body() == driver.sample_body()
-    (snapshot,) = driver.topics["orders"].decode(json.loads(driver.sample_body()), CONTEXT).orders
+    (snapshot,) = decode_sample(driver).orders
     assert snapshot.courier_order_id == driver.sample_order_id
     # Whatever names it has make no other order found.
     names = {snapshot.courier_order_id, *snapshot.identifiers.values(), *snapshot.parcels}
@@ -205,7 +233,7 @@ def test_an_empty_reference_is_none_and_an_empty_id_is_refused(name: str) -> Non
 
     def read(order_id: str, reference: str) -> Decoded:
         state = SampleState(order_id, driver.sample_order[1], reference, CONTEXT.received_at)
-        return driver.topics["orders"].decode(json.loads(driver.sample_body(state)), CONTEXT)
+        return decode_sample(driver, state)
 
     (snapshot,) = read("an id", "").orders
     assert snapshot.reference is None
@@ -220,21 +248,11 @@ SAMPLED = [(name, word) for name, driver in DRIVERS.items() for word in driver.w
 def test_sample_tells_whatever_word_it_is_to_tell(name: str, word: str) -> None:
     driver = DRIVERS[name]
     state = SampleState("an id", word, "41", CONTEXT.received_at - timedelta(hours=3))
-    (snapshot,) = (
-        driver.topics["orders"].decode(json.loads(driver.sample_body(state)), CONTEXT).orders
-    )
+    (snapshot,) = decode_sample(driver, state).orders
     reference = "41" if CASES[name].tells_reference else None
     assert (snapshot.courier_order_id, snapshot.reference) == ("an id", reference)
-    (of_order,) = (
-        driver.topics["orders"]
-        .decode(
-            json.loads(
-                driver.sample_body(dataclasses.replace(state, reference=None, is_sample=False))
-            ),
-            CONTEXT,
-        )
-        .orders
-    )
+    state = dataclasses.replace(state, reference=None, is_sample=False)
+    (of_order,) = decode_sample(driver, state).orders
     # About an order that exists it says the state alone.
     assert [event.status for event in of_order.events] == [driver.words[word]]
     assert (of_order.reference, of_order.identifiers, of_order.parcels) == (None, {}, {})
@@ -246,9 +264,7 @@ def test_sample_tells_whatever_word_it_is_to_tell(name: str, word: str) -> None:
 def test_sample_of_a_word_that_nobody_knows_is_unknown(name: str) -> None:
     driver = DRIVERS[name]
     state = SampleState("an id", "teleported", "41", CONTEXT.received_at)
-    (snapshot,) = (
-        driver.topics["orders"].decode(json.loads(driver.sample_body(state)), CONTEXT).orders
-    )
+    (snapshot,) = decode_sample(driver, state).orders
     (event,) = [event for event in snapshot.events if event.courier_status == "teleported"]
     assert event.status == statuses.UNKNOWN
 
@@ -283,9 +299,27 @@ def test_address_that_is_none_of_the_web_is_not_shown_and_costs_nothing_else(add
 
 
 @pytest.mark.parametrize(("name", "topic"), ENTRANCES)
-def test_every_topic_refuses_an_empty_object(name: str, topic: str) -> None:
-    with pytest.raises(Undecodable):
-        DRIVERS[name].topics[topic].decode({}, CONTEXT)
+def test_every_topic_refuses_an_empty_body(name: str, topic: str) -> None:
+    declared = DRIVERS[name].topics[topic]
+    empty: dict[str, list[Any]] = {"array": [[]], "any": [[], {}]}
+    for content in empty.get(declared.body, [{}]):
+        with pytest.raises(Undecodable):
+            declared.decode(content, CONTEXT)
+
+
+@pytest.mark.parametrize(("name", "topic"), ENTRANCES)
+def test_a_topic_declares_what_the_service_can_serve(name: str, topic: str) -> None:
+    driver, declared = DRIVERS[name], DRIVERS[name].topics[topic]
+    assert set(declared.methods) <= {"POST", "PUT", "PATCH"}
+    assert declared.methods
+    assert "orders" in driver.topics
+    headers = {header.lower() for header in declared.headers}
+    secret = set(SECRET_HEADERS)
+    if driver.signature.trust != "signed":
+        secret |= {header.lower() for header in driver.signature.header_names}
+    assert not headers & secret
+    # A decoder that reads the query has to get it.
+    assert declared.keeps_query or not driver.sample_query()
 
 
 @pytest.mark.parametrize(("name", "topic"), ENTRANCES)
@@ -345,15 +379,15 @@ def test_odd_values_beside_the_state_never_cost_it(
     driver, case = DRIVERS[name], CASES[name]
     decoders = [
         *(
-            (driver.topics[topic].decode, "webhook", body)
+            (driver.topics[topic].decode, context_of(name, topic), body)
             for topic in case.bodies
             for body in case.bodies[topic]
+            if reports(name, topic, body)
         ),
-        *((driver.api.decode, "poll", body) for body in case.answers if driver.api),
+        *((driver.api.decode, POLLED, body) for body in case.answers if driver.api),
     ]
     pairs, lost = 0, []
-    for decode, kind, body in decoders:
-        context = MessageContext(CONTEXT.received_at, kind)
+    for decode, context, body in decoders:
         expected = meaning(decode(body, context))
         for path in paths_in(body):
             if ".".join(key for key in path if isinstance(key, str)) in case.essential:

@@ -33,7 +33,8 @@ CASE = Case(
             cottoncast_status(
                 "D", shipments=[cottoncast_shipment(code="D", timestamp="1776322800")]
             ),
-        ]
+        ],
+        "product": [{"name": "Shirt", "sku": "34RX", "status": {"code": "P"}, "variants": []}],
     },
     answers=[
         {

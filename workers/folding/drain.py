@@ -53,7 +53,7 @@ QUERY_CANCELED = "57014"
 # The columns of a message that folding needs.
 COLUMNS = (
     *(Message.id, Message.account, Message.topic, Message.kind, Message.trust, Message.body),
-    *(Message.received_at, Message.retried_at, Message.tries, Message.tried_by),
+    *(Message.received_at, Message.retried_at, Message.tries, Message.tried_by, Message.request),
 )
 MessageRow = row_class(COLUMNS)
 # The length of a body is known without reading it.

@@ -16,7 +16,7 @@ from receiver.couriers.snapshot import Decoded, LeftOut
 from receiver.db.bulk import update_rows
 from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import Undecodable, UnreadableBody
-from receiver.inbox.json_body import parse_body
+from receiver.inbox.content import parse_content
 from receiver.orders.erasure import UNREAD_ERASED, drop_bodies, names_erased_order
 from receiver.orders.matching import parked_names
 from receiver.orders.poll_plan import plan_polls
@@ -46,7 +46,7 @@ def fold_messages(
             decoded = decode_message(message, accounts)
         except (Undecodable, UnreadableBody) as error:
             reason = str(error).replace("\x00", "")[:2000]
-            if names_erased_order(session, message.account, message.body or b""):
+            if names_erased_order(session, message.account, message.body, message.request):
                 erased.append(message.id)
                 reason = UNREAD_ERASED
             outcomes[message.id] = Outcome(QUARANTINED, reason)
@@ -107,7 +107,7 @@ def _park_messages(
 def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded:
     """Decode a message by its courier's driver.
 
-    Raises: Undecodable; UnreadableBody where the body is not JSON.
+    Raises: Undecodable; UnreadableBody where the body is not what its topic declares.
     """
     account = accounts.get(message.account)
     if account is None:
@@ -121,11 +121,13 @@ def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded
             f"account {message.account!r} is of courier {driver.name!r} now, which has no webhooks"
             f" of topic {message.topic!r}"
         )
-    decode = topic.decode
+    decode, body_kind = topic.decode, topic.body
     if message.kind == "poll" and driver.api is not None:
-        decode = driver.api.decode
+        decode, body_kind = driver.api.decode, "object"
     context = account.message_context(message.received_at, message.kind)
-    return decode(parse_body(message.body or b""), context)
+    if message.request is not None:
+        context = replace(context, **message.request)
+    return decode(parse_content(message.body or b"", body_kind), context)
 
 
 def record_outcomes(

@@ -47,6 +47,7 @@ Removed = tuple[int, bool]
 DROP_BODIES = limited(rf"""
     UPDATE messages
     SET body = NULL,
+        request = NULL,
         reason = CASE WHEN outcome = 'discarded'
                  THEN regexp_replace(reason, ' \(was (quarantined|parked): .*$', ' (was \1)')
                  ELSE reason END

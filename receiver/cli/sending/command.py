@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -66,7 +65,8 @@ ADVICE = {
     metavar="TIME",
     help="When it happened, with a zone.  [default: now]",
 )
-@click.option("--topic", default="orders", show_default=True, help="`tours` requires --file.")
+@click.option("--topic", default="orders", show_default=True, help="Others require --file.")
+@click.option("--query", default="", help="With --file: the URL's parameters, such as a=1&b=2.")
 @click.option(
     "--times", type=click.IntRange(1, MOST_TIMES), default=1, help="How many times to send it."
 )
@@ -96,7 +96,7 @@ def send_command(
     the `make run` on this machine; if there are several, the first is used. No other setting is
     needed, so --url can be any installation.
 
-    Exit code 0 if every response was 200, which means stored.
+    Exit code 0 if every response was 2xx, which means stored, or that it reports nothing.
     """
     environ = read_environment()
     settings, sender = _sender_settings(environ, account, courier, secret_file)
@@ -111,8 +111,9 @@ def send_command(
         token = _api_token(environ)
         return find_couriers_id(base_url, token, sender.slug, order_id, reference)
 
-    topic, body = content["topic"], _build_body(sender, find=find, **content)
-    request = build_request(sender, topic, base_url, body)
+    topic = content["topic"]
+    body, query = _build_content(sender, find=find, **content)
+    request = build_request(sender, topic, base_url, body, query)
     if dry_run or not as_json:
         _print_request(request, as_json)
     if dry_run:
@@ -124,8 +125,8 @@ def send_command(
             number = f"{len(responses)}: " if times > 1 else ""
             status = response.status or "no response"
             print_line(f"{number}{status} in {response.milliseconds} ms  {response.text}")
-    stored = all(response.status == HTTPStatus.OK for response in responses)
-    subject = find_subject(sender, topic, body)
+    stored = all(response.is_success for response in responses)
+    subject = find_subject(sender, topic, body, query)
     if as_json:
         result = {"url": request.shown_url, "kept": stored, "about": subject}
         print_json({**result, "answers": [asdict(response) for response in responses]})
@@ -195,14 +196,17 @@ def _api_token(environ: Mapping[str, str]) -> str:
         raise click.UsageError("\n  ".join(error.faults)) from None
 
 
-def _build_body(
+def _build_content(
     account: Account,
     topic: str,
     file: IO[bytes] | None,
+    query: str,
     find: Callable[[str | None, str | None], str],
     **changes: Any,
-) -> bytes:
-    """Return the file's bytes, or a message about a status that an order has just reached.
+) -> tuple[bytes, str]:
+    """Return the body and the query of what to send.
+
+    It is the file's bytes, or a message about a status that an order has just reached.
 
     find: returns the courier's id of the order with this id and this reference.
 
@@ -216,7 +220,9 @@ def _build_body(
         if any(changes.values()):
             text = "--file is sent unchanged: change the file instead of giving other options"
             raise click.UsageError(text)
-        return file.read()
+        return file.read(), query
+    if query:
+        raise click.UsageError("--query requires --file")
     if topic != "orders":
         raise click.UsageError(f"there is no sample for {topic}: use --file")
     order_id, word = driver.sample_order_id, driver.sample_word(account.field_map)
@@ -231,7 +237,7 @@ def _build_body(
         order_id = find(given, reference)
         state = replace(state, order_id=order_id, reference=None, is_sample=False)
     try:
-        return driver.sample_body(state)
+        return driver.sample_body(state), driver.sample_query(state)
     except NoSample as error:
         raise click.UsageError(str(error)) from None
 
@@ -256,13 +262,17 @@ def _print_request(request: WebhookRequest, as_json: bool) -> None:
         return
     if len(text) > SHOWN_BYTES:
         text = f"{text[:SHOWN_BYTES]}... ({len(request.body)} bytes)"
-    print_facts({"POST": request.shown_url, **request.shown_headers, "body": text}.items())
+    shown = {request.method: request.shown_url, **request.shown_headers, "body": text}
+    print_facts(shown.items())
     print_line("")
 
 
 def _print_where_to_read(account: Account, topic: str, subject: str | None, base_url: str) -> None:
     """Print how to read the order: by a command on the server, and by curl from anywhere."""
     print_line("")
+    if subject is None and DRIVERS[account.driver].topics[topic].is_noise is not None:
+        print_line("Accepted. A webhook that reports nothing is counted, and not stored.")
+        return
     if subject is None:
         print_line(f"Stored, but {account.driver} cannot decode it. It will be quarantined:")
         path, command = "messages?outcome=quarantined", "messages --outcome quarantined"
@@ -278,10 +288,10 @@ def _print_where_to_read(account: Account, topic: str, subject: str | None, base
 
 def _print_advice(account: Account, responses: Iterable[WebhookResponse]) -> None:
     print_line("")
-    for status in dict.fromkeys(response.status for response in responses):
+    for status, response in {response.status: response for response in responses}.items():
         if status is None:
             print_note("No response from this address: check --url, and that the service runs.")
-        elif status != HTTPStatus.OK:
+        elif not response.is_success:
             advice = ADVICE.get(status, "this is not a response of Ordertrail: check --url")
             name = account.env_name("SECRETS")
             print_note(f"Not stored ({status}): {advice.format(name=name)}")

@@ -1,9 +1,8 @@
 """Build the request of a webhook as its courier makes it, and post it."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import httpcore
@@ -11,10 +10,12 @@ import httpcore
 from receiver.couriers import DRIVERS
 from receiver.couriers.signatures import sign
 from receiver.couriers.signatures.scheme import SIGNED
-from receiver.errors import Undecodable
+from receiver.errors import Undecodable, UnreadableBody
+from receiver.inbox.content import parse_content, parse_parameters
 from receiver.settings import Account
 
 TIMEOUT_SECONDS = 15.0
+FORM_TYPE = "application/x-www-form-urlencoded"
 # How much of a response is shown, in bytes.
 SHOWN_BYTES = 2_000
 
@@ -28,6 +29,7 @@ class WebhookRequest:
     headers: Mapping[str, str]
     shown_headers: Mapping[str, str]
     body: bytes
+    method: str = "POST"
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,30 @@ class WebhookResponse:
     milliseconds: int
     text: str
 
+    @property
+    def is_success(self) -> bool:
+        return self.status is not None and self.status // 100 == 2  # noqa: PLR2004
 
-def build_request(account: Account, topic: str, base_url: str, body: bytes) -> WebhookRequest:
+
+def build_request(
+    account: Account, topic: str, base_url: str, body: bytes, query: str = ""
+) -> WebhookRequest:
     """Build the request, authenticated as the courier does it."""
-    secret = account.secrets[0]
-    url = f"{base_url}/webhooks/{account.slug}/{topic}"
-    headers = {"Content-Type": "application/json", "User-Agent": "ordertrail send"}
+    secret, driver = account.secrets[0], DRIVERS[account.driver]
+    declared = driver.topics[topic]
+    url, method = f"{base_url}/webhooks/{account.slug}/{topic}", declared.methods[0]
+    headers = {"User-Agent": "ordertrail send", **driver.sample_headers}
+    if declared.body != "empty":
+        is_form = declared.body == "form"
+        headers["Content-Type"] = FORM_TYPE if is_form else "application/json"
+    query = f"?{query}" if query else ""
     if account.signature.in_url:
-        return WebhookRequest(f"{url}/{secret}", f"{url}/<token>", headers, headers, body)
+        urls = (f"{url}/{secret}{query}", f"{url}/<token>{query}")
+        return WebhookRequest(*urls, headers, headers, body, method)
     added = sign(account.signature, secret, body, datetime.now(UTC))
     shown = added if account.signature.trust == SIGNED else dict.fromkeys(added, "<token>")
-    return WebhookRequest(url, url, {**headers, **added}, {**headers, **shown}, body)
+    url += query
+    return WebhookRequest(url, url, {**headers, **added}, {**headers, **shown}, body, method)
 
 
 def post_repeatedly(request: WebhookRequest, times: int) -> Iterator[WebhookResponse]:
@@ -65,7 +80,7 @@ def _post(pool: httpcore.ConnectionPool, request: WebhookRequest) -> WebhookResp
     started = time.monotonic()
     try:
         response = pool.request(
-            "POST",
+            request.method,
             request.url,
             headers=[(name, value.encode("latin-1")) for name, value in request.headers.items()],
             content=request.body,
@@ -77,17 +92,19 @@ def _post(pool: httpcore.ConnectionPool, request: WebhookRequest) -> WebhookResp
     return WebhookResponse(status, round((time.monotonic() - started) * 1000), text.strip())
 
 
-def find_subject(account: Account, topic: str, body: bytes) -> str | None:
+def find_subject(account: Account, topic: str, body: bytes, query: str) -> str | None:
     """Return the id of the first order or tour in a body; None where the driver cannot read it."""
+    driver = DRIVERS[account.driver]
+    declared = driver.topics[topic]
+    context = replace(
+        account.message_context(datetime.now(UTC), "webhook"),
+        method=declared.methods[0],
+        headers={name.lower(): value for name, value in driver.sample_headers.items()},
+        query=parse_parameters(query),
+    )
     try:
-        parsed = json.loads(body)
-        declared = DRIVERS[account.driver].topics[topic]
-        kinds = {"array": (list,), "any": (dict, list)}.get(declared.body, (dict,))
-        if not isinstance(parsed, kinds):
-            return None
-        context = account.message_context(datetime.now(UTC), "webhook")
-        decoded = declared.decode(parsed, context)
-    except (ValueError, Undecodable):
+        decoded = declared.decode(parse_content(body, declared.body), context)
+    except (UnreadableBody, Undecodable):
         return None
     orders = [order.courier_order_id for order in decoded.orders]
     return next(iter([*orders, *(tour.tour_id for tour in decoded.tours)]), None)

@@ -20,6 +20,7 @@ class AccountState(Base):
     folded_at: when its messages were last folded.
     tended_at: when a worker last took care of the account's polling.
     recovered_at: when a silence, or an outage of ours, last made its open orders due.
+    discarded, last_discarded_at: webhooks that reported nothing and were not stored.
     """
 
     __tablename__ = "accounts"
@@ -40,6 +41,8 @@ class AccountState(Base):
     folded_at: Mapped[datetime | None]
     tended_at: Mapped[datetime | None]
     recovered_at: Mapped[datetime | None]
+    discarded: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    last_discarded_at: Mapped[datetime | None]
 
 
 class Refusal(Base):

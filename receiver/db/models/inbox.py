@@ -56,6 +56,9 @@ class Message(Base):
         nearly all messages (workers/folding/poison.py).
     names: of a parked message, the further names by which the shop may register its order.
     left_out: what could not be read, as couriers.snapshot.LeftOut; null where nothing was left out.
+    request: what the courier said beside the body, where its topic declares that: {"method",
+        "headers", "query"}, as in couriers.contract.Heard. It is dropped with the body.
+    body_sha256: of the body, and of `request` where there is one: by it repetitions are known.
     """
 
     __tablename__ = "messages"
@@ -79,6 +82,7 @@ class Message(Base):
     tried_by: Mapped[str | None]
     names: Mapped[list[str] | None]
     left_out: Mapped[list[Any] | None]
+    request: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         # With the topic: an order's body sent to the tours URL by mistake must not turn its later

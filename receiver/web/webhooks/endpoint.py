@@ -6,22 +6,25 @@ then is anything stored.
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 import orjson
-from flask import Blueprint, Flask, Response, g, request
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from receiver import errors
 from receiver.accounts.credential_diagnosis import Evidence
 from receiver.accounts.refused_credentials import NO_ACCOUNT, UNKNOWN_ACCOUNT, UNKNOWN_TOPIC
 from receiver.couriers import DRIVERS
+from receiver.couriers.contract import Driver, Topic
 from receiver.couriers.signatures import verify
 from receiver.couriers.signatures.scheme import MISSING, SIGNED, Sent
 from receiver.db.models import PENDING, QUARANTINED
 from receiver.inbox.accept import IncomingMessage
-from receiver.inbox.json_body import parse_body
+from receiver.inbox.content import parse_content
 from receiver.orders.erasure import erase_if_named_order_is_erased
 from receiver.orders.matching import is_known
 from receiver.settings import Account
@@ -30,25 +33,30 @@ from receiver.web.context import AppContext, app_context
 from receiver.web.problems import Problem, use_renderer
 from receiver.web.request_body import read_body
 from receiver.web.request_log import add_log_fields
+from receiver.web.webhooks.declared import answer_handshake, answer_message, is_noise, keep_request
 
-OK = b'{"status":"ok"}'
 # How many entries of each list of a body are read before it is answered.
 MOST_ENTRIES = 50
 
-# A slash at the end is accepted: couriers follow no redirect to the URL without it.
-ROUTING: dict[str, Any] = {"provide_automatic_options": False, "strict_slashes": False}
+ENDPOINT = "webhooks.answer_webhook"
+PATHS = ("/webhooks/<account>/<topic>", "/webhooks/<account>/<topic>/<token>")
 
 # Why a body is refused, as the metrics say it.
 BODY_REASONS = {"BodyTooLarge": "body_too_large", "BodyCutOff": "body_cut_off"}
 
 PREFIX = "/webhooks"
-webhooks = Blueprint("webhooks", __name__, url_prefix=PREFIX)
 
 
 def init_app(app: Flask) -> None:
-    """Add the couriers' endpoints, whose errors have the shape that couriers know."""
+    """Add the couriers' endpoints, whose errors have the shape that couriers know.
+
+    They are routed for every method, because each topic declares its own; and with a slash at the
+    end, because couriers follow no redirect to the URL without it.
+    """
     app.after_request(_count_answer)
-    app.register_blueprint(webhooks)
+    app.view_functions[ENDPOINT] = answer_webhook
+    for path in PATHS:
+        app.url_map.add(app.url_rule_class(path, endpoint=ENDPOINT, strict_slashes=False))
     use_renderer(app, PREFIX, _render_problem)
 
 
@@ -73,49 +81,72 @@ def _render_problem(problem: Problem) -> Response:
     return Response(body, mimetype="application/json")
 
 
-@webhooks.post("/<account>/<topic>", **ROUTING)
-@webhooks.post("/<account>/<topic>/<token>", **ROUTING)
-def accept_webhook(account: str, topic: str, token: str | None = None) -> Response:
-    """Store a courier's message and answer 200. Every other answer is that of an error."""
+def answer_webhook(account: str, topic: str, token: str | None = None) -> Response:
+    """Store a courier's message, and answer it as its topic declares; or answer a handshake.
+
+    Every other answer is that of an error.
+    """
     app = app_context()
-    courier_account = _find_account(app, account, topic, token)
+    courier_account, declared = _find_topic(app, account, topic, token)
     add_log_fields(topic=topic)
+    if request.method == "GET" and declared.handshake is not None:
+        if courier_account.signature.in_url:
+            _read_verified_body(app, courier_account, token)
+        return answer_handshake(account, declared.handshake)
     body = _read_verified_body(app, courier_account, token)
+    kept = keep_request(declared, courier_account.signature)
     content, reason = {}, None
     try:
-        content = parse_body(body)
+        content = parse_content(body, declared.body)
     except errors.UnreadableBody as error:
         reason = str(error).replace("\x00", "")
+    if reason is None and is_noise(account, declared, content, kept):
+        add_log_fields(discarded=True)
+        counters.increment(counters.DISCARDED, account, topic)
+        app.discard_recorder.record_discarded(account)
+        return answer_message(account, declared, content, kept)
     now, outcome = datetime.now(UTC), QUARANTINED if reason else PENDING
-    message = IncomingMessage(
-        account, topic, "webhook", courier_account.signature.trust, body, now, outcome, reason
-    )
+    trust = courier_account.signature.trust
+    message = IncomingMessage(account, topic, "webhook", trust, body, now, outcome, reason, kept)
     accepted = app.inbox.accept(message)
     add_log_fields(message_id=accepted.message_id, repeated=accepted.repeated)
     counted = counters.REPEATED if accepted.repeated else counters.ACCEPTED
     counters.increment(counted, account, topic)
     if reason is not None:
-        erase_if_named_order_is_erased(app.sessions, account, accepted.message_id, body)
+        erase_if_named_order_is_erased(app.sessions, account, accepted.message_id, body, kept)
         raise errors.UnreadableBody(reason)
     if courier_account.parks_unknown_orders:
         _refuse_unknown_order(app, courier_account, message, content)
-    return Response(OK, mimetype="application/json")
+    return answer_message(account, declared, content, kept)
 
 
-def _find_account(app: AppContext, slug: str, topic: str, token: str | None) -> Account:
-    """Return the account that a path names.
+def _find_topic(app: AppContext, slug: str, topic: str, token: str | None) -> tuple[Account, Topic]:
+    """Return the account that a path names, and its topic.
 
-    Raises: UnknownAccount for an account that is off, and for a path that its courier never calls.
+    Raises: UnknownAccount for an account that is off, and for a path that its courier never calls;
+        MethodNotAllowed for a method that it never uses there.
     """
     account = app.settings.accounts.get(slug)
     if account is None:
         app.credential_recorder.record_refusal(NO_ACCOUNT, UNKNOWN_ACCOUNT)
         raise errors.UnknownAccount("no such account")
-    takes_token = account.signature.in_url
-    if topic not in DRIVERS[account.driver].topics or (token is not None and not takes_token):
+    driver, takes_token = DRIVERS[account.driver], account.signature.in_url
+    declared = driver.topics.get(topic)
+    if declared is None or request.method not in declared.methods:
+        _check_method(declared, driver)
+    if declared is None or (token is not None and not takes_token):
         app.credential_recorder.record_refusal(slug, UNKNOWN_TOPIC)
         raise errors.UnknownAccount("this account has no such topic")
-    return account
+    return account, declared
+
+
+def _check_method(declared: Topic | None, driver: Driver) -> None:
+    """Refuse a method that the courier does not use with this topic; if there is none, with any."""
+    topics = driver.topics.values() if declared is None else [declared]
+    allowed = {method for topic in topics for method in topic.methods}
+    allowed |= {"GET" for topic in topics if topic.handshake is not None}
+    if request.method not in allowed:
+        raise MethodNotAllowed(sorted(allowed))
 
 
 def _read_verified_body(app: AppContext, account: Account, token: str | None) -> bytes:
@@ -154,6 +185,8 @@ def _refuse_unknown_order(
     if named is None:
         return
     context = account.message_context(message.received_at, message.kind)
+    if message.request is not None:
+        context = replace(context, **message.request)
     # The courier waits, and so do all others: of thousands of parcels the first are names enough.
     brief = {name: _first_entries(value) for name, value in content.items()}
     try:

@@ -1,0 +1,116 @@
+"""What a topic declares beside how it is decoded: what is kept of a request, and its answers.
+
+The functions of a driver that are called here are called while the courier waits. One that raises
+must not cost a message: the message is stored, and the courier gets the usual answer.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from flask import Response, request
+from werkzeug.exceptions import BadRequest
+
+from receiver.couriers.contract import OK_ANSWER, Answer, Heard, Topic
+from receiver.couriers.signatures.scheme import SIGNED, Scheme
+from receiver.inbox.content import parse_parameters
+from receiver.inbox.json_body import NUL_SYMBOL
+from receiver.logs import failure_fields
+from receiver.web.context import app_context
+
+log = structlog.get_logger(__name__)
+
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+
+# A handshake repeats what stands in the query: whoever makes a browser open such a URL must not get
+# a page of his own out of it.
+HANDSHAKE_TYPE = "text/plain; charset=utf-8"
+MOST_HANDSHAKE_BYTES = 1_000
+
+
+def keep_request(topic: Topic, scheme: Scheme) -> dict[str, Any] | None:
+    """Return what the topic keeps of the current request, as in Message.request.
+
+    scheme: the account's. A header with its secret is not kept, whatever the topic declares.
+    """
+    if not topic.keeps_request:
+        return None
+    secret = SECRET_HEADERS
+    if scheme.trust != SIGNED:
+        secret = secret | {name.lower() for name in scheme.header_names}
+    headers = {
+        name.lower(): _decode_header(value)
+        for name in topic.headers
+        if name.lower() not in secret and (value := request.headers.get(name)) is not None
+    }
+    query = read_query() if topic.keeps_query else {}
+    return {"method": request.method, "headers": headers, "query": query}
+
+
+def read_query() -> Mapping[str, str | list[str]]:
+    """Return the parameters of the current request's URL."""
+    return parse_parameters(request.query_string.decode(errors="replace"))
+
+
+def _decode_header(value: str) -> str:
+    # WSGI has the bytes of a header as Latin-1, whatever they are.
+    raw = value.encode("latin-1", "replace")
+    return raw.decode(errors="replace").replace("\0", NUL_SYMBOL)
+
+
+def is_noise(account: str, topic: Topic, content: Any, kept: Mapping[str, Any] | None) -> bool:
+    """Return whether a message reports nothing; one that its driver cannot judge does not."""
+    judge = topic.is_noise
+    if judge is None:
+        return False
+    try:
+        return bool(judge(content, _heard(kept)))
+    except Exception as error:  # noqa: BLE001 (see the module's docstring)
+        _report_fault(account, "is_noise", error)
+        return False
+
+
+def answer_message(
+    account: str, topic: Topic, content: Any, kept: Mapping[str, Any] | None
+) -> Response:
+    """Return the courier's answer to a message that is stored, or discarded."""
+    answer = topic.answer
+    if isinstance(answer, Answer):
+        return _render(answer)
+    make = answer
+    return _render_made(account, "answer", lambda: make(content, _heard(kept)))
+
+
+def answer_handshake(account: str, handshake: Callable[[Any], Answer]) -> Response:
+    """Return the answer to the request by which a courier checks a URL.
+
+    Raises: BadRequest where it would be longer than MOST_HANDSHAKE_BYTES.
+    """
+    query = read_query()
+    response = _render_made(account, "handshake", lambda: handshake(query))
+    if len(response.data) > MOST_HANDSHAKE_BYTES:
+        raise BadRequest(f"the answer would be longer than {MOST_HANDSHAKE_BYTES} bytes")
+    response.content_type = HANDSHAKE_TYPE
+    return response
+
+
+def _heard(kept: Mapping[str, Any] | None) -> Heard:
+    return Heard(request.method) if kept is None else Heard(**kept)
+
+
+def _render(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, content_type=answer.content_type)
+
+
+def _render_made(account: str, part: str, make: Callable[[], Answer]) -> Response:
+    try:
+        return _render(make())
+    except Exception as error:  # noqa: BLE001 (see the module's docstring)
+        _report_fault(account, part, error)
+        return _render(OK_ANSWER)
+
+
+def _report_fault(account: str, part: str, error: Exception) -> None:
+    # No traceback: it may show the contents of the message.
+    log.error("courier_answer_failed", account=account, part=part, **failure_fields(error))
+    app_context().answer_recorder.record_driver_fault(account)
