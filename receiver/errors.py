@@ -43,10 +43,6 @@ class Undecodable(OrdertrailError):
     """A driver cannot decode a JSON object; the text becomes the reason of the quarantine."""
 
 
-class NoSuchOrder(Undecodable):
-    """An answer to a poll says that the courier has no such order, where others answer 404."""
-
-
 class NoSample(OrdertrailError):
     """No sample webhook can be made from an account's field map."""
 

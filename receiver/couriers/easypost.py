@@ -32,7 +32,7 @@ from receiver.couriers.snapshot import (
     make_event,
     recency_of,
 )
-from receiver.errors import NoSuchOrder, Undecodable
+from receiver.errors import Undecodable
 
 # Times without location are UTC; one without a zone is not documented.
 ZONE = "UTC"
@@ -102,7 +102,7 @@ def decode_webhook(body: dict[str, Any], context: MessageContext) -> Decoded:
 def decode_answer(body: dict[str, Any], context: MessageContext) -> Decoded:
     """Decode the answer to a poll: a tracker, or {"trackers": [...]} where its code was asked for.
 
-    Raises: NoSuchOrder where the list is empty; Undecodable where a tracker has no id or status.
+    Raises: Undecodable where a tracker has no id or status.
     Source: "Retrieve a Tracker" and "Retrieve a list of Trackers", where the newest is the first.
     """
     if "trackers" not in body:
@@ -110,7 +110,7 @@ def decode_answer(body: dict[str, Any], context: MessageContext) -> Decoded:
     else:
         answer, left_out = read_fields(TrackersSchema, body)
         if not answer["trackers"]:
-            raise NoSuchOrder("EasyPost has no tracker of this code")
+            return Decoded(left_out=left_out)
         tracker = answer["trackers"][0]
     return Decoded(orders=(_read_tracker(tracker, context),), left_out=left_out)
 

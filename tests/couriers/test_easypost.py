@@ -10,7 +10,7 @@ from receiver.couriers.easypost import driver
 from receiver.couriers.polling import Access, OrderNames
 from receiver.couriers.signatures import sign
 from receiver.couriers.snapshot import MessageContext, Snapshot
-from receiver.errors import NoSuchOrder, Undecodable
+from receiver.errors import Undecodable
 from receiver.orders.fold import fold_order
 from tests.couriers.case import Case
 
@@ -199,8 +199,8 @@ def test_it_is_asked_by_the_trackers_id_then_by_tracking_codes() -> None:
         "https://api.example/v2/trackers?tracking_code=94%2000%261",
     ]
     assert decode({"trackers": [tracker()]}, "poll").courier_order_id == tracker()["id"]
-    with pytest.raises(NoSuchOrder):
-        decode({"trackers": []}, "poll")
+    no_tracker: dict[str, Any] = {"trackers": [], "has_more": False}
+    assert driver.api.decode(no_tracker, MessageContext(RECEIVED_AT, "poll")).orders == ()
 
 
 def test_the_signature_has_the_prefix_of_the_couriers_own_library() -> None:

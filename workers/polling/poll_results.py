@@ -16,7 +16,7 @@ from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import Decoded
 from receiver.db.bulk import id_in
 from receiver.db.models import PENDING, QUARANTINED, Message, Order, Poll
-from receiver.errors import NoSuchOrder, Undecodable, UnknownToCourier, UnreadableBody
+from receiver.errors import Undecodable, UnknownToCourier, UnreadableBody
 from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.inbox.json_body import parse_body
 from receiver.orders.find import load_orders
@@ -60,16 +60,16 @@ def read_answer(
 
     body, document: the JSON object as it came, and parsed.
 
-    Raises: UnknownToCourier where the answer says that there is no such order.
+    Raises: UnknownToCourier where the answer holds no order, such as an empty list.
     """
     decoded, problem = None, None
     try:
         decoded = _decode(account, document, asked_at)
-    except NoSuchOrder as error:
-        raise UnknownToCourier(str(error)) from None
     except Undecodable as error:
         problem = str(error).replace("\x00", "")[:2000]
     else:
+        if not decoded.orders:
+            raise UnknownToCourier(f"account {account.slug}: the courier's answer holds no order")
         if not _is_about(account, lease, decoded):
             problem = f"polled {lease.courier_order_id!r}, but the response is about another order"
     return PollAnswer(lease, answer_message(account, body, asked_at, problem), decoded)
