@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -41,7 +42,7 @@ class Account:
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     own_signature: Scheme | None = None
 
-    @property
+    @cached_property
     def signature(self) -> Scheme:
         """How its webhooks are authenticated: as its settings say, or else as its driver does."""
         return self.own_signature or DRIVERS[self.driver].signature

@@ -113,7 +113,7 @@ class Hmac(Scheme):
         names = [self.header, self.timestamp_header or self.header, *self._signed_headers]
         return tuple(dict.fromkeys(names))
 
-    @property
+    @cached_property
     def signs_timestamp(self) -> bool:
         return "timestamp" in self._text_parts[1::2]
 
@@ -142,11 +142,14 @@ class Hmac(Scheme):
         )
 
     def read_offered(self, sent: Sent) -> list[bytes]:
-        items = self._read_items(sent)
-        offered = [item.removeprefix(self.prefix) for item in items if item.startswith(self.prefix)]
-        well_formed = [text for text in offered if self._form.fullmatch(text)]
-        if not well_formed:
-            before = f" after {self.prefix!r}" if self.prefix else ""
+        prefix, is_signature = self.prefix, self._form.fullmatch
+        offered = [
+            self._normalize(item[len(prefix) :])
+            for item in self._read_items(sent)
+            if item.startswith(prefix) and is_signature(item, len(prefix))
+        ]
+        if not offered:
+            before = f" after {prefix!r}" if prefix else ""
             text = (
                 f"{self.header} is not an HMAC-{self.algorithm.upper()} in {self.encoding}{before}"
             )
@@ -156,7 +159,7 @@ class Hmac(Scheme):
                 raise RefusedCredential(f"{name} is missing", MISSING)
         if self.signs_timestamp:
             self._read_timestamp(sent)
-        return [self._normalize(text) for text in well_formed]
+        return offered
 
     def _normalize(self, text: str) -> bytes:
         if self.encoding == "hex":
@@ -172,8 +175,8 @@ class Hmac(Scheme):
         return [item.strip() for item in value.split(self.separator)]
 
     def expect(self, secret: str, sent: Sent) -> bytes:
-        digest = hmac.digest(self.decode_key(secret), self._signed_text(sent), self.algorithm)
-        return encode_digest(digest, self.encoding)
+        made = hmac.new(self.decode_key(secret), self._signed_text(sent), self.algorithm)
+        return encode_digest(made.digest(), self.encoding)
 
     def decode_key(self, secret: str) -> bytes:
         """Return the key that a secret stands for. Raises: ValueError."""

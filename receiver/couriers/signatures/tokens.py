@@ -4,6 +4,7 @@ import base64
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from receiver.couriers.signatures.scheme import MALFORMED, Scheme, Sent, header_bytes
 from receiver.errors import RefusedCredential
@@ -16,6 +17,8 @@ URL_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
 class TokenInUrl(Scheme):
     """The secret is the last part of the webhook URL."""
 
+    in_url: ClassVar[bool] = True
+
     @property
     def credential_name(self) -> str:
         return "the token at the end of the URL"
@@ -27,10 +30,6 @@ class TokenInUrl(Scheme):
     @property
     def header_names(self) -> tuple[str, ...]:
         return ()
-
-    @property
-    def in_url(self) -> bool:
-        return True
 
     def read_offered(self, sent: Sent) -> list[bytes]:
         if sent.url_token is None:
