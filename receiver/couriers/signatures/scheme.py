@@ -64,7 +64,6 @@ class Scheme(ABC):
     @abstractmethod
     def header_names(self) -> tuple[str, ...]: ...
 
-
     @abstractmethod
     def read_offered(self, sent: Sent) -> list[bytes]:
         """Return the credentials of a request. Raises: RefusedCredential."""
