@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from receiver.couriers.signatures import Hmac, Scheme, StandardWebhooks, TokenIn
 from receiver.couriers.signatures.hmac_signature import parse_timestamp
 from receiver.errors import RefusedCredential
 from receiver.settings.signature import read_scheme
+from tests.service import ROOT
 
 OPENSSL = shutil.which("openssl")
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="there is no openssl command")
@@ -409,3 +411,12 @@ def test_no_refusal_names_what_was_sent_or_a_secret() -> None:
                 verify(scheme, (secret,), headers, BODY, NOW, "sent-by-somebody")
             assert "sent-by" not in str(raised.value)
             assert secret not in str(raised.value)
+
+
+def test_every_setting_that_the_documentation_shows_is_one() -> None:
+    page = (ROOT / "deploy" / "docs" / "operating.md").read_text(encoding="utf-8")
+    section = page.partition("### How webhooks are authenticated")[2].partition("\n### ")[0]
+    shown = [json.loads(found) for found in re.findall(r"`(\{\".*?\})`", section, re.DOTALL)]
+    assert [type(read_scheme(setting)).__name__ for setting in shown] == [
+        *("Hmac", "Hmac", "HeaderToken", "BasicCredentials", "TokenInUrl", "Hmac")
+    ]
