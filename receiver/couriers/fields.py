@@ -1,7 +1,7 @@
 """Any courier whose webhooks are JSON, by the settings of its account alone.
 
 COURIER_<ACCOUNT>_DRIVER=fields with COURIER_<ACCOUNT>_FIELDS, a JSON object of JMESPath expressions
-(deploy/docs/integrating.md, "A courier by settings"). A map needs `courier_order_id` and
+(deploy/docs/adding-a-courier.md). A map needs `courier_order_id` and
 `courier_status`; it may have `statuses` and the fields that field_map/compiled_map.py lists. There
 are no defaults: nothing is read that the map does not name.
 """
