@@ -174,7 +174,7 @@ def known(driver: str) -> Api:
 
 def ask(courier: Courier, most_bytes: int = LIMIT) -> bytes:
     with closing(api(courier)) as asked:
-        return asked.fetch_object(Request(f"{courier.url}/orders/41"), most_bytes, NOW)[0]
+        return asked.fetch(Request(f"{courier.url}/orders/41"), most_bytes, NOW)
 
 
 def refused(
@@ -183,7 +183,7 @@ def refused(
     """The error that asking comes to; whichever it is, it names the account and not the token."""
     asked = api(courier) if isinstance(courier, Courier) else courier
     with closing(asked), pytest.raises(kind) as caught:
-        asked.fetch_object(Request(f"{asked._access.url}/orders/41"), most_bytes, NOW)
+        asked.fetch(Request(f"{asked._access.url}/orders/41"), most_bytes, NOW)
     told = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
     assert TOKEN not in told
     assert str(caught.value).startswith("account shop-1: the courier ")
@@ -360,25 +360,6 @@ def test_a_redirect_is_never_followed(serve: Serve, status: str) -> None:
         assert broken(courier).body == b"moved"
         assert len(courier.requests) == 1
     assert other.connections == 0
-
-
-@pytest.mark.parametrize(
-    ("body", "kept"),
-    [
-        (b"", None),
-        (b"[]", b"[]"),
-        (b'"text"', b'"text"'),
-        (b"<html>Maintenance</html>", b"<html>Maintenance</html>"),
-        (b'{"a": 1', b'{"a": 1'),
-        (b'{"a": NaN}', b'{"a": NaN}'),
-        (b'{"a": "\xff"}', b'{"a": "\xff"}'),
-        (b"[" * 5_000, b"[" * 5_000),
-    ],
-)
-def test_what_is_no_json_object_is_kept_as_it_came(
-    serve: Serve, body: bytes, kept: bytes | None
-) -> None:
-    assert broken(serve(says(answer(body)))).body == kept
 
 
 # Size

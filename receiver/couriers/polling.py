@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from receiver.couriers.parsing import quote_path_segment
@@ -145,10 +145,12 @@ class Api:
                     order until the courier knows the order. A name that no request can be made of
                     is left out. path_requests() makes this for a courier that shows an order at
                     one path
-    decode          decodes the response; one that holds no order means that the courier does not
-                    know the order
+    decode          decodes the response; one that holds no order, such as an empty list, means that
+                    the courier does not know the order
     schedule        when to poll
     per_second      requests per second that the courier accepts from one account
+    answer_body     what the body of a response about one order is: an `object`, an `array` or `any`
+                    (one of both) of JSON
     success_statuses   the status codes of a response that holds an order or a list
     unknown_statuses   those by which the courier says that it does not know the order
     url             the production base URL; None where each shop has its own
@@ -171,6 +173,7 @@ class Api:
     schedule: Schedule
     per_second: float
     headers: Callable[[Access], Mapping[str, str]] = lambda _access: {}
+    answer_body: Literal["object", "array", "any"] = "object"
     success_statuses: frozenset[int] = SUCCESS_STATUSES
     unknown_statuses: frozenset[int] = UNKNOWN_STATUSES
     url: str | None = None

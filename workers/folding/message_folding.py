@@ -123,7 +123,7 @@ def decode_message(message: Message, accounts: Mapping[str, Account]) -> Decoded
         )
     decode, body_kind = topic.decode, topic.body
     if message.kind == "poll" and driver.api is not None:
-        decode, body_kind = driver.api.decode, "object"
+        decode, body_kind = driver.api.decode, driver.api.answer_body
     context = account.message_context(message.received_at, message.kind)
     if message.request is not None:
         context = replace(context, **message.request)

@@ -8,11 +8,9 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from importlib.metadata import version
-from typing import Any
 
 from receiver import errors
 from receiver.couriers.polling import Access, Api, Request
-from receiver.inbox.json_body import parse_body
 from workers.polling.access_tokens import MAX_ANSWER_BYTES, AccessTokens, TokenAnswer
 from workers.polling.http_client import (
     FAILURES,
@@ -72,20 +70,6 @@ class CourierApi:
     def close(self) -> None:
         """Close every connection."""
         self._http.close()
-
-    def fetch_object(
-        self, request: Request, max_bytes: int, now: datetime
-    ) -> tuple[bytes, dict[str, Any]]:
-        """Return the JSON object that the courier answers with, as it came and parsed.
-
-        Raises: like fetch, and BrokenAnswer if it is not a JSON object.
-        """
-        body = self.fetch(request, max_bytes, now)
-        try:
-            return body, parse_body(body)
-        except errors.UnreadableBody as error:
-            message = self._message(f"sent an answer that cannot be read: {error}")
-            raise errors.BrokenAnswer(message, body or None) from None
 
     def fetch(self, request: Request, max_bytes: int, now: datetime) -> bytes:
         """Return the body of the courier's answer.

@@ -16,9 +16,9 @@ from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import Decoded
 from receiver.db.bulk import id_in
 from receiver.db.models import PENDING, QUARANTINED, Message, Order, Poll
-from receiver.errors import Undecodable, UnknownToCourier, UnreadableBody
+from receiver.errors import BrokenAnswer, Undecodable, UnknownToCourier, UnreadableBody
 from receiver.inbox.accept import IncomingMessage, store_messages
-from receiver.inbox.json_body import parse_body
+from receiver.inbox.content import parse_content
 from receiver.orders.find import load_orders
 from receiver.orders.matching import parked_names
 from receiver.orders.names import spell
@@ -53,18 +53,18 @@ class PollAnswer:
     decoded: Decoded | None
 
 
-def read_answer(
-    account: Account, lease: Lease, body: bytes, document: dict[str, Any], asked_at: datetime
-) -> PollAnswer:
+def read_answer(account: Account, lease: Lease, body: bytes, asked_at: datetime) -> PollAnswer:
     """Decode the answer about one order and check that it is about that order.
 
-    body, document: the JSON object as it came, and parsed.
-
-    Raises: UnknownToCourier where the answer holds no order, such as an empty list.
+    Raises: UnknownToCourier where the answer holds no order; BrokenAnswer where
+        it is not JSON of the kind that the api declares.
     """
     decoded, problem = None, None
     try:
-        decoded = _decode(account, document, asked_at)
+        decoded = _decode(account, body, asked_at, lease.courier_order_id)
+    except UnreadableBody as error:
+        message = f"account {account.slug}: the courier sent an answer that cannot be read: {error}"
+        raise BrokenAnswer(message, body or None) from None
     except Undecodable as error:
         problem = str(error).replace("\x00", "")[:2000]
     else:
@@ -86,7 +86,7 @@ def read_list(
     named = {spell(name): name for name, lease in leases.items() if not lease.is_courier_id}
     for body in bodies:
         try:
-            decoded = _decode(account, parse_body(body), asked_at)
+            decoded = _decode(account, body, asked_at)
         except (Undecodable, UnreadableBody):
             continue
         message = answer_message(account, body, asked_at)
@@ -125,10 +125,13 @@ def _is_about(account: Account, lease: Lease, decoded: Decoded) -> bool:
     return False
 
 
-def _decode(account: Account, document: dict[str, Any], asked_at: datetime) -> Decoded:
+def _decode(
+    account: Account, body: bytes, asked_at: datetime, polled_order_id: str = ""
+) -> Decoded:
     api = DRIVERS[account.driver].api
     assert api is not None  # noqa: S101 (only accounts with an API are polled)
-    return api.decode(document, account.message_context(asked_at, "poll"))
+    context = account.message_context(asked_at, "poll", polled_order_id)
+    return api.decode(parse_content(body, api.answer_body), context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +266,8 @@ class ResultRecorder:
         if earlier.body is None:
             return False
         try:
-            document = parse_body(earlier.body)
-            return answer.decoded == _decode(self.account, document, answer.message.received_at)
+            asked_at, polled_id = answer.message.received_at, answer.lease.courier_order_id
+            return answer.decoded == _decode(self.account, earlier.body, asked_at, polled_id)
         except (Undecodable, UnreadableBody):
             return False
 
