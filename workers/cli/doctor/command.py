@@ -16,6 +16,7 @@ from receiver.logs import exception_fields
 from receiver.text import count_noun
 from workers.cli.doctor.alerting import check_alerting
 from workers.cli.doctor.couriers import check_couriers
+from workers.cli.doctor.field_maps import check_field_maps
 from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings
 from workers.cli.doctor.pushing import check_push_url
 from workers.cli.doctor.servers import check_postgresql, check_processes, check_redis
@@ -39,9 +40,10 @@ Check = Callable[[], Findings]
 def doctor_command(webhook_url: str | None, push: bool, as_json: bool) -> None:
     """Examine an installation; say what to correct.
 
-    Checks the settings, PostgreSQL, Redis, the processes, the couriers' APIs, ALERT_URLS,
-    HEARTBEAT_URL and PUSH_URL, one line per check; each courier that can be polled gets one
-    request. Where alerts go is only connected to; --push sends a test alert and a heartbeat.
+    Checks the settings, PostgreSQL, Redis, the processes, field maps against the last bodies, the
+    couriers' APIs, ALERT_URLS, HEARTBEAT_URL and PUSH_URL, one line per check; each courier that
+    can be polled gets one request. Where alerts go is only connected to; --push sends a test alert
+    and a heartbeat.
 
     --webhook-url also checks the address that couriers call, such as https://hooks.shop.example.
     Its requests have wrong credentials on purpose, so nothing is stored; run it from outside your
@@ -58,6 +60,7 @@ def doctor_command(webhook_url: str | None, push: bool, as_json: bool) -> None:
         checks["Redis"] = lambda: check_redis(settings)
     if missing.isdisjoint({"DATABASE_URL", "REDIS_URL"}):
         checks["processes"] = lambda: check_processes(settings)
+    checks["field maps"] = lambda: check_field_maps(settings, "DATABASE_URL" not in missing)
     checks["couriers"] = lambda: check_couriers(settings)
     checks["alerts"] = lambda: check_alerting(settings, push)
     checks["push"] = lambda: check_push_url(settings)
