@@ -44,7 +44,7 @@ ENVIRON = {
     "COURIER_COTTONCAST_SECRETS": "cottoncast-key,cottoncast-old-key",
     "COURIER_SHIPMENTAPI_SECRETS": "shipmentapi-token",
     "COURIER_FIELDS_FIELDS": (
-        '{"orders": "shipments || [@]", "courier_order_id": "id", "courier_status": "state",'
+        '{"orders": "shipments || [@][]", "courier_order_id": "id", "courier_status": "state",'
         ' "occurred_at": "at", "reference": "shop_reference",'
         ' "statuses": {"accepted": "info_received",'
         ' "on its way": "in_transit", "delivered": "delivered"}}'

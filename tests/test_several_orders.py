@@ -55,6 +55,12 @@ def test_a_bad_item_costs_itself_and_is_reported(shop: FlaskClient, drain: Drain
     assert couriers["fields"]["left_out"] == [{"field": "orders", "count": 1}]
 
 
+def test_a_body_may_be_an_array(shop: FlaskClient, drain: Drain) -> None:
+    post(shop, [{"id": f"F-{number}", "state": "delivered", "at": AT} for number in (1, 2)])
+    drain()
+    assert [state_of(shop, f"F-{number}") for number in (1, 2)] == ["delivered", "delivered"]
+
+
 def test_a_body_without_a_readable_order_is_quarantined_with_the_expression(
     shop: FlaskClient, drain: Drain
 ) -> None:

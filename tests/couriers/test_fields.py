@@ -416,6 +416,12 @@ def test_an_answer_need_not_repeat_the_id() -> None:
     assert decode_one(answer | {"id": 2}, SIMPLE, **polled).courier_order_id == "2"
 
 
+def test_an_answer_without_an_order_says_that_the_courier_does_not_know_it() -> None:
+    assert decode({"a": []}, {**SIMPLE, "orders": "a"}, kind="poll") == Decoded()
+    with pytest.raises(Undecodable):
+        decode({}, {**SIMPLE, "orders": "a"}, kind="poll")
+
+
 # Limits
 
 

@@ -13,7 +13,7 @@ from receiver.couriers import DRIVERS
 from receiver.couriers.field_map.trial import MapTrial, OrderTrial
 from receiver.couriers.snapshot import Event, Snapshot
 from receiver.errors import UnreadableBody
-from receiver.inbox.json_body import parse_body
+from receiver.inbox.content import parse_content
 from receiver.settings import Account, BadSettings, Settings
 from receiver.standalone.launch import PLACEHOLDERS
 from receiver.text import count_noun
@@ -55,7 +55,7 @@ def try_command(
         raise click.UsageError(f"account {account}: {driver.name} does not use a field map")
     kind = "poll" if poll else "webhook"
     try:
-        body = parse_body(file.read())
+        body = parse_content(file.read(), "object" if poll else driver.topics["orders"].body)
         trial = driver.try_field_map(body, reader.message_context(datetime.now(UTC), kind))
     except UnreadableBody as error:
         trial = MapTrial(problem=str(error))

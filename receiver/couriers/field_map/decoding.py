@@ -11,7 +11,7 @@ from receiver.couriers.field_map.compiled_map import (
     compile_map,
     normalize_word,
 )
-from receiver.couriers.field_map.reading import FoundOrder, read_orders
+from receiver.couriers.field_map.reading import FoundOrder, NoOrders, read_orders
 from receiver.couriers.snapshot import (
     Decoded,
     Event,
@@ -35,10 +35,17 @@ def decode_orders(preset: Preset, body: Any, context: MessageContext) -> Decoded
 
     Shape:  as the map says: one order, or several; one that cannot be read is left out.
     Units:  times as parse_time() reads them; without one the state is an observation.
-    Raises: Undecodable where no order can be read.
+    Raises: Undecodable where no order can be read. An answer whose list of orders is empty is
+            decoded to none: the courier does not know the order.
     """
     compiled = compile_map(preset, context.field_map)
-    found = read_orders(compiled, body, context)
+    try:
+        found = read_orders(compiled, body, context)
+    except NoOrders:
+        if context.kind == "poll":
+            # The courier does not know the order.
+            return Decoded()
+        raise
     readable = [order for order in found if order.problem is None]
     if not readable:
         raise Undecodable(_explain_problems(found))

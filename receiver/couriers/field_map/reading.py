@@ -25,6 +25,10 @@ MAX_ORDERS = 1_000
 BODY = "_body"
 
 
+class NoOrders(Undecodable):
+    """The list of a body's orders is empty."""
+
+
 class ParcelSchema(parsing.Body):
     """One parcel, as the expression `parcels` gives it."""
 
@@ -110,7 +114,7 @@ def _find_orders(compiled: CompiledMap, evaluation: Evaluation, body: Any) -> li
         # PHP writes a list with gaps as an object; any other object is the only order.
         found = list(found.values()) if all(key.isdecimal() for key in found) else [found]
     if not isinstance(found, list) or not found:
-        raise Undecodable(
+        raise (NoOrders if found == [] else Undecodable)(
             f"no order in the body: `orders` ({text!r}) finds {describe_value(found)}: correct the"
             " field map if the body has them elsewhere"
         )

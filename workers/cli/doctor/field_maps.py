@@ -14,7 +14,7 @@ from receiver.couriers import DRIVERS
 from receiver.couriers.field_map.trial import MapTrial
 from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import UnreadableBody
-from receiver.inbox.json_body import parse_body
+from receiver.inbox.content import parse_content
 from receiver.settings import Account, Settings
 from receiver.text import count_noun
 from workers.cli.doctor.findings import OK, WARNING, Finding, Findings
@@ -66,14 +66,15 @@ def check_field_maps(settings: Settings, has_database: bool) -> Findings:
 
 
 def _read_last_bodies(settings: Settings, account: Account) -> Readings:
-    try_field_map = DRIVERS[account.driver].try_field_map
-    assert try_field_map is not None  # noqa: S101 (checked by the caller)
+    driver = DRIVERS[account.driver]
+    assert driver.try_field_map is not None  # noqa: S101 (checked by the caller)
     readings = Readings()
     for row in _load_last_messages(settings, account):
         polled = row.courier_order_id if row.kind == "poll" else None
         context = account.message_context(row.received_at, row.kind, polled or "")
         try:
-            trial = try_field_map(parse_body(row.body), context)
+            kind = "object" if row.kind == "poll" else driver.topics["orders"].body
+            trial = driver.try_field_map(parse_content(row.body, kind), context)
         except UnreadableBody as error:
             trial = MapTrial(problem=str(error))
         readings.add(trial)
