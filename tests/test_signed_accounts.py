@@ -15,12 +15,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.accounts.credential_diagnosis import CAUSES, Evidence, diagnose
-from receiver.couriers.signatures import sign
+from receiver.couriers.contract import Topic
+from receiver.couriers.signatures import HeaderToken, Hmac, sign
 from receiver.couriers.signatures.scheme import Sent
+from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.db.models import Message
 from receiver.settings import Account, Settings
 from receiver.settings.signature import read_scheme
 from receiver.standalone.banner import banner_text
+from receiver.web.webhooks.declared import find_trust
 from tests.bodies import raw, tiramizoo_order
 from tests.command import run_command
 from tests.conftest import API_TOKEN
@@ -110,6 +113,22 @@ def test_a_webhook_is_kept_and_trusted_as_its_account_is_signed(
         assert client.post(path_of(account, "token"), data=BODY, headers=headers).status_code == 404
     with sessions() as session:
         assert session.execute(select(Message.body, Message.trust)).all() == [(BODY, trust)]
+
+
+def test_a_signature_does_not_prove_what_it_does_not_cover() -> None:
+    plain = Hmac("X-Sig")
+    with_topic = Hmac("X-Sig", signed="{header:X-Topic}.{body}")
+
+    def decode(body: Any, context: MessageContext) -> Decoded:
+        return Decoded()
+
+    body_only, header = Topic(decode), Topic(decode, headers=("x-topic",))
+    query, nothing = Topic(decode, keeps_query=True), Topic(decode, ("PUT",), body="empty")
+    assert [find_trust(topic, plain) for topic in (body_only, header, query, nothing)] == [
+        *("signed", "token", "token", "token")
+    ]
+    assert [find_trust(topic, with_topic) for topic in (header, query)] == ["signed", "token"]
+    assert find_trust(body_only, HeaderToken("X-Key")) == "token"
 
 
 def test_an_old_timestamp_is_refused_counted_and_diagnosed(app: Flask, sessions: Sessions) -> None:

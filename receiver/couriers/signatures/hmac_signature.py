@@ -110,7 +110,7 @@ class Hmac(Scheme):
 
     @cached_property
     def header_names(self) -> tuple[str, ...]:
-        names = [self.header, self.timestamp_header or self.header, *self._signed_headers]
+        names = [self.header, self.timestamp_header or self.header, *self.signed_headers]
         return tuple(dict.fromkeys(names))
 
     @cached_property
@@ -123,7 +123,7 @@ class Hmac(Scheme):
         return PLACEHOLDER.split(self.signed)
 
     @cached_property
-    def _signed_headers(self) -> list[str]:
+    def signed_headers(self) -> list[str]:
         names = (part.partition("header:")[2] for part in self._text_parts[1::2])
         return [name for name in names if name]
 
@@ -154,7 +154,7 @@ class Hmac(Scheme):
                 f"{self.header} is not an HMAC-{self.algorithm.upper()} in {self.encoding}{before}"
             )
             raise RefusedCredential(text, MALFORMED)
-        for name in self._signed_headers:
+        for name in self.signed_headers:
             if sent.headers.get(name) is None:
                 raise RefusedCredential(f"{name} is missing", MISSING)
         if self.signs_timestamp:
@@ -249,7 +249,7 @@ class Hmac(Scheme):
     def sign(self, secret: str, body: bytes, now: datetime) -> dict[str, str]:
         timestamp = str(int(now.timestamp()))
         message_id = f"msg_{hashlib.sha256(timestamp.encode() + body).hexdigest()[:24]}"
-        headers = dict.fromkeys(self._signed_headers, message_id)
+        headers = dict.fromkeys(self.signed_headers, message_id)
         before = ""
         if self.signs_timestamp and self.timestamp_header is not None:
             headers[self.timestamp_header] = timestamp

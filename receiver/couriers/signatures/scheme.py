@@ -40,6 +40,7 @@ class Scheme(ABC):
     trust     `signed` where the credential proves the body, else `token`
     in_url    whether the secret is the last part of the webhook URL
     signs_timestamp  whether a request is accepted for a while only
+    signed_headers   the headers that the credential proves beside the body
     credential_name  what carries the credential, for people
     description      how a request is authenticated, for people
     header_names     the request headers that are read
@@ -51,6 +52,10 @@ class Scheme(ABC):
     @cached_property
     def signs_timestamp(self) -> bool:
         return False
+
+    @cached_property
+    def signed_headers(self) -> list[str]:
+        return []
 
     @property
     @abstractmethod

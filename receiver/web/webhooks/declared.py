@@ -12,7 +12,7 @@ from flask import Response, request
 from werkzeug.exceptions import BadRequest
 
 from receiver.couriers.contract import OK_ANSWER, Answer, Heard, Topic
-from receiver.couriers.signatures.scheme import SIGNED, Scheme
+from receiver.couriers.signatures.scheme import SIGNED, TOKEN, Scheme
 from receiver.inbox.content import parse_parameters
 from receiver.inbox.json_body import NUL_SYMBOL
 from receiver.logs import failure_fields
@@ -45,6 +45,23 @@ def keep_request(topic: Topic, scheme: Scheme) -> dict[str, Any] | None:
     }
     query = read_query() if topic.keeps_query else {}
     return {"method": request.method, "headers": headers, "query": query}
+
+
+def find_trust(topic: Topic, scheme: Scheme) -> str:
+    """Return how far what a topic's webhooks report can be trusted: `signed` or `token`.
+
+    A signature proves the body, and a header only where it covers it. Whoever once saw a signed
+    request may send it again with other parameters in its URL.
+    """
+    if scheme.trust != SIGNED or not topic.keeps_request:
+        return scheme.trust
+    covered = {name.lower() for name in scheme.signed_headers}
+    is_proven = (
+        topic.body != "empty"
+        and not topic.keeps_query
+        and covered.issuperset(name.lower() for name in topic.headers)
+    )
+    return SIGNED if is_proven else TOKEN
 
 
 def read_query() -> Mapping[str, str | list[str]]:

@@ -33,7 +33,13 @@ from receiver.web.context import AppContext, app_context
 from receiver.web.problems import Problem, use_renderer
 from receiver.web.request_body import read_body
 from receiver.web.request_log import add_log_fields
-from receiver.web.webhooks.declared import answer_handshake, answer_message, is_noise, keep_request
+from receiver.web.webhooks.declared import (
+    answer_handshake,
+    answer_message,
+    find_trust,
+    is_noise,
+    keep_request,
+)
 
 # How many entries of each list of a body are read before it is answered.
 MOST_ENTRIES = 50
@@ -106,7 +112,7 @@ def answer_webhook(account: str, topic: str, token: str | None = None) -> Respon
         app.discard_recorder.record_discarded(account)
         return answer_message(account, declared, content, kept)
     now, outcome = datetime.now(UTC), QUARANTINED if reason else PENDING
-    trust = courier_account.signature.trust
+    trust = find_trust(declared, courier_account.signature)
     message = IncomingMessage(account, topic, "webhook", trust, body, now, outcome, reason, kept)
     accepted = app.inbox.accept(message)
     add_log_fields(message_id=accepted.message_id, repeated=accepted.repeated)
