@@ -3,6 +3,7 @@
 ShipmentAPI's driver stands in for couriers that need it: its account gets other topics here.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -356,3 +357,17 @@ def test_a_long_query_on_the_wire_changes_nothing(web: Web, sessions: Sessions) 
     assert answer.status_code == 200
     assert stored(sessions) == [("pending", 0, None)]
     assert web.post(f"{ORDERS}?{'a' * 20_000}", b"{}").status_code == 414
+
+
+def test_the_noise_of_an_account_by_settings_is_what_its_own_map_says(
+    new_app: Callable[..., Flask], sessions: Sessions
+) -> None:
+    field_map = {"courier_order_id": "id", "courier_status": "state", "noise": "kind == 'position'"}
+    client = new_app(
+        COURIER_BIKEPOST_DRIVER="fields",
+        COURIER_BIKEPOST_SECRETS="bikepost-token",
+        COURIER_BIKEPOST_FIELDS=json.dumps(field_map),
+    ).test_client()
+    for body in (b'{"kind": "position", "id": 1}', b'{"kind": "state", "id": 1, "state": "x"}'):
+        assert client.post("/webhooks/bikepost/orders/bikepost-token", data=body).status_code == 200
+    assert [row[0] for row in stored(sessions)] == ["pending"]

@@ -66,11 +66,13 @@ class Heard:
     headers  those that the topic declares and the request has, by their names in lower case
     query    the URL's parameters, empty unless the topic keeps them; one that is repeated has the
              list of its values
+    field_map  the account's COURIER_<ACCOUNT>_FIELDS, empty where it has none
     """
 
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Parameters = field(default_factory=dict)
+    field_map: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

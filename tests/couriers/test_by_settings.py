@@ -6,13 +6,15 @@ The bodies are invented, in the shape that the page's sources show.
 import json
 import re
 import shlex
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from receiver.couriers import DRIVERS
+from receiver.couriers.contract import Heard
 from receiver.couriers.polling import OrderNames
 from receiver.couriers.signatures import sign, verify
 from receiver.errors import RefusedCredential
@@ -37,7 +39,12 @@ RECEIVED_AT = datetime(2026, 4, 16, 12, 0, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Read:
-    """What a body comes to. at: None where the time of arrival counts. url: where it is polled."""
+    """What a body comes to.
+
+    at     None where the time of arrival counts
+    url    where it is polled
+    noise  what another kind of message has in the place of the same keys
+    """
 
     body: Any
     order_id: str
@@ -48,7 +55,7 @@ class Read:
     parcels: tuple[str, ...] = ()
     url: str | None = None
     header: str | None = None
-    left_out: tuple[str, ...] = field(default=())
+    noise: Mapping[str, Any] | None = None
 
 
 READ = {
@@ -71,6 +78,7 @@ READ = {
         },
         *("9400100000000000000001", "TRANSIT", "in_transit"),
         parcels=("9400100000000000000001",),
+        noise={"event": "transaction_created"},
         header="Shippo-Auth-Signature",
     ),
     "AfterShip": Read(
@@ -82,6 +90,7 @@ READ = {
         },
         *("a1", "AttemptFail", "delivery_failed"),
         parcels=("3S1",),
+        noise={"event": "edd_revise"},
         header="aftership-hmac-sha256",
     ),
     "17TRACK": Read(
@@ -102,6 +111,7 @@ READ = {
         },
         *("RR1CN", "InTransit", "in_transit"),
         parcels=("RR1CN",),
+        noise={"event": "TRACKING_STOPPED"},
     ),
     "ShipStation": Read(
         {
@@ -119,6 +129,7 @@ READ = {
         },
         *("1Z1", "DE", "delivered"),
         parcels=("1Z1",),
+        noise={"resource_type": "API_BATCH"},
     ),
     "Easyship": Read(
         {
@@ -137,6 +148,7 @@ READ = {
         at=None,
         reference="T-1001",
         parcels=("12345",),
+        noise={"event_type": "shipment.label.created"},
     ),
     "Shiprocket": Read(
         {
@@ -202,6 +214,7 @@ READ = {
             },
         },
         *("186100000001", "COMPLETED", "delivered"),
+        noise={"eventType": "DRIVER_ASSIGNED"},
     ),
     "DoorDash Drive": Read(
         {
@@ -330,6 +343,18 @@ def test_a_body_is_read_by_the_settings_of_the_page(courier: str, read: Read) ->
     assert (snapshot.reference, tuple(snapshot.parcels), left_out) == (
         *(read.reference, read.parcels, ()),
     )
+
+
+@pytest.mark.parametrize(("courier", "read"), READ.items(), ids=READ)
+def test_other_kinds_of_messages_are_thrown_away(courier: str, read: Read) -> None:
+    account = account_of(courier)
+    is_noise = DRIVERS[account.driver].topics["orders"].is_noise
+    assert is_noise is not None
+    heard = Heard(field_map=account.field_map)
+    assert not is_noise(read.body, heard)
+    if "noise" in account.field_map:
+        assert read.noise is not None
+        assert is_noise({**read.body, **read.noise}, heard)
 
 
 @pytest.mark.parametrize(("courier", "read"), READ.items(), ids=READ)

@@ -92,6 +92,7 @@ def _reading_account(name: str | None, map_file: IO[bytes] | None) -> Account:
 
 def _render_trial(trial: MapTrial) -> dict[str, Any]:
     return {
+        "noise": trial.is_noise,
         "problem": trial.problem,
         "orders": [_render_order(order) for order in trial.orders],
         "left_out": [{"field": item.field, "why": item.why} for item in trial.left_out],
@@ -141,6 +142,11 @@ def _describe_label(snapshot: Snapshot) -> str | None:
 
 
 def _print_trial(trial: MapTrial) -> None:
+    if trial.is_noise:
+        output.print_line(
+            "`noise` finds something: the webhook is answered and thrown away.", "bold"
+        )
+        return
     if trial.problem is not None:
         output.print_line("No order can be read: the message would be quarantined.", "bold")
         output.print_line(f"  {trial.problem}")

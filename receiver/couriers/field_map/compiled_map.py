@@ -21,8 +21,10 @@ TEXTS = (
     "pickup_at",
 )
 LISTS = ("orders", "parcels")
+# Finds something in a body that reports nothing, and is thrown away.
+NOISE = "noise"
 WORDS = "statuses"
-NAMES = (*TEXTS, *LISTS, WORDS)
+NAMES = (*TEXTS, *LISTS, NOISE, WORDS)
 # Without these nothing can be said of an order.
 REQUIRED = ("courier_order_id", "courier_status")
 
@@ -51,6 +53,7 @@ class CompiledMap:
     texts        each expression as it was written
     expressions  those of an order's fields and of its parcels, parsed
     orders       the one that finds the orders of a body, None where the body is the order
+    noise        the one that finds something in a body that reports nothing; None: nothing is noise
     words        normalized words to our statuses
     steps        the place of each word among them
     """
@@ -58,6 +61,7 @@ class CompiledMap:
     texts: Mapping[str, str]
     expressions: Mapping[str, Node]
     orders: Node | None
+    noise: Node | None
     words: Mapping[str, str]
     zone: str
     steps: Mapping[str, int] = field(init=False)
@@ -92,6 +96,7 @@ def compile_map(preset: Preset, field_map: Mapping[str, Any]) -> CompiledMap:
     compiled = CompiledMap(
         texts=texts,
         orders=expressions.pop("orders", None),
+        noise=expressions.pop(NOISE, None),
         expressions=expressions,
         words={**preset.words, **{normalize_word(word): added[word] for word in added}},
         zone=preset.zone,
@@ -109,7 +114,7 @@ def find_faults(preset: Preset, field_map: Mapping[str, Any]) -> list[str]:
         for name in field_map
         if name not in NAMES
     ]
-    for name in (*TEXTS, *LISTS):
+    for name in (*TEXTS, *LISTS, NOISE):
         if name in field_map:
             try:
                 parse_expression(field_map[name])

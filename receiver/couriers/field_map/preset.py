@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
-from receiver.couriers.contract import STUCK_AFTER, BodyKind, Driver, Topic
+from receiver.couriers.contract import STUCK_AFTER, BodyKind, Driver, Heard, Topic
 from receiver.couriers.field_map.compiled_map import Preset, find_faults, normalize_word
 from receiver.couriers.field_map.decoding import decode_orders
+from receiver.couriers.field_map.reading import is_noise
 from receiver.couriers.field_map.samples import make_sample
 from receiver.couriers.field_map.trial import try_map
 from receiver.couriers.polling import Access, Api, path_requests
@@ -29,10 +31,14 @@ def make_driver(
     body    which JSON its webhooks have, as Topic has it
     """
     decode = partial(decode_orders, preset)
+
+    def judge(body: Any, heard: Heard) -> bool:
+        return is_noise(preset, body, heard.field_map)
+
     return Driver(
         name=name,
         words=preset.words,
-        topics={"orders": Topic(decode, body=body)},
+        topics={"orders": Topic(decode, body=body, is_noise=judge)},
         normalize_word=normalize_word,
         check_field_map=partial(find_faults, preset),
         try_field_map=partial(try_map, preset),

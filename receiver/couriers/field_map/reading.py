@@ -8,7 +8,7 @@ from marshmallow import ValidationError
 
 from receiver.couriers import parsing
 from receiver.couriers.body_reader import read_fields
-from receiver.couriers.field_map.compiled_map import REQUIRED, CompiledMap
+from receiver.couriers.field_map.compiled_map import REQUIRED, CompiledMap, Preset, compile_map
 from receiver.couriers.field_map.expressions import (
     Evaluation,
     ExpressionFailed,
@@ -76,6 +76,20 @@ class FoundOrder:
     left_out: tuple[LeftOut, ...]
     missing: tuple[str, ...]
     problem: str | None
+
+
+def is_noise(preset: Preset, body: Any, field_map: Mapping[str, Any]) -> bool:
+    """Return whether the map's `noise` finds anything in a webhook's body.
+
+    A body that it cannot be applied to is none.
+    """
+    noise = compile_map(preset, field_map).noise
+    if noise is None:
+        return False
+    try:
+        return not parsing.is_empty(Evaluation().find(noise, body))
+    except (ExpressionFailed, TooManySteps):
+        return False
 
 
 def read_orders(compiled: CompiledMap, body: Any, context: MessageContext) -> list[FoundOrder]:

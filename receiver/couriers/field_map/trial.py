@@ -5,7 +5,7 @@ from typing import Any
 
 from receiver.couriers.field_map.compiled_map import Preset, compile_map
 from receiver.couriers.field_map.decoding import make_snapshot
-from receiver.couriers.field_map.reading import FoundOrder, read_orders
+from receiver.couriers.field_map.reading import FoundOrder, is_noise, read_orders
 from receiver.couriers.snapshot import Event, LeftOut, MessageContext, Snapshot
 from receiver.errors import Undecodable
 
@@ -30,11 +30,13 @@ class OrderTrial:
 class MapTrial:
     """What a field map makes of a body.
 
+    is_noise        whether a webhook with this body is thrown away, and not read
     problem         why the body has no order at all, None where it has
     left_out        what was found and could not be read
     unmapped_words  the courier's words that no status is mapped to, in the order of the body
     """
 
+    is_noise: bool = False
     problem: str | None = None
     orders: tuple[OrderTrial, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -42,13 +44,15 @@ class MapTrial:
 
     @property
     def is_readable(self) -> bool:
-        """Whether a worker would apply the body and not quarantine it."""
-        return any(order.snapshot is not None for order in self.orders)
+        """Whether the body would not be quarantined."""
+        return self.is_noise or any(order.snapshot is not None for order in self.orders)
 
 
 def try_map(preset: Preset, body: Any, context: MessageContext) -> MapTrial:
-    """Apply the context's field map to a body, as decode_orders() does."""
+    """Apply the context's field map to a body, as the endpoint and decode_orders() do."""
     compiled = compile_map(preset, context.field_map)
+    if context.kind == "webhook" and is_noise(preset, body, context.field_map):
+        return MapTrial(is_noise=True)
     try:
         found = read_orders(compiled, body, context)
     except Undecodable as error:

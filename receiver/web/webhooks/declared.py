@@ -16,6 +16,7 @@ from receiver.couriers.signatures.scheme import SIGNED, TOKEN, Scheme
 from receiver.inbox.content import parse_parameters
 from receiver.inbox.json_body import NUL_SYMBOL
 from receiver.logs import failure_fields
+from receiver.settings import Account
 from receiver.web.context import app_context
 
 log = structlog.get_logger(__name__)
@@ -75,27 +76,27 @@ def _decode_header(value: str) -> str:
     return raw.decode(errors="replace").replace("\0", NUL_SYMBOL)
 
 
-def is_noise(account: str, topic: Topic, content: Any, kept: Mapping[str, Any] | None) -> bool:
+def is_noise(account: Account, topic: Topic, content: Any, kept: Mapping[str, Any] | None) -> bool:
     """Return whether a message reports nothing; one that its driver cannot judge does not."""
     judge = topic.is_noise
     if judge is None:
         return False
     try:
-        return bool(judge(content, _heard(kept)))
+        return bool(judge(content, _heard(account, kept)))
     except Exception as error:  # noqa: BLE001 (see the module's docstring)
-        _report_fault(account, "is_noise", error)
+        _report_fault(account.slug, "is_noise", error)
         return False
 
 
 def answer_message(
-    account: str, topic: Topic, content: Any, kept: Mapping[str, Any] | None
+    account: Account, topic: Topic, content: Any, kept: Mapping[str, Any] | None
 ) -> Response:
     """Return the courier's answer to a message that is stored, or discarded."""
     answer = topic.answer
     if isinstance(answer, Answer):
         return _render(answer)
     make = answer
-    return _render_made(account, "answer", lambda: make(content, _heard(kept)))
+    return _render_made(account.slug, "answer", lambda: make(content, _heard(account, kept)))
 
 
 def answer_handshake(account: str, handshake: Callable[[Any], Answer]) -> Response:
@@ -111,8 +112,8 @@ def answer_handshake(account: str, handshake: Callable[[Any], Answer]) -> Respon
     return response
 
 
-def _heard(kept: Mapping[str, Any] | None) -> Heard:
-    return Heard(request.method) if kept is None else Heard(**kept)
+def _heard(account: Account, kept: Mapping[str, Any] | None) -> Heard:
+    return Heard(**(kept or {"method": request.method}), field_map=account.field_map)
 
 
 def _render(answer: Answer) -> Response:

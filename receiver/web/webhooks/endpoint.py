@@ -106,11 +106,11 @@ def answer_webhook(account: str, topic: str, token: str | None = None) -> Respon
         content = parse_content(body, declared.body)
     except errors.UnreadableBody as error:
         reason = str(error).replace("\x00", "")
-    if reason is None and is_noise(account, declared, content, kept):
+    if reason is None and is_noise(courier_account, declared, content, kept):
         add_log_fields(discarded=True)
         counters.increment(counters.DISCARDED, account, topic)
         app.discard_recorder.record_discarded(account)
-        return answer_message(account, declared, content, kept)
+        return answer_message(courier_account, declared, content, kept)
     now, outcome = datetime.now(UTC), QUARANTINED if reason else PENDING
     trust = find_trust(declared, courier_account.signature)
     message = IncomingMessage(account, topic, "webhook", trust, body, now, outcome, reason, kept)
@@ -123,7 +123,7 @@ def answer_webhook(account: str, topic: str, token: str | None = None) -> Respon
         raise errors.UnreadableBody(reason)
     if courier_account.parks_unknown_orders:
         _refuse_unknown_order(app, courier_account, message, content)
-    return answer_message(account, declared, content, kept)
+    return answer_message(courier_account, declared, content, kept)
 
 
 def _find_topic(app: AppContext, slug: str, topic: str, token: str | None) -> tuple[Account, Topic]:
