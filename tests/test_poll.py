@@ -616,7 +616,7 @@ def test_the_result_of_a_worker_whose_lease_ran_out_does_not_count(world: World)
         leases.lease_orders(session, slug, now + leases.LEASE_DURATION, 10)
     assert restored(world) == {(slug, "leases"): 1}
     with world.sessions.begin() as session:
-        recorder, message = world.poller.recorder, answer_message(world.account, b"{}", now)
+        recorder, message = world.poller.recorder, answer_message(world.account, b"{}", now, None)
         assert recorder.record_answers(session, [PollAnswer(late, message, None)]) == 0
         leases.release_leases(session, [late])
         recorder.record_failure(session, [late], now)
@@ -637,7 +637,7 @@ def test_what_was_planned_during_a_poll_stays_planned(world: World) -> None:
     world.webhook(world.courier.webhook_message(order, 1).body)
     planned = world.poll(order.id).due_at
     with world.sessions.begin() as session:
-        message = answer_message(world.account, b"{}", asked_at)
+        message = answer_message(world.account, b"{}", asked_at, None)
         answer = PollAnswer(lease, message, None)
         assert world.poller.recorder.record_answers(session, [answer]) == 1
     assert world.poll(order.id).due_at == planned

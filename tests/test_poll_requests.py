@@ -30,6 +30,7 @@ from tests.bodies import START
 from tests.oauth_courier import TOKEN_PATH, OAuthCourier, Reply, running
 from tests.polling import HOUR, World
 from tests.sandbox import Clock, Courier
+from workers.upkeep.rebuild import rebuild_orders
 
 MAP = {"courier_order_id": "id", "courier_status": "state", "reference": "ref"}
 WORDS = {"moving": "in_transit", "done": "delivered"}
@@ -193,6 +194,23 @@ def test_an_order_is_requested_by_post_and_by_its_next_name_where_the_first_is_u
     assert by_form.headers["content-type"] == "application/x-www-form-urlencoded"
     assert parse_qs(by_form.body.decode()) == {"ref": ["A&B"]}
     assert world.state().requests == len(courier.heard)
+
+
+def test_an_answer_need_not_repeat_the_id_by_which_it_was_requested(new_shop: MakeShop) -> None:
+    world, courier = new_shop({})
+    courier.needs_token = False
+    for name in ("41", "42"):
+        courier.pages[f"/v1/orders/{name}"] = Reply({"state": "moving"})
+    assert poll(world, "41").status == "in_transit"
+    assert poll(world, "42").status == "in_transit"
+    reports = [*rebuild_orders(world.sessions, world.settings, {}, world.clock())]
+    assert sum(report.messages for report in reports) == 2
+    assert [line for report in reports for line in report.unreadable] == []
+    assert world.order("42").status == "in_transit"
+    # Polled again, the same answer is no news.
+    world.clock.move_to(world.clock() + HOUR)
+    world.poll_due()
+    assert len(world.messages()) == 2
 
 
 @pytest.mark.parametrize("status", [202, 400])

@@ -52,8 +52,9 @@ class MessageContext:
     field_map    the account's COURIER_<ACCOUNT>_FIELDS, empty where it has none
     zone         the account's COURIER_<ACCOUNT>_ZONE, empty where the driver's own counts
     settings     the values of the settings that the driver declares (Driver.settings)
-    polled_order_id  for a poll answer about one order, the courier's id by which it was polled;
-                     empty where the answer itself has to name the order
+    polled_order_id  for a poll answer about one order, the courier's id by which it was polled, or
+                     the name by which the shop registered it; empty where the answer itself has to
+                     name the order
     method       the method of a webhook's request
     headers      the headers of a webhook that its topic declares, by their names in lower case
     query        the parameters of a webhook's URL, where its topic keeps them

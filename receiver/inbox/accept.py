@@ -37,7 +37,7 @@ Statements = Mapping[bool, LiteralString]
 class IncomingMessage:
     """A body on its way into the inbox. One that cannot be parsed comes in quarantined.
 
-    request: what its topic keeps of the request beside the body, as in Message.request.
+    request: what is kept beside the body, as in Message.request.
     """
 
     account: str
@@ -51,11 +51,16 @@ class IncomingMessage:
     request: Mapping[str, Any] | None = None
 
     @property
-    def identity(self) -> Identity:
+    def body_sha256(self) -> bytes:
+        """The SHA-256 of the body, and of `request` where there is one."""
         said = self.body
         if self.request is not None:
             said += b"\0" + orjson.dumps(self.request, option=orjson.OPT_SORT_KEYS)
-        return self.account, self.topic, self.kind, hashlib.sha256(said).digest()
+        return hashlib.sha256(said).digest()
+
+    @property
+    def identity(self) -> Identity:
+        return self.account, self.topic, self.kind, self.body_sha256
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,8 @@ class MessageSchema(MessageFields):
     request = described(
         Dict,
         "What the courier said beside the body, where its driver reads that: `method`, `headers`"
-        " and `query`. Null: it does not, or it is no longer stored. Not in lists.",
+        " and `query`; of the answer to a poll of one order, by which id it was polled:"
+        " `polled_order_id`. Null: there is nothing, or it is no longer stored. Not in lists.",
         {"method": "POST", "headers": {}, "query": {"status": "delivered"}},
         null=True,
     )

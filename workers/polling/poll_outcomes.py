@@ -97,7 +97,10 @@ class OutcomeRecorder:
         """Record that the courier did not answer; return whether to go on polling."""
         log.warning("courier_request_failed", account=self._account.slug, error=str(error))
         if isinstance(error, errors.BrokenAnswer) and error.body is not None and len(held) == 1:
-            message = poll_results.answer_message(self._account, error.body, asked_at, str(error))
+            polled_id = held[0].courier_order_id
+            message = poll_results.answer_message(
+                self._account, error.body, asked_at, polled_id, str(error)
+            )
             answer = PollAnswer(held[0], message, None)
             self.record_answers(permit, [answer], totals.NONSENSE, error)
             return True

@@ -1,6 +1,5 @@
 """A courier's answers to polls: what is stored of them, and when each order is polled next."""
 
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -63,8 +62,8 @@ def read_answer(account: Account, lease: Lease, body: bytes, asked_at: datetime)
     try:
         decoded = _decode(account, body, asked_at, lease.courier_order_id)
     except UnreadableBody as error:
-        message = f"account {account.slug}: the courier sent an answer that cannot be read: {error}"
-        raise BrokenAnswer(message, body or None) from None
+        what = f"account {account.slug}: the courier sent an answer that cannot be read: {error}"
+        raise BrokenAnswer(what, body or None) from None
     except Undecodable as error:
         problem = str(error).replace("\x00", "")[:2000]
     else:
@@ -72,7 +71,8 @@ def read_answer(account: Account, lease: Lease, body: bytes, asked_at: datetime)
             raise UnknownToCourier(f"account {account.slug}: the courier's answer holds no order")
         if not _is_about(account, lease, decoded):
             problem = f"polled {lease.courier_order_id!r}, but the response is about another order"
-    return PollAnswer(lease, answer_message(account, body, asked_at, problem), decoded)
+    message = answer_message(account, body, asked_at, lease.courier_order_id, problem)
+    return PollAnswer(lease, message, decoded)
 
 
 def read_list(
@@ -89,7 +89,7 @@ def read_list(
             decoded = _decode(account, body, asked_at)
         except (Undecodable, UnreadableBody):
             continue
-        message = answer_message(account, body, asked_at)
+        message = answer_message(account, body, asked_at, None)
         for snapshot in decoded.orders:
             names = {snapshot.courier_order_id, *snapshot.identifiers.values()}
             meant = {named[spell(name)] for name in names if spell(name) in named}
@@ -99,9 +99,16 @@ def read_list(
 
 
 def answer_message(
-    account: Account, body: bytes, asked_at: datetime, problem: str | None = None
+    account: Account,
+    body: bytes,
+    asked_at: datetime,
+    polled_order_id: str | None,
+    problem: str | None = None,
 ) -> IncomingMessage:
-    """Return an answer as a message, quarantined if there is a problem with it."""
+    """Return an answer as a message, quarantined if there is a problem with it.
+
+    polled_order_id: what the answer need not repeat; None for an order of a list, which must.
+    """
     return IncomingMessage(
         account=account.slug,
         topic="orders",
@@ -111,6 +118,7 @@ def answer_message(
         received_at=asked_at,
         outcome=QUARANTINED if problem else PENDING,
         reason=problem,
+        request=None if polled_order_id is None else {"polled_order_id": polled_order_id},
     )
 
 
@@ -261,7 +269,7 @@ class ResultRecorder:
         """
         if earlier is None:
             return False
-        if bytes(earlier.body_sha256) == hashlib.sha256(answer.message.body).digest():
+        if bytes(earlier.body_sha256) == answer.message.body_sha256:
             return True
         if earlier.body is None:
             return False

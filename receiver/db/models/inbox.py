@@ -57,7 +57,8 @@ class Message(Base):
     names: of a parked message, the further names by which the shop may register its order.
     left_out: what could not be read, as couriers.snapshot.LeftOut; null where nothing was left out.
     request: what the courier said beside the body, where its topic declares that: {"method",
-        "headers", "query"}, as in couriers.contract.Heard. It is dropped with the body.
+        "headers", "query"}, as in couriers.contract.Heard; of the answer to a poll of one order
+        {"polled_order_id"}, as in couriers.snapshot.MessageContext. It is dropped with the body.
     body_sha256: of the body, and of `request` where there is one: by it repetitions are known.
     """
 
