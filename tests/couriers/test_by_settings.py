@@ -378,3 +378,11 @@ def test_a_webhook_is_authenticated_or_an_order_asked_for_as_the_page_says(
     forged = sign(account.signature, "a-forged-secret", raw, RECEIVED_AT)
     with pytest.raises(RefusedCredential):
         verify(account.signature, account.secrets, forged, raw, RECEIVED_AT, token and "forged")
+
+
+def test_a_parcel_that_gls_does_not_know_is_no_order() -> None:
+    account = account_of("GLS (Track and Trace)")
+    body = {"parcels": [{"requested": "1", "errorCode": "E_404_01", "errorMessage": "Not Found"}]}
+    api = DRIVERS[account.driver].api
+    assert api is not None
+    assert api.decode(body, account.message_context(RECEIVED_AT, "poll", "1")).orders == ()
