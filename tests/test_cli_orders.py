@@ -363,10 +363,14 @@ def test_a_pause_is_told_with_its_reason(environ: dict[str, str], sessions: Sess
 
 @pytest.mark.usefixtures("sessions")
 def test_statuses_show_each_couriers_words(environ: dict[str, str]) -> None:
-    lines = run_command(environ, "statuses").stdout.splitlines()
-    assert lines[0].split()[-3:] == ["cottoncast", "shipmentapi", "tiramizoo"]
+    heading = run_command(environ, "statuses").stdout.splitlines()[0].split()
+    assert {"cottoncast", "shipmentapi", "tiramizoo"} <= set(heading)
+    lines = run_command(environ, "statuses", "tiramizoo", "cottoncast").stdout.splitlines()
+    assert lines[0].split()[-2:] == ["tiramizoo", "cottoncast"]
     (lost,) = [line.split() for line in lines if line.startswith("lost")]
-    assert lost[:5] == ["lost", "!", "exception", "70", "X"]
+    assert lost == ["lost", "!", "exception", "70", "X"]
+    refused = run_command(environ, "statuses", "hermes")
+    assert (refused.exit_code, "cottoncast" in refused.stderr) == (2, True)
 
 
 @pytest.mark.usefixtures("known")

@@ -53,7 +53,7 @@ def couriers_command(as_json: bool) -> None:
     for account in accounts["couriers"]:
         if account["discarded"]:
             discarded = count_noun(account["discarded"], "webhook")
-            output.print_note(f"{account['account']}: {discarded} that report nothing, not stored")
+            output.print_note(f"{account['account']}: {discarded} without news, not stored")
         for item in account["left_out"]:
             times = count_noun(item["count"], "message")
             output.print_note(f"{account['account']}: {item['field']} left out of {times}")
@@ -112,28 +112,34 @@ def tour_command(account: str, tour_id: str, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("couriers", metavar="[COURIER]...", nargs=-1)
 @json_option
-def statuses_command(as_json: bool) -> None:
-    """List our statuses and couriers' words for them.
+def statuses_command(couriers: tuple[str, ...], as_json: bool) -> None:
+    """List our statuses and couriers' words for them: of all couriers, or of these.
 
     An account whose field map has words of its own has a column of its own.
     ! marks the statuses that need attention. An order with a terminal status is no longer polled.
     """
     vocabulary = VocabularySchema().dump(describe_statuses(_own_words()))
+    known = sorted({name for row in vocabulary["statuses"] for name in row["couriers"]})
+    if unknown := [name for name in couriers if name not in known]:
+        raise click.BadParameter(f"no words of {unknown[0]!r} are known: {', '.join(known)}")
+    shown = couriers or known
+    for row in vocabulary["statuses"]:
+        row["couriers"] = {name: row["couriers"][name] for name in shown if name in row["couriers"]}
     if as_json:
         output.print_json(vocabulary)
         return
-    couriers = sorted({name for row in vocabulary["statuses"] for name in row["couriers"]})
     columns: output.Columns = {
         "status": lambda row: format_status(row["status"], row["needs_attention"]),
         "group": "group",
         "rank": "rank",
         "terminal": lambda row: "yes" if row["is_terminal"] else "",
-        **{name: name for name in couriers},
+        **{name: name for name in shown},
     }
-    table = output.GrowingTable(columns, wrap=couriers, optional=("rank", "group"))
+    table = output.GrowingTable(columns, wrap=shown, optional=("rank", "group"))
     for row in vocabulary["statuses"]:
-        row |= {name: ", ".join(row["couriers"].get(name, ())) for name in couriers}
+        row |= {name: ", ".join(row["couriers"].get(name, ())) for name in shown}
     table.add(vocabulary["statuses"])
 
 

@@ -85,7 +85,9 @@ def _attempt(read: Reader, value: Any, faults: Faults, key: str | int) -> Any:
     try:
         value = read(value, faults)
     except ValidationError as error:
-        faults.append(("", " ".join(map(str, error.messages))))
+        # What is no object has a message under a key of its own.
+        messages = error.messages if isinstance(error.messages, list) else ["Not an object."]
+        faults.append(("", " ".join(map(str, messages))))
         value = REFUSED
     except _Refused:
         value = REFUSED

@@ -93,6 +93,11 @@ def fields_refused(messages: Any, path: str = "") -> Iterator[str]:
         yield from fields_refused(inner, path if is_part else f"{path}.{key}".lstrip("."))
 
 
+def test_what_is_no_object_is_said_to_be_none() -> None:
+    _data, left_out = read_fields(OuterSchema, {"id": "x", "inner": 5})
+    assert ("inner", "Not an object.") in [(item.field, item.why) for item in left_out]
+
+
 @given(body=bodies)
 def test_the_reader_reads_what_marshmallow_does(body: dict[str, Any]) -> None:
     expected = load_leniently(OuterSchema(), body)
