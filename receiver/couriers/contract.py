@@ -140,9 +140,9 @@ class Driver:
     words       their words to our statuses, in the order in which an order passes through them
     topics      its webhooks, by the topic in their URL; those about orders have the topic `orders`
     make_sample       the content of a webhook about an order as the courier sends it, for trying an
-                installation: of a JSON array its only entry, of an empty body its query. Whatever id,
-                word and reference it is given, decode finds them in it again. Raises NoSample where
-                the account's field map has no body that can be made
+                installation: of a JSON array its only entry, of an empty body its query. Decode
+                finds the id, word and reference in it again, whatever they are. Raises NoSample
+                where the account's field map has no body that can be made
     sample_headers    the headers of such a webhook that its topic declares
     sample_order      the id of a sample, which begins with ORDERTRAIL-SAMPLE- and marks it as one
                       (receiver/orders/names.py), and its state in the courier's word
