@@ -48,6 +48,7 @@ def make_driver(
             decode=decode,
             schedule=schedule,
             per_second=per_second,
+            answer_body="any" if body == "any" else "object",
         ),
         zone=preset.zone,
         stuck_after=stuck_after,
