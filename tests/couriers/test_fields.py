@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from receiver.couriers.contract import SampleState
@@ -599,6 +599,7 @@ def test_any_map_reads_any_body_or_refuses_it(body: Any, field_map: dict[str, An
         fold_order(snapshot.events, snapshot.parcels)
 
 
+@example(text="``")
 @given(text=st.text(max_size=40) | st.text("abc.[]*|&!@{}():,'`\"?=<>- 0123", max_size=40))
 def test_any_text_is_an_expression_or_refused(text: str) -> None:
     if is_allowed(text):

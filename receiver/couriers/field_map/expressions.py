@@ -6,6 +6,7 @@ length of what it copies and compares, are counted, and a body has a budget of s
 Source: https://jmespath.org/specification.html
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -49,7 +50,10 @@ def parse_expression(text: Any) -> Node:
     if len(text) > MAX_LENGTH:
         raise InvalidExpression(f"it has {len(text)} characters, more than {MAX_LENGTH}")
     try:
-        root: Node = jmespath.compile(text).parsed
+        with warnings.catch_warnings():
+            # A text between backticks without quotes is of an older JMESPath; it is read all the same.
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
+            root: Node = jmespath.compile(text).parsed
         depths = list(_depths(root))
     except RecursionError:
         raise InvalidExpression("it is nested too deeply") from None
