@@ -51,7 +51,7 @@ def parse_expression(text: Any) -> Node:
         raise InvalidExpression(f"it has {len(text)} characters, more than {MAX_LENGTH}")
     try:
         with warnings.catch_warnings():
-            # A text between backticks without quotes is of an older JMESPath; it is read all the same.
+            # A text between backticks without quotes is older JMESPath; it is read all the same.
             warnings.simplefilter("ignore", PendingDeprecationWarning)
             root: Node = jmespath.compile(text).parsed
         depths = list(_depths(root))
