@@ -5,14 +5,18 @@ ShipmentAPI's driver stands in for couriers that need it: its account gets other
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+import orjson
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -20,7 +24,8 @@ from receiver.couriers import DRIVERS
 from receiver.couriers.contract import Answer, Heard, Topic
 from receiver.couriers.snapshot import Decoded, MessageContext, Parameters, Snapshot, make_event
 from receiver.db.models import Message, Order
-from receiver.errors import Undecodable
+from receiver.errors import Undecodable, UnreadableBody
+from receiver.inbox.content import PARSERS, parse_content, parse_parameters
 from receiver.orders.erasure import find_names
 from tests.applications import context_of
 from tests.bodies import cottoncast_signature, raw
@@ -320,6 +325,23 @@ def test_what_is_kept_of_a_request_is_erased_with_the_body(
     client.post(ORDERS, query_string={"order": "A-1001", "name": "Dan"})
     drain()
     assert [row[2] for row in stored(sessions)] == [None] * 4
+
+
+bodies = st.binary() | st.text().map(str.encode)
+forms = st.lists(st.text("a%0=+\0\xe9", min_size=1)).map("&".join).map(str.encode)
+
+
+@pytest.mark.parametrize("kind", PARSERS)
+@given(body=bodies | forms)
+def test_any_body_is_parsed_or_refused(kind: Any, body: bytes) -> None:
+    with suppress(UnreadableBody):
+        parse_content(body, kind)
+
+
+@given(query=bodies | forms)
+def test_any_query_can_be_stored(query: bytes) -> None:
+    stored = orjson.loads(orjson.dumps(parse_parameters(query.decode(errors="replace"))))
+    assert "\0" not in "".join(f"{name}{value}" for name, value in stored.items())
 
 
 def test_an_order_is_named_by_a_form_in_any_encoding() -> None:

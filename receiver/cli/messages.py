@@ -92,6 +92,7 @@ def show_command(message_id: str, as_json: bool) -> None:
         "repeated": repeated if message["repetitions"] else None,
         "retried": format_time(message["retried_at"]),
         "size": None if message["size"] is None else f"{message['size']} bytes",
+        **_describe_request(message["request"]),
     }
     output.print_facts(facts.items())
     output.print_line("")
@@ -104,6 +105,17 @@ def show_command(message_id: str, as_json: bool) -> None:
         output.print_line(message["body_base64"])
     else:
         output.print_line("The body is no longer stored.")
+
+
+def _describe_request(request: output.JsonObject | None) -> output.JsonObject:
+    """Return what the courier said beside the body: the method, each header and parameter."""
+    if request is None:
+        return {}
+    query = {
+        f"?{name}": value if isinstance(value, str) else ", ".join(value)
+        for name, value in request["query"].items()
+    }
+    return {"method": request["method"], **request["headers"], **query}
 
 
 def selection_options(command: options.Command) -> options.Command:

@@ -40,6 +40,8 @@ HOOKS = (
     "/webhooks/tiramizoo/tours/tiramizoo-token",
     "/webhooks/shipmentapi/orders/shipmentapi-token",
     "/webhooks/cottoncast/orders",
+    "/webhooks/cottoncast/product",
+    "/webhooks/onfleet/orders?check=%3Cb%3E&check=%00",
 )
 READS = (
     "/v1/orders",

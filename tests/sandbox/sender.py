@@ -186,10 +186,11 @@ class WebhookSender:
     def _post(self, webhook: Webhook) -> int | None:
         message = self._message(webhook.order, webhook.number)
         headers = {"Content-Type": "application/json", **message.headers}
+        url = webhook.order.webhook_url or ""
         try:
             answer = self._opened().request(
-                "POST",
-                webhook.order.webhook_url or "",
+                message.method,
+                f"{url}?{message.query}" if message.query else url,
                 headers=list(headers.items()),
                 content=message.body,
                 extensions={"timeout": TIMEOUT},

@@ -11,10 +11,12 @@ PENDING, DELIVERED, LOST, GIVEN_UP = "pending", "delivered", "lost", "given_up"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A webhook's body and its headers beside Content-Type."""
+    """A webhook's body, its headers beside Content-Type, and how it is sent."""
 
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    query: str = ""
+    method: str = "POST"
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,12 @@ class WebhooksOnly(Courier):
     def webhook_message(self, order: Order, number: int) -> Message:
         step = order.life[number]
         state = SampleState(order.id, step.state, order.reference, step.at)
-        body = self.driver.sample_body(state)
-        return Message(body, sign(self.driver.signature, self.secret, body, self.now()))
+        body, query = self.driver.sample_body(state), self.driver.sample_query(state)
+        headers = {**self.driver.sample_headers}
+        if self.driver.topics["orders"].body == "form":
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        headers |= sign(self.driver.signature, self.secret, body, self.now())
+        return Message(body, headers, query, self.driver.topics["orders"].methods[0])
 
     def environ(self) -> dict[str, str]:
         names = {"DRIVER": self.name, "SECRETS": self.secret}

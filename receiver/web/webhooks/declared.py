@@ -21,7 +21,7 @@ from receiver.web.context import app_context
 
 log = structlog.get_logger(__name__)
 
-SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie"}
 
 # A handshake repeats what stands in the query: whoever makes a browser open such a URL must not get
 # a page of his own out of it.
@@ -32,13 +32,11 @@ MOST_HANDSHAKE_BYTES = 1_000
 def keep_request(topic: Topic, scheme: Scheme) -> dict[str, Any] | None:
     """Return what the topic keeps of the current request, as in Message.request.
 
-    scheme: the account's. A header with its secret is not kept, whatever the topic declares.
+    scheme: the account's. Its credential is not kept, whatever the topic declares.
     """
     if not topic.keeps_request:
         return None
-    secret = SECRET_HEADERS
-    if scheme.trust != SIGNED:
-        secret = secret | {name.lower() for name in scheme.header_names}
+    secret = find_secret_headers(scheme)
     headers = {
         name.lower(): _decode_header(value)
         for name in topic.headers
@@ -46,6 +44,12 @@ def keep_request(topic: Topic, scheme: Scheme) -> dict[str, Any] | None:
     }
     query = read_query() if topic.keeps_query else {}
     return {"method": request.method, "headers": headers, "query": query}
+
+
+def find_secret_headers(scheme: Scheme) -> set[str]:
+    """Return the headers that hold credentials, or may; not those that a signature covers."""
+    read = {name.lower() for name in scheme.header_names}
+    return SECRET_HEADERS | (read - {name.lower() for name in scheme.signed_headers})
 
 
 def find_trust(topic: Topic, scheme: Scheme) -> str:

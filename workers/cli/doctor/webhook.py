@@ -52,7 +52,7 @@ def _post(base_url: str, account: Account, body: bytes) -> ProbeResponse:
     stranger = replace(account, secrets=(next(usable),))
     request = build_request(stranger, "orders", base_url, body)
     headers = {**request.headers, "Content-Length": str(len(body))}
-    return send_probe("POST", request.url, headers, body)
+    return send_probe(request.method, request.url, headers, body)
 
 
 def _interpret(account: Account, response: ProbeResponse) -> tuple[str, str, str]:
