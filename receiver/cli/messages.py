@@ -111,6 +111,8 @@ def _describe_request(request: output.JsonObject | None) -> output.JsonObject:
     """Return what the courier said beside the body: the method, each header and parameter."""
     if request is None:
         return {}
+    if "polled_order_id" in request:
+        return {"polled as": request["polled_order_id"]}
     query = {
         f"?{name}": value if isinstance(value, str) else ", ".join(value)
         for name, value in request["query"].items()
