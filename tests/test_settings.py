@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from receiver.couriers import DRIVERS
 from receiver.couriers.signatures import (
     BasicCredentials,
     HeaderToken,
@@ -623,7 +624,8 @@ def test_the_example_names_exactly_the_settings_that_there_are() -> None:
     general = {name for name in example() if not name.startswith("COURIER_")}
     assert general == set(GENERAL.fields)
     of_accounts = [ACCOUNT_NAME.fullmatch(name) for name in example().keys() - general]
-    assert {match["setting"] for match in of_accounts if match} == set(ACCOUNT.fields)
+    declared = {name for driver in DRIVERS.values() for name in driver.settings}
+    assert {match["setting"] for match in of_accounts if match} == {*ACCOUNT.fields, *declared}
     assert None not in of_accounts
 
 
@@ -631,7 +633,9 @@ def test_the_example_shows_the_defaults() -> None:
     empty = {None: "", (): "", dict: "{}"}
     for name, match in example().items():
         account = ACCOUNT_NAME.fullmatch(name)
-        field = ACCOUNT.fields[account["setting"]] if account else GENERAL.fields[name]
+        declared = DRIVERS.get(account["account"].lower()) if account else None
+        settings_of = {**ACCOUNT.fields, **(declared.settings if declared else {})}
+        field = settings_of[account["setting"]] if account else GENERAL.fields[name]
         if field.required:
             assert (match["optional"], match["value"]) == ("", ""), name
         elif account and account["setting"] == "DRIVER":

@@ -60,7 +60,7 @@ class _EmptyIsNull:
 
 
 class Text(_EmptyIsNull, fields.Field[str]):
-    """Text without the blanks around it, or a number in its place."""
+    """Text without the blanks around it, or a number in its place: 41.0 is read as `41`."""
 
     def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(value, str):
@@ -70,7 +70,8 @@ class Text(_EmptyIsNull, fields.Field[str]):
     def _deserialize(self, value: Any, *_args: Any, **_kwargs: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValidationError("Not a text.")
-        return str(value)
+        is_whole = isinstance(value, float) and value.is_integer()
+        return str(int(value) if is_whole else value)
 
 
 class WebUrl(Text):

@@ -1,11 +1,13 @@
-"""Times as couriers write them."""
+"""Times and ids as couriers write them."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from receiver.couriers.parsing import in_zone, parse_time
+from receiver.couriers.body_reader import read_fields
+from receiver.couriers.parsing import Body, in_zone, parse_time, required_name
+from receiver.inbox.json_body import parse_body
 
 
 def parsed(value: Any) -> tuple[str, set[str]]:
@@ -113,3 +115,28 @@ def test_the_end_of_the_calendar_has_no_zone_behind_it() -> None:
     moment = in_zone(parse_time("9999-12-31T23:59:59"), "America/New_York")
     assert moment is not None
     assert moment.at == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+class NamedSchema(Body):
+    id = required_name()
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("41", "41"),
+        ("0", "0"),
+        ('"0041"', "0041"),
+        ("-7", "-7"),
+        ("41.0", "41"),
+        ("4.1e1", "41"),
+        ("1.5", "1.5"),
+        ("9007199254740993", "9007199254740993"),
+        ("340282366920938463463374607431768211456", "340282366920938463463374607431768211456"),
+        ("1" * 255, "1" * 255),
+        ("1e20", "100000000000000000000"),
+    ],
+)
+def test_an_id_may_be_a_number_of_any_length(written: str, name: str) -> None:
+    found, left_out = read_fields(NamedSchema, parse_body(f'{{"id": {written}}}'.encode()))
+    assert (found, left_out) == ({"id": name}, ())

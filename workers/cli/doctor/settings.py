@@ -87,12 +87,24 @@ def _check_accounts(settings: Settings, environ: Mapping[str, str]) -> Findings:
         slug = name.lower().replace("_", "-")
         if slug in settings.accounts:
             yield _check_polling(settings.accounts[slug])
+            yield from _describe_driver_settings(settings.accounts[slug])
         else:
             seen = "off: it has no secrets, or its settings have faults"
             yield Finding(slug, WARNING, seen, f"Set COURIER_{name}_SECRETS.")
     if not settings.accounts:
         seen = "no account is on: every webhook is answered 404"
         yield Finding("accounts", BROKEN, seen, "Set COURIER_<ACCOUNT>_SECRETS.")
+
+
+def _describe_driver_settings(account: Account) -> Findings:
+    """Show the settings that an account's driver declares, without the values of secret ones."""
+    shown = [
+        f"{account.env_name(name)}={'***' if field.metadata.get('secret') else value}"
+        for name, field in DRIVERS[account.driver].settings.items()
+        if (value := account.settings.get(name)) is not None
+    ]
+    if shown:
+        yield Finding(account.slug, OK, ", ".join(shown))
 
 
 def _check_polling(account: Account) -> Finding:
