@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, ForeignKey, Identity, SmallInteger, Text, literal_column, text
+from sqlalchemy import BigInteger, Identity, SmallInteger, Text, literal_column, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -167,6 +167,9 @@ TOUR = "tour"
 class Identifier(Base):
     """A name of an order. It is stored for good: names lead to an order in any order of arrival.
 
+    Neither names nor events have a foreign key to the order, which would look it up for each row:
+    whoever writes them has locked or just inserted it, and whoever deletes it deletes them.
+
     kind: NAME: the courier's id, any identifier that the courier ever gave the order, or the
         tracking number of a parcel. REFERENCE: a number of the shop's. TOUR: a tour of the order.
     """
@@ -175,7 +178,7 @@ class Identifier(Base):
 
     account: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str] = mapped_column(primary_key=True)
-    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    order_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     kind: Mapped[str] = mapped_column(server_default=NAME)
 
     __table_args__ = (
@@ -208,7 +211,7 @@ class Event(Base):
 
     __tablename__ = "events"
 
-    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    order_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     occurred_at: Mapped[datetime]
     told_at: Mapped[datetime | None]
