@@ -3,7 +3,7 @@
 import os
 from typing import Any, TypeVar
 
-from flask import Flask, Response, g
+from flask import Flask, g
 
 from receiver import telemetry
 from receiver.accounts.discarded_webhooks import DiscardRecorder
@@ -59,9 +59,13 @@ class SynchronousFlask(Flask):
         return func
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Answer a request whose path has ids of couriers."""
+        """Answer a request whose path has ids of couriers, with the headers of every answer."""
         keep_encoded_slashes(environ)
-        return super().wsgi_app(environ, start_response)
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, _add_headers_of_every_answer(headers), exc_info)
+
+        return super().wsgi_app(environ, start)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -105,7 +109,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     if settings.otel_exporter_otlp_endpoint:
         trace_requests(app)
-    app.after_request(_add_headers_of_every_answer)  # first, because these hooks run in reverse
     app.before_request(note_start)
     problems.init_app(app)
     if settings.request_log == "on":
@@ -119,10 +122,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def _add_headers_of_every_answer(answer: Response) -> Response:
-    headers = answer.headers
-    # A look for each header costs more than the rest of an answer, so one tells pages apart.
-    is_page = POLICY in headers
-    headers.extend({n: v for n, v in SECURITY_HEADERS.items() if not (is_page and n in headers)})
-    headers.add(REQUEST_ID, g.request_id)
-    return answer
+def _add_headers_of_every_answer(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the headers of an answer with those that it did not set itself, as pages do.
+
+    On what is sent, and not on Flask's answer: that checks each header again.
+    """
+    given = {name for name, _ in headers}
+    added = [(name, value) for name, value in SECURITY_HEADERS.items() if name not in given]
+    return [*headers, *added, (REQUEST_ID, g.request_id)]

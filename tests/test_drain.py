@@ -101,7 +101,7 @@ def rows_of(sessions: Sessions, table: type[Base], without: Iterable[str] = ()) 
     statement = select(table.__table__)
     if table in (Event, Identifier):
         statement = select(Order.account, Order.courier_order_id, table.__table__).join_from(
-            Order, table
+            Order, table, Order.id == table.order_id
         )
     with sessions() as session:
         found = [

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,13 +14,13 @@ from marshmallow import Schema, fields
 from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
-from receiver.db.models import Order, Poll
+from receiver.db.models import Identifier, Order, Poll
 from receiver.orders.find import MEANT, find_order
 from receiver.orders.listing.pages import list_orders
 from receiver.orders.listing.search import BEGINNING
 from receiver.orders.matching import SILENT
 from receiver.orders.order_json import order_etag, render_order
-from receiver.orders.read_batching import ORDER, REFERENCED, VERSION, OrderReader
+from receiver.orders.read_batching import NAMED, ORDER, REFERENCED, VERSION, OrderReader
 from receiver.schemas.order import OrderSchema
 from receiver.settings import Settings
 from tests.bodies import raw, tiramizoo_order
@@ -153,10 +154,43 @@ def test_the_orders_of_a_reference_are_what_their_page_would_be(
         assert len(page["orders"]) == min(limit, {"S-1": 3, "S-3": 0}.get(reference, 1))
 
 
+@pytest.mark.parametrize("limit", [1, 2, 50])
+def test_the_orders_of_a_tracking_number_are_what_their_page_would_be(
+    sessions: sessionmaker[Session], settings: Settings, engine: Engine, limit: int
+) -> None:
+    """In all accounts but test accounts, by the step of each account that finds it first."""
+    settings = replace(settings, test_accounts=frozenset({"trial"}))
+    put_orders(
+        sessions,
+        *({"account": account} for account in ("a", "a", "b", "c", "trial")),
+        {"account": "b", "courier_order_id": "T-1"},
+    )
+    with sessions.begin() as session:
+        ids = session.scalars(select(Order.id).order_by(Order.id)).all()
+        names = zip(ids, ("T-1", "T-1", "T-1", "t1", "T-1"), "aabct", strict=False)
+        accounts = {"t": "trial"}
+        session.add_all(
+            Identifier(account=accounts.get(account, account), value=name, order_id=order_id)
+            for order_id, name, account in names
+        )
+    reader = OrderReader(engine, settings.test_accounts)
+    found = {}
+    for name in ("T-1", "t-1", "T-2"):
+        page = found[name] = reader.list_by_name(name, limit)
+        with sessions() as session:
+            plain = list_orders(session, settings, {"tracking_number": name, "limit": limit})
+        assert page["next_cursor"] == plain["next_cursor"]
+        assert [row.id for row in page["orders"]] == [row.id for row in plain["orders"]]
+    reader._pool.close()
+    # Exactly: two of account a, the one of b that is called so, and that of c in another spelling.
+    assert [len(page["orders"]) for page in found.values()] == [min(limit, 4), min(limit, 5), 0]
+
+
 STATEMENTS = {
     "version": VERSION,
     "order": ORDER,
     "referenced": REFERENCED,
+    "named": NAMED,
     "meant": MEANT,
     "beginning": BEGINNING,
     "silent": SILENT,
@@ -171,7 +205,7 @@ def test_each_is_found_by_its_key_whatever_postgresql_believes(
         run = session.connection().exec_driver_sql
         run("SET LOCAL statement_timeout = 0")
         # As new tables, not as some that had rows once and are known to have none now.
-        run("TRUNCATE orders CASCADE")
+        run("TRUNCATE orders, identifiers CASCADE")
         if not analysed:
             run("ANALYZE orders, polls, identifiers")
         put_many(session, 20_000)

@@ -61,8 +61,12 @@ def test_a_report_is_what_the_orders_come_to_whatever_came_when(
     sessions: Sessions, settings: Settings, lives: list[Life], choose: random.Random
 ) -> None:
     with sessions.begin() as session:
-        for table in ("orders", "messages", "daily_performance", "order_performance", "cursors"):
-            session.execute(text(f"TRUNCATE {table} CASCADE"))
+        session.execute(
+            text(
+                "TRUNCATE orders, identifiers, events, messages, daily_performance,"
+                " order_performance, cursors CASCADE"
+            )
+        )
     periods = [
         Period(START.date() + n * DAY, START.date() + (n + m) * DAY)
         for n, m in ((0, 0), (1, 0), (2, 1), (0, 400))

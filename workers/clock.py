@@ -67,9 +67,8 @@ def drain_alone(runtime: Runtime, guard: CrashGuard) -> None:
     try:
         # As a worker does it: a batch that takes forever is stopped.
         with UnixSignalDeathPenalty(doorbell.DRAIN_SECONDS):  # type: ignore[no-untyped-call] # RQ's
-            drain_inbox(
-                runtime.sessions, runtime.settings, guard, DRAIN_SECONDS, runtime.feed_bell.ring
-            )
+            feed = runtime.feed_bell.ring
+            drain_inbox(runtime.sessions, runtime.settings, guard, DRAIN_SECONDS, feed, STOP)
     except Exception as error:  # noqa: BLE001 (the clock goes on, and tries again at its next tick)
         log.warning("drain_failed", **failure_fields(error))
 

@@ -93,9 +93,8 @@ def _pollers() -> Sequence[AccountPoller]:
 def drain() -> None:
     """Empty the inbox."""
     process = get_runtime()
-    if drain_inbox(
-        process.sessions, process.settings, _crash_guard(), DRAIN_SECONDS, process.feed_bell.ring
-    ):
+    feed = process.feed_bell.ring
+    if drain_inbox(process.sessions, process.settings, _crash_guard(), DRAIN_SECONDS, feed, STOP):
         ring_doorbell(process.redis)
 
 

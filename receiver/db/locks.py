@@ -1,6 +1,8 @@
 """Advisory locks: a transaction takes one by its number and holds it until it ends."""
 
-from sqlalchemy import func, select
+import functools
+
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 MIGRATION_LOCK = 7_203_118_402
@@ -16,13 +18,18 @@ def take_lock(session: Session, key: int | str, shared: bool = False) -> None:
 
     key: a number of this module; or a name, whose hash is the number.
     """
-    number = func.hashtextextended(key, 0) if isinstance(key, str) else key
-    lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
-    session.execute(select(lock(number)))
+    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    session.connection().execute(_call(function, isinstance(key, str)), {"key": key})
 
 
 def try_lock(session: Session, key: int | str, shared: bool = False) -> bool:
     """Take a lock, as take_lock() does, if it is free; return whether it was."""
-    number = func.hashtextextended(key, 0) if isinstance(key, str) else key
-    lock = func.pg_try_advisory_xact_lock_shared if shared else func.pg_try_advisory_xact_lock
-    return bool(session.scalar(select(lock(number))))
+    function = "pg_try_advisory_xact_lock_shared" if shared else "pg_try_advisory_xact_lock"
+    return bool(session.connection().scalar(_call(function, isinstance(key, str)), {"key": key}))
+
+
+@functools.cache
+def _call(function: str, is_name: bool) -> TextClause:
+    """Return the statement that calls a function, made once: that takes longer than the lock."""
+    number = "hashtextextended(:key, 0)" if is_name else "CAST(:key AS bigint)"
+    return text(f"SELECT {function}({number})")

@@ -8,6 +8,7 @@ combination of values, none longer than a page.
 
 import base64
 import binascii
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -149,7 +150,13 @@ def count_rows(session: Session, rows: Select[Any], limit: int = MOST_COUNTED) -
 
 def distinct_values(session: Session, column: InstrumentedAttribute[str]) -> list[str]:
     """Return the distinct values of a column, by one read of its index for each of them."""
+    return list(session.connection().scalars(_select_distinct(column)))
+
+
+@functools.cache
+def _select_distinct(column: InstrumentedAttribute[str]) -> Select[tuple[str]]:
+    """Return the statement, made once for each column: that takes longer than to run it."""
     first = select(func.min(column).label("value")).cte("seen", recursive=True)
     following = select(func.min(column)).where(column > first.c.value).scalar_subquery()
     seen = first.union_all(select(following).where(first.c.value.is_not(None)))
-    return list(session.scalars(select(seen.c.value).where(seen.c.value.is_not(None))))
+    return select(seen.c.value).where(seen.c.value.is_not(None))

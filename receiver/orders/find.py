@@ -42,8 +42,8 @@ _SPELLED: LiteralString = f"""
     WHERE identifiers.account = asked.account
       AND {spelling("value")} = {spelling("asked.name")} AND {spelling("asked.name")} <> ''
 """  # noqa: S608
-FOUND: LiteralString = f"""
-    {_ASKED} CROSS JOIN LATERAL (
+STEPS: LiteralString = f"""
+    LATERAL (
         ({_OWN} LIMIT 1)
         UNION ALL
         ({_EXACT} AND NOT EXISTS ({_OWN}) ORDER BY order_id DESC LIMIT %(most)s)
@@ -54,6 +54,7 @@ FOUND: LiteralString = f"""
          ) AS spelled ORDER BY order_id DESC LIMIT %(most)s)
     ) AS found (order_id)
 """  # noqa: S608
+FOUND: LiteralString = f"{_ASKED} CROSS JOIN {STEPS}"
 IDS: LiteralString = f"SELECT asked.account, asked.name, order_id FROM {FOUND}"  # noqa: S608
 # All orders that a name may mean, whatever its spelling, also by the kinds of names that lookups
 # leave out.

@@ -36,7 +36,8 @@ def is_sample(name: str) -> bool:
     A sample has no other names than these, and other orders have none of them: so no message can
     make a sample of another order, and no sample is found by a name of another order.
     """
-    return spell(name).startswith(SAMPLE_SPELLING)
+    # The first letter is looked at first: every name of every message is asked about.
+    return name.lstrip(" -")[:1] in "oO" and spell(name).startswith(SAMPLE_SPELLING)
 
 
 def find_reference(order: AnyOrder, known: details.KnownDetails) -> str | None:

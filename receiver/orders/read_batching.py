@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from receiver.db.group_commit import AutocommitPool, Batcher
 from receiver.db.pagination import HIGHEST_ID, MOST_LISTED, write_cursor
 from receiver.errors import StorageUnavailable
-from receiver.orders.find import FOUND, MOST_ORDERS, refuse_other_than_one
+from receiver.orders.find import FOUND, MOST_ORDERS, STEPS, refuse_other_than_one
 from receiver.text import storable_name
 
 READ_SECONDS = 5.0
@@ -56,6 +56,28 @@ REFERENCED: LiteralString = f"""
     ) AS found
 """  # noqa: S608
 
+# Of all accounts that have orders, by one read of an index for each of them. LIMIT 1 for the same
+# reason: PostgreSQL expects thousands of orders here, and would read all of them.
+NAMED: LiteralString = f"""
+    WITH RECURSIVE stored (account) AS (
+        SELECT min(account) FROM orders
+        UNION ALL
+        SELECT (SELECT min(account) FROM orders WHERE account > stored.account)
+        FROM stored WHERE account IS NOT NULL
+    )
+    SELECT '' AS asked_account, asked.name AS asked_name, {COLUMNS}
+    FROM (
+        SELECT account, name FROM stored CROSS JOIN unnest(%(names)s::text[]) AS given (name)
+        WHERE account <> ALL (%(left_out)s::text[])
+    ) AS asked
+    CROSS JOIN {STEPS}
+    CROSS JOIN LATERAL (SELECT * FROM orders WHERE orders.id = order_id LIMIT 1) AS orders
+    LEFT JOIN LATERAL (
+        SELECT * FROM polls WHERE polls.order_id = orders.id LIMIT 1
+    ) AS polls ON true
+    ORDER BY orders.id DESC
+"""  # noqa: S608
+
 # A statement, and the account and name that it is about.
 Read = tuple[LiteralString, str, str]
 
@@ -90,11 +112,11 @@ class OrderReader:
 
         Those of test accounts are left out.
         """
-        rows = self._read(REFERENCED, "", reference)
-        return {
-            "orders": rows[:limit],
-            "next_cursor": write_cursor(rows[limit - 1].id) if len(rows) > limit else None,
-        }
+        return _first_page(self._read(REFERENCED, "", reference), limit)
+
+    def list_by_name(self, name: str, limit: int) -> dict[str, Any]:
+        """Return the first page of the orders with a name, in whichever account, likewise."""
+        return _first_page(self._read(NAMED, "", name), limit)
 
     def _read_one(self, statement: LiteralString, account: str, name: str) -> Any:
         rows = self._read(statement, storable_name(account), storable_name(name))
@@ -114,8 +136,16 @@ class OrderReader:
         for statement in {read[0] for read in reads}:
             pairs = {read[1:] for read in reads if read[0] == statement}
             accounts, names = map(list, zip(*pairs, strict=True))
-            values = {"accounts": accounts, "names": names, "most": MOST_ORDERS + 1}
+            most = MOST_LISTED if statement == NAMED else MOST_ORDERS
+            values = {"accounts": accounts, "names": names, "most": most + 1}
             values |= {"left_out": self._test_accounts}
             for row in self._pool.fetch_all(statement, values):
                 found[statement, row.asked_account, row.asked_name].append(row)
         return [found[read] for read in reads]
+
+
+def _first_page(rows: Sequence[Any], limit: int) -> dict[str, Any]:
+    return {
+        "orders": rows[:limit],
+        "next_cursor": write_cursor(rows[limit - 1].id) if len(rows) > limit else None,
+    }

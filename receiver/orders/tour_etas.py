@@ -67,6 +67,8 @@ def add_etas(
     the order as well, or the order is not in the tour any more. Of several ETAs in one plan the
     latest counts.
     """
+    if not orders:
+        return
     with_tours = {*distinct_values(session, TourStop.account)}
     by_id = {order.id: order for order in orders if order.account in with_tours}
     if not by_id:

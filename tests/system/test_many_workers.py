@@ -111,7 +111,7 @@ def dump(environ: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
         tables = {
             "orders": select(Order.__table__),
             "events": select(Order.account, Order.courier_order_id, Event.__table__).join_from(
-                Order, Event
+                Order, Event, Order.id == Event.order_id
             ),
         }
         dumped = {

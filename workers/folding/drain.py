@@ -5,6 +5,7 @@ or not at all, so a worker that dies leaves nothing half done. If a batch fails,
 folded one by one, and those that fail again are quarantined.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ log = structlog.get_logger(__name__)
 BATCH = 300
 # Of a batch, at most so many messages that were sent back.
 SENT_BACK = 50
+# How long to wait for more messages after a batch that was smaller than any that is limited.
+PAUSE_SECONDS = 0.02
 # A larger body is folded alone, so that no other message waits for its commit, and another worker
 # can go on with the rest meanwhile: tens of thousands of parcels take half a second.
 LARGE_BYTES = 131_072
@@ -84,10 +87,14 @@ def drain_inbox(
     guard: CrashGuard,
     seconds: float,
     ring_feed: Callable[[], None],
+    stop: threading.Event,
 ) -> bool:
-    """Fold batches until none is left, or for so long; return whether some may be left.
+    """Fold batches until no more messages come, or for so long; return whether some may be left.
 
-    ring_feed: called after each batch.
+    After a small batch it waits a moment for more. So while messages keep coming, they are folded
+    several at a time, and the cost of an RQ job, which is that of a batch, is paid only once.
+
+    ring_feed: called after each batch. stop: set when the process is to stop.
     """
     started, folded, left = time.monotonic(), 0, False
     while size := drain_batch(sessions, settings, datetime.now(UTC), guard):
@@ -95,6 +102,8 @@ def drain_inbox(
         ring_feed()
         if left := time.monotonic() - started > seconds:
             break
+        if size < SENT_BACK:
+            stop.wait(PAUSE_SECONDS)
     if folded:
         log.info("inbox_drained", messages=folded, seconds=round(time.monotonic() - started, 3))
     return left
@@ -138,7 +147,7 @@ class _Drain:
 
     def _fold_batch(self) -> Sequence[int]:
         """Fold a batch, all or nothing; return the suspects to try if it was not full."""
-        marked = False
+        marked, folded = False, FoldedBatch()
         while True:
             try:
                 with self.sessions.begin() as session, limit_cpu(BATCH_SECONDS):
@@ -151,8 +160,9 @@ class _Drain:
                     is_full = len(self.ids) >= BATCH
                     suspects = [] if is_full else poison.find_suspects(session, exclude=self.ids)
                     self.large = [] if is_full else find_large(session)
-                    folded = fold_messages(session, batch, self.settings, self.now)
-                    record_outcomes(session, batch, folded, self.now)
+                    if batch:
+                        folded = fold_messages(session, batch, self.settings, self.now)
+                        record_outcomes(session, batch, folded, self.now)
                 self.marks.clear(self.ids)
             except ConcurrentChange:
                 # The order exists now, so this ends, at the latest with the last new order.
@@ -280,4 +290,4 @@ def _lock(session: Session, messages: Select[Message], limit: int) -> Sequence[M
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [MessageRow(*row) for row in rows]
+    return [MessageRow(*row) for row in rows.all()]

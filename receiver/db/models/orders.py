@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Identity, SmallInteger, Text, literal_column, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, SmallInteger, Text, literal_column, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 

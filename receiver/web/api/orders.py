@@ -165,6 +165,8 @@ def list_orders(filters: dict[str, Any]) -> Response:
     page: dict[str, Any] = {"orders": []}
     if filters.keys() == {"reference", "limit"}:
         page = app.reader.list_by_reference(filters["reference"], filters["limit"])
+    elif filters.keys() == {"tracking_number", "limit"}:
+        page = app.reader.list_by_name(filters["tracking_number"], filters["limit"])
     if not page["orders"]:
         with app.sessions() as session:
             page = pages.list_orders(session, app.settings, filters)
