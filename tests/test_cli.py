@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.cli import main
 from receiver.cli.output import print_json
+from receiver.couriers import DRIVERS
 from tests.bodies import life, tiramizoo_order
 from tests.command import HARMLESS, HOSTILE, command_json, process, run_command
 from tests.service import ROOT
@@ -280,3 +281,24 @@ def test_json_is_ascii_and_steers_nothing(capsys: pytest.CaptureFixture[str]) ->
 
 def test_an_id_that_is_no_utf_8_is_wrong_usage(environ: dict[str, str]) -> None:
     assert run_command(environ, "order", "tiramizoo", "\udcff").exit_code == 2
+
+
+def test_every_courier_that_can_be_connected_is_shown_with_what_it_needs() -> None:
+    shown = command_json({}, "drivers")["drivers"]
+    assert [driver["driver"] for driver in shown] == list(DRIVERS)
+    assert command_json({}, "drivers", "uber") == {
+        "drivers": [
+            {
+                "driver": "uber",
+                "authentication": "an HMAC-SHA256 in hex in the header X-Uber-Signature",
+                "webhooks": ["/webhooks/<account>/orders"],
+                "api_url": "https://api.uber.com/v1",
+                "polling": ["API_TOKEN", "API_USER", "CUSTOMER_ID"],
+                "settings": {"CUSTOMER_ID": "the Customer ID of the Direct Dashboard"},
+            }
+        ]
+    }
+    lines = run_command({}, "drivers", "tiramizoo", "uber").stdout.splitlines()
+    assert [line for line in lines if line.startswith("COURIER_<ACCOUNT>_CUSTOMER_ID")]
+    assert "/webhooks/<account>/orders/<secret>" in "".join(lines)
+    assert run_command({}, "drivers", "hermes").exit_code == 2

@@ -1,6 +1,7 @@
-"""`ordertrail couriers`, `tour` and `statuses`."""
+"""`ordertrail couriers`, `drivers`, `tour` and `statuses`."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -9,13 +10,14 @@ from receiver.cli import output
 from receiver.cli.options import Name, json_option
 from receiver.cli.output import format_status, format_time
 from receiver.cli.session import load_settings, open_database, read_environment, require_account
+from receiver.couriers import DRIVERS
 from receiver.couriers.vocabulary import describe_statuses
 from receiver.errors import UnknownTour
 from receiver.orders.order_json import render_tour
 from receiver.orders.tour_etas import find_tour
 from receiver.schemas.account import AccountListSchema
 from receiver.schemas.fields import VocabularySchema
-from receiver.settings import BadSettings, Settings
+from receiver.settings import Account, BadSettings, Settings
 from receiver.text import count_noun
 
 
@@ -109,6 +111,47 @@ def tour_command(account: str, tour_id: str, as_json: bool) -> None:
     output.print_facts(facts.items())
     output.print_line("")
     output.GrowingTable(columns, wrap=("packages",)).add(tour["stops"])
+
+
+@click.command()
+@click.argument("names", metavar="[DRIVER]...", nargs=-1)
+@json_option
+def drivers_command(names: tuple[str, ...], as_json: bool) -> None:
+    """Show which couriers can be connected, and what their accounts need.
+
+    COURIER_<ACCOUNT>_SECRETS switches an account on; it is polled once `polled with` is set, too.
+    """
+    if unknown := [name for name in names if name not in DRIVERS]:
+        raise click.BadParameter(f"there is no driver {unknown[0]!r}: {', '.join(DRIVERS)}")
+    described = [_describe_driver(name) for name in names or DRIVERS]
+    if as_json:
+        output.print_json({"drivers": described})
+        return
+    for driver in described:
+        facts = {
+            "authenticated by": driver["authentication"],
+            "webhooks": ", ".join(driver["webhooks"]),
+            "polled at": driver["api_url"]
+            or ("COURIER_<ACCOUNT>_API_URL" if driver["polling"] else ""),
+            "polled with": ", ".join(f"COURIER_<ACCOUNT>_{name}" for name in driver["polling"]),
+            **{f"COURIER_<ACCOUNT>_{name}": text for name, text in driver["settings"].items()},
+        }
+        output.print_line(driver["driver"], "bold")
+        output.print_facts(facts.items())
+        output.print_line("")
+
+
+def _describe_driver(name: str) -> dict[str, Any]:
+    driver = DRIVERS[name]
+    api, secret = driver.api, "/<secret>" if driver.signature.in_url else ""
+    return {
+        "driver": name,
+        "authentication": driver.signature.description,
+        "webhooks": [f"/webhooks/<account>/{topic}{secret}" for topic in driver.topics],
+        "api_url": api.url if api else None,
+        "polling": Account(name, name, ()).missing_for_polling if api else [],
+        "settings": {key: field.metadata["description"] for key, field in driver.settings.items()},
+    }
 
 
 @click.command()

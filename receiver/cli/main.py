@@ -41,6 +41,10 @@ COMMANDS: CommandTable = {
     },
     "Couriers": {
         "couriers": ("receiver.cli.couriers", "Show the state of each courier account."),
+        "drivers": (
+            "receiver.cli.couriers",
+            "Show which couriers can be connected, and what their accounts need.",
+        ),
         "send": ("receiver.cli.sending.command", "Send a webhook as a courier would."),
         "fields": ("receiver.cli.field_maps.command", "Try a field map on a body."),
         "performance": (
