@@ -420,3 +420,15 @@ def test_every_setting_that_the_documentation_shows_is_one() -> None:
     assert [type(read_scheme(setting)).__name__ for setting in shown] == [
         *("Hmac", "Hmac", "HeaderToken", "BasicCredentials", "TokenInUrl", "Hmac")
     ]
+
+
+def test_basic_credentials_are_those_of_rfc_7617() -> None:
+    scheme, secrets = scheme_of(compare="basic"), ("Aladdin:open sesame",)
+    sent = {"Authorization": "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="}
+    assert sign(scheme, secrets[0], BODY, NOW) == sent
+    assert refusal(scheme, secrets, sent) == ""
+    # Another user with the same password.
+    other = base64.b64encode(b"aladdin:open sesame").decode()
+    assert refusal(scheme, secrets, {"Authorization": f"Basic {other}"}) == "wrong"
+    for value in ("QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Bearer QWxhZGRpbjpvcGVuIHNlc2FtZQ=="):
+        assert refusal(scheme, secrets, {"Authorization": value}) == "malformed"

@@ -210,7 +210,7 @@ MISTAKES = {
         "unprefixed",
     ): f"t={TIMED[:10].decode()},{digest('key-of-stripe', text=TIMED).hex()}",
     ("stripe", "other_text"): f"t={TIMED[:10].decode()},v1={digest('key-of-stripe').hex()}",
-    ("stripe", "timestamp_unreadable"): f"t=now,v1={digest('key-of-stripe').hex()}",
+    ("stripe", "timestamp_unreadable"): f"t=now,v1={digest('key-of-stripe', text=TIMED).hex()}",
     ("api-key", "base64"): in_base64(b"it's a key: 100%"),
     ("api-key", "prefixed"): "Token it's a key: 100%",
     ("api-key", "old_secret"): "retired",

@@ -170,19 +170,21 @@ def _compare_signature(scheme: Hmac, secrets: Iterable[str], sent: Sent) -> Iter
         yield "plain_secret"
     if len(sent.body) > MOST_SPELLED_BYTES:
         return
+    is_unreadable = False
     for cause, variant in _list_variants(scheme):
-        for secret in secrets:
-            if variant.find_secret_fault(secret) is not None:
-                continue
-            try:
-                signature = variant.expect(secret, sent).decode().rstrip("=")
-            except RefusedCredential:
-                yield "timestamp_unreadable"
-                return
-            text = value.lower() if variant.encoding == "hex" else value
+        usable = [secret for secret in secrets if variant.find_secret_fault(secret) is None]
+        try:
+            made = [variant.expect(secret, sent).decode().rstrip("=") for secret in usable]
+        except RefusedCredential:
+            is_unreadable = True
+            continue
+        text = value.lower() if variant.encoding == "hex" else value
+        for signature in made:
             if signature in text:
                 is_bare = scheme.prefix and signature in re.split("[ ,]+", text)
                 yield cause or ("unprefixed" if is_bare else "prefixed")
+    if is_unreadable:
+        yield "timestamp_unreadable"
 
 
 def _list_variants(scheme: Hmac) -> Iterator[tuple[str, Hmac]]:

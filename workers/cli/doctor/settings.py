@@ -114,7 +114,7 @@ def _check_polling(account: Account) -> Finding:
         return Finding(account.slug, OK, f"on; {webhooks}; its courier has no API to poll")
     if account.access is not None:
         return Finding(account.slug, OK, f"on; {webhooks}; its courier is polled")
-    seen = "on, but not polled: what a lost webhook reported is never learned"
+    seen = f"on; {webhooks}; not polled: what a lost webhook reported is never learned"
     names = ", ".join(map(account.env_name, account.missing_for_polling))
     return Finding(account.slug, WARNING, seen, f"Set {names}.")
 
