@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from receiver.couriers.signatures import Hmac, Scheme, StandardWebhooks, TokenInUrl, sign, verify
-from receiver.couriers.signatures.hmac_signature import parse_timestamp
+from receiver.couriers.signatures.timestamps import parse_timestamp
 from receiver.errors import RefusedCredential
 from receiver.settings.signature import read_scheme
 from tests.service import ROOT

@@ -7,8 +7,7 @@ import hmac
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import ClassVar, Literal, get_args
 
@@ -21,6 +20,7 @@ from receiver.couriers.signatures.scheme import (
     Sent,
     header_bytes,
 )
+from receiver.couriers.signatures.timestamps import parse_timestamp
 from receiver.errors import RefusedCredential
 
 Algorithm = Literal["sha256", "sha1", "sha512"]
@@ -34,12 +34,6 @@ SEPARATORS: tuple[Separator, ...] = get_args(Separator)
 
 PLACEHOLDER = re.compile(r"\{(body|timestamp|header:[^{}]+)\}")
 WEBHOOK_SECRET_PREFIX = "whsec_"  # noqa: S105 - begins a secret
-UNIX_SECONDS = re.compile(r"[0-9]{10}", re.ASCII)
-UNIX_MILLISECONDS = re.compile(r"[0-9]{13}", re.ASCII)
-HTTP_DATE = re.compile(
-    r"[A-Za-z]{3}, [0-9]{1,2} [A-Za-z]{3} [0-9]{4} [0-9:]{8} (?:GMT|[+-][0-9]{4})", re.ASCII
-)
-RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]{8,18}(?:[Zz]|[+-][0-9]{2}:[0-9]{2})")
 
 
 @dataclass(frozen=True)
@@ -284,22 +278,3 @@ def encode_digest(digest: bytes, encoding: str) -> bytes:
     if encoding == "base64":
         return base64.b64encode(digest)
     return base64.urlsafe_b64encode(digest).rstrip(b"=")
-
-
-def parse_timestamp(text: str) -> datetime | None:
-    """Return the time of a timestamp: Unix seconds or milliseconds, RFC 3339, or an HTTP date.
-
-    None for any other text.
-    """
-    if UNIX_SECONDS.fullmatch(text):
-        return datetime.fromtimestamp(int(text), UTC)
-    if UNIX_MILLISECONDS.fullmatch(text):
-        return datetime.fromtimestamp(int(text) / 1000, UTC)
-    try:
-        if RFC_3339.fullmatch(text):
-            return datetime.fromisoformat(text.upper())
-        if HTTP_DATE.fullmatch(text):
-            return parsedate_to_datetime(text.replace("-0000", "+0000"))
-    except ValueError:
-        return None
-    return None
