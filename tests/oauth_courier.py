@@ -87,7 +87,7 @@ class OAuthCourier:
 
 
 @contextmanager
-def running(courier: OAuthCourier | None = None) -> Iterator[OAuthCourier]:
+def serving(courier: OAuthCourier | None = None) -> Iterator[OAuthCourier]:
     """Yield a courier that listens."""
     served = courier or OAuthCourier()
 

@@ -18,7 +18,7 @@ from receiver.couriers.polling import Access, Api, OAuth, Request, path_requests
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import Decoded
 from receiver.errors import CourierBusy, CourierRefused, CourierUnavailable, OrdertrailError
-from tests.oauth_courier import TOKEN_PATH, OAuthCourier, Reply, running
+from tests.oauth_courier import TOKEN_PATH, OAuthCourier, Reply, serving
 from workers.polling.courier_api import CourierApi
 from workers.polling.http_client import Timeouts
 
@@ -38,7 +38,7 @@ API = Api(
 
 @pytest.fixture
 def courier() -> Iterator[OAuthCourier]:
-    with running() as started:
+    with serving() as started:
         yield started
 
 
@@ -140,7 +140,7 @@ def test_credentials_are_sent_as_the_driver_says(
 def test_a_token_may_come_from_another_host_that_the_driver_names(
     courier: OAuthCourier, make_api: MakeApi
 ) -> None:
-    with running() as server:
+    with serving() as server:
         server.token_replies = [Reply({"access_token": "t-1"})]
         courier.tokens_given = 1
         ask(make_api(courier, OAuth(token_url=f"{server.url}{TOKEN_PATH}")))
@@ -252,9 +252,9 @@ def test_what_is_wrong_with_the_oauth_server_is_named(
 
 
 def test_an_oauth_server_that_is_down_is_named_and_tried_again(make_api: MakeApi) -> None:
-    with running() as down:
+    with serving() as down:
         pass
-    with running() as courier:
+    with serving() as courier:
         api = make_api(courier, OAuth(token_url=f"{down.url}/token"))
         assert "OAuth server cannot be reached" in fails(CourierUnavailable, api)
         assert courier.heard == []

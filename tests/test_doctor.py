@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.db.models import Message
 from tests.command import run_command
+from tests.oauth_courier import TOKEN_PATH, OAuthCourier, Reply, serving
 from tests.sandbox import Cottoncast, Courier, ShipmentAPI, Tiramizoo, evenly
 from tests.servers import started as server_started
 from tests.service import CLOCK, WORKER, Web, running, running_web, valkey_made, wait_until
@@ -457,6 +458,38 @@ def front() -> Iterator[Callable[..., str]]:
     for server in running:
         server.shutdown()
         server.server_close()
+
+
+def by_access_token(url: str) -> dict[str, str]:
+    """The settings of an account whose courier gives out access tokens."""
+    own = {
+        "DRIVER": "fields",
+        "SECRETS": f"{STRONG}-4",
+        "FIELDS": '{"courier_order_id": "id", "courier_status": "state"}',
+        "API_URL": f"{url}/v1",
+        "API_USER": "client-7",
+        "API_TOKEN": f"{STRONG}-5",
+        "API": json.dumps({"oauth": {"token_url": f"{url}{TOKEN_PATH}"}}),
+    }
+    return {f"COURIER_SHOP_{name}": value for name, value in own.items()}
+
+
+@pytest.mark.parametrize(
+    ("replies", "level", "seen"),
+    [
+        ([], OK, "our credentials are accepted"),
+        ([Reply({"error": "invalid_client"}, 401)], BROKEN, "OAuth server refuses our credentials"),
+        ([Reply(b"<html>")], BROKEN, "without a usable access_token"),
+    ],
+)
+def test_whether_a_courier_gives_an_access_token_is_told(
+    environ: dict[str, str], replies: list[Reply], level: str, seen: str
+) -> None:
+    with serving(OAuthCourier(token_replies=replies)) as courier:
+        found = examined(alone(environ, **by_access_token(courier.url)))["couriers", "shop"]
+        assert (found.level, seen in found.seen) == (level, True), found
+        assert (f"{courier.url}{TOKEN_PATH}" in found.mend) == (level == BROKEN)
+        assert STRONG not in f"{found.seen}{found.mend}"
 
 
 SECRET = {"COURIER_TIRAMIZOO_SECRETS": f"{STRONG}-3"}

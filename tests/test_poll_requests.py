@@ -27,7 +27,7 @@ from receiver.couriers.snapshot import Decoded, MessageContext
 from receiver.db.models import APPLIED, QUARANTINED
 from receiver.settings import Settings
 from tests.bodies import START
-from tests.oauth_courier import TOKEN_PATH, OAuthCourier, Reply, running
+from tests.oauth_courier import TOKEN_PATH, OAuthCourier, Reply, serving
 from tests.polling import HOUR, World
 from tests.sandbox import Clock, Courier
 from workers.upkeep.rebuild import rebuild_orders
@@ -75,7 +75,7 @@ def new_shop(
             changes = {"per_second": per_second, **(changed or {})}
             declared = replace(driver, api=replace(driver.api, **changes))
             monkeypatch.setitem(DRIVERS, "fields", declared)
-            courier = stack.enter_context(running())
+            courier = stack.enter_context(serving())
             given = {
                 "DRIVER": "fields",
                 "SECRETS": "shop-token-0123456789",
