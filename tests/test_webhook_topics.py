@@ -301,6 +301,14 @@ def test_a_driver_that_fails_to_answer_costs_no_message(
     assert "must not be logged" not in logged
 
 
+def test_a_handshake_that_is_refused_has_the_shape_of_every_refusal(declare: Declare) -> None:
+    def refuse(_query: Parameters) -> Answer:
+        return Answer(403, b"no check", "text/html")
+
+    answer = declare(Topic(decode_body, handshake=refuse)).get(ORDERS)
+    assert (answer.status_code, answer.json) == (400, {"status": "error", "message": "no check"})
+
+
 def test_a_handshake_that_fails_is_the_usual_answer(declare: Declare) -> None:
     answer = declare(Topic(decode_body, handshake=raise_error)).get(ORDERS)
     assert (answer.status_code, answer.data) == (200, b'{"status":"ok"}')

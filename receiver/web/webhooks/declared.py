@@ -5,6 +5,7 @@ must not cost a message: the message is stored, and the courier gets the usual a
 """
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -106,12 +107,15 @@ def answer_message(
 def answer_handshake(account: str, handshake: Callable[[Any], Answer]) -> Response:
     """Return the answer to the request by which a courier checks a URL.
 
-    Raises: BadRequest where it would be longer than MOST_HANDSHAKE_BYTES.
+    Raises: BadRequest where the driver refuses it, and where the answer would be longer than
+        MOST_HANDSHAKE_BYTES.
     """
     query = read_query()
     response = _render_made(account, "handshake", lambda: handshake(query))
     if len(response.data) > MOST_HANDSHAKE_BYTES:
         raise BadRequest(f"the answer would be longer than {MOST_HANDSHAKE_BYTES} bytes")
+    if response.status_code >= HTTPStatus.BAD_REQUEST:
+        raise BadRequest(response.get_data(as_text=True))
     response.content_type = HANDSHAKE_TYPE
     return response
 
