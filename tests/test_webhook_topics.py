@@ -309,6 +309,14 @@ def test_a_handshake_that_is_refused_has_the_shape_of_every_refusal(declare: Dec
     assert (answer.status_code, answer.json) == (400, {"status": "error", "message": "no check"})
 
 
+def test_an_account_that_is_off_shakes_no_hands(new_app: Callable[..., Flask]) -> None:
+    path = "/webhooks/onfleet/orders?check=abc"
+    answer = new_app().test_client().get(path)
+    assert (answer.status_code, answer.text, answer.mimetype) == (200, "abc", "text/plain")
+    off = new_app(COURIER_ONFLEET_SECRETS="").test_client().get(path)
+    assert (off.status_code, off.json) == (404, {"status": "error", "message": "no such account"})
+
+
 def test_a_handshake_that_fails_is_the_usual_answer(declare: Declare) -> None:
     answer = declare(Topic(decode_body, handshake=raise_error)).get(ORDERS)
     assert (answer.status_code, answer.data) == (200, b'{"status":"ok"}')
