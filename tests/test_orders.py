@@ -706,7 +706,7 @@ def test_wrong_method_is_a_problem_that_names_the_right_ones(shop: FlaskClient) 
 # Registration
 
 
-def registered(shop: FlaskClient, **fields: Any) -> TestResponse:
+def registered(shop: FlaskClient, /, **fields: Any) -> TestResponse:
     order = {"account": "cottoncast", "courier_order_id": "3AF7", **fields}
     return shop.post("/v1/orders", json=order)
 
