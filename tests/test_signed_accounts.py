@@ -268,6 +268,8 @@ def test_the_commands_that_are_printed_at_the_start_work(environ: dict[str, str]
     settings = Settings.from_env({**environ, **ENVIRON})
     lines = banner_text(settings, {}, [Path("log")]).splitlines()
     assert any("/webhooks/in-url/orders/token-of-the-url" in line for line in lines)
+    [row] = [line for line in lines if "/webhooks/basic/orders (" in line]
+    assert "needs user name and password in the header Authorization" in row
     [bearer] = [line for line in lines if "curl" in line and "/webhooks/bearer/orders " in line]
     assert "-H 'Authorization: Bearer key-of-bearer'" in bearer
     # A signature with a timestamp would soon be too old.

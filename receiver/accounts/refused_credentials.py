@@ -44,7 +44,10 @@ _OTHER_REASONS: Mapping[str, tuple[str, str]] = {
         "there is no such account",
         "Check the webhook URL at the courier. An account without secrets is off.",
     ),
-    UNKNOWN_TOPIC: ("the account has no such webhook URL", "Check the webhook URL at the courier."),
+    UNKNOWN_TOPIC: (
+        "the account has no such webhook URL",
+        "Check the URL at the courier. Where a header authenticates, it ends without a token.",
+    ),
 }
 
 SecretUses = Mapping[tuple[str, str], SecretUse]

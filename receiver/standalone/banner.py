@@ -37,7 +37,7 @@ def banner_text(settings: Settings, places: Mapping[str, str], logs: Iterable[Pa
         "API token": ", ".join(token.value for token in settings.api_tokens),
     }
     accounts = settings.accounts
-    rows |= {f"webhook {slug}": _webhook_url(url, account) for slug, account in accounts.items()}
+    rows |= {f"webhook {slug}": _webhook_row(url, account) for slug, account in accounts.items()}
     width = max(map(len, rows))
     lines = [
         "",
@@ -55,6 +55,11 @@ def banner_text(settings: Settings, places: Mapping[str, str], logs: Iterable[Pa
         "",
     ]
     return "\n".join(lines)
+
+
+def _webhook_row(url: str, account: Account) -> str:
+    address, scheme = _webhook_url(url, account), account.signature
+    return address if scheme.in_url else f"{address} (needs {scheme.description})"
 
 
 def _webhook_url(url: str, account: Account) -> str:
