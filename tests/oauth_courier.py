@@ -14,12 +14,16 @@ TOKEN_PATH = "/oauth/token"
 
 @dataclass
 class HeardRequest:
-    """A request, as the server received it."""
+    """A request, as the server received it. sent: its headers, also those that came twice."""
 
     method: str
     path: str
-    headers: dict[str, str]
+    sent: list[tuple[str, str]]
     body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.lower(): value for name, value in self.sent}
 
 
 @dataclass
@@ -96,9 +100,8 @@ def serving(courier: OAuthCourier | None = None) -> Iterator[OAuthCourier]:
 
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
-            headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(length)
-            reply = served.reply(HeardRequest(self.command, self.path, headers, body))
+            reply = served.reply(HeardRequest(self.command, self.path, self.headers.items(), body))
             time.sleep(reply.seconds)
             self.send_response(reply.status)
             for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():

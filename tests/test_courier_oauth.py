@@ -137,6 +137,18 @@ def test_credentials_are_sent_as_the_driver_says(
         assert {name: value for name, (value,) in parse_qs(request.body.decode()).items()} == fields
 
 
+def test_a_header_is_sent_once_whatever_its_capitals(
+    courier: OAuthCourier, make_api: MakeApi
+) -> None:
+    api = make_api(courier, headers={"accept": "text/x", "authorization": "none"})
+    api.fetch(Request(f"{courier.url}/orders/41", headers={"ACCEPT": "text/y"}), 10_000, NOW)
+    (request,) = courier.requests("/orders/41")
+    assert [value for name, value in request.sent if name.lower() == "accept"] == ["text/y"]
+    assert [value for name, value in request.sent if name.lower() == "authorization"] == [
+        "Bearer t-1"
+    ]
+
+
 def test_a_token_may_come_from_another_host_that_the_driver_names(
     courier: OAuthCourier, make_api: MakeApi
 ) -> None:

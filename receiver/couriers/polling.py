@@ -58,7 +58,7 @@ class OAuth:
     scope: str = ""
     client_auth: str = "basic"
     grant: str = "client_credentials"
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
     encoding: str = "form"
     credential_names: tuple[str, str] | None = None
     token_name: str = "access_token"  # noqa: S105 (a name)

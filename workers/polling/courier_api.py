@@ -57,10 +57,7 @@ class CourierApi:
             "Accept-Encoding": "identity",
         }
         self._token_headers = ours
-        given = api.account_headers(access)
-        replaced = {name.lower() for name in given}
-        kept = {name: value for name, value in ours.items() if name.lower() not in replaced}
-        self._headers = {**given, **kept}
+        self._headers = {**ours, **api.account_headers(access)}
         self._tokens: AccessTokens | None = None
         if (oauth := api.find_oauth(access)) is not None:
             send, describe = self._send_token_request, self._token_message

@@ -107,17 +107,16 @@ class HttpClient:
     ) -> AsyncIterator[Response]:
         """Send a request and yield its response, on the event loop. Raises: FAILURES.
 
-        headers: those beside the request's own.
+        headers: those beside the request's own, which win whatever their capitals.
         """
+        named = {name.lower(): (name, value) for name, value in headers.items()}
+        named |= {name.lower(): (name, value) for name, value in request.headers.items()}
         deadline = asyncio.get_running_loop().time() + self._timeouts.whole
         connect, read = self._timeouts.connect, self._timeouts.read
         sent = self._pool.stream(
             request.method,
             request.url,
-            headers=[
-                (name.encode(), value.encode())
-                for name, value in {**headers, **request.headers}.items()
-            ],
+            headers=[(name.encode(), value.encode()) for name, value in named.values()],
             content=request.body,
             extensions={"timeout": {"connect": connect, "read": read, "write": read}},
         )
