@@ -1,5 +1,6 @@
 """Access tokens over HTTP, from a server that behaves as badly as a courier's may."""
 
+import hmac
 import json
 import threading
 import time
@@ -14,7 +15,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from receiver.couriers.polling import Access, Api, OAuth, Request, path_requests
+from receiver.couriers.polling import Access, Api, OAuth, Request, json_request, path_requests
 from receiver.couriers.schedule import Backoff, Schedule
 from receiver.couriers.snapshot import Decoded
 from receiver.errors import CourierBusy, CourierRefused, CourierUnavailable, OrdertrailError
@@ -172,6 +173,29 @@ def test_an_account_with_its_own_way_to_authenticate_needs_no_token(
     assert api.fetch_access_token(NOW) is None
     (request,) = courier.heard
     assert (request.headers["x-key"], request.headers["x-lang"]) == (SECRET, "lv")
+
+
+def test_a_driver_may_sign_each_request(courier: OAuthCourier) -> None:
+    """As those do whose clients make a JWT, or sign the method, the path and the body."""
+
+    def sign(access: Access, request: Request, now: datetime) -> dict[str, str]:
+        said = f"{now.isoformat()} {request.method} {request.url.removeprefix(access.url)} "
+        key = access.token.encode()
+        digest = hmac.digest(key, said.encode() + (request.body or b""), "sha256")
+        return {"X-Signature": digest.hex()}
+
+    courier.needs_token = False
+    signing = replace(API, oauth=None, sign_request=sign)
+    known = Access(courier.url, CLIENT, SECRET)
+    for access in (known, replace(known, auth="bearer")):
+        with closing(CourierApi("shop-1", access, signing, PATIENT)) as api:
+            api.fetch(json_request(f"{courier.url}/find", {"id": 41}), 10_000, NOW)
+    signed, bearer = courier.heard
+    said = b'2026-05-01T12:00:00+00:00 POST /find {"id":41}'
+    assert signed.headers["x-signature"] == hmac.digest(SECRET.encode(), said, "sha256").hex()
+    # The account's own way replaces the driver's.
+    assert "x-signature" not in bearer.headers
+    assert bearer.headers["authorization"] == f"Bearer {SECRET}"
 
 
 # How long it lives

@@ -141,6 +141,8 @@ class Api:
     """How a courier's API is polled: what to request and how to read the response.
 
     headers         the request headers that authenticate us
+    sign_request    further headers that authenticate one request at a time: a signature over it, or
+                    a JWT that the client makes
     order_requests  the requests that show one order, each by another name: they are sent in this
                     order until the courier knows the order. A name that no request can be made of
                     is left out. path_requests() makes this for a courier that shows an order at
@@ -173,6 +175,7 @@ class Api:
     schedule: Schedule
     per_second: float
     headers: Callable[[Access], Mapping[str, str]] = lambda _access: {}
+    sign_request: Callable[[Access, Request, datetime], Mapping[str, str]] | None = None
     answer_body: Literal["object", "array", "any"] = "object"
     success_statuses: frozenset[int] = SUCCESS_STATUSES
     unknown_statuses: frozenset[int] = UNKNOWN_STATUSES
@@ -216,6 +219,13 @@ class Api:
         own = {name.lower() for name in access.headers}
         kept = {name: value for name, value in headers.items() if name.lower() not in own}
         return {**kept, **access.headers}
+
+    def request_headers(self, access: Access, request: Request, now: datetime) -> dict[str, str]:
+        """Return the headers of one request, but for those that each of the account's has."""
+        is_replaced = access.auth is not None or access.oauth is not None
+        if self.sign_request is None or is_replaced:
+            return dict(request.headers)
+        return {**request.headers, **self.sign_request(access, request, now)}
 
 
 def _credentials(auth: str, access: Access) -> dict[str, str]:

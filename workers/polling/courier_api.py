@@ -6,6 +6,7 @@ out its access tokens. http_client.py bounds each of them.
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
@@ -77,6 +78,8 @@ class CourierApi:
             CourierBusy and CourierRefused, which are about the account; OutsideApi if the URL is
             not part of this account's API.
         """
+        headers = self._api.request_headers(self._access, request, now)
+        request = replace(request, headers=headers)
         self._check(request)
         return self._http.run(self._fetch(request, max_bytes, now))
 

@@ -32,7 +32,11 @@ def check_couriers(settings: Settings) -> Findings:
         known = _find_known_order(settings, account)
         request = _probe_request(account, access, api, known)
         url_setting = f"{account.env_name('API_URL')}={access.url}"
-        headers = {"Accept": "application/json", **api.account_headers(access), **request.headers}
+        headers = {
+            "Accept": "application/json",
+            **api.account_headers(access),
+            **api.request_headers(access, request, datetime.now(UTC)),
+        }
         try:
             token = _fetch_access_token(account, access, api)
         except (CourierRefused, CourierUnavailable, CourierBusy) as error:
