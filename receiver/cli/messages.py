@@ -96,7 +96,9 @@ def show_command(message_id: str, as_json: bool) -> None:
     }
     output.print_facts(facts.items())
     output.print_line("")
-    if message["body"] is not None:
+    if message["body"] == "":
+        output.print_line("The body is empty.")
+    elif message["body"] is not None:
         # Not splitlines(): the other line separators are control characters to a terminal.
         for line in indent_json(message["body"]).split("\n"):
             output.print_line(line)

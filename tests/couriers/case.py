@@ -17,7 +17,7 @@ class Case:
 
     words        their words and our status for each
     bodies       per topic, what it might send: decoded as it is, but for noise, and spoilt in every
-                 way
+                 way; of an empty body the parameters of its URL
     answers      what its API might answer about one order
     essential    the paths of a webhook and of an answer that hold the order or its state, without
                  the numbers of entries: all else may be odd
