@@ -85,9 +85,9 @@ def _measure(
 
 def _beside_peers(ours: Sequence[Loaded], theirs: dict[str, list[Loaded]]) -> Iterator[Figure]:
     goals = {
-        "an empty Flask view": (Goal(least=0.45), None),
-        "parse JSON and queue.enqueue": (Goal(least=1.5), Goal(most=1)),
-        "an INSERT and commit each": (Goal(least=1.8), None),
+        "an empty Flask view": (Goal(least=0.55), None),
+        "parse JSON and queue.enqueue": (Goal(least=1.9), Goal(most=1)),
+        "an INSERT and commit each": (Goal(least=2.5), None),
         "a Node-RED flow": (Goal(least=1.2), Goal(most=1)),
     }
     for name, loads in theirs.items():

@@ -12,7 +12,7 @@ from tests.bench.table import Figure, Goal, megabytes
 from tests.service import wait_until
 
 LOADS = string.ascii_letters + string.digits
-MOST = Goal(most=120, unit=" MB")
+MOST = Goal(most=110, unit=" MB")
 FLAT = Goal(most=1.1)
 
 

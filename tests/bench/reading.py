@@ -1,4 +1,7 @@
-"""Reading: get an order by its id, with a matching ETag, by reference, beside an empty view."""
+"""Reading: get an order by its id, with a matching ETag, by reference, by tracking number.
+
+Beside an empty view.
+"""
 
 from datetime import UTC, datetime
 
@@ -33,6 +36,12 @@ def reading(stage: Stage, rounds: Rounds) -> list[Figure]:
         "referenced": Request(
             web.port, "GET", f"/v1/orders?reference=S-{PLACE.decode()}", headers=(AUTHORIZATION,)
         ),
+        "tracked": Request(
+            web.port,
+            "GET",
+            f"/v1/orders?tracking_number=T-{PLACE.decode()}",
+            headers=(AUTHORIZATION,),
+        ),
         "empty": Request(empty.port, "GET", "/"),
     }
     found: dict[str, list[Loaded]] = {name: [] for name in asked}
@@ -47,15 +56,18 @@ def reading(stage: Stage, rounds: Rounds) -> list[Figure]:
     rates = {name: [loaded.rate for loaded in loads] for name, loads in found.items()}
     against = "an empty Flask view"
     return [
-        compare("get one order", against, rates["order"], rates["empty"], Goal(least=0.42)),
+        compare("get one order", against, rates["order"], rates["empty"], Goal(least=0.52)),
         compare(
             "get one order, matching ETag",
             against,
             rates["tagged"],
             rates["empty"],
-            Goal(least=0.42),
+            Goal(least=0.58),
         ),
         compare(
-            "orders by reference", against, rates["referenced"], rates["empty"], Goal(least=0.25)
+            "orders by reference", against, rates["referenced"], rates["empty"], Goal(least=0.42)
+        ),
+        compare(
+            "orders by tracking number", against, rates["tracked"], rates["empty"], Goal(least=0.42)
         ),
     ]

@@ -15,6 +15,8 @@ from tests.bench.stage import TOKEN, Stage, accepting
 from tests.bench.table import Figure, Goal, absolute, milliseconds
 
 PACE = 300
+# At this pace all are looked for.
+SLOW_PACE, SLOW_COUNT = 1, 10
 SENDERS = 8
 LOOKERS = 4
 # One in so many is looked for; looking costs as much as keeping.
@@ -31,6 +33,7 @@ class Pace:
     run: str
     count: int
     pace: int = PACE
+    sampled: int = SAMPLED
     answered: "queue.SimpleQueue[tuple[str, float] | None]" = field(
         default_factory=queue.SimpleQueue
     )
@@ -38,8 +41,13 @@ class Pace:
     accepted: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
+    @property
+    def senders(self) -> int:
+        """At a slow pace one: gunicorn closes a connection that is idle for seconds."""
+        return min(SENDERS, self.pace)
+
     def send(self, number: int, begin: float) -> None:
-        """Every SENDERS-th message, each when its time has come."""
+        """One message of as many as there are senders, each when its time has come."""
         body = hook()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         path = accepting(self.port, body).path
@@ -53,13 +61,13 @@ class Pace:
             answer.read()
             if answer.status != HTTPStatus.OK:
                 self.failed.append(f"{order_id} was answered {answer.status}")
-            elif index % SAMPLED == 0:
+            elif index % self.sampled == 0:
                 self.answered.put((order_id, answered_at))
         connection.close()
 
     def _of(self, number: int) -> Iterator[tuple[int, str]]:
         for index, order_id in enumerate(ids(self.run, 1, self.count)):
-            if index % SENDERS == number:
+            if index % self.senders == number:
                 yield index, order_id
 
     def look(self) -> None:
@@ -86,7 +94,8 @@ class Pace:
         """The milliseconds that each of the looked-for took, sorted."""
         begin = time.perf_counter() + 0.1
         senders = [
-            threading.Thread(target=self.send, args=(number, begin)) for number in range(SENDERS)
+            threading.Thread(target=self.send, args=(number, begin))
+            for number in range(self.senders)
         ]
         lookers = [threading.Thread(target=self.look) for _ in range(LOOKERS)]
         for thread in (*senders, *lookers):
@@ -103,20 +112,31 @@ class Pace:
 
 
 def visible(stage: Stage, rounds: Rounds) -> list[Figure]:
-    """Hooks at PACE a second, one worker; one in SAMPLED is looked for."""
+    """One worker: hooks at PACE a second, one in SAMPLED is looked for; and some at SLOW_PACE."""
     environ = stage.tables("visible")
     web = stage.web(environ)
-    p50: list[float] = []
-    p99: list[float] = []
+    took: dict[int, list[list[float]]] = {SLOW_PACE: [], PACE: []}
     count = max(SAMPLED * 5, int(PACE * rounds.seconds * 1.5))
     with stage.worker(environ):
         Pace(web.port, "w", count // 2).measure()
         for number in rounds.each("visible"):
-            took = Pace(web.port, f"v{number:x}", count).measure()
-            p50.append(took[len(took) // 2])
-            p99.append(took[int(len(took) * 0.99)])
-    what, against = f"from 200 to visible at {PACE}/s", "its bound"
+            took[PACE].append(Pace(web.port, f"v{number:x}", count).measure())
+            slow = Pace(web.port, f"s{number:x}", SLOW_COUNT, SLOW_PACE, sampled=1)
+            took[SLOW_PACE].append(slow.measure())
     return [
-        absolute(f"{what}, p50", against, p50, Goal(most=50, unit=" ms"), milliseconds),
-        absolute(f"{what}, p99", against, p99, Goal(most=300, unit=" ms"), milliseconds),
+        figure
+        for pace, p50, p99 in ((SLOW_PACE, 15, 60), (PACE, 40, 200))
+        for figure in _percentiles(pace, took[pace], p50, p99)
     ]
+
+
+def _percentiles(pace: int, took: list[list[float]], p50: int, p99: int) -> Iterator[Figure]:
+    """Compare the percentiles of each round's times, sorted, with their bounds in milliseconds."""
+    for name, share, most in (("p50", 0.5, p50), ("p99", 0.99, p99)):
+        yield absolute(
+            f"from 200 to visible at {pace}/s, {name}",
+            "its bound",
+            [times[int(len(times) * share)] for times in took],
+            Goal(most=most, unit=" ms"),
+            milliseconds,
+        )
