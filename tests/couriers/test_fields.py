@@ -436,11 +436,13 @@ DOUBLING = " | ".join(["[@, @][]"] * 19)
         "[*, *, *, *][].[*, *, *, *][].[*, *, *, *][]",
         "join(join('" + "x" * 100 + "', keys(@)), keys(@))",
         "sort_by(keys(@), &length(join(@, [@, @, @, @])))",
+        "max([*, *, *, *][].a[] | [@, @][] | [@, @][] | [@, @][])",
+        "max_by(values(@), &x)",
     ],
 )
 def test_no_expression_makes_much_of_a_body(expression: str) -> None:
     evaluation, node = Evaluation(), parse_expression(expression)
-    large = {f"{number:>100}": {"a": [number]} for number in range(5_000)}
+    large = {f"{number:>100}": {"a": [number], "x": f"{number:>1000}"} for number in range(5_000)}
 
     def use_budget() -> None:
         for _ in range(200):

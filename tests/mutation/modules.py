@@ -30,4 +30,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     "receiver.couriers.tiramizoo": ("tests/couriers",),
     "receiver.couriers.cottoncast": ("tests/couriers",),
     "receiver.couriers.shipmentapi": ("tests/couriers",),
+    "receiver.couriers.field_map.compiled_map": ("tests/couriers",),
+    "receiver.couriers.field_map.expressions": ("tests/couriers",),
+    "receiver.couriers.field_map.reading": ("tests/couriers",),
+    "receiver.couriers.field_map.decoding": ("tests/couriers",),
+    "receiver.couriers.field_map.samples": ("tests/couriers",),
 }

@@ -115,9 +115,14 @@ def describe_value(value: Any) -> str:
 
 
 def _length(value: Any) -> int:
+    """Return the steps that it takes to copy or compare a value, without what is nested in it."""
     if isinstance(value, str):
         return len(value) // CHARACTERS_PER_STEP
-    return len(value) if isinstance(value, list | dict) else 0
+    if isinstance(value, list):
+        return len(value) + sum(len(item) for item in value if type(item) is str) // (
+            CHARACTERS_PER_STEP
+        )
+    return len(value) if isinstance(value, dict) else 0
 
 
 class BoundedFunctions(functions.Functions):
@@ -137,6 +142,17 @@ class BoundedFunctions(functions.Functions):
             raise ExpressionFailed(f"{function_name}() cannot take {taken}") from None
         self._count(_length(result))
         return result
+
+    def _create_key_func(self, *args: Any) -> Callable[[Any], Any]:
+        """Return the function of the keys that sort_by(), min_by() and max_by() compare."""
+        find_key = super()._create_key_func(*args)  # type: ignore[misc] # not in the stubs
+
+        def find_counted_key(value: Any) -> Any:
+            key = find_key(value)
+            self._count(_length(key))
+            return key
+
+        return find_counted_key
 
     @functions.signature({"types": ["string"]}, {"types": ["array-string"]})
     def _func_join(self, separator: str, texts: list[str]) -> str:
