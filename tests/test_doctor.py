@@ -492,6 +492,17 @@ def test_whether_a_courier_gives_an_access_token_is_told(
         assert STRONG not in f"{found.seen}{found.mend}"
 
 
+def test_a_path_that_needs_a_postcode_is_tried_without_an_order(environ: dict[str, str]) -> None:
+    with serving(OAuthCourier(needs_token=False)) as courier:
+        own = {"path": "/track/{tracking_number}/{postcode}", "auth": "bearer"}
+        given = {**by_access_token(courier.url), "COURIER_SHOP_API": json.dumps(own)}
+        found = examined(alone(environ, **given))["couriers", "shop"]
+        assert (found.level, "credentials are accepted" in found.seen) == (OK, True)
+        assert [request.path for request in courier.heard] == [
+            "/v1/track/ORDERTRAIL-SAMPLE-F/00000"
+        ]
+
+
 SECRET = {"COURIER_TIRAMIZOO_SECRETS": f"{STRONG}-3"}
 UNSIGNED = b'{"status":"error","message":"Cottoncast-Authentication is missing"}'
 

@@ -15,7 +15,7 @@ from receiver.couriers.polling import Access, Api, OrderNames, Request
 from receiver.db.models import Order
 from receiver.errors import CourierBusy, CourierRefused, CourierUnavailable
 from receiver.settings import Account, Settings
-from workers.cli.doctor.findings import BROKEN, OK, WARNING, Finding, Findings, compare_clocks
+from workers.cli.doctor.findings import BROKEN, NOTE, OK, WARNING, Finding, Findings, compare_clocks
 from workers.cli.doctor.http_probe import REDIRECTS, NoResponse, ProbeResponse, send_probe
 from workers.polling.access_tokens import token_request
 from workers.polling.courier_api import BUSY, REFUSED, SERVER_ERROR, CourierApi
@@ -29,21 +29,23 @@ def check_couriers(settings: Settings) -> Findings:
         access, api = account.access, DRIVERS[account.driver].api
         if access is None or api is None:
             continue
-        known = _find_known_order(settings, account)
-        request = _probe_request(account, access, api, known)
         url_setting = f"{account.env_name('API_URL')}={access.url}"
-        headers = {
-            "Accept": "application/json",
-            **api.account_headers(access),
-            **api.request_headers(access, request, datetime.now(UTC)),
-        }
         try:
             token = _fetch_access_token(account, access, api)
         except (CourierRefused, CourierUnavailable, CourierBusy) as error:
             yield Finding(account.slug, BROKEN, str(error), _token_advice(account, access, api))
             continue
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+        request, known = _choose_request(settings, account, access, api)
+        if request is None:
+            seen = "no request was tried: there is no order with all that its request needs"
+            yield Finding(account.slug, NOTE, seen)
+            continue
+        headers = {
+            "Accept": "application/json",
+            **api.account_headers(access),
+            **api.request_headers(access, request, datetime.now(UTC)),
+            **({"Authorization": f"Bearer {token}"} if token is not None else {}),
+        }
         try:
             response = send_probe(request.method, request.url, headers, request.body)
         except NoResponse as error:
@@ -62,13 +64,26 @@ def check_couriers(settings: Settings) -> Findings:
                 yield Finding(account.slug, WARNING, clocks.seen, advice)
 
 
-def _probe_request(account: Account, access: Access, api: Api, known: str | None) -> Request:
-    """Return a request for the courier's list, or else for an order."""
+def _choose_request(
+    settings: Settings, account: Account, access: Access, api: Api
+) -> tuple[Request | None, str | None]:
+    """Return a request for the courier's list, or else for an order, None where none can be made.
+
+    Also the id of the order, None for one that the courier cannot know.
+    """
+    known = _find_known_order(settings, account)
     if api.list_request is not None:
-        return api.list_request(access, datetime.now(UTC), None)
-    name = known or DRIVERS[account.driver].sample_order_id
-    names = OrderNames(name, is_courier_id=known is not None)
-    return next(iter(api.list_order_requests(access, names)))
+        first_page = api.list_request(access, datetime.now(UTC), None)
+        return first_page, known.courier_order_id if known else None
+    if known is not None and (request := _first_request(access, api, known)):
+        return request, known.courier_order_id
+    sample = DRIVERS[account.driver].sample_order_id
+    unknown = OrderNames(sample, reference=sample, metadata={"postcode": "00000"})
+    return _first_request(access, api, unknown), None
+
+
+def _first_request(access: Access, api: Api, names: OrderNames) -> Request | None:
+    return next(iter(api.list_order_requests(access, names)), None)
 
 
 def _fetch_access_token(account: Account, access: Access, api: Api) -> str | None:
@@ -118,13 +133,22 @@ def _interpret(
     return WARNING, meaning, advice
 
 
-def _find_known_order(settings: Settings, account: Account) -> str | None:
-    """Return the id of the newest order of an account that its courier has reported."""
-    reported = select(Order.courier_order_id).where(
-        Order.account == account.slug, Order.courier_status.is_not(None)
-    )
+def _find_known_order(settings: Settings, account: Account) -> OrderNames | None:
+    """Return the names of the newest order of an account that its courier has reported."""
+    reported = select(Order).where(Order.account == account.slug, Order.courier_status.is_not(None))
     try:
         with open_database(settings) as sessions, sessions() as session:
-            return session.scalar(reported.order_by(Order.id.desc()).limit(1))
+            order = session.scalar(reported.order_by(Order.id.desc()).limit(1))
     except SQLAlchemyError:
         return None
+    if order is None:
+        return None
+    numbers = [number for parcel in order.parcels if (number := parcel["tracking_number"])]
+    return OrderNames(
+        order.identifiers.get("id", order.courier_order_id),
+        is_courier_id=True,
+        reference=order.reference,
+        identifiers=order.identifiers,
+        tracking_numbers=numbers,
+        metadata=order.shop_metadata,
+    )
