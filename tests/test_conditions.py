@@ -619,6 +619,18 @@ def test_an_order_that_is_not_tracked_raises_no_alert(
     assert {*watch.names()} == expected
 
 
+def test_noise_is_no_news_of_orders(watch: Watch) -> None:
+    watch.put(
+        AccountState(
+            account="tiramizoo", last_hook_at=NOW - 5 * DAY, discarded=9, last_discarded_at=NOW
+        ),
+        order("a", "picked_up", HOUR),
+    )
+    alert = watch.only()
+    assert alert.condition == "courier_silent"
+    assert "no webhook that reports anything" in alert.summary
+
+
 # --- polling ---
 
 

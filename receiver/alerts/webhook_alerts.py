@@ -112,7 +112,10 @@ def find_courier_silent(context: AlertContext) -> Iterator[Alert]:
         if reason is None or row.account in refused:
             continue
         silent = f"has sent no webhook since {row.since:%d %b %H:%M} UTC"
-        if row.last_at is None:
+        state = context.account_states.get(row.account)
+        if state and state.last_discarded_at and state.last_discarded_at > row.since:
+            silent = silent.replace("no webhook", "no webhook that reports anything")
+        elif row.last_at is None:
             silent = "has never sent a webhook"
         summary = f"The courier {silent}, despite {count_noun(row.orders, 'open order')}: {reason}"
         yield Alert(row.account, summary, row.since, row.orders, row.example)
@@ -146,7 +149,9 @@ def _read_refusals(context: AlertContext) -> Iterator[tuple[Alert, bool]]:
         count = sum(refusal.count for refusal in refusals)
         last_at = max(refusal.last_at for refusal in refusals)
         state = context.account_states.get(slug)
-        last_hook_at = state.last_hook_at if state else None
+        # What was discarded had a right credential as well.
+        accepted_at = (state.last_hook_at, state.last_discarded_at) if state else ()
+        last_hook_at = max((at for at in accepted_at if at is not None), default=None)
         has_recovered = last_hook_at is not None and last_hook_at > last_at
         if count < LEAST_REFUSED or (has_recovered and context.now - last_at > REFUSED_WITHIN):
             continue
