@@ -86,8 +86,13 @@ def put_in(shop: FlaskClient, sessions: sessionmaker[Session], drain: Callable[[
     assert shop.post("/v1/orders", json=new).status_code == 201
     drain()
     with sessions.begin() as session:
-        [order_id] = session.scalars(select(Order.id).filter_by(courier_order_id=ORDER_ID))
+        # As if a message whose body is gone had held a label.
+        [order] = session.scalars(select(Order).filter_by(courier_order_id=ORDER_ID))
         kind = {"sha256": "0" * 64, "content_type": "application/pdf"}
-        session.add(OrderLabel(order_id=order_id, content=LABEL, **kind))
+        session.add(OrderLabel(order_id=order.id, content=LABEL, **kind))
+        detail = {"value": "0" * 64, "at": "2026-04-16T07:00:00Z", "message_id": "1"}
+        known = order.details["details"] | {"label_sha256": detail}
+        order.details = order.details | {"details": known}
+        order.label_url = f"/v1/orders/tiramizoo/{ORDER_ID}/label"
     answer = shop.delete("/v1/orders/cottoncast/lonely%20D/personal-data")
     assert answer.status_code == 204

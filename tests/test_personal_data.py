@@ -306,3 +306,19 @@ def test_metadata_of_an_erased_order_is_not_kept(
     new = {"account": "tiramizoo", "courier_order_id": UUID, "metadata": {"buyer": "Bob Obbay"}}
     assert shop.post("/v1/orders", json=new).status_code == 200
     assert [name for name in PEOPLE if name in everything(sessions)] == []
+
+
+def test_message_about_several_orders_loses_its_body_with_any_of_them(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session]
+) -> None:
+    """Also one that reported nothing new of the order."""
+    scans = [
+        {"id": name, "state": "delivered", "at": "2026-04-16T08:00:00Z", "to": f"{name} street 1"}
+        for name in ("Alder", "Birch")
+    ]
+    for body in ({"shipments": scans}, {"shipments": scans, "again": 1}, {"shipments": scans[1:]}):
+        assert shop.post("/webhooks/fields/orders/fields-secret", data=raw(body)).status_code == 200
+        drain()
+    assert shop.delete("/v1/orders/fields/Alder/personal-data").status_code == 204
+    assert "Alder street 1" not in everything(sessions)
+    assert "Birch street 1" in everything(sessions)

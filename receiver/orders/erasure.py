@@ -37,6 +37,7 @@ from receiver.changes.order_version import (
 from receiver.couriers.snapshot import Snapshot
 from receiver.db.bulk import id_in, pairs_in
 from receiver.db.models import (
+    APPLIED,
     DISCARDED,
     NAME,
     PENDING,
@@ -145,14 +146,28 @@ def drop_bodies(session: Session, message_ids: Collection[int]) -> None:
 def select_messages_of(orders: Collection[Order], *conditions: ColumnElement[bool]) -> Select[int]:
     """Select the ids of the messages with a body that are about orders, or first reported an event.
 
-    Two indexes, so a union.
+    Three indexes, so a union.
     """
     columns = (Message.account, Message.courier_order_id)
     names = [(order.account, order.courier_order_id) for order in orders]
+    by_account: dict[str, list[str]] = defaultdict(list)
+    for account, name in names:
+        by_account[account].append(name)
     first = select(Event.message_id).where(id_in(Event.order_id, [order.id for order in orders]))
     kept = (Message.body.is_not(None), *conditions)
     named = select(Message.id).where(pairs_in(*columns, names), Message.topic == "orders", *kept)
-    return select(union(named, select(Message.id).where(Message.id.in_(first), *kept)).subquery())
+    shared = [
+        select(Message.id).where(
+            Message.account == account,
+            Message.outcome == APPLIED,
+            Message.names.is_not(None),
+            Message.names.overlap(ids),
+            *kept,
+        )
+        for account, ids in by_account.items()
+    ]
+    reported = select(Message.id).where(Message.id.in_(first), *kept)
+    return select(union(named, reported, *shared).subquery())
 
 
 def _erase_unread_bodies(

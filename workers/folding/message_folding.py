@@ -65,7 +65,19 @@ def fold_messages(
     folded = refold_orders(session, assigned, stops, accounts, now)
     plan_polls(session, folded.news, accounts, settings.poll_interval_factor, now)
     _park_messages(outcomes, assigned, accounts)
-    applied = {item.message.id for items in assigned.by_order.values() for item in items}
+    _name_orders(outcomes, assigned)
+    folded.outcomes = outcomes
+    folded.erased += erased
+    folded.left_out = left_out
+    return folded
+
+
+def _name_orders(outcomes: dict[int, Outcome], assigned: AssignedSnapshots) -> None:
+    """Say in the outcomes which orders the messages are about, and quarantine those about none."""
+    applied: dict[int, set[str]] = defaultdict(set)
+    for (_, courier_order_id), items in assigned.by_order.items():
+        for item in items:
+            applied[item.message.id].add(courier_order_id)
     for item in assigned.unrequested:
         # Of an answer about several orders, those that are registered are applied.
         if item.message.id not in applied:
@@ -77,10 +89,10 @@ def fold_messages(
     for message_id, courier_order_id in assigned.renamed.items():
         if outcomes[message_id].courier_order_id is not None:
             outcomes[message_id] = replace(outcomes[message_id], courier_order_id=courier_order_id)
-    folded.outcomes = outcomes
-    folded.erased += erased
-    folded.left_out = left_out
-    return folded
+    for message_id, ids in applied.items():
+        outcome = outcomes[message_id]
+        if outcome.courier_order_id is None and outcome.names is None:
+            outcomes[message_id] = replace(outcome, names=sorted(ids))
 
 
 def _park_messages(

@@ -54,7 +54,8 @@ class Message(Base):
     retried_at: when it was last sent back to the workers; it is drained after the new messages.
     tries, tried_by: how many processes may have died of reading it, and the last one's name; 0 for
         nearly all messages (workers/folding/poison.py).
-    names: of a parked message, the further names by which the shop may register its order.
+    names: of a parked message, the further names by which the shop may register its order; of an
+        applied one about several orders, their ids.
     left_out: what could not be read, as couriers.snapshot.LeftOut; null where nothing was left out.
     request: what the courier said beside the body, where its topic declares that: {"method",
         "headers", "query"}, as in couriers.contract.Heard; of the answer to a poll of one order
@@ -111,6 +112,13 @@ class Message(Base):
             ["names"],
             postgresql_using="gin",
             where="outcome = 'parked'",
+        ),
+        # Messages about several orders, by the ids of these.
+        index(
+            "messages_shared_idx",
+            ["names"],
+            postgresql_using="gin",
+            where="outcome = 'applied' AND names IS NOT NULL",
         ),
         # Bodies that retention will delete, the oldest first (receiver/retention/expired.py).
         index(

@@ -1,4 +1,6 @@
-"""Labels that come inside a courier's message
+"""Labels that come inside a courier's message, and the orders of a message about several
+
+Erasing an order finds those messages by the index; they name their orders from now on.
 
 The previous release, beside this one, deletes an order without knowing of its label: the foreign
 key takes the label with it.
@@ -7,11 +9,20 @@ key takes the label with it.
 import sqlalchemy as sa
 from alembic import op
 
+from receiver.db.migrations.online import create_index
+
 revision = "0030"
 down_revision = "0029"
 
 
 def upgrade() -> None:
+    create_index(
+        "messages_shared_idx",
+        "messages",
+        ["names"],
+        postgresql_using="gin",
+        postgresql_where=sa.text("outcome = 'applied' AND names IS NOT NULL"),
+    )
     op.create_table(
         "labels",
         sa.Column("order_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -34,3 +45,4 @@ def downgrade() -> None:
         FROM labels WHERE labels.order_id = orders.id
     """)
     op.drop_table("labels")
+    op.drop_index("messages_shared_idx", table_name="messages")
