@@ -85,8 +85,14 @@ def put_in(shop: FlaskClient, sessions: sessionmaker[Session], drain: Callable[[
     new = {"account": "shipmentapi", "courier_order_id": "SA-1", "metadata": {"shop": "munich"}}
     assert shop.post("/v1/orders", json=new).status_code == 201
     drain()
+    _put_label(sessions)
+    answer = shop.delete("/v1/orders/cottoncast/lonely%20D/personal-data")
+    assert answer.status_code == 204
+
+
+def _put_label(sessions: sessionmaker[Session]) -> None:
+    """Put in a label as if a message whose body is gone had held it."""
     with sessions.begin() as session:
-        # As if a message whose body is gone had held a label.
         [order] = session.scalars(select(Order).filter_by(courier_order_id=ORDER_ID))
         kind = {"sha256": "0" * 64, "content_type": "application/pdf"}
         session.add(OrderLabel(order_id=order.id, content=LABEL, **kind))
@@ -94,5 +100,3 @@ def put_in(shop: FlaskClient, sessions: sessionmaker[Session], drain: Callable[[
         known = order.details["details"] | {"label_sha256": detail}
         order.details = order.details | {"details": known}
         order.label_url = f"/v1/orders/tiramizoo/{ORDER_ID}/label"
-    answer = shop.delete("/v1/orders/cottoncast/lonely%20D/personal-data")
-    assert answer.status_code == 204
