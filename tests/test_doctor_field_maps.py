@@ -33,6 +33,19 @@ def stored(client: FlaskClient, drain: Callable[[], int]) -> None:
     for body in (order, {**order, "state": "on its way"}, {"shipments": [{**order, "id": 7}]}):
         assert client.post(WEBHOOK, data=raw(body)).status_code == 200
     drain()
+    # What is no JSON says nothing about a map.
+    assert client.post(WEBHOOK, data=b"{").status_code == 400
+
+
+@pytest.mark.usefixtures("stored")
+def test_what_unreadable_orders_lack_is_no_fault_of_an_expression(
+    environ: dict[str, str], client: FlaskClient, drain: Callable[[], int]
+) -> None:
+    for number in range(3):
+        assert client.post(WEBHOOK, data=raw({"id": f"U-{number}"})).status_code == 200
+    drain()
+    ((level, seen),) = found(environ)
+    assert (level, "3 orders cannot be read" in seen) == (WARNING, True)
 
 
 @pytest.mark.usefixtures("stored")
@@ -44,6 +57,7 @@ def test_a_map_that_fits_the_last_bodies_is_ok(environ: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("changed", "seen"),
     [
+        ({"occurred_at": "seldom"}, "nothing is found for occurred_at"),
         ({"courier_status": "status"}, "3 orders cannot be read: no orders.0.courier_status at"),
         ({"occurred_at": "id"}, "left out: occurred_at"),
         ({"reason": "why"}, "nothing is found for reason"),

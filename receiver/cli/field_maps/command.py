@@ -55,7 +55,10 @@ def try_command(
         raise click.UsageError(f"account {account}: {driver.name} does not use a field map")
     kind = "poll" if poll else "webhook"
     try:
-        body = parse_content(file.read(), "object" if poll else driver.topics["orders"].body)
+        if driver.api is not None and poll:
+            body = parse_content(file.read(), driver.api.answer_body)
+        else:
+            body = parse_content(file.read(), driver.topics["orders"].body)
         trial = driver.try_field_map(body, reader.message_context(datetime.now(UTC), kind))
     except UnreadableBody as error:
         trial = MapTrial(problem=str(error))

@@ -30,7 +30,7 @@ class Readings:
 
     unreadable  why bodies or orders cannot be read
     left_out    in how many orders each field was found and could not be read
-    missing     in how many orders the expression of each field found nothing
+    missing     in how many readable orders the expression of each field found nothing
     """
 
     bodies: int = 0
@@ -48,7 +48,8 @@ class Readings:
         self.unreadable.update(filter(None, problems))
         self.left_out.update({item.field.split(".")[-1] for item in trial.left_out})
         for order in trial.orders:
-            self.missing.update(order.missing)
+            if order.snapshot is not None:
+                self.missing.update(order.missing)
         self.unmapped_words.update(trial.unmapped_words)
 
 
@@ -73,11 +74,14 @@ def _read_last_bodies(settings: Settings, account: Account) -> Readings:
         polled = row.courier_order_id if row.kind == "poll" else None
         context = account.message_context(row.received_at, row.kind, polled or "")
         try:
-            kind = "object" if row.kind == "poll" else driver.topics["orders"].body
-            trial = driver.try_field_map(parse_content(row.body, kind), context)
-        except UnreadableBody as error:
-            trial = MapTrial(problem=str(error))
-        readings.add(trial)
+            if driver.api is not None and row.kind == "poll":
+                body = parse_content(row.body, driver.api.answer_body)
+            else:
+                body = parse_content(row.body, driver.topics["orders"].body)
+        except UnreadableBody:
+            # Not the map's fault: the courier was answered 400.
+            continue
+        readings.add(driver.try_field_map(body, context))
     return readings
 
 
