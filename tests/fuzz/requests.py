@@ -31,6 +31,7 @@ BODIES: list[Any] = [
     tour_plan(),
     {"account": "cottoncast", "courier_order_id": "1", "reference": "r", "metadata": {"a": 1}},
     {"references": ["r"]},
+    {"shipments": [{"id": "F-1", "state": "delivered", "at": 1776322800}, {"id": 2}]},
     {"orders": [{"account": "cottoncast", "courier_order_id": "1", "metadata": {"a": 1}}, None]},
     {"outcome": "quarantined"},
     *(json.loads(file.read_bytes()) for file in sorted(PAYLOADS.glob("*/*.json"))),
@@ -41,6 +42,7 @@ HOOKS = (
     "/webhooks/shipmentapi/orders/shipmentapi-token",
     "/webhooks/cottoncast/orders",
     "/webhooks/cottoncast/product",
+    "/webhooks/fields/orders/fields-secret",
     "/webhooks/onfleet/orders?check=%3Cb%3E&check=%00",
 )
 READS = (
