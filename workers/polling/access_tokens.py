@@ -4,6 +4,7 @@ Nothing of the server's answer is stored, logged or quoted: it holds the token.
 """
 
 import asyncio
+import hmac
 import json
 import re
 from collections.abc import Callable, Coroutine
@@ -86,7 +87,7 @@ class AccessTokens:
 
     def discard(self, token: str) -> None:
         """Forget a token that the courier's API has refused, unless a newer one is known."""
-        if self._token == token:
+        if hmac.compare_digest((self._token or "").encode(), token.encode()):
             self._token = None
 
     def _forget_fetch(self, _task: asyncio.Task[str]) -> None:

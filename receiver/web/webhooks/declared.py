@@ -37,11 +37,11 @@ def keep_request(topic: Topic, scheme: Scheme) -> dict[str, Any] | None:
     """
     if not topic.keeps_request:
         return None
-    secret = find_secret_headers(scheme)
+    withheld = find_secret_headers(scheme)
     headers = {
         name.lower(): _decode_header(value)
         for name in topic.headers
-        if name.lower() not in secret and (value := request.headers.get(name)) is not None
+        if name.lower() not in withheld and (value := request.headers.get(name)) is not None
     }
     query = read_query() if topic.keeps_query else {}
     return {"method": request.method, "headers": headers, "query": query}
