@@ -339,8 +339,8 @@ def _refused(problem: Problem) -> dict[str, Any]:
 def erase_personal_data(account: str, order_id: str) -> None:
     """Erase the personal data of an order, permanently.
 
-    Erased are the bodies of its messages, the names of people who signed, the shop's metadata, and
-    reasons of more than one word. The status and the timeline remain. Messages that arrive later
+    Erased are the bodies of its messages (also of those about other orders as well), its label, the
+    names of people who signed, the shop's metadata, and reasons of more than one word. The status and the timeline remain. Messages that arrive later
     are treated the same way. A message that could not be read loses its body if it names the order.
     """
     app, now = app_context(), datetime.now(UTC)
