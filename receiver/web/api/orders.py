@@ -340,8 +340,9 @@ def erase_personal_data(account: str, order_id: str) -> None:
     """Erase the personal data of an order, permanently.
 
     Erased are the bodies of its messages (also of those about other orders as well), its label, the
-    names of people who signed, the shop's metadata, and reasons of more than one word. The status and the timeline remain. Messages that arrive later
-    are treated the same way. A message that could not be read loses its body if it names the order.
+    names of people who signed, the shop's metadata, and reasons of more than one word. The status
+    and the timeline remain. Messages that arrive later are treated the same way. A message that
+    could not be read loses its body if it names the order.
     """
     app, now = app_context(), datetime.now(UTC)
     erasure.erase_personal_data(app.sessions, app.bells, account, order_id, now)
