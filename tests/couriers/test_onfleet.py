@@ -126,6 +126,23 @@ def test_another_trigger_says_no_time_of_the_state(trigger: int) -> None:
     assert (event.courier_status, event.reported_at) == ("active", None)
 
 
+def test_a_task_that_is_taken_from_its_driver_is_unassigned_since_then() -> None:
+    (event,) = decode(triggered(10, 0, timeCreated=1776322800000)).events
+    assert (event.courier_status, event.occurred_at) == ("unassigned", TRIGGERED_AT)
+
+
+def test_a_webhook_is_as_recent_as_the_newest_time_in_it() -> None:
+    assert decode(triggered(7, 2)).recency == TRIGGERED_AT
+    task = {name: COMPLETED["data"]["task"][name] for name in ("id", "state", "completionDetails")}
+    assert decode({"triggerId": 7, "data": {"task": task}}).recency == at(8, 11, 58)
+
+
+def test_without_a_reason_of_the_list_the_drivers_notes_are_the_reason() -> None:
+    completion = {"success": False, "failureReason": "NONE", "failureNotes": "Nobody opened"}
+    (event,) = decode(triggered(4, 3, completionDetails=completion)).events
+    assert event.reason == "Nobody opened"
+
+
 def test_a_poll_says_that_a_task_is_unassigned_again() -> None:
     task = {"id": "T1", "state": 0, "timeCreated": 1776322800000}
     (snapshot,) = API.decode(task, MessageContext(RECEIVED_AT, "poll")).orders

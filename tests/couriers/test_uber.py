@@ -89,6 +89,14 @@ def test_without_an_external_id_the_manifest_names_the_order() -> None:
     assert snapshot.reference == "M-41"
 
 
+def test_a_cancelled_delivery_has_its_reason() -> None:
+    reason = {"primary_reason": "courier_unavailable", "secondary_reason": "none"}
+    delivery = {"id": "del_1", "status": "canceled", "cancelation_reason": reason}
+    (snapshot,) = API.decode(delivery, POLL).orders
+    (event,) = snapshot.events
+    assert (event.status, event.reason) == ("cancelled", "courier_unavailable")
+
+
 def test_the_way_back_is_about_the_delivery_that_failed() -> None:
     (first,) = API.decode(POLLED, POLL).orders
     (back,) = TOPIC.decode(RETURN, WEBHOOK).orders
