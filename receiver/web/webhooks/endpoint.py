@@ -180,7 +180,7 @@ def _read_verified_body(app: AppContext, account: Account, token: str | None) ->
 
 
 def _refuse_unknown_order(
-    app: AppContext, account: Account, message: IncomingMessage, content: dict[str, Any]
+    app: AppContext, account: Account, message: IncomingMessage, content: Any
 ) -> None:
     """Answer the documented 404 for an order that the shop has not registered; the body is stored.
 
@@ -194,7 +194,9 @@ def _refuse_unknown_order(
     if message.request is not None:
         context = replace(context, **message.request)
     # The courier waits, and so do all others: of thousands of parcels the first are names enough.
-    brief = {name: _first_entries(value) for name, value in content.items()}
+    brief = _first_entries(content)
+    if isinstance(content, dict):
+        brief = {name: _first_entries(value) for name, value in content.items()}
     try:
         decoded = driver.topics[message.topic].decode(brief, context)
     except errors.Undecodable:
