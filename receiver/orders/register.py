@@ -286,11 +286,9 @@ def request_refresh(
                 " not polled: set its tracking to active first"
             )
         contract = settings.accounts.get(account)
-        if contract is None or contract.access is None:
-            raise NotPolled(
-                f"account {account!r} cannot be polled: it is off, its courier has no API, or its"
-                " API_TOKEN, API_USER or API_URL is not set"
-            )
+        why_not = contract.why_not_polled if contract else "it is off"
+        if contract is None or why_not is not None:
+            raise NotPolled(f"account {account!r} cannot be polled: {why_not}")
         due_at = schedule_poll_now(session, order, now, settings.poll_interval_factor)
         audit.record_action(
             session, audit.REFRESH, account=order.account, courier_order_id=order.courier_order_id

@@ -67,14 +67,22 @@ class Account:
     @property
     def access(self) -> Access | None:
         """The address and credentials of its courier's API; None where they are incomplete."""
-        return None if self.missing_for_polling else self._access()
+        return self._access() if self.why_not_polled is None else None
+
+    @property
+    def why_not_polled(self) -> str | None:
+        """Why its courier cannot be polled and what to do, None where it can."""
+        if DRIVERS[self.driver].api is None:
+            return "its courier has no API"
+        names = " and ".join(map(self.env_name, self.missing_for_polling))
+        return f"set {names}" if names else None
 
     @property
     def missing_for_polling(self) -> list[str]:
-        """The settings without which the account cannot be polled; its driver has an API."""
+        """The settings without which the account cannot be polled; none where nothing helps."""
         api = DRIVERS[self.driver].api
         if api is None:
-            return ["API_URL"]
+            return []
         is_missing = {
             "API_TOKEN": self.api_token is None,
             "API_URL": not (self.api_url or api.url),

@@ -64,8 +64,7 @@ def list_refusals() -> dict[str, Any]:
 @couriers.problem(
     409,
     "The account cannot be polled, or several orders have this identifier.",
-    "account 'tiramizoo' cannot be polled: it is off, its courier has no API, or its API_TOKEN,"
-    " API_USER or API_URL is not set",
+    "account 'tiramizoo' cannot be polled: set COURIER_TIRAMIZOO_API_TOKEN",
     "account_not_polled",
 )
 def refresh_order(account: str, order_id: str) -> dict[str, Any]:
