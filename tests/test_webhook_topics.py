@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,6 +33,7 @@ from tests.conftest import API_TOKEN
 from tests.console import sign_in
 from tests.service import Web
 from workers.upkeep.rebuild import rebuild_orders
+from workers.upkeep.retention import Retention
 
 Sessions = sessionmaker[Session]
 TOKEN = "shipmentapi-token"
@@ -341,6 +342,17 @@ def test_what_is_kept_of_a_request_is_erased_with_the_body(
     client.post(ORDERS, query_string={"order": "A-1001", "name": "Dan"})
     drain()
     assert [row[2] for row in stored(sessions)] == [None] * 4
+
+
+def test_what_is_kept_of_a_request_goes_with_the_body(
+    declare: Declare, sessions: Sessions, drain: Drain, app: Flask
+) -> None:
+    client = declare(Topic(decode_query, body="empty", keeps_query=True))
+    client.post(ORDERS, query_string={"id": "1", "word": "in_transit"})
+    drain()
+    later = datetime.now(UTC) + timedelta(days=91)
+    Retention(context_of(app).settings).drop_due(sessions, later, 5)
+    assert [row[2] for row in stored(sessions)] == [None]
 
 
 bodies = st.binary() | st.text().map(str.encode)
