@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from receiver.cli.main import main
+from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.settings import Settings
 from tests.bodies import raw
 from tests.conftest import ENVIRON
@@ -111,3 +112,24 @@ def test_a_word_that_is_mapped_later_counts_after_a_rebuild(
     assert "2 changed, 0 messages could not be decoded" in done.stdout
     assert [state_of(shop, f"F-{n}") for n in (1, 2)] == ["picked_up", "picked_up"]
     assert len(get(shop, "/orders/fields/F-1/events")["events"]) == 1
+
+
+def test_of_an_answer_about_several_orders_those_that_are_registered_are_applied(
+    shop: FlaskClient, sessions: Sessions, drain: Drain
+) -> None:
+    """Only a webhook makes an order that nobody has registered."""
+
+    def answer(*order_ids: str) -> IncomingMessage:
+        items = [{"id": order_id, "state": "delivered", "at": AT} for order_id in order_ids]
+        body = raw(shipments(*items))
+        return IncomingMessage("fields", "orders", "poll", "fetched", body, datetime.now(UTC))
+
+    order = {"account": "fields", "courier_order_id": "F-1"}
+    assert shop.post("/v1/orders", json=order).status_code == 201
+    with sessions.begin() as session:
+        store_messages(session, [answer("F-1", "F-2"), answer("F-3", "F-4")])
+    drain()
+    assert state_of(shop, "F-1") == "delivered"
+    assert shop.get("/v1/orders/fields/F-2").status_code == 404
+    outcomes = [it["outcome"] for it in get(shop, "/messages", account="fields")["messages"]]
+    assert sorted(outcomes) == ["applied", "quarantined"]
