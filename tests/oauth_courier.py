@@ -46,8 +46,8 @@ class OAuthCourier:
     """The server. It gives out t-1, t-2, ...; only the newest is accepted, unless accepts_none.
 
     token_replies: what it answers to requests for a token instead, one after the other.
-    needs_token: whether its API wants one. pages: what it answers at a path of its API; an order by
-    default.
+    needs_token: whether its API wants one. pages: what it answers at a path of its API; 404 at any
+    other.
     """
 
     url: str = ""
@@ -56,7 +56,9 @@ class OAuthCourier:
     needs_token: bool = True
     accepts_none: bool = False
     slow_seconds: float = 0.0
-    pages: dict[str, Reply] = field(default_factory=dict)
+    pages: dict[str, Reply] = field(
+        default_factory=lambda: {"/orders/41": Reply({"id": "41"}), "/find": Reply({"id": "41"})}
+    )
     heard: list[HeardRequest] = field(default_factory=list)
     tokens_given: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -87,7 +89,8 @@ class OAuthCourier:
             is_newest = request.headers.get("authorization") == f"Bearer t-{self.tokens_given}"
             if self.needs_token and (self.accepts_none or not is_newest):
                 return Reply({"error": "invalid_token"}, 401)
-        return self.pages.get(request.path.partition("?")[0], Reply({"id": "41"}))
+        known = self.pages.get(request.path.partition("?")[0])
+        return known or Reply({"error": "not found"}, 404)
 
 
 @contextmanager

@@ -485,7 +485,8 @@ def by_access_token(url: str) -> dict[str, str]:
 def test_whether_a_courier_gives_an_access_token_is_told(
     environ: dict[str, str], replies: list[Reply], level: str, seen: str
 ) -> None:
-    with serving(OAuthCourier(token_replies=replies)) as courier:
+    pages = {"/v1/orders/ORDERTRAIL-SAMPLE-F": Reply({})}
+    with serving(OAuthCourier(token_replies=replies, pages=pages)) as courier:
         found = examined(alone(environ, **by_access_token(courier.url)))["couriers", "shop"]
         assert (found.level, seen in found.seen) == (level, True), found
         assert (f"{courier.url}{TOKEN_PATH}" in found.mend) == (level == BROKEN)
@@ -493,14 +494,12 @@ def test_whether_a_courier_gives_an_access_token_is_told(
 
 
 def test_a_path_that_needs_a_postcode_is_tried_without_an_order(environ: dict[str, str]) -> None:
-    with serving(OAuthCourier(needs_token=False)) as courier:
+    pages = {"/v1/track/ORDERTRAIL-SAMPLE-F/00000": Reply({})}
+    with serving(OAuthCourier(needs_token=False, pages=pages)) as courier:
         own = {"path": "/track/{tracking_number}/{postcode}", "auth": "bearer"}
         given = {**by_access_token(courier.url), "COURIER_SHOP_API": json.dumps(own)}
         found = examined(alone(environ, **given))["couriers", "shop"]
         assert (found.level, "credentials are accepted" in found.seen) == (OK, True)
-        assert [request.path for request in courier.heard] == [
-            "/v1/track/ORDERTRAIL-SAMPLE-F/00000"
-        ]
 
 
 SECRET = {"COURIER_TIRAMIZOO_SECRETS": f"{STRONG}-3"}

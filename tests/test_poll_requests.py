@@ -128,6 +128,24 @@ def test_an_account_says_how_its_orders_are_requested(new_shop: MakeShop) -> Non
     assert "authorization" not in request.headers
 
 
+def test_once_its_parcels_are_known_an_order_is_requested_by_their_numbers(
+    new_shop: MakeShop,
+) -> None:
+    world, courier = new_shop(
+        {"path": "/track/{tracking_number}"}, {"tracking_number": "parcels", "reference": "ref"}
+    )
+    courier.needs_token = False
+    known = {**AN_ORDER, "parcels": ["P-1", "P-2"]}
+    courier.pages = {"/v1/track/41": Reply(known), "/v1/track/P-2": Reply(known)}
+    poll(world)
+    world.clock.move_to(world.clock() + HOUR)
+    world.poll_due()
+    # The first parcel's number is unknown to the courier, and the second one's is not.
+    paths = [request.path.removeprefix("/v1/track/") for request in courier.heard]
+    assert paths == ["41", "P-1", "P-2"]
+    assert world.poll("41").unknown_since is None
+
+
 def test_an_order_without_what_its_path_needs_costs_no_request(new_shop: MakeShop) -> None:
     world, courier = new_shop({"path": "/track/{tracking_number}/{postcode}"})
     poll(world)
@@ -251,7 +269,7 @@ def test_an_answer_may_be_a_list_that_also_holds_other_orders(new_shop: MakeShop
 def test_an_answer_that_is_no_json_of_its_kind_is_quarantined_as_it_came(
     new_shop: MakeShop, body: bytes
 ) -> None:
-    world, courier = new_shop({})
+    world, courier = new_shop({}, changed={"answer_body": "object"})
     courier.needs_token = False
     courier.pages = {"/v1/orders/41": Reply(body)}
     poll(world)
