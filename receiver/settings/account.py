@@ -64,7 +64,8 @@ class Account:
             settings=self.settings,
         )
 
-    @property
+    # Once for each account: a fold asks for it with every order.
+    @cached_property
     def access(self) -> Access | None:
         """The address and credentials of its courier's API; None where they are incomplete."""
         return self._access() if self.why_not_polled is None else None
