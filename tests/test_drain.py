@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -45,7 +47,7 @@ from tests.bodies import (
 )
 from tests.service import wait_until
 from tests.shop import record_order
-from workers.folding.drain import BATCH, drain_batch
+from workers.folding.drain import BATCH, drain_batch, drain_inbox
 from workers.folding.order_store import insert_orders
 from workers.folding.poison import CrashGuard
 
@@ -193,6 +195,35 @@ def test_snapshot_becomes_an_order_and_its_timeline(sessions: Sessions, settings
 
 def test_empty_inbox_is_no_work(sessions: Sessions, settings: Settings) -> None:
     assert drain_batch(sessions, settings, NOW) == 0
+
+
+def test_a_drain_goes_on_while_messages_keep_coming(sessions: Sessions, settings: Settings) -> None:
+    """It ends once it has found none after a pause, or its time is over."""
+
+    class Pause(threading.Event):
+        """A pause in which another message comes, twice."""
+
+        left = 2
+        count = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.count += 1
+            if self.left:
+                self.left -= 1
+                put(sessions, tiramizoo_order(f"later {self.left}"))
+            return False
+
+    pause, rings = Pause(), Counter[str]()
+    guard = CrashGuard(batches=0)
+    put(sessions, tiramizoo_order("first"))
+    left = drain_inbox(sessions, settings, guard, 60.0, lambda: rings.update("f"), pause)
+    assert (left, pause.count, rings["f"]) == (False, 3, 3)
+    assert len(rows_of(sessions, Order)) == 3
+
+    pause.left = 100
+    put(sessions, tiramizoo_order("fourth"))
+    assert drain_inbox(sessions, settings, guard, 0.0, lambda: None, pause)
+    assert len(rows_of(sessions, Order)) == 4
 
 
 def test_more_than_a_batch_takes_several(sessions: Sessions, settings: Settings) -> None:
