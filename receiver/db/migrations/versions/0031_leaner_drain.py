@@ -6,8 +6,8 @@ first. The check cost a drain a tenth of PostgreSQL's time: it looks up the orde
 
 from alembic import op
 
-revision = "0032"
-down_revision = "0031"
+revision = "0031"
+down_revision = "0030"
 
 TABLES = ("identifiers", "events")
 
