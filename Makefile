@@ -73,12 +73,13 @@ lint: dev ## ruff and mypy
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 
-# $(call pytest,<environment>,<arguments>,<python's>): the tests with a temporary directory of their own.
+# $(call pytest,<environment>,<arguments>,<python's>): the tests with a temporary directory of their own,
+# in one process more than there are processors: one of them always waits.
 define pytest
 	tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; trap 'exit 130' INT TERM HUP; \
 	chmod 711 "$$tmp"; \
 	TMPDIR="$$tmp" HYPOTHESIS_STORAGE_DIRECTORY="$$tmp/hypothesis" $(1) \
-	    .venv/bin/python $(3) -m pytest -n logical --maxprocesses 8 --dist loadgroup $(2) $(ARGS)
+	    .venv/bin/python $(3) -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 8 --dist loadgroup $(2) $(ARGS)
 endef
 
 test: lint ## lint, and the tests of everything that a change can break, in some minutes
