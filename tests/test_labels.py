@@ -165,3 +165,15 @@ def test_console_offers_the_label_of_an_order_for_download(
     answer = client.get(download)
     assert (answer.data, answer.mimetype) == (FIRST, "application/pdf")
     assert answer.headers["Content-Disposition"].startswith("attachment")
+
+
+def test_label_is_erased_with_an_order_that_takes_in_an_erased_registration(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session]
+) -> None:
+    send(shop, drain, labelled(1, FIRST))
+    order = {"account": "shipmentapi", "courier_order_id": "DPD-77"}
+    assert shop.post("/v1/orders", json=order).status_code == 201
+    assert shop.delete("/v1/orders/shipmentapi/DPD-77/personal-data").status_code == 204
+    send(shop, drain, labelled(2, SECOND) | {"tracking_number": "DPD-77"})
+    assert get(shop, ORDER)["label_url"] is None
+    assert stored_labels(sessions) == []

@@ -129,6 +129,31 @@ def test_of_what_comes_after_an_erasure_nothing_of_people_is_kept(
     assert [name for name in PEOPLE if name in everything(sessions)] == []
 
 
+def test_an_order_that_takes_in_an_erased_registration_is_erased_wholly(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session]
+) -> None:
+    hook(shop, "created", "delivered")
+    drain()
+    order = {"account": "tiramizoo", "courier_order_id": "ID4K7-EHQX-62RA"}
+    assert shop.post("/v1/orders", json=order).status_code == 201
+    path = "/v1/orders/tiramizoo/ID4K7-EHQX-62RA/personal-data"
+    assert shop.delete(path).status_code == 204
+    assert all(name in everything(sessions) for name in PEOPLE)
+    since = get(shop, "/v1/changes")["next_cursor"]
+    times = life("created", "delivered")
+    body = tiramizoo_order(UUID, times, tracking_code="ID4K7-EHQX-62RA", external_id="T-1")
+    assert shop.post(HOOK, data=raw(body)).status_code == 200
+    drain()
+    assert [name for name in PEOPLE if name in everything(sessions)] == []
+    changes = get(shop, f"/v1/changes?after={since}")["changes"]
+    assert ["merged" in change["changed"] for change in changes] == [True, False]
+    assert "events" in changes[1]["changed"]
+    assert (get(shop, ORDER)["status"], len(get(shop, f"{ORDER}/events")["events"])) == (
+        "delivered",
+        2,
+    )
+
+
 def test_a_message_that_waits_during_an_erasure_loses_its_body_when_it_is_folded(
     shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session]
 ) -> None:

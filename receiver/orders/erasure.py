@@ -15,7 +15,7 @@ gone.
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -122,6 +122,24 @@ def erase_from_orders(
         changed = changed_names(before[order.id], order) + ([EVENTS] if personal[order.id] else [])
         changes.append(touch_order(order, changed, now))
     return changes
+
+
+def erase_merged_orders(
+    session: Session, order_ids: Collection[int], now: datetime
+) -> tuple[list[OrderChange | None], Sequence[int]]:
+    """Erase what is stored of orders that a fold has just merged with an erased registration.
+
+    Return what changed, and the ids of the messages whose bodies must not be kept. A message that
+    is pending, or that another transaction holds, is left: its fold finds the order erased.
+    """
+    meant = select(Order).where(id_in(Order.id, order_ids)).order_by(Order.id)
+    # A fold writes orders without the session.
+    orders = session.scalars(meant.execution_options(populate_existing=True)).all()
+    about = select(Message.id).where(
+        Message.id.in_(select_messages_of(orders, Message.outcome != PENDING))
+    )
+    message_ids = session.scalars(about.with_for_update(skip_locked=True)).all()
+    return erase_from_orders(session, orders, now), message_ids
 
 
 def erase_from_snapshot(snapshot: Snapshot) -> Snapshot:

@@ -23,7 +23,7 @@ from receiver.db.bulk import id_in
 from receiver.db.models import NAME, Event, Order
 from receiver.db.order_state import AnyOrder, OrderState
 from receiver.orders import conflicts, details, timeline
-from receiver.orders.erasure import erase_from_snapshot
+from receiver.orders.erasure import erase_from_snapshot, erase_merged_orders
 from receiver.orders.find import find_meant
 from receiver.orders.fold import REPEATED_OBSERVATION, FoldResult, fold_order, sort_position
 from receiver.orders.labels import find_label_url
@@ -150,8 +150,29 @@ def refold_orders(
         ],
     )
     _store_new_names(session, orders, new_names, accounts)
-    delete_registrations(session, locked, assigned)
+    _finish_merges(session, locked, before, assigned, result, now)
     return result
+
+
+def _finish_merges(
+    session: Session,
+    locked: Sequence[OrderState],
+    before: Mapping[int, OrderState],
+    assigned: AssignedSnapshots,
+    result: FoldedBatch,
+    now: datetime,
+) -> None:
+    """Delete the registrations that orders took in; where one was erased, erase what was stored."""
+    delete_registrations(session, locked, assigned)
+    newly_erased = [
+        order.id
+        for order in locked
+        if order.erased_at is not None and before[order.id].erased_at is None
+    ]
+    if newly_erased:
+        changes, message_ids = erase_merged_orders(session, newly_erased, now)
+        result.changes += changes
+        result.erased += message_ids
 
 
 def _lock_orders(
