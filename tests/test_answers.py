@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 
 from receiver.stats.answers import AnswerRecorder, read_answers
 from receiver.web.gunicorn_worker import LoopErrorLog
+from tests.applications import context_of
 from tests.bodies import raw, tiramizoo_order
 from tests.service import GUNICORN, running_web, wait_until
 from tests.test_metrics import of, samples
@@ -137,6 +138,16 @@ def test_refusals_of_one_second_count_after_the_last_right_one(redis: Redis) -> 
         recorder.record("tiramizoo", "orders", status, 0.01)
     recorder.close()
     assert read_answers(redis, datetime.now(UTC))["tiramizoo"].refused == 40
+
+
+def test_a_handshake_which_needs_no_secret_ends_no_refusals(
+    app: Flask, shop: FlaskClient, redis: Redis
+) -> None:
+    path = "/webhooks/onfleet/orders"
+    assert shop.post(path, data=b"{}").status_code == 401
+    assert shop.get(f"{path}?check=abc").status_code == 200
+    context_of(app).answer_recorder.close()
+    assert read_answers(redis, datetime.now(UTC))["onfleet"].refused == 1
 
 
 @pytest.mark.system

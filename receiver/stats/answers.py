@@ -92,8 +92,13 @@ class AnswerRecorder:
             for status in STATUSES
         }
 
-    def record(self, account: str, route: str, status_code: int, seconds: float) -> None:
-        """Count an answer. It never raises: an answer matters more than its count."""
+    def record(
+        self, account: str, route: str, status_code: int, seconds: float, *, is_message: bool = True
+    ) -> None:
+        """Count an answer. It never raises: an answer matters more than its count.
+
+        is_message: False for a handshake, which anybody may request: it ends no refusals.
+        """
         status = f"{status_code // 100}xx"
         series = self._series.get((account, route, status))
         if series is None:
@@ -110,7 +115,7 @@ class AnswerRecorder:
         self._counts[f"{account} total"] += 1
         if status == "5xx":
             self._counts[f"{account} failed"] += 1
-        elif status == "2xx":
+        elif status == "2xx" and is_message:
             self._accepted.add(account)
             self._refused[account] = 0
         elif status_code == HTTPStatus.UNAUTHORIZED:

@@ -77,7 +77,11 @@ def _count_answer(answer: Response) -> Response:
         named = request.view_args or {}
         seconds = time.perf_counter() - g.request_started
         app_context().answer_recorder.record(
-            named.get("account", ""), named.get("topic", ""), answer.status_code, seconds
+            named.get("account", ""),
+            named.get("topic", ""),
+            answer.status_code,
+            seconds,
+            is_message=request.method != "GET",
         )
     return answer
 
