@@ -228,7 +228,10 @@ def _read_list_page(raw: bytes, _cursor: str | None) -> Page:
     deliveries, page = read_items(raw, "data")
     if not (next_href := page.get("next_href")):
         return Page(deliveries)
-    offsets = parse_qs(urlsplit(str(next_href)).query).get("offset")
+    try:
+        offsets = parse_qs(urlsplit(str(next_href)).query).get("offset")
+    except ValueError:
+        offsets = None
     if not offsets:
         raise Undecodable("next_href of the list of deliveries has no offset")
     return Page(deliveries, offsets[0])

@@ -143,7 +143,9 @@ def test_of_the_next_page_only_the_offset_is_used() -> None:
     page = b'{"data":[{"id":"a"}],"next_href":"https://evil.example/x?limit=100&offset=100"}'
     assert read_page(page, None) == Page([b'{"id":"a"}'], "100")
     assert read_page(b'{"data":[],"next_href":""}', "100") == Page([])
-    for broken in (b'{"data":[],"next_href":"/next"}', b'{"code":"unauthorized"}', b"[]"):
+    no_address = b'{"data":[],"next_href":"https://[x?offset=100"}'
+    no_offset = b'{"data":[],"next_href":"/next"}'
+    for broken in (no_offset, no_address, b'{"code":"unauthorized"}', b"[]"):
         with pytest.raises(Undecodable):
             read_page(broken, None)
 
