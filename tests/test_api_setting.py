@@ -117,7 +117,8 @@ def test_basic_credentials_and_oauth_need_a_user() -> None:
     [
         ("{", "is not JSON"),
         ("[]", "is not a JSON object"),
-        ({"url": "x"}, "url: Unknown field."),
+        ({"url": "x"}, "url: is not a key of it, whose keys are path, auth, headers, oauth"),
+        ({"oauth": {"url": "x"}}, "oauth.url: is not a key of it, whose keys are token_path,"),
         ({"path": "orders/{id}"}, "path: must start with /"),
         ({"path": "/orders"}, "path: must start with / and contain"),
         ({"path": "/{postcode}"}, "path: must start with / and contain"),

@@ -65,7 +65,16 @@ def _check_headers(headers: dict[str, str]) -> None:
         raise ValidationError("two headers have one name")
 
 
-class _OAuthSchema(Schema):
+class _Keys(Schema):
+    """An object whose unknown keys are faults that name the known ones."""
+
+    def handle_error(self, error: ValidationError, data: Any, **kwargs: Any) -> None:
+        known = ", ".join(self.fields)
+        for name in set(data).difference(self.fields):
+            error.messages[name] = [f"is not a key of it, whose keys are {known}"]
+
+
+class _OAuthSchema(_Keys):
     token_path = fields.String(validate=validate.Regexp(PATH, error="must start with /"))
     token_url = fields.String(validate=check_base_address)
     scope = fields.String()
@@ -82,7 +91,7 @@ class _OAuthSchema(Schema):
             raise ValidationError("keep one of token_path and token_url", "token_url")
 
 
-class _ApiSchema(Schema):
+class _ApiSchema(_Keys):
     path = fields.String(validate=check_order_path)
     auth = fields.String(validate=_check_auth)
     headers = fields.Dict(
