@@ -109,7 +109,12 @@ class Account:
 
 
 class _AccountSchema(Schema):
-    DRIVER = fields.String(validate=validate.OneOf(list(DRIVERS)))
+    DRIVER = fields.String(
+        validate=validate.OneOf(
+            list(DRIVERS),
+            error="there is no driver {input!r}: {choices}. `fields` reads a courier by settings",
+        )
+    )
     SECRETS = CommaList(load_default=())
     RETIRED_SECRETS = CommaList(load_default=())
     API_URL = text(None, check_base_address)
@@ -118,7 +123,10 @@ class _AccountSchema(Schema):
     API = ApiSetting(load_default=dict)
     UNKNOWN_ORDERS = choice("accept", "park")
     FIELDS = JsonObject(load_default=dict)
-    ZONE = text(None, validate.OneOf(available_timezones(), error="is no IANA time zone"))
+    ZONE = text(
+        None,
+        validate.OneOf(available_timezones(), error="is no IANA time zone, such as Europe/Berlin"),
+    )
     ORDER_PATH = text(None, check_order_path)
     CONFIRM = choice("none", "terminal", "all")
     TEST = choice("off", "on")
