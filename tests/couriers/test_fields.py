@@ -469,6 +469,12 @@ def test_a_body_that_is_too_large_for_its_map_is_quarantined() -> None:
         ("a[::0]", "step of a slice is 0"),
         ("exec(a)", r"no function exec\(\)"),
         ("join(a)", r"join\(\) takes 2 arguments, not 1"),
+        ("max_by(a, at)", r"max_by\(\) takes an expression with & before it, such as &at"),
+        ("map(code, a)", r"map\(\) takes an expression with & before it"),
+        ("a.order-no", r"at character 8: a name .* stands in double quotes"),
+        ("größe", r"at character 3: a name .* stands in double quotes"),
+        ("[?a = 'x']", "at character 5: `equal` is written =="),
+        ("'a", "at character 1$"),
         ("a ||", "Incomplete"),
         ("", "empty"),
         (5, "not a text"),
@@ -492,6 +498,12 @@ def test_an_expression_that_is_not_allowed_is_refused_at_the_start(text: Any, wh
         ({**SIMPLE, "order": "x"}, ["unknown field 'order' (the fields are courier_order_id,"]),
         ({**SIMPLE, "statuses": {"A b": "lost", "a-B": "delivered"}}, ["statuses maps 'A b' and"]),
         ({**SIMPLE, "statuses": {"": "lost"}}, ["statuses: '' is not a word of 1 to 255"]),
+        (
+            {**SIMPLE, "statuses": {"a": "picked up"}},
+            [
+                "statuses maps 'a' to 'picked up', which is no status (they are pending, info_received"
+            ],
+        ),
         (
             {**SIMPLE, "statuses": {str(n): "lost" for n in range(1_001)}},
             ["statuses has 1001 words"],

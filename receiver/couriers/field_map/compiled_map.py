@@ -139,7 +139,10 @@ def _word_faults(words: Any) -> list[str]:
                 f"{WORDS}: {word[:50]!r} is not a word of 1 to {MAX_WORD_LENGTH} characters"
             )
         elif not isinstance(status, str) or status not in statuses.VOCABULARY:
-            faults.append(f"{WORDS} maps {word!r} to {status!r}, which is no status")
+            faults.append(
+                f"{WORDS} maps {word!r} to {status!r}, which is no status"
+                f" (they are {', '.join(statuses.VOCABULARY)})"
+            )
         elif normalized in known and words[known[normalized]] != status:
             faults.append(f"{WORDS} maps {known[normalized]!r} and {word!r}, one word, differently")
         known.setdefault(normalized, word)

@@ -12,7 +12,7 @@ from typing import Any
 
 import jmespath
 from jmespath import functions
-from jmespath.exceptions import JMESPathError, JMESPathTypeError
+from jmespath.exceptions import JMESPathError, JMESPathTypeError, LexerError
 from jmespath.visitor import Options, TreeInterpreter
 
 # A node of a parsed expression, a dict: its `type`, its `children` and, in some, a `value`.
@@ -57,6 +57,8 @@ def parse_expression(text: Any) -> Node:
         depths = list(_depths(root))
     except RecursionError:
         raise InvalidExpression("it is nested too deeply") from None
+    except LexerError as error:
+        raise InvalidExpression(_explain_character(error)) from None
     except (JMESPathError, ValueError) as error:
         raise InvalidExpression(str(error).splitlines()[0].rstrip(":")) from None
     if len(depths) > MAX_NODES or max(depths) > MAX_DEPTH:
@@ -64,6 +66,16 @@ def parse_expression(text: Any) -> Node:
     for node, parent in list_nodes(root):
         _check_node(node, parent)
     return root
+
+
+def _explain_character(error: LexerError) -> str:
+    """Return what is wrong at the character that an expression cannot be read from."""
+    found = f"{error.message} at character {error.lexer_position + 1}"
+    if error.lexer_value == "=":
+        return f"{found}: `equal` is written =="
+    if error.lexer_value == "-" or not error.lexer_value.isascii():
+        return f"{found}: a name with more in it than a-z, 0-9 and _ stands in double quotes"
+    return found
 
 
 def list_nodes(node: Node, parent: str = "") -> Iterator[tuple[Node, str]]:
@@ -99,6 +111,9 @@ def _check_node(node: Node, parent: str) -> None:
     is_variadic = bool(function["signature"][-1].get("variadic"))
     if given < needed or (given > needed and not is_variadic):
         raise InvalidExpression(f"{name}() takes {needed} arguments, not {given}")
+    for argument, taken in zip(node["children"], function["signature"], strict=False):
+        if taken.get("types") == ["expref"] and argument["type"] != "expref":
+            raise InvalidExpression(f"{name}() takes an expression with & before it, such as &at")
 
 
 def describe_value(value: Any) -> str:
