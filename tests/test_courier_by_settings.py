@@ -38,6 +38,16 @@ def test_the_pages_example_is_what_its_settings_make_of_its_body(tmp_path: Path)
     assert (done.exit_code, done.stdout.rstrip()) == (0, SHOWN.rstrip())
 
 
+def test_what_is_assumed_of_a_time_is_told_in_words(tmp_path: Path) -> None:
+    own = write_map(tmp_path, {"courier_order_id": "a", "courier_status": "b", "occurred_at": "t"})
+    body = {"a": 1, "b": "x", "t": "2026-04-16T09:00:00"}
+    shown = try_map(tmp_path, body, "--map", own).stdout
+    assert "the courier's time had no time zone: the account's zone is used" in shown
+    shown = try_map(tmp_path, {**body, "t": "16.04.2026"}, "--map", own).stdout
+    assert "no time found: the time of arrival counts" in shown
+    assert "assumed" not in shown
+
+
 def test_the_same_as_json(tmp_path: Path) -> None:
     found = json.loads(try_map(tmp_path, BODY, "--account", "bikepost", "--json").stdout)
     assert [order["courier_order_id"] for order in found["orders"]] == ["501", "502", "503"]
@@ -89,7 +99,7 @@ def test_what_would_be_quarantined_ends_with_1(tmp_path: Path, body: Any, why: s
         (["--account", "bikepost"], {"COURIER_BIKEPOST_FIELDS": "{"}, "_FIELDS: is not JSON"),
         (["--account", "bikepost"], {"COURIER_BIKEPOST_FIELDS": "{}"}, "courier_order_id is miss"),
         (["--account", "bikepost"], {"COURIER_BIKEPOST_ZONE": "Mars"}, "is no IANA time zone"),
-        (["--account", "nobody"], {}, "COURIER_NOBODY_DRIVER"),
+        (["--account", "nobody"], {}, "there is no driver 'nobody': cottoncast, "),
     ],
 )
 def test_what_is_wrong_before_the_body_is_read_ends_with_2(

@@ -1,6 +1,7 @@
 """`ordertrail fields try`: what a field map makes of a body."""
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -11,9 +12,10 @@ from receiver.cli.options import Name
 from receiver.cli.session import read_environment
 from receiver.couriers import DRIVERS
 from receiver.couriers.field_map.trial import MapTrial, OrderTrial
-from receiver.couriers.snapshot import Event, Snapshot
+from receiver.couriers.snapshot import TIME_INFERRED, Event, Snapshot
 from receiver.errors import UnreadableBody
 from receiver.inbox.content import parse_content
+from receiver.orders.explain import FLAG_TEXTS
 from receiver.settings import Account, BadSettings, Settings
 from receiver.standalone.launch import PLACEHOLDERS
 from receiver.text import count_noun
@@ -177,8 +179,8 @@ def _print_order(order: dict[str, Any]) -> None:
     output.print_line(f"Order {order['courier_order_id']}{place}", "bold")
     facts = {
         "status": f"{order['status']} (their word: {order['courier_status']})",
-        "since": order["occurred_at"] or "no time given: the time of arrival counts",
-        "assumed": ", ".join(order["assumed"]),
+        "since": order["occurred_at"] or "no time found: the time of arrival counts",
+        "assumed": "; ".join(_explain_flags(order["assumed"])),
         **{name: order[name] for name in ("reference", "reason", "tracking_url", "label")},
         "pickup": order["pickup_at"],
         "parcels": "; ".join(map(_describe_parcel, order["parcels"])),
@@ -186,6 +188,11 @@ def _print_order(order: dict[str, Any]) -> None:
     }
     output.print_facts(facts.items())
     output.print_line("")
+
+
+def _explain_flags(flags: list[str]) -> Iterator[str]:
+    # `since` says by itself that there is no time.
+    return (FLAG_TEXTS.get(flag, flag) for flag in flags if flag != TIME_INFERRED)
 
 
 def _describe_parcel(parcel: dict[str, Any]) -> str:
