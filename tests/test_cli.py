@@ -292,12 +292,16 @@ def test_every_courier_that_can_be_connected_is_shown_with_what_it_needs() -> No
                 "driver": "uber",
                 "authentication": "an HMAC-SHA256 in hex in the header X-Uber-Signature",
                 "webhooks": ["/webhooks/<account>/orders"],
+                "field_map": None,
                 "api_url": "https://api.uber.com/v1",
                 "polling": ["API_TOKEN", "API_USER", "CUSTOMER_ID"],
                 "settings": {"CUSTOMER_ID": "the Customer ID of the Direct Dashboard"},
             }
         ]
     }
+    needed = {it["driver"]: it["field_map"] for it in shown if it["field_map"]}
+    assert needed == {"fields": "required", "shipmentapi": "optional"}
+    assert "COURIER_<ACCOUNT>_FIELDS" in run_command({}, "drivers", "fields").stdout
     lines = run_command({}, "drivers", "tiramizoo", "uber").stdout.splitlines()
     assert [line for line in lines if line.startswith("COURIER_<ACCOUNT>_CUSTOMER_ID")]
     assert "/webhooks/<account>/orders/<secret>" in "".join(lines)

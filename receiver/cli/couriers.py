@@ -11,6 +11,7 @@ from receiver.cli.options import Name, json_option
 from receiver.cli.output import format_status, format_time
 from receiver.cli.session import load_settings, open_database, read_environment, require_account
 from receiver.couriers import DRIVERS
+from receiver.couriers.contract import Driver
 from receiver.couriers.vocabulary import describe_statuses
 from receiver.errors import UnknownTour
 from receiver.orders.order_json import render_tour
@@ -131,6 +132,10 @@ def drivers_command(names: tuple[str, ...], as_json: bool) -> None:
         facts = {
             "authenticated by": driver["authentication"],
             "webhooks": ", ".join(driver["webhooks"]),
+            "read by": {
+                "required": "COURIER_<ACCOUNT>_FIELDS, a field map",
+                "optional": "COURIER_<ACCOUNT>_FIELDS over the driver's own field map",
+            }.get(driver["field_map"], ""),
             "polled at": driver["api_url"]
             or ("COURIER_<ACCOUNT>_API_URL" if driver["polling"] else ""),
             "polled with": ", ".join(f"COURIER_<ACCOUNT>_{name}" for name in driver["polling"]),
@@ -148,10 +153,17 @@ def _describe_driver(name: str) -> dict[str, Any]:
         "driver": name,
         "authentication": driver.signature.description,
         "webhooks": [f"/webhooks/<account>/{topic}{secret}" for topic in driver.topics],
+        "field_map": _needs_field_map(driver),
         "api_url": api.url if api else None,
         "polling": Account(name, name, ()).missing_for_polling if api else [],
         "settings": {key: field.metadata["description"] for key, field in driver.settings.items()},
     }
+
+
+def _needs_field_map(driver: Driver) -> str | None:
+    if driver.check_field_map is None:
+        return None
+    return "required" if driver.check_field_map({}) else "optional"
 
 
 @click.command()
