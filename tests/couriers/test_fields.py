@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from receiver.couriers.contract import SampleState
 from receiver.couriers.field_map.compiled_map import NAMES, Preset
 from receiver.couriers.field_map.expressions import (
+    MAX_CHARACTERS,
     MAX_LENGTH,
     Evaluation,
     ExpressionFailed,
@@ -450,6 +451,28 @@ def test_no_expression_makes_much_of_a_body(expression: str) -> None:
 
     with pytest.raises((TooManySteps, ExpressionFailed)):
         use_budget()
+
+
+def test_orders_that_share_a_large_text_or_list_do_not_multiply_it() -> None:
+    pdf = "data:application/pdf;base64," + b64encode(b"%PDF-" + b"x" * 1_500_000).decode()
+    body = {
+        "orders": [{"id": f"{number}", "code": "moving"} for number in range(1_000)],
+        "label": pdf,
+        "parcels": [{"tracking_number": f"{number}"} for number in range(1_000)],
+    }
+    field_map = {
+        "orders": "orders",
+        "courier_order_id": "id",
+        "courier_status": "code",
+        "label_url": "_body.label",
+    }
+    decoded = decode(body, field_map)
+    labels = [snapshot.label for snapshot in decoded.orders]
+    kept = MAX_CHARACTERS // len(pdf)
+    assert [label is not None for label in labels] == [True] * kept + [False] * (1_000 - kept)
+    assert decoded.left_out[0].field == f"orders.{kept}.label_url"
+    with pytest.raises(Undecodable, match="too large for the expressions"):
+        decode(body, field_map | {"parcels": "_body.parcels"})
 
 
 def test_a_body_that_is_too_large_for_its_map_is_quarantined() -> None:

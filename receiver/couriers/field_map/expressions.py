@@ -27,6 +27,10 @@ MAX_STEPS = 500_000
 # Of a text that is made or compared, so many characters are a step.
 CHARACTERS_PER_STEP = 10
 
+# So many characters the texts that are found in one body may have, which many orders may share:
+# some ten labels of the largest size. A text beyond is left out.
+MAX_CHARACTERS = 32 * 1_048_576
+
 # What a function, a comparison or a slice raises for values that it is not made for.
 EVALUATION_ERRORS = (JMESPathError, ArithmeticError, TypeError, ValueError, RecursionError)
 
@@ -199,6 +203,7 @@ class Evaluation(TreeInterpreter):
     def __init__(self) -> None:
         super().__init__(Options(custom_functions=BoundedFunctions(self._count)))
         self._steps_left = MAX_STEPS
+        self._characters_left = MAX_CHARACTERS
 
     def find(self, expression: Node, value: Any) -> Any:
         """Return what an expression finds in a value, None for nothing.
@@ -206,9 +211,17 @@ class Evaluation(TreeInterpreter):
         Raises: ExpressionFailed, TooManySteps.
         """
         try:
-            return self.visit(expression, value)
+            found = self.visit(expression, value)
         except EVALUATION_ERRORS:
             raise ExpressionFailed("it cannot be applied to what it finds") from None
+        # Each order has its own copy of what it finds, also of what stands in the body once.
+        if isinstance(found, list):
+            self._count(len(found))
+        elif isinstance(found, str):
+            if len(found) > self._characters_left:
+                raise ExpressionFailed("all texts that are found in the body are too long")
+            self._characters_left -= len(found)
+        return found
 
     def _count(self, steps: int) -> None:
         self._steps_left -= steps
