@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -98,11 +99,14 @@ def test_it_mends_what_was_spoilt_and_a_dry_run_only_says_so(
     before = rows(sessions, "changes")
     with sessions.begin() as session:
         session.execute(update(Order).values(status="lost", eta=None, details={}))
+        session.execute(update(Order).values(status_at=datetime(2026, 4, 1, tzinfo=UTC)))
         session.execute(delete(Event).where(Event.courier_status == "picked_up"))
     spoilt = rows(sessions)
     code, output = rebuild(environ, "--dry-run")
     assert code == 1
     assert "status 'lost' -> 'delivered'" in output
+    assert "status_at 2026-04-01T00:00:00Z -> " in output
+    assert "; details; " in output
     assert "1 event added" in output
     assert rows(sessions) == spoilt
     assert rebuild(environ)[0] == 1

@@ -31,6 +31,7 @@ from receiver.orders.timeline import TimelineEntry
 from receiver.orders.tour_etas import add_etas, lock_tours
 from receiver.settings import Account, Settings
 from receiver.text import count_noun
+from receiver.times import rfc3339
 from workers.folding.drain import is_transient
 from workers.folding.label_store import store_labels
 from workers.folding.order_identity import ReceivedSnapshot, rename_order
@@ -300,17 +301,19 @@ def _describe_difference(
 ) -> str | None:
     """Describe what comes out differently; None where nothing does."""
     parts = [
-        f"{name} {getattr(before, name)!r} -> {getattr(order, name)!r}"
+        # Details have the message and the time of each: pages of them.
+        name if name == "details" else f"{name} {_show(old)} -> {_show(new)}"
         for name in ORDER_COLUMNS
-        if getattr(before, name) != getattr(order, name)
+        if (old := getattr(before, name)) != (new := getattr(order, name))
     ]
-    new = sum(row["key"] not in stored for row in changed)
-    parts += [
-        f"{count_noun(count, 'event')} {verb}"
-        for count, verb in ((new, "added"), (len(changed) - new, "changed"), (vanished, "removed"))
-        if count
-    ]
+    added = sum(row["key"] not in stored for row in changed)
+    counts = ((added, "added"), (len(changed) - added, "changed"), (vanished, "removed"))
+    parts += [f"{count_noun(count, 'event')} {verb}" for count, verb in counts if count]
     return f"{order.account} {order.courier_order_id}: {'; '.join(parts)}" if parts else None
+
+
+def _show(value: Any) -> str:
+    return str(rfc3339(value)) if isinstance(value, datetime) else repr(value)
 
 
 def _select_snapshots(snapshots: Sequence[Snapshot], order: OrderState) -> Sequence[Snapshot]:
