@@ -72,6 +72,17 @@ def test_what_a_map_misses_is_said(
     assert text.startswith(f"in the last 3 bodies, {seen}")
 
 
+def test_times_without_a_zone_are_told_unless_the_account_says_which(
+    environ: dict[str, str], client: FlaskClient, drain: Callable[[], int]
+) -> None:
+    order = {"id": "F-1", "state": "delivered", "at": "2026-04-16T09:00:00", "shop_reference": 5}
+    assert client.post(WEBHOOK, data=raw(order)).status_code == 200
+    drain()
+    assert found(environ) == [(WARNING, "in the last body, 1 time without a zone, read as UTC")]
+    ((level, _),) = found({**environ, "COURIER_FIELDS_ZONE": "UTC"})
+    assert level == OK
+
+
 def test_a_map_without_statuses_is_a_warning_without_a_database(environ: dict[str, str]) -> None:
     ((level, text),) = found(environ, has_database=False, statuses={})
     assert (level, text.startswith("no `statuses`")) == (WARNING, True)

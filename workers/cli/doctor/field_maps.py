@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 from receiver.cli.session import open_database
 from receiver.couriers import DRIVERS
 from receiver.couriers.field_map.trial import MapTrial
+from receiver.couriers.snapshot import ZONE_ASSUMED
 from receiver.db.models import APPLIED, PARKED, QUARANTINED, Message
 from receiver.errors import UnreadableBody
 from receiver.inbox.content import parse_content
@@ -31,6 +32,7 @@ class Readings:
     unreadable  why bodies or orders cannot be read
     left_out    in how many orders each field was found and could not be read
     missing     in how many readable orders the expression of each field found nothing
+    zoneless    of how many readable orders the time had no zone
     """
 
     bodies: int = 0
@@ -39,6 +41,7 @@ class Readings:
     left_out: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     unmapped_words: Counter[str] = field(default_factory=Counter)
+    zoneless: int = 0
 
     def add(self, trial: MapTrial) -> None:
         """Add what a map made of one body."""
@@ -50,6 +53,7 @@ class Readings:
         for order in trial.orders:
             if order.snapshot is not None:
                 self.missing.update(order.missing)
+                self.zoneless += ZONE_ASSUMED in order.snapshot.events[0].flags
         self.unmapped_words.update(trial.unmapped_words)
 
 
@@ -115,7 +119,7 @@ def _judge(account: Account, readings: Readings) -> Findings:
     if not readings.bodies:
         return
     name = account.env_name("FIELDS")
-    bodies = f"the last {count_noun(readings.bodies, 'body', 'bodies')}"
+    bodies = "the last body" if readings.bodies == 1 else f"the last {readings.bodies} bodies"
     problems = list(_describe_problems(account, readings))
     if not problems:
         seen = f"{bodies}: {count_noun(readings.orders, 'order')} read, nothing left out"
@@ -142,6 +146,12 @@ def _describe_problems(account: Account, readings: Readings) -> Iterator[tuple[s
     ]
     if never:
         yield f"nothing is found for {', '.join(never)}", advice
+    if readings.zoneless and account.zone is None:
+        times, zone = count_noun(readings.zoneless, "time"), DRIVERS[account.driver].zone
+        yield (
+            f"{times} without a zone, read as {zone}",
+            f"Set {account.env_name('ZONE')}, such as Europe/Berlin, or UTC if they are right.",
+        )
     if readings.unmapped_words:
         words = ", ".join(map(repr, sorted(readings.unmapped_words)))
         yield (
