@@ -347,3 +347,29 @@ def test_message_about_several_orders_loses_its_body_with_any_of_them(
     assert shop.delete("/v1/orders/fields/Alder/personal-data").status_code == 204
     assert "Alder street 1" not in everything(sessions)
     assert "Birch street 1" in everything(sessions)
+
+
+@pytest.mark.parametrize("erased_first", [False, True])
+def test_message_loses_its_body_with_an_order_in_it_that_could_not_be_read(
+    shop: FlaskClient, drain: Callable[[], int], sessions: sessionmaker[Session], erased_first: bool
+) -> None:
+    alder = {"id": "Alder", "state": "accepted", "at": "2026-04-16T08:00:00Z"}
+    birch = alder | {"id": "Birch"}
+    unreadable = {"id": "Alder", "state": ["delivered"], "to": "Alder street 1"}
+
+    def send(*shipments: dict[str, Any]) -> None:
+        body = raw({"shipments": shipments})
+        assert shop.post("/webhooks/fields/orders/fields-secret", data=body).status_code == 200
+        drain()
+
+    def erase() -> None:
+        assert shop.delete("/v1/orders/fields/Alder/personal-data").status_code == 204
+
+    send(alder)
+    steps: list[Callable[[], None]] = [lambda: send(unreadable, birch), erase]
+    for step in reversed(steps) if erased_first else steps:
+        step()
+    assert "Alder street 1" not in everything(sessions)
+    assert get(shop, "/v1/orders/fields/Birch")["status"] == "info_received"
+    newest = get(shop, "/v1/messages?account=fields")["messages"][0]
+    assert (newest["outcome"], newest["courier_order_id"]) == ("applied", "Birch")

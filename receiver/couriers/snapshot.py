@@ -230,11 +230,15 @@ class Tour:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The contents of a decoded message, and what could not be read of it."""
+    """The contents of a decoded message, and what could not be read of it.
+
+    unread: the ids of the orders that were left out; empty where not even that can be read.
+    """
 
     orders: tuple[Snapshot, ...] = ()
     tours: tuple[Tour, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def recency_of(newest: datetime | None, context: MessageContext) -> datetime:

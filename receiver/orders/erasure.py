@@ -9,7 +9,8 @@ A message that could not be read is quarantined (or was, and is discarded), and 
 which order it is about. It counts as naming an order where one of the order's names, of at least
 SHORTEST_NAME characters, is a whole word or a whole JSON string of it. That may erase the body of
 another order, which is better than to keep the address of a person who was promised that it is
-gone.
+gone. The same goes for a message about several orders of which one could not be read: where even
+its id could not, only what comes after the erasure is searched.
 """
 
 import json

@@ -41,6 +41,7 @@ def fold_messages(
     plans: list[tuple[Message, Decoded]] = []
     erased: list[int] = []
     left_out: dict[int, Sequence[LeftOut]] = {}
+    unread: dict[int, Sequence[str]] = {}
     for message in batch:
         try:
             decoded = decode_message(message, accounts)
@@ -56,6 +57,8 @@ def fold_messages(
         received += [ReceivedSnapshot(message, snapshot) for snapshot in decoded.orders]
         if decoded.left_out:
             left_out[message.id] = decoded.left_out
+        if decoded.unread:
+            unread[message.id] = decoded.unread
         if decoded.tours:
             plans.append((message, decoded))
 
@@ -66,8 +69,16 @@ def fold_messages(
     plan_polls(session, folded.news, accounts, settings.poll_interval_factor, now)
     _park_messages(outcomes, assigned, accounts)
     _name_orders(outcomes, assigned)
+    _name_unread_orders(outcomes, unread)
     folded.outcomes = outcomes
     folded.erased += erased
+    folded.erased += [
+        message.id
+        for message in batch
+        if message.id in unread
+        and outcomes[message.id].outcome == APPLIED
+        and names_erased_order(session, message.account, message.body, message.request)
+    ]
     folded.left_out = left_out
     return folded
 
@@ -93,6 +104,16 @@ def _name_orders(outcomes: dict[int, Outcome], assigned: AssignedSnapshots) -> N
         outcome = outcomes[message_id]
         if outcome.courier_order_id is None and outcome.names is None:
             outcomes[message_id] = replace(outcome, names=sorted(ids))
+
+
+def _name_unread_orders(outcomes: dict[int, Outcome], unread: Mapping[int, Sequence[str]]) -> None:
+    """Say which orders the applied messages name that were left out: an erasure looks for them."""
+    for message_id, ids in unread.items():
+        outcome = outcomes[message_id]
+        if outcome.outcome == APPLIED:
+            known = outcome.names or [outcome.courier_order_id or ""]
+            names = sorted({*known, *ids} - {""})
+            outcomes[message_id] = replace(outcome, names=names)
 
 
 def _park_messages(

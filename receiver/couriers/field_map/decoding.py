@@ -53,7 +53,10 @@ def decode_orders(preset: Preset, body: Any, context: MessageContext) -> Decoded
     for order in readable:
         left_out += order.left_out
     snapshots = tuple(make_snapshot(compiled, order, context) for order in readable)
-    return Decoded(orders=snapshots, left_out=tuple(left_out[:MAX_LEFT_OUT]))
+    unread = tuple(
+        order.fields.get("courier_order_id") or "" for order in found if order.problem is not None
+    )
+    return Decoded(orders=snapshots, left_out=tuple(left_out[:MAX_LEFT_OUT]), unread=unread)
 
 
 def _explain_problems(found: list[FoundOrder]) -> str:
