@@ -42,7 +42,9 @@ def test_what_is_assumed_of_a_time_is_told_in_words(tmp_path: Path) -> None:
     own = write_map(tmp_path, {"courier_order_id": "a", "courier_status": "b", "occurred_at": "t"})
     body = {"a": 1, "b": "x", "t": "2026-04-16T09:00:00"}
     shown = try_map(tmp_path, body, "--map", own).stdout
-    assert "the courier's time had no time zone: the account's zone is used" in shown
+    assert "the courier's time had no time zone: UTC is used" in shown
+    shown = try_map(tmp_path, body, "--account", "bikepost", "--map", own).stdout
+    assert "the courier's time had no time zone: Europe/Berlin is used" in shown
     shown = try_map(tmp_path, {**body, "t": "16.04.2026"}, "--map", own).stdout
     assert "no time found: the time of arrival counts" in shown
     assert "assumed" not in shown

@@ -12,7 +12,7 @@ from receiver.cli.options import Name
 from receiver.cli.session import read_environment
 from receiver.couriers import DRIVERS
 from receiver.couriers.field_map.trial import MapTrial, OrderTrial
-from receiver.couriers.snapshot import TIME_INFERRED, Event, Snapshot
+from receiver.couriers.snapshot import TIME_INFERRED, ZONE_ASSUMED, Event, Snapshot
 from receiver.errors import UnreadableBody
 from receiver.inbox.content import parse_content
 from receiver.orders.explain import FLAG_TEXTS
@@ -67,7 +67,7 @@ def try_command(
     if as_json:
         output.print_json(_render_trial(trial))
     else:
-        _print_trial(trial)
+        _print_trial(trial, reader.zone or driver.zone)
     if not trial.is_readable:
         sys.exit(1)
 
@@ -146,7 +146,7 @@ def _describe_label(snapshot: Snapshot) -> str | None:
     return url
 
 
-def _print_trial(trial: MapTrial) -> None:
+def _print_trial(trial: MapTrial, zone: str) -> None:
     if trial.is_noise:
         output.print_line(
             "`noise` finds something: the webhook is answered and thrown away.", "bold"
@@ -157,7 +157,7 @@ def _print_trial(trial: MapTrial) -> None:
         output.print_line(f"  {trial.problem}")
         return
     for order in trial.orders:
-        _print_order(_render_order(order))
+        _print_order(_render_order(order), zone)
     if trial.left_out:
         output.print_line("Left out:", "bold")
         output.print_facts((item.field, item.why) for item in trial.left_out)
@@ -169,7 +169,7 @@ def _print_trial(trial: MapTrial) -> None:
     output.print_line(f"{count_noun(read, 'order')} of {len(trial.orders)} can be read.")
 
 
-def _print_order(order: dict[str, Any]) -> None:
+def _print_order(order: dict[str, Any], zone: str) -> None:
     place = f" ({order['place']})" if order["place"] else ""
     if order["problem"] is not None:
         output.print_line(f"No order{place}", "bold")
@@ -180,7 +180,7 @@ def _print_order(order: dict[str, Any]) -> None:
     facts = {
         "status": f"{order['status']} (their word: {order['courier_status']})",
         "since": order["occurred_at"] or "no time found: the time of arrival counts",
-        "assumed": "; ".join(_explain_flags(order["assumed"])),
+        "assumed": "; ".join(_explain_flags(order["assumed"], zone)),
         **{name: order[name] for name in ("reference", "reason", "tracking_url", "label")},
         "pickup": order["pickup_at"],
         "parcels": "; ".join(map(_describe_parcel, order["parcels"])),
@@ -190,9 +190,10 @@ def _print_order(order: dict[str, Any]) -> None:
     output.print_line("")
 
 
-def _explain_flags(flags: list[str]) -> Iterator[str]:
+def _explain_flags(flags: list[str], zone: str) -> Iterator[str]:
+    texts = {**FLAG_TEXTS, ZONE_ASSUMED: f"the courier's time had no time zone: {zone} is used"}
     # `since` says by itself that there is no time.
-    return (FLAG_TEXTS.get(flag, flag) for flag in flags if flag != TIME_INFERRED)
+    return (texts.get(flag, flag) for flag in flags if flag != TIME_INFERRED)
 
 
 def _describe_parcel(parcel: dict[str, Any]) -> str:
