@@ -18,6 +18,7 @@ from receiver.couriers import DRIVERS
 from receiver.couriers.snapshot import Decoded
 from receiver.db.models import APPLIED, QUARANTINED
 from receiver.db.models import Order as OrderRow
+from receiver.orders.erasure import UNREAD_ERASED
 from receiver.stats import totals
 from tests.bodies import START
 from tests.polling import DAY, HOUR, MINUTE, MakeWorld, World
@@ -548,6 +549,20 @@ def test_an_answer_that_cannot_be_used_is_quarantined_with_its_body_and_only_onc
     assert len(broken) == (3 if fault == "other_order" else 1)
     assert all(it.body and it.reason and it.kind == "poll" for it in broken)
     assert world.order(order.id).status == "info_received"
+
+
+@pytest.mark.parametrize("fault", ["broken_json", "html", "wrong_shape", "other_order"])
+def test_of_an_answer_that_cannot_be_used_nothing_is_kept_of_an_erased_order(
+    world: World, fault: str
+) -> None:
+    world.place(evenly("created", start=START, apart=HOUR))
+    with world.sessions.begin() as session:
+        session.execute(text("UPDATE orders SET erased_at = created_at"))
+    world.courier.faults.next(1, fault)
+    world.live_until(START + 3 * HOUR)
+    broken = [it for it in world.messages() if it.outcome == QUARANTINED]
+    kept = [(it.body, it.request, it.reason) for it in broken]
+    assert kept == [(None, None, UNREAD_ERASED)]
 
 
 def test_an_answer_that_is_too_large_is_not_kept_at_all(world: World) -> None:

@@ -225,6 +225,17 @@ def erase_if_named_order_is_erased(
             _drop_unread_bodies(session, [message_id])
 
 
+def erase_unread_answer(
+    session: Session, order: Order, message_id: int, body: bytes, request: Mapping[str, Any] | None
+) -> None:
+    """Erase the body of an unreadable answer to a poll of an order, if that is erased.
+
+    And where the answer names another one that is. The message is stored in this transaction.
+    """
+    if order.erased_at is not None or names_erased_order(session, order.account, body, request):
+        _drop_unread_bodies(session, [message_id])
+
+
 def _drop_unread_bodies(session: Session, message_ids: Collection[int]) -> None:
     unread = (id_in(Message.id, message_ids), Message.outcome.in_(UNREAD))
     locked = select(Message.id).where(*unread).order_by(Message.id).with_for_update()

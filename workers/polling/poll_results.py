@@ -18,6 +18,7 @@ from receiver.db.models import PENDING, QUARANTINED, Message, Order, Poll
 from receiver.errors import BrokenAnswer, Undecodable, UnknownToCourier, UnreadableBody
 from receiver.inbox.accept import IncomingMessage, store_messages
 from receiver.inbox.content import parse_content
+from receiver.orders.erasure import erase_unread_answer
 from receiver.orders.find import load_orders
 from receiver.orders.matching import parked_names
 from receiver.orders.names import spell
@@ -188,6 +189,11 @@ class ResultRecorder:
         messages = [by_order[poll.order_id].message for poll in changed]
         for poll, accepted in zip(changed, store_messages(session, messages), strict=True):
             poll.answer_id = accepted.message_id
+            order, message = orders[poll.order_id], by_order[poll.order_id].message
+            if message.reason is not None:
+                erase_unread_answer(
+                    session, order, accepted.message_id, message.body, message.request
+                )
         if repeated:
             ids_and_times = {"id": list(repeated), "at": list(repeated.values())}
             session.execute(COUNT_REPETITIONS, ids_and_times)
