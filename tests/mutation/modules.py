@@ -13,7 +13,10 @@ NAMES = ("tests/test_order_identity.py", "tests/test_lookup.py", "tests/test_tou
 MODULES: dict[str, tuple[str, ...]] = {
     "receiver.inbox.accept": ("tests/test_inbox.py", "tests/test_ops.py"),
     "receiver.changes.feed": ("tests/test_changes.py",),
-    "receiver.changes.order_version": ("tests/test_changes.py",),
+    "receiver.changes.order_version": (
+        *("tests/test_changes.py", "tests/test_labels.py", "tests/test_corrections.py"),
+        *("tests/test_order_identity.py", "tests/test_feed_writers.py"),
+    ),
     "receiver.orders.names": (
         *("tests/test_names.py", "tests/test_registrations.py", "tests/test_corrections.py"),
         *("tests/test_order_identity.py", "tests/test_rebuild.py", "tests/test_tours.py"),
