@@ -373,3 +373,25 @@ def test_message_loses_its_body_with_an_order_in_it_that_could_not_be_read(
     assert get(shop, "/v1/orders/fields/Birch")["status"] == "info_received"
     newest = get(shop, "/v1/messages?account=fields")["messages"][0]
     assert (newest["outcome"], newest["courier_order_id"]) == ("applied", "Birch")
+
+
+def test_a_message_that_cannot_be_folded_after_an_erasure_loses_its_body(
+    shop: FlaskClient,
+    drain: Callable[[], int],
+    sessions: sessionmaker[Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook(shop, "created")
+    drain()
+    shop.delete(f"{ORDER}/personal-data")
+
+    def fail(*_args: Any) -> None:
+        raise ZeroDivisionError
+
+    hook(shop, "created", "delivered")
+    monkeypatch.setattr("workers.folding.drain.fold_messages", fail)
+    drain()
+    newest = get(shop, "/v1/messages?account=tiramizoo")["messages"][0]
+    assert newest["outcome"] == "quarantined"
+    assert "could not be processed" in newest["reason"]
+    assert [name for name in PEOPLE if name in everything(sessions)] == []

@@ -22,6 +22,7 @@ from receiver.db.models import APPLIED, QUARANTINED, Message
 from receiver.db.revision import OUTDATED_SCHEMA, newest_revision, read_revision
 from receiver.inbox.pending import select_pending
 from receiver.logs import failure_fields
+from receiver.orders.erasure import names_erased_order
 from receiver.settings import Settings
 from workers.folding import poison
 from workers.folding.cpu_limit import CpuLimitExceeded, limit_cpu
@@ -190,7 +191,7 @@ class _Drain:
             is_poison = batch[0].tries >= poison.MAX_TRIES and by_another
             if is_poison:
                 log.error("message_quarantined", message_id=message_id, cause="workers ended")
-                folded = FoldedBatch({message_id: Outcome(QUARANTINED, poison.POISON_REASON)})
+                folded = _quarantine(session, batch, Outcome(QUARANTINED, poison.POISON_REASON))
                 record_outcomes(session, batch, folded, self.now)
             else:
                 self.marks.add(session, [message_id])
@@ -210,7 +211,7 @@ class _Drain:
                     except Exception as error:
                         if self._is_transient(error):
                             raise
-                        folded = FoldedBatch({message_id: _report_failure(error, message_id)})
+                        folded = _quarantine(session, batch, _report_failure(error, message_id))
                     record_outcomes(session, batch, folded, self.now)
                 # None where another process looks at it just now: the mark is taken back then.
                 self.marks.clear(message.id for message in batch)
@@ -226,6 +227,16 @@ class _Drain:
         with self.sessions() as session:
             revision = read_revision(session)
         return revision is None or revision < newest_revision()
+
+
+def _quarantine(session: Session, batch: Sequence[Message], outcome: Outcome) -> FoldedBatch:
+    """Return what a message that cannot be folded came to; an erased order's loses its body."""
+    erased = [
+        message.id
+        for message in batch
+        if names_erased_order(session, message.account, message.body, message.request)
+    ]
+    return FoldedBatch({message.id: outcome for message in batch}, erased=erased)
 
 
 def _report_failure(error: Exception, message_id: int) -> Outcome:
