@@ -187,7 +187,7 @@ def test_nobody_at_the_address_ends_with_one_and_is_not_tried_again() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("nobody",), "Must be one of"),
+        (("nobody",), "COURIER_NOBODY_DRIVER"),
         (("parking", "--courier", "tiramizoo"), "set COURIER_PARKING_SECRETS"),
         (("tiramizoo", "--url", "shop.example"), "--url"),
         (
