@@ -12,7 +12,8 @@ from receiver.couriers.field_map.compiled_map import Preset
 from receiver.couriers.field_map.preset import make_driver
 from receiver.couriers.schedule import Backoff, Schedule
 
-# A courier that sends webhooks is polled when it is silent. How quick it is, nobody knows here.
+# For a courier that sends webhooks and is polled only while it is silent. A field map does not say
+# how quick it is.
 SCHEDULE = Schedule(default=Backoff(timedelta(minutes=30), timedelta(hours=6)))
 
 driver = make_driver(

@@ -1,4 +1,4 @@
-"""Sendcloud: signed webhooks about parcels, sent by many carriers and told in Sendcloud's words.
+"""Sendcloud: signed webhooks about parcels of many carriers, in Sendcloud's own words.
 
 Source: the public pages https://sendcloud.dev/api/v2/webhooks (signature, retries, order of
 arrival), .../v2/webhooks/parcel-status-changed, .../v2/parcels/retrieve-a-parcel and
